@@ -1,0 +1,1 @@
+"""MQTT in, readings out. Knows no alarm, no ticket, no person."""

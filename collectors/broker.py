@@ -1,0 +1,362 @@
+"""The broker's side of ingest: paho-mqtt on the asyncio loop, acknowledged by hand.
+
+The paho callback only queues: an exception there would deliver the same packet for ever, or lose it.
+Acknowledgements are kept back until the owner says so, go out in order of arrival and never for an
+earlier connection, because a broker uses packet ids again after a reconnect.
+
+    socket --64 KiB reads--> paho --> queue --next_batch--> collector
+    socket <--one write per batch-- acknowledge <-----------'
+"""
+
+import asyncio
+import random
+import socket
+import ssl
+import struct
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any, Final
+
+import msgspec
+import structlog
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+log = structlog.get_logger(__name__)
+
+MAX_WAITING: Final = 50_000
+"""Messages. Beyond it the socket is not read until the collector has caught up; the broker holds the rest."""
+_PACKETS_A_WAKE: Final = 1_000
+_RECEIVE_BYTES: Final = 64 * 1024
+_SESSION_EXPIRY_S: Final = 7 * 24 * 3600
+_PUBACK: Final = 0x40
+_PUBACK_HEAD: Final = 0x4002
+_FIRST_RETRY_S: Final = 0.5
+_LAST_RETRY_S: Final = 15.0
+_REFUSALS: Final = frozenset({"Bad user name or password", "Not authorized", "Client identifier not valid", "Banned",
+                              "Bad authentication method"})  # fmt: skip
+
+
+class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the broker is and who we are there. TLS is on when `ca_file` or `tls` is given."""
+
+    host: str = "127.0.0.1"
+    port: int = 1883
+    client_id: str = "gengfu"
+    username: str = ""
+    password: str = ""
+    protocol: int = 5
+    """MQTT version: 4 (3.1.1) or 5."""
+    tls: bool = False
+    ca_file: str = ""
+    certificate_file: str = ""
+    key_file: str = ""
+    keepalive_s: int = 30
+
+
+class BrokerRefused(Exception):
+    """The broker will not have us (wrong password, not authorized): trying again does not help."""
+
+
+class Message(msgspec.Struct, gc=False):
+    """One message as it came; `connection` says on which connection its `mid` is valid."""
+
+    topic: str
+    payload: bytes
+    mid: int
+    connection: int
+    received_ns: int
+
+
+class _BufferedSocket:
+    """A socket that reads 64 KiB at a time: paho asks for a packet in three reads, two of them of one byte."""
+
+    def __init__(self, raw: socket.socket) -> None:
+        self._raw = raw
+        self._buffer = b""
+        self._at = 0
+
+    def recv(self, size: int) -> bytes:
+        if self._at >= len(self._buffer):
+            self._buffer, self._at = self._raw.recv(_RECEIVE_BYTES), 0
+        piece = self._buffer[self._at : self._at + size]
+        self._at += len(piece)
+        return piece
+
+    @property
+    def has_more(self) -> bool:
+        """Whether bytes that are already here have not been parsed yet."""
+        return self._at < len(self._buffer) or (
+            isinstance(self._raw, ssl.SSLSocket) and self._raw.pending() > 0
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+
+class _Client(Client):
+    """paho's client with a buffered socket and acknowledgements that leave in one write."""
+
+    def _create_socket(self) -> Any:
+        return _BufferedSocket(super()._create_socket())  # type: ignore[no-untyped-call, unused-ignore]
+
+    @property
+    def has_more(self) -> bool:
+        return isinstance(self._sock, _BufferedSocket) and self._sock.has_more
+
+    def acknowledge_all(self, mids: Sequence[int]) -> None:
+        """Queue one write that holds a PUBACK for each packet id (the same bytes in MQTT 3.1.1 and 5)."""
+        words = chain.from_iterable((_PUBACK_HEAD, mid) for mid in mids)
+        self._packet_queue(_PUBACK, struct.pack(f"!{2 * len(mids)}H", *words), 0, 1)
+
+
+class Broker:
+    """One persistent session at the broker, kept up until `close`."""
+
+    def __init__(self, address: BrokerAddress, subscriptions: Sequence[str]) -> None:
+        self.address = address
+        self.trouble = "not connected yet"
+        """Why there is no connection, "" while there is one."""
+        self._subscriptions = subscriptions
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[Message] = deque()
+        self._arrived = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._refusal: str | None = None
+        self._connection = 0
+        self._paused = False
+        self._closing = False
+        self._client = self._make_client()
+
+    # -- the owner's side ------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Connect, and reconnect with a growing, jittered pause, until cancelled or closed.
+
+        Raises:
+            BrokerRefused: the broker refuses our name, password or certificate.
+        """
+        attempt = 0
+        while not self._closing:
+            self._lost.clear()
+            try:
+                await asyncio.to_thread(self._connect)
+                await self._keep_up()
+                attempt = 0
+            except OSError as error:
+                self._note(f"cannot reach {self.address.host}:{self.address.port}: {error}")
+            if self._refusal is not None:
+                raise BrokerRefused(self._refusal)
+            attempt += 1
+            await self._pause(attempt)
+
+    async def next_batch(self, most: int) -> list[Message]:
+        """Wait for messages and take up to `most` of them, oldest first."""
+        while not self._waiting:
+            self._arrived.clear()
+            await self._arrived.wait()
+        taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+        if self._paused and len(self._waiting) < MAX_WAITING // 2:
+            self._resume_reading()
+        return taken
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted us and the connection stands."""
+        return not self.trouble
+
+    @property
+    def waiting(self) -> int:
+        """Messages that have come and were not taken yet."""
+        return len(self._waiting)
+
+    def acknowledge(self, messages: Iterable[Message]) -> None:
+        """Acknowledge messages in the order given; those of an earlier connection are left to be sent again."""
+        mids = [message.mid for message in messages if message.mid and message.connection == self._connection]
+        if mids and self.connected:
+            self._client.acknowledge_all(mids)
+
+    async def close(self) -> None:
+        """Say good-bye to the broker; what was not acknowledged stays there."""
+        self._closing = True
+        if self.connected:
+            self._client.disconnect()
+            self._client.loop_write()
+        self._lost.set()
+
+    # -- connecting ------------------------------------------------------------------------------------
+
+    def _make_client(self) -> _Client:
+        address = self.address
+        version = MQTTProtocolVersion(address.protocol)
+        is_v5 = version is MQTTProtocolVersion.MQTTv5
+        client = _Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=address.client_id,
+            clean_session=None if is_v5 else False,
+            protocol=version,
+            manual_ack=True,
+        )
+        if address.username:
+            client.username_pw_set(address.username, address.password or None)
+        if address.tls or address.ca_file:
+            client.tls_set_context(_tls_context(address))
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_socket_open = self._on_socket_open
+        client.on_socket_close = self._on_socket_close
+        client.on_socket_register_write = self._on_register_write
+        client.on_socket_unregister_write = self._on_unregister_write
+        return client
+
+    def _connect(self) -> None:
+        """Open the connection; blocks on name look-up, TCP and TLS, so it runs in a thread."""
+        if self.address.protocol == MQTTProtocolVersion.MQTTv5:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = _SESSION_EXPIRY_S
+            self._client.connect(
+                self.address.host,
+                self.address.port,
+                self.address.keepalive_s,
+                clean_start=False,
+                properties=properties,
+            )
+        else:
+            self._client.connect(self.address.host, self.address.port, self.address.keepalive_s)
+
+    async def _keep_up(self) -> None:
+        """Do paho's housekeeping (keep-alive) each second until the connection is lost."""
+        while not self._lost.is_set():
+            self._client.loop_misc()
+            try:
+                await asyncio.wait_for(self._lost.wait(), timeout=1)
+            except TimeoutError:
+                continue
+
+    async def _pause(self, attempt: int) -> None:
+        """Wait before the next try; the jitter keeps a fleet from coming back all at once."""
+        longest = min(_LAST_RETRY_S, _FIRST_RETRY_S * 2 ** min(attempt, 10))
+        if not self._closing:
+            await asyncio.sleep(random.uniform(_FIRST_RETRY_S / 2, longest))  # noqa: S311 - jitter, no secret
+
+    def _note(self, trouble: str) -> None:
+        """Say once what is the matter, and once that it is over."""
+        if trouble != self.trouble:
+            if trouble:
+                log.warning("broker not connected", why=trouble)
+            else:
+                log.info("broker connected", host=self.address.host, port=self.address.port)
+        self.trouble = trouble
+
+    # -- paho's callbacks ------------------------------------------------------------------------------
+
+    def _on_connect(
+        self, client: Client, _userdata: object, _flags: ConnectFlags, reason: ReasonCode, _properties: object
+    ) -> None:
+        if reason.is_failure:
+            name = str(reason)
+            if name in _REFUSALS:
+                self._refusal = f"the broker at {self.address.host}:{self.address.port} answers: {name}"
+            return
+        client.subscribe([(topic, 1) for topic in self._subscriptions])
+        self._note("")
+
+    def _on_disconnect(
+        self,
+        _client: Client,
+        _userdata: object,
+        _flags: DisconnectFlags,
+        reason: ReasonCode,
+        _properties: object,
+    ) -> None:
+        # From here on every earlier packet id belongs to a dead connection; what waits will be sent again.
+        self._connection += 1
+        self._waiting = deque(message for message in self._waiting if not message.mid)
+        if not self._closing:
+            self._note(f"connection lost: {reason}")
+        self._lost.set()
+
+    def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = "\ufffd"  # no topic of the contract; the decoder refuses it with a reason
+        self._waiting.append(
+            Message(
+                topic, message.payload, message.mid if message.qos else 0, self._connection, time.time_ns()
+            )
+        )
+        self._arrived.set()
+
+    # paho opens the connection in a thread and calls these from there; the loop may only be touched from its own.
+
+    def _on_socket_open(self, _client: Client, _userdata: object, sock: Any) -> None:
+        self._loop.call_soon_threadsafe(self._watch, sock)
+
+    def _watch(self, sock: Any) -> None:
+        if sock.fileno() >= 0:
+            self._loop.add_reader(sock.fileno(), self._read)
+
+    def _on_socket_close(self, _client: Client, _userdata: object, sock: Any) -> None:
+        descriptor = sock.fileno()
+        if descriptor >= 0:
+            self._loop.remove_reader(descriptor)
+            self._loop.remove_writer(descriptor)
+
+    def _on_register_write(self, _client: Client, _userdata: object, sock: Any) -> None:
+        self._loop.call_soon_threadsafe(self._watch_write, sock)
+
+    def _watch_write(self, sock: Any) -> None:
+        # Most acknowledgements fit into the socket at once; a writer is registered only for the rest.
+        if sock.fileno() < 0:
+            return
+        self._client.loop_write()
+        if self._client.want_write() and sock.fileno() >= 0:
+            self._loop.add_writer(sock.fileno(), self._client.loop_write)
+
+    def _on_unregister_write(self, _client: Client, _userdata: object, sock: Any) -> None:
+        if sock.fileno() >= 0:
+            self._loop.remove_writer(sock.fileno())
+
+    # -- reading ---------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        """Parse what has come, a bounded number of packets at a time, so that others get their turn."""
+        client = self._client
+        for _ in range(_PACKETS_A_WAKE):
+            if client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS or not client.has_more:
+                break
+        else:
+            self._loop.call_soon(self._read_on)
+        if len(self._waiting) > MAX_WAITING:
+            self._pause_reading()
+
+    def _read_on(self) -> None:
+        if not self._paused and self._client.has_more:
+            self._read()
+
+    def _pause_reading(self) -> None:
+        sock = self._client.socket()
+        if sock is not None and not self._paused:
+            self._paused = True
+            self._loop.remove_reader(sock.fileno())
+
+    def _resume_reading(self) -> None:
+        self._paused = False
+        sock = self._client.socket()
+        if sock is not None and sock.fileno() >= 0:
+            self._watch(sock)
+            self._loop.call_soon(self._read_on)
+
+
+def _tls_context(address: BrokerAddress) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=address.ca_file or None)
+    if address.certificate_file:
+        context.load_cert_chain(address.certificate_file, address.key_file or None)
+    return context

@@ -1,0 +1,179 @@
+"""The loop of ingest: message -> readings -> sinks -> acknowledgement.
+
+    next_batch -> decode -> decide (alarms, committed) -> [settling] -> write (durable) -> acknowledge
+
+Two stages run at once: while one batch is written, the next is decoded and decided. Batches settle in order of
+arrival, so acknowledgements do too, and a slow store holds back neither decoding nor alarms.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from collectors.broker import Message
+from collectors.fields import Channel
+from collectors.metrics import IngestMetrics
+from collectors.payloads.native import Fault, Reason, decode
+from collectors.reading import Quality, Reading
+from collectors.sequences import SequenceMemory
+from collectors.topics import Topic, TopicError, parse_topic
+from collectors.write_buffer import WriteBuffer
+
+BATCH: Final = 4_000
+"""Messages. Small enough for decisions to come every few milliseconds, large enough to share one fsync."""
+_BATCHES_SETTLING: Final = 4
+_KNOWN_TOPICS: Final = 50_000
+QUARANTINE_BYTES: Final = 8 * 1024
+
+
+class Source(Protocol):
+    """Where messages come from; see `broker.Broker`."""
+
+    async def next_batch(self, most: int) -> list[Message]: ...
+    def acknowledge(self, messages: Sequence[Message]) -> None: ...
+
+
+class Quarantined(msgspec.Struct, frozen=True):
+    """A message that could not be read, or part of it: first 8 KiB, reason, what was expected."""
+
+    received_at: int
+    topic: str
+    payload: bytes
+    size: int
+    reason: str
+    detail: str
+
+
+Decide = Callable[[Sequence[Reading]], Awaitable[None]]
+"""Returns when what follows from the readings is committed."""
+Quarantine = Callable[[Sequence[Quarantined]], Awaitable[None]]
+"""Returns when the messages put aside are kept."""
+
+
+class _Batch(msgspec.Struct):
+    messages: list[Message]
+    readings: list[Reading]
+    aside: list[Quarantined]
+
+
+Announce = Callable[[Sequence[Reading]], None]
+"""Told of readings that are durable: the live feed."""
+
+
+async def no_decision(_readings: Sequence[Reading]) -> None:
+    """The sink of a collector that only writes history."""
+
+
+def no_audience(_readings: Sequence[Reading]) -> None:
+    """Where nobody looks on."""
+
+
+class Collector:
+    """Takes messages from a source and brings each to its end before it is acknowledged."""
+
+    def __init__(
+        self,
+        source: Source,
+        buffer: WriteBuffer,
+        sequences: SequenceMemory,
+        quarantine: Quarantine,
+        metrics: IngestMetrics,
+        decide: Decide = no_decision,
+        announce: Announce = no_audience,
+    ) -> None:
+        self._source = source
+        self._buffer = buffer
+        self._sequences = sequences
+        self._quarantine = quarantine
+        self._decide = decide
+        self._announce = announce
+        self._metrics = metrics
+        self._settling: asyncio.Queue[_Batch] = asyncio.Queue(_BATCHES_SETTLING)
+        self._topics: dict[str, Topic | Fault] = {}
+        self._arrivals = 0
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._take_in(), name="collector.take_in")
+            group.create_task(self._settle(), name="collector.settle")
+
+    async def _take_in(self) -> None:
+        while True:
+            batch = self._decode(await self._source.next_batch(BATCH))
+            await self._sequences.recognise(batch.readings)
+            await self._decide(batch.readings)
+            await self._settling.put(batch)
+
+    async def _settle(self) -> None:
+        while True:
+            batch = await self._settling.get()
+            if batch.aside:
+                await self._quarantine(batch.aside)
+            states = [reading for reading in batch.readings if reading.topic.channel is not Channel.EVENT]
+            if states:
+                self._metrics.buffer.set(self._buffer.depth + len(states))
+                refused = await self._buffer.write(states)
+                if refused:
+                    await self._quarantine([_refused(reading, why) for reading, why in refused])
+                self._announce(states)
+            self._source.acknowledge(batch.messages)
+            self._metrics.buffer.set(self._buffer.depth)
+            self._metrics.acknowledgement.observe((time.time_ns() - batch.messages[0].received_ns) / 1e9)
+
+    def _decode(self, messages: list[Message]) -> _Batch:
+        batch = _Batch(messages, [], [])
+        for message in messages:
+            topic = self._topics.get(message.topic) or self._learn_topic(message.topic)
+            if isinstance(topic, Fault):
+                self._put_aside(batch, message, topic)
+                continue
+            decoded = decode(topic, message.payload, message.received_ns // 1_000_000, self._arrivals)
+            self._arrivals += len(decoded.readings)
+            batch.readings += decoded.readings
+            if decoded.faults:
+                for fault in decoded.faults[:_FAULTS_SHOWN]:
+                    self._put_aside(batch, message, fault)
+        self._count(batch)
+        return batch
+
+    def _learn_topic(self, text: str) -> Topic | Fault:
+        if len(self._topics) >= _KNOWN_TOPICS:
+            self._topics.clear()
+        try:
+            topic: Topic | Fault = parse_topic(text)
+        except TopicError as error:
+            topic = Fault(Reason.BAD_TOPIC, str(error))
+        self._topics[text] = topic
+        return topic
+
+    def _put_aside(self, batch: _Batch, message: Message, fault: Fault) -> None:
+        self._metrics.faults.labels(fault.reason.value).inc()
+        kept = message.payload[:QUARANTINE_BYTES]
+        received_at = message.received_ns // 1_000_000
+        batch.aside.append(
+            Quarantined(
+                received_at, message.topic, kept, len(message.payload), fault.reason.value, fault.detail
+            )
+        )
+
+    def _count(self, batch: _Batch) -> None:
+        self._metrics.messages.inc(len(batch.messages))
+        self._metrics.readings.inc(len(batch.readings))
+        for reading in batch.readings:
+            if reading.quality:
+                for flag in Quality(reading.quality).names():
+                    self._metrics.doubtful.labels(flag).inc()
+
+
+_FAULTS_SHOWN: Final = 3
+"""Entries in the quarantine for one message; more would say the same again."""
+
+
+def _refused(reading: Reading, why: str) -> Quarantined:
+    payload = msgspec.json.encode(reading.fields)
+    reason = Reason.REFUSED_BY_STORE.value
+    return Quarantined(reading.received_at, str(reading.topic), payload, len(payload), reason, why)

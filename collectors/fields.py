@@ -1,0 +1,138 @@
+"""The fields of the wire contract: which kind reports what, in which type and unit.
+
+The table is data. Names in people's languages stand in `gateway/equipment/profiles.py`; a field that
+is not listed here is still stored, marked unknown and counted.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+
+class Kind(StrEnum):
+    """Kinds of equipment that may stand in a topic."""
+
+    ELEVATOR = "elevator"
+    PUMP = "pump"
+    FIRE_PANEL = "fire_panel"
+    PATROL_READER = "patrol_reader"
+    SENSOR = "sensor"
+
+
+class Channel(StrEnum):
+    """Channels of an equipment: periodic state, something happened, online or not (retained, last will)."""
+
+    TELEMETRY = "telemetry"
+    EVENT = "event"
+    STATUS = "status"
+
+
+class FieldType(StrEnum):
+    """How a value is kept from the wire to the store. Numbers are float64 everywhere."""
+
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    TEXT = "text"
+
+
+class Field(msgspec.Struct, frozen=True):
+    """One field: its type, its unit ("" where it has none) and, for closed sets, the permitted texts."""
+
+    name: str
+    type: FieldType
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+
+
+def _number(unit: str, *names: str) -> list[Field]:
+    return [Field(name, FieldType.NUMBER, unit) for name in names]
+
+
+def _boolean(*names: str) -> list[Field]:
+    return [Field(name, FieldType.BOOLEAN) for name in names]
+
+
+def _text(*names: str) -> list[Field]:
+    return [Field(name, FieldType.TEXT) for name in names]
+
+
+def _choice(name: str, *choices: str) -> list[Field]:
+    return [Field(name, FieldType.TEXT, choices=choices)]
+
+
+def _table(*groups: list[Field]) -> dict[str, Field]:
+    return {field.name: field for group in groups for field in group}
+
+
+_ELEVATOR = _table(
+    _choice("service_mode", "normal", "inspection", "fire_recall", "firefighter", "emergency_power",
+            "earthquake", "stopped", "unknown"),
+    _boolean("moving", "in_door_zone", "occupied", "alarm_button", "intercom_ok"),
+    _choice("direction", "up", "down", "none"),
+    _choice("door", "open", "closed", "opening", "closing"),
+    _choice("power", "mains", "backup", "off"),
+    _text("floor"),
+    _number("m/s", "speed"),
+    _number("mm", "levelling_error"),
+    _number("m/s²", "vibration"),
+    _number("kg", "load"),
+    _number("°C", "motor_temperature", "machine_room_temperature"),
+    _number("", "trips", "fault_code"),
+    _number("h", "run_hours"),
+)  # fmt: skip
+
+_PUMP = _table(
+    _boolean("running", "leak"),
+    _choice("mode", "auto", "manual", "off"),
+    _number("MPa", "suction_pressure", "discharge_pressure", "setpoint"),
+    _number("m³/h", "flow"),
+    _number("A", "current_a", "current_b", "current_c"),
+    _number("V", "voltage"),
+    _number("Hz", "frequency"),
+    _number("mm/s", "vibration"),
+    _number("°C", "bearing_temperature", "motor_temperature"),
+    _number("m", "tank_level", "sump_level"),
+    _number("", "starts", "drive_fault"),
+    _number("h", "run_hours"),
+)
+
+_FIRE_PANEL = _table(_boolean("mains", "battery"), _choice("mode", "auto", "manual"))
+
+_FIRE_PANEL_EVENT = _table(
+    _choice("type", "fire", "supervisory", "fault", "disabled", "started", "feedback", "reset", "silenced",
+            "test", "check_post"),
+    _boolean("active"),
+    _text("loop", "address", "zone", "text"),
+    _choice("device_type", "smoke", "heat", "call_point", "flow_switch", "gas", "other"),
+)  # fmt: skip
+
+_PATROL_EVENT = _table(_text("tag", "checkpoint", "card", "sun"))
+
+_SENSOR = _table(
+    _boolean("leak", "smoke"),
+    _number("°C", "temperature"),
+    _number("%", "humidity", "battery"),
+    _number("m", "level"),
+    _number("MPa", "pressure"),
+)
+
+_STATUS = _table(_boolean("online"))
+
+_NOTHING: Final[dict[str, Field]] = {}
+
+FIELDS: Final[dict[tuple[Kind, Channel], dict[str, Field]]] = {
+    (Kind.ELEVATOR, Channel.TELEMETRY): _ELEVATOR,
+    (Kind.PUMP, Channel.TELEMETRY): _PUMP,
+    (Kind.FIRE_PANEL, Channel.TELEMETRY): _FIRE_PANEL,
+    (Kind.FIRE_PANEL, Channel.EVENT): _FIRE_PANEL_EVENT,
+    (Kind.PATROL_READER, Channel.EVENT): _PATROL_EVENT,
+    (Kind.SENSOR, Channel.TELEMETRY): _SENSOR,
+    **{(kind, Channel.STATUS): _STATUS for kind in Kind},
+}
+"""(kind, channel) -> field name -> field."""
+
+
+def fields_of(kind: Kind, channel: Channel) -> dict[str, Field]:
+    """The known fields of a kind's channel; empty where the contract names none."""
+    return FIELDS.get((kind, channel), _NOTHING)

@@ -1,0 +1,89 @@
+"""Remembers at what time a sample without a time first came, so that its second delivery is the same sample.
+
+Only samples with `seq` and without `at` come here. The memory is one small SQLite file, written before the sample
+goes any further. It forgets after an hour: a device that restarts counts from the beginning again, and its first
+new alarm must not be taken for the old one.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from collectors.payloads.native import place_in_time
+from collectors.reading import Quality, Reading
+
+log = structlog.get_logger(__name__)
+
+_RETRY_S: Final = 1.0
+REMEMBERED_MS: Final = 3600 * 1000
+_SCHEMA: Final = (
+    "CREATE TABLE IF NOT EXISTS seen (sample BLOB PRIMARY KEY, received_at INTEGER NOT NULL, key INTEGER NOT NULL)"
+    " WITHOUT ROWID"
+)
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def needs_memory(reading: Reading) -> bool:
+    """Whether a second delivery of this reading could only be known by its sequence number."""
+    return reading.seq is not None and bool(reading.quality & Quality.NO_TIME)
+
+
+class SequenceMemory:
+    """First times of receipt, by sample."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sequences")
+        self._connection: sqlite3.Connection | None = None
+
+    async def open(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
+        self._thread.shutdown()
+
+    async def recognise(self, readings: Sequence[Reading]) -> None:
+        """Give readings that came before the time at which they first came; a file in trouble is tried again."""
+        doubtful = [reading for reading in readings if needs_memory(reading)]
+        while doubtful:
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._recognise, doubtful)
+            except sqlite3.Error as error:
+                log.error(
+                    "readings wait: sequence numbers cannot be remembered",
+                    file=str(self._path),
+                    why=str(error),
+                )
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return
+
+    def _open(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self._path, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(_SCHEMA)
+        self._connection = connection
+
+    def _recognise(self, readings: list[Reading]) -> None:
+        assert self._connection is not None  # noqa: S101 - opened before the first message
+        with self._connection as connection:
+            newest = max(reading.received_at for reading in readings)
+            connection.execute("DELETE FROM seen WHERE received_at < ?", (newest - REMEMBERED_MS,))
+            for reading in readings:
+                sample = _encode((str(reading.topic), reading.seq, reading.fields))
+                row = (sample, reading.received_at, reading.key)
+                connection.execute("INSERT OR IGNORE INTO seen VALUES (?,?,?)", row)
+                first = connection.execute(
+                    "SELECT received_at, key FROM seen WHERE sample = ?", (sample,)
+                ).fetchone()
+                place_in_time(reading, *first)

@@ -1,0 +1,102 @@
+"""The protocol of a time-series store, and the laws that every store keeps (tests/test_stores.py).
+
+* `write` returns when the readings are durable. Writing a reading again changes nothing; two readings
+  with one time key and different fields become one with the fields of both, the later write winning.
+* `latest` is the newest value of each field by time of measurement and survives a restart.
+* `history` gives numbers as buckets of min, mean and max (one a sample where there are few), text and booleans as
+  the changes of their value.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from collectors.reading import Reading, Value
+
+DEFAULT_POINTS = 500
+
+
+class StoreUnavailable(Exception):
+    """The store cannot be reached or cannot write now; nothing of the batch was kept and it can be tried again."""
+
+
+class Series(NamedTuple):
+    """One equipment's channel."""
+
+    site: str
+    kind: str
+    equipment: str
+    channel: str
+
+
+class LatestValue(NamedTuple):
+    """A value and when it was measured (epoch ms)."""
+
+    value: Value
+    at: int
+
+
+class Latest(msgspec.Struct):
+    """The newest value of each field of one equipment, and when it was last heard (epoch ms of receipt)."""
+
+    kind: str
+    heard_at: int
+    measured_at: int
+    fields: dict[str, LatestValue]
+
+
+class Bucket(NamedTuple):
+    """Numbers from `at` (epoch ms) on until the next bucket."""
+
+    at: int
+    least: float
+    mean: float
+    most: float
+    count: int
+
+
+class Change(NamedTuple):
+    """From `at` (epoch ms) on the value was this."""
+
+    at: int
+    value: bool | str
+
+
+class History(msgspec.Struct):
+    """`buckets` for a field of numbers, `changes` for text and booleans; `raw` when each bucket is one sample."""
+
+    raw: bool
+    buckets: list[Bucket]
+    changes: list[Change]
+
+
+class Refused(NamedTuple):
+    """A reading that the store will never take, and why."""
+
+    reading: Reading
+    why: str
+
+
+class Store(Protocol):
+    """Where readings are kept. All times are epoch milliseconds; ranges hold their start and not their end."""
+
+    async def open(self) -> None:
+        """Make ready what is needed. Raises StoreUnavailable."""
+
+    async def close(self) -> None:
+        """Let go of files and connections."""
+
+    async def write(self, readings: Sequence[Reading]) -> list[Refused]:
+        """Keep readings; return those that never can be. Raises StoreUnavailable, then nothing was kept."""
+
+    def latest(self) -> dict[tuple[str, str], Latest]:
+        """(site, equipment) -> newest values. The store's own live view: look, do not change."""
+
+    async def history(
+        self, series: Series, field: str, start: int, end: int, points: int = DEFAULT_POINTS
+    ) -> History:
+        """What a field was between `start` and `end`, in at most `points` buckets or changes."""
+
+    async def erase_before(self, moment: int) -> int:
+        """Forget readings measured before `moment`; return how many."""

@@ -1,0 +1,291 @@
+"""Alarms act here: readings become decisions, decisions become one transaction.
+
+The memory of the rules runs ahead of the database only while a transaction is being written; a transaction that
+fails for the database's sake is written again as it is, until it is in or another process owns the alarms.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from collectors.reading import Reading
+from gateway.alarms.decisions import Row, Written, identity_of, move, write_up
+from gateway.alarms.rules import Memory, Rule
+from gateway.alarms.states import TRANSITIONS, Event, State
+from gateway.alarms.watches import Decision, Key, Outcome, Watches
+from gateway.people.audit import CLOCK, RULES, Cause, Via, write_records
+from gateway.storage import lease
+from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.facts import Consumer, Fact, write_facts
+from gateway.storage.tables import activation, alarm, event, rule_memory, ticket_activation
+
+log = structlog.get_logger(__name__)
+
+CONSUMER: Final = "alarms"
+_RETRY_S: Final = 0.5
+Clock = Callable[[], int]
+"""Now, in epoch milliseconds."""
+_KEYS_AT_ONCE: Final = 500
+"""Values in one IN list: SQLite and PostgreSQL both limit them."""
+
+
+class StaleVersion(Exception):
+    """The alarm has changed since it was looked at."""
+
+
+class NoSuchAlarm(Exception):
+    """There is no alarm with this id."""
+
+
+class AlarmMetrics:
+    """What the alarms count, for `/metrics`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.raised = Counter("gengfu_activations", "Activations", ["priority"], registry=registry)
+        self.latency = Histogram(
+            "gengfu_alarm_latency_seconds",
+            "Time from receipt of the sample that raised an alarm to its commit",
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+            registry=registry,
+        )
+        self.retries = Counter(
+            "gengfu_decision_retries", "Decision transactions written again", registry=registry
+        )
+
+
+class Alarms:
+    """The owner's side: judges readings and writes what follows. Only one process may hold this."""
+
+    def __init__(
+        self,
+        database: Database,
+        rules: Sequence[Rule],
+        late_window_ms: int,
+        epoch: int,
+        metrics: AlarmMetrics,
+        clock: Clock,
+    ) -> None:
+        self.trouble = ""
+        """Why decisions cannot be written now, "" while they can."""
+        self._database = database
+        self._rules = rules
+        self._late_window_ms = late_window_ms
+        self._epoch = epoch
+        self._metrics = metrics
+        self._clock = clock
+        self._watches = Watches(rules, {}, late_window_ms)
+        self._one_at_a_time = asyncio.Lock()
+        self._tickets = Consumer(database, CONSUMER, self._follow_ticket, partial(lease.verify, epoch=epoch))
+
+    async def load(self) -> None:
+        """Take up the rules' memory where the last owner left it."""
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(select(rule_memory))).all()
+        memories = {Key(*row[:4]): msgspec.convert(row.body, Memory) for row in rows}
+        self._watches = Watches(self._rules, memories, self._late_window_ms)
+
+    async def decide(self, readings: Sequence[Reading]) -> None:
+        """Judge readings; return when what follows is committed. Raises LeaseLost."""
+        async with self._one_at_a_time:
+            events = [reading for reading in readings if reading.digest]
+            if events:
+                readings = await self._without_repeats(readings, events)
+                events = [reading for reading in readings if reading.digest]
+            outcome = self._watches.take(readings)
+            if outcome or events:
+                await self._commit(outcome, events, RULES)
+
+    async def tick(self) -> None:
+        """Let delays end by the clock. Raises LeaseLost."""
+        async with self._one_at_a_time:
+            outcome = self._watches.tick(self._clock())
+            if outcome:
+                await self._commit(outcome, [], CLOCK)
+
+    async def follow_tickets(self) -> None:
+        """Work off the tickets' facts until cancelled: who acknowledges a ticket acknowledges its alarm."""
+        await self._tickets.run()
+
+    async def _follow_ticket(self, connection: AsyncConnection, fact: Fact) -> None:
+        if fact.kind != "ticket.acknowledge":
+            return
+        joined = select(activation.c.alarm).join(
+            ticket_activation, ticket_activation.c.activation == activation.c.id
+        ).where(ticket_activation.c.ticket == fact.thing)  # fmt: skip
+        found = await connection.execute(
+            select(alarm).where(alarm.c.id.in_(joined), alarm.c.open_key.is_not(None))
+        )
+        cause = Cause(str(fact.body.get("actor", "")), Via.FACT, why=f"fact {fact.id}")
+        for row in found.mappings().all():
+            if (State(row["state"]), Event.ACKNOWLEDGED) in TRANSITIONS:
+                await _acknowledge(connection, dict(row), "", cause, self._clock())
+
+    async def _without_repeats(self, readings: Sequence[Reading], events: list[Reading]) -> list[Reading]:
+        """Leave out events that were committed before, and repeats within the batch."""
+        known = await self._retrying(lambda: self._known_events([reading.digest for reading in events]))
+        fresh: list[Reading] = []
+        for reading in readings:
+            if reading.digest:
+                if reading.digest in known:
+                    continue
+                known.add(reading.digest)
+            fresh.append(reading)
+        return fresh
+
+    async def _known_events(self, digests: list[str]) -> set[str]:
+        known: set[str] = set()
+        async with self._database.reading() as connection:
+            for first in range(0, len(digests), _KEYS_AT_ONCE):
+                part = digests[first : first + _KEYS_AT_ONCE]
+                known.update(await connection.scalars(select(event.c.digest).where(event.c.digest.in_(part))))
+        return known
+
+    async def _commit(self, outcome: Outcome, events: list[Reading], cause: Cause) -> None:
+        await self._retrying(lambda: self._write(outcome, events, cause))
+        committed_at = self._clock()
+        for decision in outcome.decisions:
+            if decision.change.raised:
+                self._metrics.raised.labels(decision.rule.priority.value).inc()
+                self._metrics.latency.observe(max(0, committed_at - decision.received_at) / 1000)
+
+    async def _retrying(self, work: Any) -> Any:
+        """Do it until the database lets us: what is decided must be written, and nothing is acknowledged before."""
+        while True:
+            try:
+                result = await work()
+            except DatabaseTrouble as error:
+                if not self.trouble:
+                    log.error("decisions wait: the database does not take them", why=str(error))
+                self.trouble = str(error)
+                self._metrics.retries.inc()
+                await asyncio.sleep(_RETRY_S)
+            else:
+                self.trouble = ""
+                return result
+
+    async def _write(self, outcome: Outcome, events: list[Reading], cause: Cause) -> None:
+        async with self._database.transaction() as connection:
+            await lease.verify(connection, self._epoch)
+            open_alarms = await _open_alarms(connection, {str(item.key) for item in outcome.decisions})
+            known = await _known_activations(connection, outcome.decisions)
+            await _keep_events(connection, events)
+            await save(connection, write_up(outcome.decisions, open_alarms, known, cause, self._clock()))
+            await _keep_memories(connection, outcome.memories)
+
+
+async def acknowledge(
+    database: Database, identity: str, version: int, note: str, cause: Cause, now: int
+) -> None:
+    """A person has taken notice and answers for what follows.
+
+    Raises:
+        NoSuchAlarm: no alarm has this id.
+        StaleVersion: it has changed since `version`.
+        NotPermitted: it is not waiting to be acknowledged.
+    """
+    async with database.transaction() as connection:
+        found = await connection.execute(select(alarm).where(alarm.c.id == identity).with_for_update())
+        row = found.mappings().one_or_none()
+        if row is None:
+            raise NoSuchAlarm(identity)
+        if row["version"] != version:
+            raise StaleVersion(f"the alarm is at version {row['version']}, not {version}")
+        await _acknowledge(connection, dict(row), note, cause, now)
+
+
+async def _acknowledge(connection: AsyncConnection, row: Row, note: str, cause: Cause, now: int) -> None:
+    written = Written()
+    changes = {"acknowledged_at": now, "acknowledged_by": cause.actor}
+    move(row, Event.ACKNOWLEDGED, changes, written, cause, now, note=note, body={"actor": cause.actor})
+    await save(connection, written)
+
+
+async def save(connection: AsyncConnection, written: Written) -> None:
+    """Write rows as part of the caller's transaction."""
+    new = [row for identity, row in written.alarms.items() if identity in written.new]
+    changed = [row for identity, row in written.alarms.items() if identity not in written.new]
+    if new:
+        await connection.execute(insert(alarm), new)
+    if changed:
+        await connection.execute(_UPDATE_ALARM, [{**row, "of_id": row["id"]} for row in changed])
+    if written.ended:
+        await connection.execute(_END_ACTIVATION, written.ended)
+    if written.activations:
+        await connection.execute(insert(activation), written.activations)
+    await write_records(connection, written.journal, written.audit)
+    await write_facts(connection, written.facts)
+
+
+_UPDATE_ALARM: Final = (
+    update(alarm)
+    .where(alarm.c.id == bindparam("of_id"))
+    .values({column.name: bindparam(column.name) for column in alarm.c if column.name != "id"})
+)
+_END_ACTIVATION: Final = (
+    update(activation)
+    .where(activation.c.alarm == bindparam("of_alarm"), activation.c.ended_at.is_(None))
+    .values(ended_at=bindparam("ended_at"))
+)
+
+
+async def _open_alarms(connection: AsyncConnection, keys: set[str]) -> dict[str, Row]:
+    rows: dict[str, Row] = {}
+    ordered = sorted(keys)  # in one order, so that two transactions cannot wait for each other
+    for first in range(0, len(ordered), _KEYS_AT_ONCE):
+        part = ordered[first : first + _KEYS_AT_ONCE]
+        statement = (
+            select(alarm).where(alarm.c.open_key.in_(part)).order_by(alarm.c.open_key).with_for_update()
+        )
+        found = await connection.execute(statement)
+        rows |= {row["open_key"]: dict(row) for row in found.mappings()}
+    return rows
+
+
+async def _known_activations(connection: AsyncConnection, decisions: Sequence[Decision]) -> set[str]:
+    raised = [identity_of(decision) for decision in decisions if decision.change.raised]
+    known: set[str] = set()
+    for first in range(0, len(raised), _KEYS_AT_ONCE):
+        part = raised[first : first + _KEYS_AT_ONCE]
+        known.update(
+            await connection.scalars(select(activation.c.identity).where(activation.c.identity.in_(part)))
+        )
+    return known
+
+
+async def _keep_events(connection: AsyncConnection, events: Sequence[Reading]) -> None:
+    if events:
+        await connection.execute(insert(event), [_event_row(reading) for reading in events])
+
+
+def _event_row(reading: Reading) -> Row:
+    topic = reading.topic
+    return {
+        "digest": reading.digest,
+        "site": topic.site,
+        "kind": topic.kind.value,
+        "equipment": topic.equipment,
+        "fields": reading.fields,
+        "quality": reading.quality,
+        "measured_at": reading.measured_at,
+        "received_at": reading.received_at,
+    }
+
+
+async def _keep_memories(connection: AsyncConnection, memories: dict[Key, Memory]) -> None:
+    """Replace what is remembered under these keys."""
+    if not memories:
+        return
+    where = [rule_memory.c[name] == bindparam(f"of_{name}") for name in Key._fields]
+    await connection.execute(
+        delete(rule_memory).where(*where),
+        [{f"of_{name}": value for name, value in key._asdict().items()} for key in memories],
+    )
+    rows = [{**key._asdict(), "body": msgspec.to_builtins(memory)} for key, memory in memories.items()]
+    await connection.execute(insert(rule_memory), rows)

@@ -1,0 +1,187 @@
+"""Turns decisions into rows: which alarms open, move and close, with activation, journal, audit and fact of each.
+
+Pure: open alarms come in, rows to write come out. `alarms.py` brings them into one transaction.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from collectors.fields import Channel, fields_of
+from gateway.alarms.rules import Rule, TicketWish
+from gateway.alarms.states import Event, State, after
+from gateway.alarms.watches import Decision, Key
+from gateway.people.audit import AuditRow, Cause, JournalRow, audited
+from gateway.storage.facts import NewFact
+from gateway.storage.identity import new_id
+
+Row = dict[str, Any]
+"""An alarm as its table has it."""
+
+
+class Written(msgspec.Struct):
+    """What one transaction writes. `alarms` holds new and changed rows by id; `new` the ids of the new ones."""
+
+    alarms: dict[str, Row] = {}
+    new: set[str] = set()
+    activations: list[Row] = []
+    ended: list[Row] = []
+    journal: list[JournalRow] = []
+    audit: list[AuditRow] = []
+    facts: list[NewFact] = []
+
+
+def identity_of(decision: Decision) -> str:
+    """By which a second delivery of the same raise is known."""
+    return f"{decision.key}@{decision.change.at}"
+
+
+def write_up(
+    decisions: Iterable[Decision], open_alarms: dict[str, Row], known: set[str], cause: Cause, now: int
+) -> Written:
+    """Work decisions into rows, in order.
+
+    Args:
+        decisions: conditions that began or ended.
+        open_alarms: open alarms by key; changed in place.
+        known: identities of activations that are written already (a sample that was delivered twice).
+        cause: what led to the decisions.
+        now: epoch ms.
+    """
+    written = Written()
+    for decision in decisions:
+        key = str(decision.key)
+        alarm = open_alarms.get(key)
+        if decision.change.raised:
+            if identity_of(decision) in known:
+                continue
+            if alarm is None:
+                alarm = open_alarms[key] = _new_alarm(decision, now)
+                written.new.add(alarm["id"])
+            _raise(alarm, decision, written, cause, now)
+        elif alarm is not None and alarm["active"]:
+            _return(alarm, decision, written, cause, now)
+            if alarm["open_key"] is None:
+                del open_alarms[key]
+    return written
+
+
+def _new_alarm(decision: Decision, now: int) -> Row:
+    rule, key = decision.rule, decision.key
+    return {
+        "id": new_id(now),
+        "site": key.site,
+        "equipment": key.equipment,
+        "kind": decision.kind.value,
+        "part": key.part,
+        "rule": rule.id,
+        "open_key": str(key),
+        "title": dict(rule.title),
+        "advice": dict(rule.advice),
+        "priority": rule.priority.value,
+        "life_safety": rule.life_safety,
+        "latching": rule.latching,
+        "state": State.NORMAL.value,
+        "active": False,
+        "raised_at": decision.change.at,
+        "received_at": decision.received_at,
+        "returned_at": None,
+        "acknowledged_at": None,
+        "acknowledged_by": None,
+        "closed_at": None,
+        "activations": 0,
+        "value": decision.value,
+        "unit": unit_of(rule),
+        "wants_ticket": rule.ticket.value,
+        "playbook": rule.playbook,
+        "drill": False,
+        "version": 0,
+    }
+
+
+def unit_of(rule: Rule) -> str:
+    """Unit of the field that a rule looks at."""
+    field = fields_of(rule.kind, Channel.TELEMETRY).get(rule.field)
+    return field.unit if field else ""
+
+
+def _raise(alarm: Row, decision: Decision, written: Written, cause: Cause, now: int) -> None:
+    activation: Row = {
+        "id": new_id(now),
+        "identity": identity_of(decision),
+        "alarm": alarm["id"],
+        "site": alarm["site"],
+        "equipment": alarm["equipment"],
+        "part": alarm["part"],
+        "rule": alarm["rule"],
+        "priority": alarm["priority"],
+        "started_at": decision.change.at,
+        "received_at": decision.received_at,
+        "ended_at": None,
+        "value": decision.value,
+        "disproved": False,
+        "drill": alarm["drill"],
+    }
+    written.activations.append(activation)
+    changes = {
+        "active": True,
+        "raised_at": decision.change.at,
+        "received_at": decision.received_at,
+        "returned_at": None,
+        "activations": alarm["activations"] + 1,
+        "value": decision.value,
+    }
+    move(alarm, Event.RAISED, changes, written, cause, now, body={"activation": activation["id"]})
+
+
+def _return(alarm: Row, decision: Decision, written: Written, cause: Cause, now: int) -> None:
+    at = decision.change.at
+    _end_activation(alarm, at, written)
+    move(alarm, Event.RETURNED, {"active": False, "returned_at": at}, written, cause, now)
+
+
+def _end_activation(alarm: Row, at: int, written: Written) -> None:
+    """End the one that is open: one written in this same transaction, or the one in the table."""
+    for activation in written.activations:
+        if activation["alarm"] == alarm["id"] and activation["ended_at"] is None:
+            activation["ended_at"] = at
+            return
+    written.ended.append({"of_alarm": alarm["id"], "ended_at": at})
+
+
+def move(
+    alarm: Row,
+    event: Event,
+    changes: Row,
+    written: Written,
+    cause: Cause,
+    now: int,
+    *,
+    note: str = "",
+    body: dict[str, Any] | None = None,
+) -> None:
+    """Take an alarm one step through the state table, with journal, audit and fact. Raises NotPermitted."""
+    before = State(alarm["state"])
+    following = after(before, event, latching=alarm["latching"])
+    was = {name: alarm[name] for name in ("state", "active", "version")}
+    alarm.update(changes, state=following.value, version=alarm["version"] + 1)
+    if following is State.NORMAL:
+        alarm.update(open_key=None, closed_at=now)
+    written.alarms[alarm["id"]] = alarm
+    written.journal.append(
+        JournalRow("alarm", alarm["id"], now, event.value, before.value, following.value, cause.actor, note)
+    )
+    now_is = {name: alarm[name] for name in was}
+    written.audit.append(audited(now, alarm["site"], cause, f"alarm.{event}", alarm["id"], was, now_is))
+    written.facts.append(NewFact(now, alarm["site"], f"alarm.{event}", alarm["id"], body or {}))
+
+
+def wants_ticket(alarm: Row) -> bool:
+    """Whether a ticket belongs to this alarm."""
+    return alarm["wants_ticket"] != TicketWish.NONE.value
+
+
+def key_of(alarm: Row) -> Key:
+    """The key of an alarm's row."""
+    return Key(alarm["site"], alarm["equipment"], alarm["part"], alarm["rule"])

@@ -1,0 +1,198 @@
+"""Reads rules from YAML and refuses what cannot work, naming the file, the rule and what is permitted."""
+
+import math
+import re
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import yaml
+
+from collectors.fields import Channel, FieldType, Kind, fields_of
+from collectors.reading import Value
+from gateway.alarms.rules import Priority, Rule, RuleType, TicketWish
+
+_UNITS_MS: Final = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h)")
+LANGUAGES: Final = ("en", "zh-CN")
+
+
+class RuleError(Exception):
+    """A rule file that cannot be used."""
+
+
+class _Written(
+    msgspec.Struct,
+    forbid_unknown_fields=True,
+    rename={"condition": "while", "inside": "in", "outside": "not_in"},
+):
+    """A rule as it stands in a file."""
+
+    id: str
+    kind: Kind
+    type: RuleType
+    title: dict[str, str]
+    advice: dict[str, str]
+    priority: Priority
+    source: str
+    equipment: tuple[str, ...] = ("*",)
+    field: str = ""
+    above: float | None = None
+    below: float | None = None
+    deadband: float = 0.0
+    inside: list[float | bool | str] = []
+    outside: list[float | bool | str] = []
+    condition: dict[str, float | bool | str] = {}
+    match: dict[str, bool | str | list[bool | str]] = {}
+    per: list[str] = []
+    on_delay: str = "0s"
+    off_delay: str = "0s"
+    ticket: TicketWish = TicketWish.NONE
+    playbook: str = ""
+    latching: bool = False
+
+
+def shipped_rules() -> list[Rule]:
+    """The rules that come with the product, one file a kind."""
+    folder = files("gateway.alarms") / "default_rules"
+    texts = {
+        entry.name: entry.read_text(encoding="utf-8")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".yaml")
+    }
+    return [rule for name in sorted(texts) for rule in parse_rules(texts[name], name)]
+
+
+def load_rules(extra: Iterable[Path] = ()) -> list[Rule]:
+    """The shipped rules and those of further files; an id that comes again replaces the earlier rule.
+
+    Raises:
+        RuleError: a file cannot be read or holds a rule that cannot work.
+    """
+    rules = {rule.id: rule for rule in shipped_rules()}
+    for path in extra:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise RuleError(f"{path}: {error.strerror}") from error
+        rules |= {rule.id: rule for rule in parse_rules(text, str(path))}
+    return list(rules.values())
+
+
+def parse_rules(text: str, name: str) -> list[Rule]:
+    """Read one file's text; `name` stands in errors. Raises RuleError."""
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RuleError(f"{name}: {error}") from error
+    if (
+        not isinstance(document, dict)
+        or set(document) != {"rules"}
+        or not isinstance(document["rules"], list)
+    ):
+        raise RuleError(f"{name}: expected one list under 'rules:'")
+    rules: dict[str, Rule] = {}
+    for number, entry in enumerate(document["rules"], 1):
+        rule = _read_rule(entry, f"{name}, rule {number}")
+        if rule.id in rules:
+            raise RuleError(f"{name}, rule {number}: the id {rule.id} stands twice")
+        rules[rule.id] = rule
+    return list(rules.values())
+
+
+def _read_rule(entry: Any, place: str) -> Rule:
+    identity = entry.get("id") if isinstance(entry, dict) else None
+    place = f"{place} ({identity})" if identity else place
+    try:
+        written = msgspec.convert(entry, _Written)
+        rule = _make(written)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise RuleError(f"{place}: {error}") from error
+    complaint = _complaint(rule, written)
+    if complaint:
+        raise RuleError(f"{place}: {complaint}")
+    return rule
+
+
+def _make(written: _Written) -> Rule:
+    return Rule(
+        id=written.id,
+        kind=written.kind,
+        type=written.type,
+        title=written.title,
+        advice=written.advice,
+        priority=written.priority,
+        source=written.source,
+        equipment=written.equipment,
+        field=written.field,
+        above=math.inf if written.above is None else written.above,
+        below=-math.inf if written.below is None else written.below,
+        deadband=written.deadband,
+        values=frozenset(written.inside or written.outside),
+        inverted=bool(written.outside),
+        condition=written.condition,
+        match={name: _values(wanted) for name, wanted in written.match.items()},
+        per=tuple(written.per),
+        on_delay=_milliseconds(written.on_delay),
+        off_delay=_milliseconds(written.off_delay),
+        ticket=written.ticket,
+        playbook=written.playbook,
+        latching=written.latching,
+    )
+
+
+def _values(wanted: bool | str | list[bool | str]) -> frozenset[Value]:
+    return frozenset(wanted if isinstance(wanted, list) else [wanted])
+
+
+def _milliseconds(text: str) -> int:
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is no duration; write 5s, 500ms, 2min or 1h")
+    return round(float(found[1]) * _UNITS_MS[found[2]])
+
+
+def _complaint(rule: Rule, written: _Written) -> str | None:
+    """What keeps a rule from working, or None."""
+    for text, texts in (("title", rule.title), ("advice", rule.advice)):
+        if set(texts) != set(LANGUAGES) or not all(value.strip() for value in texts.values()):
+            return f"{text} must be given in {' and '.join(LANGUAGES)}"
+    if rule.life_safety and (rule.on_delay or rule.off_delay) and rule.type is RuleType.EVENT:
+        return "an event of life safety has no delay"
+    if rule.deadband < 0:
+        return "deadband cannot be negative"
+    checks = {
+        RuleType.LIMIT: _limit_complaint,
+        RuleType.STATE: _state_complaint,
+        RuleType.EVENT: _event_complaint,
+    }
+    return checks[rule.type](rule, written)
+
+
+def _limit_complaint(rule: Rule, written: _Written) -> str | None:
+    if (written.above is None) == (written.below is None):
+        return "a limit rule has either 'above' or 'below'"
+    if not rule.field:
+        return "a limit rule names its 'field'"
+    known = fields_of(rule.kind, Channel.TELEMETRY).get(rule.field)
+    if known is not None and known.type is not FieldType.NUMBER:
+        return f"{rule.field} is a {known.type}; a limit needs a number"
+    return None
+
+
+def _state_complaint(rule: Rule, written: _Written) -> str | None:
+    if not rule.field or bool(written.inside) == bool(written.outside):
+        return "a state rule has a 'field' and either 'in' or 'not_in'"
+    return None
+
+
+def _event_complaint(rule: Rule, _written: _Written) -> str | None:
+    known = fields_of(rule.kind, Channel.EVENT)
+    if not rule.match:
+        return "an event rule says with 'match' which events are its own"
+    unknown = [name for name in (*rule.match, *rule.per) if name not in known]
+    if unknown:
+        return f"{rule.kind} events have no {', '.join(unknown)}; they have {', '.join(known)}"
+    return None

@@ -1,0 +1,275 @@
+"""Applies the rules to readings as they come. Pure but for its memory, which it is given and hands back.
+
+Thousands of readings a second pass here and almost none changes anything, so every limit keeps the band of values
+in which nothing would change, and states are looked at only when a value differs from the one before.
+"""
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Final, NamedTuple
+
+from collectors.fields import Channel, Kind
+from collectors.reading import Quality, Reading, Value
+from collectors.topics import Topic
+from gateway.alarms.rules import (
+    FRESH,
+    Change,
+    Judgement,
+    Memory,
+    Rule,
+    RuleType,
+    is_breached,
+    is_match,
+    judge,
+    judge_event,
+    mature,
+    part_of,
+    quiet_band,
+)
+
+_DOUBTFUL_CLOCK: Final = int(Quality.FUTURE | Quality.OLD | Quality.NO_TIME)
+
+
+class Key(NamedTuple):
+    """What an alarm is about: there is at most one open alarm for each."""
+
+    site: str
+    equipment: str
+    part: str
+    rule: str
+
+    def __str__(self) -> str:
+        return "/".join(self)
+
+
+class Decision(NamedTuple):
+    """A condition that began or ended, and the sample that shows it."""
+
+    key: Key
+    rule: Rule
+    kind: Kind
+    change: Change
+    value: Value | None
+    received_at: int
+
+
+class Outcome(NamedTuple):
+    """What follows from some readings: decisions in order, and the memories that have to be kept."""
+
+    decisions: list[Decision]
+    memories: dict[Key, Memory]
+
+    def __bool__(self) -> bool:
+        return bool(self.decisions or self.memories)
+
+
+class _Watch:
+    """One rule on one part of one equipment."""
+
+    __slots__ = ("high", "key", "kind", "low", "memory", "rule")
+
+    def __init__(self, key: Key, kind: Kind, rule: Rule, memory: Memory) -> None:
+        self.key = key
+        self.kind = kind
+        self.rule = rule
+        self.memory = memory
+        # Empty until the first judgement: after a start every rule looks once at what it finds.
+        self.low, self.high = 1.0, 0.0
+
+
+class _Station:
+    """All that watches one channel of one equipment."""
+
+    __slots__ = ("by_event", "by_limit", "by_state", "newest_at", "pending", "values", "watches")
+
+    def __init__(self) -> None:
+        self.values: dict[str, Value] = {}
+        self.newest_at = 0
+        self.watches: dict[Key, _Watch] = {}
+        self.by_limit: dict[str, list[_Watch]] = {}
+        self.by_state: dict[str, list[_Watch]] = {}
+        self.by_event: list[Rule] = []
+        self.pending: set[Key] = set()
+
+
+class Watches:
+    """Every rule on every equipment that has been heard."""
+
+    def __init__(self, rules: Iterable[Rule], memories: Mapping[Key, Memory], late_window_ms: int) -> None:
+        self._rules = list(rules)
+        self._memories = dict(memories)
+        self._late_window_ms = late_window_ms
+        self._stations: dict[Topic, _Station] = {}
+        self._standing: dict[tuple[str, str, str], list[Key]] = {}
+        self._recall()
+
+    def take(self, readings: Iterable[Reading]) -> Outcome:
+        """Judge readings, in the order of their arrival; marks those that came too late to count."""
+        outcome = Outcome([], {})
+        for reading in readings:
+            station = self._stations.get(reading.topic)
+            if station is None:
+                station = self._add_station(reading.topic)
+            if reading.digest:
+                self._take_event(station, reading, outcome)
+            elif station.by_limit or station.by_state:
+                self._take_state(station, reading, outcome)
+        return outcome
+
+    def tick(self, now: int) -> Outcome:
+        """Let delays end by the clock."""
+        outcome = Outcome([], {})
+        for station in self._stations.values():
+            for key in tuple(station.pending):
+                watch = station.watches[key]
+                judgement = mature(watch.rule, watch.memory, now)
+                self._keep(station, watch, judgement, station.values, now, outcome)
+        return outcome
+
+    # -- periodic state --------------------------------------------------------------------------------
+
+    def _take_state(self, station: _Station, reading: Reading, outcome: Outcome) -> None:
+        at = reading.received_at if reading.quality & _DOUBTFUL_CLOCK else reading.measured_at
+        fields, values = reading.fields, station.values
+        if at < station.newest_at:
+            self._take_disordered(station, reading, at, outcome)
+            return
+        station.newest_at = at
+        touched: list[_Watch] | None = None
+        by_limit, by_state = station.by_limit, station.by_state
+        for name, value in fields.items():
+            if name in by_limit and value.__class__ is float:
+                for watch in by_limit[name]:
+                    if not watch.low <= value <= watch.high:  # type: ignore[operator]  # a float, see above
+                        touched = [watch] if touched is None else [*touched, watch]
+            if name in by_state and values.get(name) != value:
+                touched = [*(touched or ()), *by_state[name]]
+        values.update(fields)
+        if touched is not None or station.pending:
+            self._judge(station, touched or (), values, at, reading.received_at, outcome, fields)
+
+    def _take_disordered(self, station: _Station, reading: Reading, at: int, outcome: Outcome) -> None:
+        """A sample from before the newest one: it may still tell of a breach, but not what holds now."""
+        behind = max(0, min(station.newest_at, reading.received_at) - at)
+        if behind > self._late_window_ms:
+            reading.quality |= Quality.LATE
+            return
+        watches = [watch for name in reading.fields for table in (station.by_limit, station.by_state)
+                   for watch in table.get(name, ())]  # fmt: skip
+        values = {**station.values, **reading.fields}
+        self._judge(station, watches, values, at, reading.received_at, outcome, reading.fields)
+
+    def _judge(
+        self,
+        station: _Station,
+        touched: Iterable[_Watch],
+        values: Mapping[str, Value],
+        at: int,
+        received_at: int,
+        outcome: Outcome,
+        fields: Mapping[str, Value],
+    ) -> None:
+        waiting = (station.watches[key] for key in station.pending)
+        watches = {watch.key: watch for watch in (*touched, *(w for w in waiting if w.rule.field in fields))}
+        for watch in watches.values():
+            breached = is_breached(watch.rule, values, watch.memory.active)
+            if breached is not None:
+                judgement = judge(watch.rule, watch.memory, breached, at, received_at)
+                self._keep(station, watch, judgement, values, received_at, outcome)
+
+    def _keep(
+        self,
+        station: _Station,
+        watch: _Watch,
+        judgement: Judgement,
+        values: Mapping[str, Value],
+        received_at: int,
+        outcome: Outcome,
+    ) -> None:
+        memory, changes = judgement
+        if memory != watch.memory:
+            watch.memory = outcome.memories[watch.key] = self._memories[watch.key] = memory
+        if watch.rule.type is RuleType.LIMIT:
+            watch.low, watch.high = quiet_band(watch.rule, memory, values)
+        (station.pending.discard if memory.pending_since is None else station.pending.add)(watch.key)
+        value = values.get(watch.rule.field)
+        outcome.decisions.extend(
+            Decision(watch.key, watch.rule, watch.kind, change, value, received_at) for change in changes
+        )
+
+    # -- events ----------------------------------------------------------------------------------------
+
+    def _take_event(self, station: _Station, reading: Reading, outcome: Outcome) -> None:
+        fields = reading.fields
+        if reading.topic.kind is Kind.FIRE_PANEL and fields.get("type") == "reset":
+            for watch in tuple(station.watches.values()):
+                self._judge_event(station, watch, False, reading, outcome)
+            return
+        active = fields.get("active", True) is not False
+        for rule in station.by_event:
+            if is_match(rule, fields):
+                key = Key(
+                    reading.topic.site, reading.topic.equipment, part_of(rule, fields)[:_PART_LENGTH], rule.id
+                )
+                watch = station.watches.get(key) or self._add_watch(station, key, reading.topic.kind, rule)
+                self._judge_event(station, watch, active, reading, outcome)
+
+    def _judge_event(
+        self, station: _Station, watch: _Watch, active: bool, reading: Reading, outcome: Outcome
+    ) -> None:
+        at = reading.received_at if reading.quality & _DOUBTFUL_CLOCK else reading.measured_at
+        judgement = judge_event(watch.rule, watch.memory, active, at)
+        text = {watch.rule.field: reading.fields.get("text", reading.fields.get("device_type", ""))}
+        self._keep(station, watch, judgement, text, reading.received_at, outcome)
+
+    # -- getting to know equipment ---------------------------------------------------------------------
+
+    def _recall(self) -> None:
+        """Go on where the service stopped: delays that ran run on, a reset finds the parts that stand."""
+        rules = {rule.id: rule for rule in self._rules}
+        for key, memory in self._memories.items():
+            if memory.active:
+                self._standing.setdefault((key.site, key.equipment, key.rule), []).append(key)
+            rule = rules.get(key.rule)
+            if memory.pending_since is not None and rule is not None:
+                channel = Channel.STATUS if rule.field in _STATUS_FIELDS else Channel.TELEMETRY
+                topic = Topic(key.site, rule.kind, key.equipment, channel)
+                if topic not in self._stations:
+                    self._add_station(topic)
+
+    def _add_station(self, topic: Topic) -> _Station:
+        station = self._stations[topic] = _Station()
+        for rule in self._rules:
+            if rule.kind is topic.kind and any(
+                fnmatchcase(topic.equipment, pattern) for pattern in rule.equipment
+            ):
+                self._add_rule(station, topic, rule)
+        return station
+
+    def _add_rule(self, station: _Station, topic: Topic, rule: Rule) -> None:
+        if rule.type is RuleType.EVENT:
+            if topic.channel is Channel.EVENT:
+                station.by_event.append(rule)
+                for key in self._standing.get((topic.site, topic.equipment, rule.id), ()):
+                    self._add_watch(station, key, topic.kind, rule)
+            return
+        if (rule.field in _STATUS_FIELDS) is not (
+            topic.channel is Channel.STATUS
+        ) or topic.channel is Channel.EVENT:
+            return
+        watch = self._add_watch(station, Key(topic.site, topic.equipment, "", rule.id), topic.kind, rule)
+        (station.by_limit if rule.type is RuleType.LIMIT else station.by_state).setdefault(
+            rule.field, []
+        ).append(watch)
+        for name in rule.condition:
+            station.by_state.setdefault(name, []).append(watch)
+
+    def _add_watch(self, station: _Station, key: Key, kind: Kind, rule: Rule) -> _Watch:
+        watch = station.watches[key] = _Watch(key, kind, rule, self._memories.get(key, FRESH))
+        if watch.memory.pending_since is not None:
+            station.pending.add(key)
+        return watch
+
+
+_PART_LENGTH: Final = 128
+_STATUS_FIELDS: Final = frozenset({"online"})

@@ -1,0 +1,1 @@
+"""HTTP and the live feed: thin translators between the wire and the subjects."""

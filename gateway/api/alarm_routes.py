@@ -1,0 +1,233 @@
+"""Alarms: the list, one with its journal, acknowledging, activations."""
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import msgspec
+from sqlalchemy import Select, select
+
+from collectors.reading import to_datetime
+from gateway.alarms.alarms import NoSuchAlarm, StaleVersion, acknowledge
+from gateway.alarms.rules import Priority
+from gateway.alarms.states import NotPermitted, State
+from gateway.api.bodies import Acknowledge, ActivationBody, AlarmBody, AlarmDetail, JournalEntry, Page
+from gateway.api.problems import ProblemError
+from gateway.api.routes import Call, Route
+from gateway.api.session_routes import texts
+from gateway.people.permissions import Act, may
+from gateway.storage.database import Database
+from gateway.storage.tables import activation, alarm, journal, ticket
+
+Row = Any
+
+
+class AlarmQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    state: State | str = ""
+    """A process state, or "open" for every alarm that is not normal."""
+    priority: Priority | None = None
+    site: str | None = None
+    equipment: str | None = None
+    """`{site}:{code}`."""
+    cursor: str = ""
+    limit: int = 100
+
+
+class ActivationQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    alarm: str | None = None
+    site: str | None = None
+    equipment: str | None = None
+    cursor: str = ""
+    limit: int = 100
+
+
+def select_alarms() -> Select[Any]:
+    """Alarms with the number of their open ticket."""
+    joined = alarm.outerjoin(ticket, ticket.c.open_key == alarm.c.open_key)
+    return select(alarm, ticket.c.number.label("ticket_number")).select_from(joined)
+
+
+def alarm_body(row: Row) -> AlarmBody:
+    return AlarmBody(
+        id=row["id"],
+        site=row["site"],
+        equipment=f"{row['site']}:{row['equipment']}",
+        kind=row["kind"],
+        part=row["part"],
+        rule=row["rule"],
+        title=texts(row["title"]),
+        advice=texts(row["advice"]),
+        priority=row["priority"],
+        life_safety=row["life_safety"],
+        state=row["state"],
+        active=row["active"],
+        raised_at=to_datetime(row["raised_at"]),
+        received_at=to_datetime(row["received_at"]),
+        returned_at=None if row["returned_at"] is None else to_datetime(row["returned_at"]),
+        acknowledged_at=None if row["acknowledged_at"] is None else to_datetime(row["acknowledged_at"]),
+        acknowledged_by=row["acknowledged_by"],
+        closed_at=None if row["closed_at"] is None else to_datetime(row["closed_at"]),
+        activations=row["activations"],
+        value=row["value"],
+        unit=row["unit"],
+        drill=row["drill"],
+        ticket=row["ticket_number"],
+        version=row["version"],
+    )
+
+
+async def alarm_bodies(database: Database, identities: Iterable[str]) -> list[AlarmBody]:
+    """Alarms by id, as they are now."""
+    wanted = list(identities)
+    if not wanted:
+        return []
+    async with database.reading() as connection:
+        rows = await connection.execute(select_alarms().where(alarm.c.id.in_(wanted)))
+        return [alarm_body(row) for row in rows.mappings()]
+
+
+async def open_alarm_bodies(database: Database, sites: frozenset[str] | None) -> list[AlarmBody]:
+    """Every open alarm on the given sites (None: on all)."""
+    async with database.reading() as connection:
+        rows = await connection.execute(
+            _on_sites(select_alarms().where(alarm.c.open_key.is_not(None)), sites)
+        )
+        return [alarm_body(row) for row in rows.mappings()]
+
+
+async def list_alarms(call: Call) -> Page[AlarmBody]:
+    query: AlarmQuery = call.query
+    statement = _on_sites(select_alarms(), call.sites(Act.WATCH))
+    if query.state == "open":
+        statement = statement.where(alarm.c.open_key.is_not(None))
+    elif query.state:
+        statement = statement.where(alarm.c.state == _state(query.state))
+    if query.priority:
+        statement = statement.where(alarm.c.priority == query.priority.value)
+    statement = of_place(statement, alarm, query.site, query.equipment)
+    rows, following = await page_of(call, statement, alarm.c.id, query.cursor, query.limit)
+    return Page([alarm_body(row) for row in rows], following)
+
+
+async def show_alarm(call: Call) -> AlarmDetail:
+    row = await _find(call, Act.WATCH)
+    return AlarmDetail(alarm_body(row), await journal_entries(call.services.database, "alarm", row["id"]))
+
+
+async def acknowledge_alarm(call: Call) -> AlarmBody:
+    row, wanted = await _find(call, Act.ACKNOWLEDGE_ALARM), call.body
+    services = call.services
+    try:
+        await acknowledge(
+            services.database, row["id"], wanted.version, wanted.note, call.cause, services.clock()
+        )
+    except NoSuchAlarm:
+        raise ProblemError("not_found") from None
+    except StaleVersion as error:
+        raise ProblemError("stale_version", str(error)) from error
+    except NotPermitted as error:
+        raise ProblemError("not_permitted_in_state", str(error)) from error
+    return alarm_body(await _find(call, Act.ACKNOWLEDGE_ALARM))
+
+
+async def list_activations(call: Call) -> Page[ActivationBody]:
+    query: ActivationQuery = call.query
+    sites = call.sites(Act.WATCH)
+    statement = select(activation)
+    if sites is not None:
+        statement = statement.where(activation.c.site.in_(sites))
+    if query.alarm:
+        statement = statement.where(activation.c.alarm == query.alarm)
+    statement = of_place(statement, activation, query.site, query.equipment)
+    rows, following = await page_of(call, statement, activation.c.id, query.cursor, query.limit)
+    return Page([_activation_body(row) for row in rows], following)
+
+
+def of_place(statement: Select[Any], table: Any, site: str | None, equipment: str | None) -> Select[Any]:
+    """Narrow to a site, or to an equipment named `{site}:{code}`."""
+    if equipment:
+        site, _, code = equipment.partition(":")
+        statement = statement.where(table.c.equipment == code)
+    return statement.where(table.c.site == site) if site else statement
+
+
+async def page_of(
+    call: Call, statement: Select[Any], key: Any, cursor: str, limit: int
+) -> tuple[list[Row], str | None]:
+    """One page, newest first, and the cursor of the next. `key` is a column that sorts by age."""
+    if not 1 <= limit <= 500:
+        raise ProblemError("bad_query", "limit must be between 1 and 500")
+    if cursor:
+        statement = statement.where(key < cursor)
+    async with call.services.database.reading() as connection:
+        found = await connection.execute(statement.order_by(key.desc()).limit(limit + 1))
+        rows = list(found.mappings())
+    return rows[:limit], rows[limit - 1][key.name] if len(rows) > limit else None
+
+
+async def journal_entries(database: Database, subject: str, thing: str) -> list[JournalEntry]:
+    """The journal of an alarm or a ticket, oldest first."""
+    statement = (
+        select(journal).where(journal.c.subject == subject, journal.c.thing == thing).order_by(journal.c.id)
+    )
+    async with database.reading() as connection:
+        rows = (await connection.execute(statement)).mappings().all()
+    return [
+        JournalEntry(
+            to_datetime(row["at"]), row["event"], row["before"], row["after"], row["actor"], row["note"]
+        )
+        for row in rows
+    ]
+
+
+def _activation_body(row: Row) -> ActivationBody:
+    return ActivationBody(
+        id=row["id"],
+        alarm=row["alarm"],
+        site=row["site"],
+        equipment=f"{row['site']}:{row['equipment']}",
+        part=row["part"],
+        rule=row["rule"],
+        priority=row["priority"],
+        started_at=to_datetime(row["started_at"]),
+        ended_at=None if row["ended_at"] is None else to_datetime(row["ended_at"]),
+        value=row["value"],
+        disproved=row["disproved"],
+        drill=row["drill"],
+    )
+
+
+def _state(text: str) -> str:
+    try:
+        return State(text).value
+    except ValueError:
+        raise ProblemError("bad_query", f"state must be open, {', '.join(State)}") from None
+
+
+def _on_sites(statement: Select[Any], sites: Collection[str] | None) -> Select[Any]:
+    return statement if sites is None else statement.where(alarm.c.site.in_(sites))
+
+
+async def _find(call: Call, act: Act) -> Row:
+    async with call.services.database.reading() as connection:
+        found = await connection.execute(select_alarms().where(alarm.c.id == call.path["id"]))
+        row = found.mappings().one_or_none()
+    grants = call.person.grants if call.person else None
+    if row is None or not may(grants, Act.WATCH, row["site"]).permitted:
+        raise ProblemError("not_found", "there is no alarm with this id")
+    if not may(grants, act, row["site"]).permitted:
+        raise ProblemError("forbidden")
+    return row
+
+
+ROUTES = (
+    Route("GET", "/alarms", Act.WATCH, list_alarms, "Alarms, newest first", Page[AlarmBody], query=AlarmQuery),
+    Route("GET", "/alarms/{id}", Act.WATCH, show_alarm, "One alarm and its journal", AlarmDetail),
+    Route(
+        "POST", "/alarms/{id}/acknowledge", Act.ACKNOWLEDGE_ALARM, acknowledge_alarm,
+        "Take notice of an alarm and answer for what follows", AlarmBody, request=Acknowledge,
+    ),
+    Route(
+        "GET", "/activations", Act.WATCH, list_activations, "Each time that an alarm became active",
+        Page[ActivationBody], query=ActivationQuery,
+    ),
+)  # fmt: skip

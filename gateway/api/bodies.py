@@ -1,0 +1,313 @@
+"""The JSON that goes in and out: every request, answer and live message as a typed structure.
+
+These structures are the contract with the web app and with other programs: OpenAPI is made from them.
+Times are RFC 3339 UTC. Texts for people come in both languages.
+"""
+
+from datetime import datetime
+from typing import Generic, TypeVar
+
+import msgspec
+
+from collectors.fields import FieldType, Kind
+from collectors.reading import Value
+
+Item = TypeVar("Item")
+
+
+class Texts(msgspec.Struct, frozen=True, rename={"zh": "zh-CN"}):
+    """One text in both languages."""
+
+    en: str
+    zh: str
+
+
+class Page(msgspec.Struct, Generic[Item], frozen=True):
+    """A list; `next` is the cursor of the following page, null on the last."""
+
+    items: list[Item]
+    next: str | None = None
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """RFC 9457 problem details. `code` is stable and what the web translates; `detail` says what to do."""
+
+    title: str
+    status: int
+    code: str
+    detail: str = ""
+    type: str = "about:blank"
+
+
+class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    username: str
+    password: str
+
+
+class Me(msgspec.Struct, frozen=True):
+    """Who is asking. `roles` maps a site's code, or "*" for all, to the roles held there."""
+
+    id: str
+    username: str
+    name: Texts
+    roles: dict[str, list[str]]
+    demo: bool
+    """True while the service runs the demo: every page says so."""
+
+
+class SiteBody(msgspec.Struct, frozen=True):
+    code: str
+    name: Texts
+    time_zone: str
+
+
+class FieldValue(msgspec.Struct, frozen=True):
+    """The newest value of a field."""
+
+    value: Value
+    at: datetime
+
+
+class FieldBody(msgspec.Struct, frozen=True):
+    """What a field of a kind means: for labels, units and formats on the page."""
+
+    name: str
+    label: Texts
+    type: FieldType
+    unit: str = ""
+
+
+class ProfileBody(msgspec.Struct, frozen=True):
+    """A kind of equipment and its fields, in the order in which a tile shows them."""
+
+    kind: Kind
+    name: Texts
+    fields: list[FieldBody]
+
+
+class EquipmentBody(msgspec.Struct, frozen=True):
+    """`id` is `{site}:{code}`. `online` is null until the equipment has said so. `adopted` is false while unknown."""
+
+    id: str
+    site: str
+    code: str
+    kind: Kind
+    name: Texts
+    place: str
+    adopted: bool
+    version: int
+    online: bool | None = None
+    last_seen: datetime | None = None
+    latest: dict[str, FieldValue] = {}
+
+
+class LatestBody(msgspec.Struct, frozen=True):
+    id: str
+    online: bool | None
+    last_seen: datetime | None
+    latest: dict[str, FieldValue]
+
+
+class Bucket(msgspec.Struct, frozen=True):
+    """Numbers: least, mean and greatest of the bucket that starts at `at`, and how many samples it holds."""
+
+    at: datetime
+    min: float
+    mean: float
+    max: float
+    count: int
+
+
+class Change(msgspec.Struct, frozen=True):
+    """Text and booleans: the value that holds from `at` on."""
+
+    at: datetime
+    value: Value
+
+
+class HistoryBody(msgspec.Struct, frozen=True):
+    """`raw` is true when each bucket is one sample. Exactly one of `buckets` and `changes` is filled."""
+
+    id: str
+    field: str
+    unit: str
+    start: datetime
+    end: datetime
+    raw: bool
+    buckets: list[Bucket]
+    changes: list[Change]
+
+
+class AlarmBody(msgspec.Struct, frozen=True):
+    """One alarm. `state` is an ISA-18.2 process state; `version` rises with each change (send it back to act)."""
+
+    id: str
+    site: str
+    equipment: str
+    """The equipment's id, `{site}:{code}`."""
+    kind: str
+    part: str
+    rule: str
+    title: Texts
+    advice: Texts
+    priority: str
+    life_safety: bool
+    state: str
+    active: bool
+    raised_at: datetime
+    received_at: datetime
+    returned_at: datetime | None
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+    closed_at: datetime | None
+    activations: int
+    value: Value | None
+    unit: str
+    drill: bool
+    ticket: str | None
+    """Number of the open ticket of this alarm, if there is one."""
+    version: int
+
+
+class JournalEntry(msgspec.Struct, frozen=True):
+    at: datetime
+    event: str
+    before: str
+    after: str
+    actor: str
+    note: str
+
+
+class AlarmDetail(msgspec.Struct, frozen=True):
+    alarm: AlarmBody
+    journal: list[JournalEntry]
+
+
+class Acknowledge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`version` is the one on the screen: if the alarm has changed since, the answer is 409."""
+
+    version: int
+    note: str = ""
+
+
+class ActivationBody(msgspec.Struct, frozen=True):
+    id: str
+    alarm: str
+    site: str
+    equipment: str
+    part: str
+    rule: str
+    priority: str
+    started_at: datetime
+    ended_at: datetime | None
+    value: Value | None
+    disproved: bool
+    drill: bool
+
+
+class TicketBody(msgspec.Struct, frozen=True):
+    """`type` is `repair` or `emergency`; `alarm` the id of the alarm that opened it."""
+
+    number: str
+    type: str
+    site: str
+    equipment: str
+    title: Texts
+    priority: str
+    state: str
+    opened_at: datetime
+    alarm: str | None
+    playbook: str
+    drill: bool
+    version: int
+
+
+class TicketAct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`version` is the one on the screen: if the ticket has changed since, the answer is 409."""
+
+    version: int
+    note: str = ""
+
+
+class TicketDetail(msgspec.Struct, frozen=True):
+    ticket: TicketBody
+    journal: list[JournalEntry]
+
+
+class QuarantineBody(msgspec.Struct, frozen=True):
+    """A message that could not be read: at most the first 8 KiB of it, as text where it is text, else hex."""
+
+    id: int
+    received_at: datetime
+    topic: str
+    reason: str
+    detail: str
+    payload: str
+    encoding: str
+    size: int
+
+
+class HealthBody(msgspec.Struct, frozen=True):
+    status: str
+
+
+class ReadyBody(msgspec.Struct, frozen=True):
+    """`parts` maps each part to "ready" or to what it is waiting for."""
+
+    ready: bool
+    parts: dict[str, str]
+
+
+# Live feed. Each message carries `seq`, one more than the one before; a client that misses one reconnects.
+
+
+class Snapshot(msgspec.Struct, frozen=True, tag_field="type", tag="snapshot"):
+    seq: int
+    at: datetime
+    sites: list[SiteBody]
+    profiles: list[ProfileBody]
+    equipment: list[EquipmentBody]
+    alarms: list[AlarmBody]
+    """Open alarms."""
+    tickets: list[TicketBody]
+    """Open tickets."""
+
+
+class LiveReading(msgspec.Struct, frozen=True, tag_field="type", tag="reading"):
+    """New values of one equipment, at most once a second; only the fields that came since the last one."""
+
+    seq: int
+    equipment: str
+    online: bool | None
+    last_seen: datetime
+    latest: dict[str, FieldValue]
+
+
+class LiveEquipment(msgspec.Struct, frozen=True, tag_field="type", tag="equipment"):
+    """An equipment that is new or was changed."""
+
+    seq: int
+    equipment: EquipmentBody
+
+
+class LiveAlarm(msgspec.Struct, frozen=True, tag_field="type", tag="alarm"):
+    seq: int
+    alarm: AlarmBody
+
+
+class LiveTicket(msgspec.Struct, frozen=True, tag_field="type", tag="ticket"):
+    seq: int
+    ticket: TicketBody
+
+
+class LiveSystem(msgspec.Struct, frozen=True, tag_field="type", tag="system"):
+    """The state of the platform itself: as `/readyz` says it, whenever it changes."""
+
+    seq: int
+    ready: bool
+    parts: dict[str, str]
+
+
+class Beat(msgspec.Struct, frozen=True, tag_field="type", tag="beat"):
+    seq: int
+    at: datetime

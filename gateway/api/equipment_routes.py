@@ -1,0 +1,192 @@
+"""Equipment, its newest values and its history."""
+
+from datetime import datetime
+
+import msgspec
+
+from collectors.fields import Channel, Kind, fields_of
+from collectors.reading import to_datetime, to_milliseconds
+from collectors.timeseries.store import Latest, LatestValue, Series, StoreUnavailable
+from gateway.api.bodies import (
+    Bucket,
+    Change,
+    EquipmentBody,
+    FieldBody,
+    FieldValue,
+    HistoryBody,
+    LatestBody,
+    Page,
+    ProfileBody,
+)
+from gateway.api.problems import ProblemError
+from gateway.api.routes import Call, Route, Services
+from gateway.api.session_routes import texts
+from gateway.equipment.ledger import Equipment
+from gateway.equipment.profiles import PROFILES, Profile
+from gateway.people.permissions import Act, may
+
+_DAY_MS = 24 * 3600 * 1000
+
+
+class EquipmentQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    site: str | None = None
+    kind: Kind | None = None
+    q: str = ""
+    """Part of the code, name or place."""
+
+
+class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    field: str
+    start: datetime | None = None
+    """Default: 24 hours before the end."""
+    end: datetime | None = None
+    """Default: now. Not part of the range."""
+    points: int = 500
+
+
+def profile_body(kind: Kind, profile: Profile) -> ProfileBody:
+    known = fields_of(kind, Channel.TELEMETRY) | fields_of(kind, Channel.STATUS)
+    fields = [
+        FieldBody(name, texts(label), known[name].type, known[name].unit)
+        for name, label in profile.fields.items()
+    ]
+    return ProfileBody(kind, texts(profile.name), fields)
+
+
+def profile_bodies() -> list[ProfileBody]:
+    return [profile_body(kind, profile) for kind, profile in PROFILES.items()]
+
+
+def field_values(fields: dict[str, LatestValue]) -> dict[str, FieldValue]:
+    return {
+        name: FieldValue(entry.value, to_datetime(entry.at))
+        for name, entry in fields.items()
+        if name != "online"
+    }
+
+
+def is_online(latest: Latest | None) -> bool | None:
+    """What the equipment said of itself last; None where it never did."""
+    entry = None if latest is None else latest.fields.get("online")
+    return entry.value if entry is not None and isinstance(entry.value, bool) else None
+
+
+def equipment_body(item: Equipment, latest: Latest | None) -> EquipmentBody:
+    return EquipmentBody(
+        id=item.id,
+        site=item.site,
+        code=item.code,
+        kind=Kind(item.kind),
+        name=texts(item.name),
+        place=item.place,
+        adopted=item.adopted,
+        version=item.version,
+        online=is_online(latest),
+        last_seen=None if latest is None else to_datetime(latest.heard_at),
+        latest={} if latest is None else field_values(latest.fields),
+    )
+
+
+def equipment_bodies(services: Services, sites: frozenset[str] | None) -> list[EquipmentBody]:
+    """All equipment on the given sites (None: on all), by site, kind and code."""
+    latest = services.store.latest()
+    items = [item for item in services.ledger.equipment.values() if sites is None or item.site in sites]
+    items.sort(key=lambda item: (item.site, item.kind, item.code))
+    return [equipment_body(item, latest.get((item.site, item.code))) for item in items]
+
+
+async def list_profiles(_call: Call) -> Page[ProfileBody]:
+    return Page(profile_bodies())
+
+
+async def list_equipment(call: Call) -> Page[EquipmentBody]:
+    query: EquipmentQuery = call.query
+    wanted = query.q.casefold()
+    return Page(
+        [
+            body
+            for body in equipment_bodies(call.services, call.sites(Act.WATCH))
+            if query.site in {None, body.site}
+            and query.kind in {None, body.kind}
+            and wanted in f"{body.code} {body.name.en} {body.name.zh} {body.place}".casefold()
+        ]
+    )
+
+
+async def show_equipment(call: Call) -> EquipmentBody:
+    item = _find(call, Act.WATCH)
+    return equipment_body(item, call.services.store.latest().get((item.site, item.code)))
+
+
+async def show_latest(call: Call) -> LatestBody:
+    body = await show_equipment(call)
+    return LatestBody(body.id, body.online, body.last_seen, body.latest)
+
+
+async def show_history(call: Call) -> HistoryBody:
+    item, query = _find(call, Act.READ_HISTORY), call.query
+    end = to_milliseconds(query.end) if query.end else call.services.clock()
+    start = to_milliseconds(query.start) if query.start else end - _DAY_MS
+    if start >= end:
+        raise ProblemError("bad_query", "start must be before end")
+    if not 1 <= query.points <= 10_000:
+        raise ProblemError("bad_query", "points must be between 1 and 10000")
+    channel = (
+        Channel.STATUS if query.field in fields_of(Kind(item.kind), Channel.STATUS) else Channel.TELEMETRY
+    )
+    series = Series(item.site, item.kind, item.code, channel.value)
+    try:
+        found = await call.services.store.history(series, query.field, start, end, query.points)
+    except StoreUnavailable as error:
+        raise ProblemError("store_unavailable", "try again in a minute") from error
+    known = fields_of(Kind(item.kind), channel).get(query.field)
+    return HistoryBody(
+        id=item.id,
+        field=query.field,
+        unit=known.unit if known else "",
+        start=to_datetime(start),
+        end=to_datetime(end),
+        raw=found.raw,
+        buckets=[
+            Bucket(to_datetime(at), least, mean, most, count)
+            for at, least, mean, most, count in found.buckets
+        ],
+        changes=[Change(to_datetime(at), value) for at, value in found.changes],
+    )
+
+
+def _find(call: Call, act: Act) -> Equipment:
+    """The equipment in the path, where it exists and may be seen; else as if it did not exist."""
+    site, _, code = call.path["equipment"].partition(":")
+    item = call.services.ledger.equipment.get((site, code))
+    grants = call.person.grants if call.person else None
+    if item is None or not may(grants, act, site).permitted:
+        raise ProblemError("not_found", "equipment is named {site}:{code}")
+    return item
+
+
+_ONE = "/equipment/{equipment}"
+ROUTES = (
+    Route(
+        "GET",
+        "/profiles",
+        Act.SIGNED_IN,
+        list_profiles,
+        "Kinds of equipment and their fields",
+        Page[ProfileBody],
+    ),
+    Route(
+        "GET", "/equipment", Act.WATCH, list_equipment, "Equipment", Page[EquipmentBody], query=EquipmentQuery
+    ),
+    Route("GET", _ONE, Act.WATCH, show_equipment, "One equipment, named {site}:{code}", EquipmentBody),
+    Route("GET", _ONE + "/latest", Act.WATCH, show_latest, "Its newest values", LatestBody),
+    Route(
+        "GET",
+        _ONE + "/history",
+        Act.READ_HISTORY,
+        show_history,
+        "What a field was",
+        HistoryBody,
+        query=HistoryQuery,
+    ),
+)

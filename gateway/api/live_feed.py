@@ -1,0 +1,238 @@
+"""The live feed: first a snapshot, then numbered changes, to each listener what it may see.
+
+Alarms and tickets go out at once, from facts; readings at most once a second per equipment. A listener that reads too
+slowly is closed and takes a new snapshot: better than showing it the past.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import msgspec
+import structlog
+from aiohttp import WSCloseCode, web
+
+from collectors.reading import Reading, to_datetime
+from gateway.api.alarm_routes import alarm_bodies, open_alarm_bodies
+from gateway.api.bodies import (
+    Beat,
+    FieldValue,
+    LiveAlarm,
+    LiveEquipment,
+    LiveReading,
+    LiveSystem,
+    LiveTicket,
+    Snapshot,
+)
+from gateway.api.equipment_routes import equipment_bodies, equipment_body, is_online, profile_bodies
+from gateway.api.platform_routes import ready_body
+from gateway.api.routes import Services
+from gateway.api.session_routes import site_body
+from gateway.api.ticket_routes import open_ticket_bodies, ticket_bodies
+from gateway.people.accounts import Person
+from gateway.people.permissions import Act, may
+from gateway.storage.facts import Fact, follow, newest_fact
+
+log = structlog.get_logger(__name__)
+
+_MOST_WAITING: Final = 5_000
+"""Messages that may wait for one listener."""
+_CONFLATED_S: Final = 1.0
+_BEAT_S: Final = 1.0
+_FLUSH_S: Final = 0.1
+Message = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveSystem
+_encoder: Final = msgspec.json.Encoder()
+
+REQUIRED: Final[dict[type[msgspec.Struct], Act]] = {
+    LiveReading: Act.WATCH,
+    LiveEquipment: Act.WATCH,
+    LiveAlarm: Act.WATCH,
+    LiveTicket: Act.READ_TICKETS,
+    LiveSystem: Act.WATCH,
+}
+"""Message -> what a listener must be permitted on the site. What is not here is sent to nobody."""
+
+
+class _Listener:
+    """One connection."""
+
+    def __init__(self, person: Person) -> None:
+        self.person = person
+        self.waiting: asyncio.Queue[Message] = asyncio.Queue(_MOST_WAITING)
+        self.too_slow = False
+
+    def offer(self, message: Message, site: str | None) -> None:
+        act = REQUIRED.get(type(message))
+        if act is None or not may(self.person.grants, act, site).permitted:
+            return
+        try:
+            self.waiting.put_nowait(message)
+        except asyncio.QueueFull:
+            self.too_slow = True
+
+
+class LiveFeed:
+    """Tells every listener what changes."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._listeners: set[_Listener] = set()
+        self._fresh: dict[tuple[str, str], set[str]] = {}
+        self._told_at: dict[tuple[str, str], float] = {}
+
+    @property
+    def listeners(self) -> int:
+        return len(self._listeners)
+
+    # -- what changes ----------------------------------------------------------------------------------
+
+    def note(self, readings: Iterable[Reading]) -> None:
+        """Take note of readings that are durable; what was silent for a second is told at once."""
+        if not self._listeners:
+            return
+        now = time.monotonic()
+        at_once: set[tuple[str, str]] = set()
+        for reading in readings:
+            who = (reading.topic.site, reading.topic.equipment)
+            self._fresh.setdefault(who, set()).update(reading.fields)
+            if now - self._told_at.get(who, 0.0) >= _CONFLATED_S:
+                at_once.add(who)
+        self._tell_readings(at_once, now)
+
+    async def run(self) -> None:
+        """Follow facts, conflated readings and the platform's state until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_facts(), name="live_feed.facts")
+            group.create_task(self._flush(), name="live_feed.readings")
+            group.create_task(self._watch_platform(), name="live_feed.platform")
+
+    async def _follow_facts(self) -> None:
+        database = self._services.database
+        async for facts in follow(database, await newest_fact(database)):
+            if self._listeners:
+                await self._tell_facts(facts)
+
+    async def _tell_facts(self, facts: Sequence[Fact]) -> None:
+        database = self._services.database
+        things = {
+            subject: dict.fromkeys(fact.thing for fact in facts if fact.kind.partition(".")[0] == subject)
+            for subject in ("alarm", "ticket", "equipment")
+        }
+        # A ticket's number stands on its alarm, so the alarm is told again when its ticket moves.
+        tickets = await ticket_bodies(database, things["ticket"])
+        for ticket in tickets:
+            self._tell(LiveTicket(0, ticket), ticket.site)
+        moved = [ticket.alarm for ticket in tickets if ticket.alarm is not None]
+        for alarm in await alarm_bodies(database, {**things["alarm"], **dict.fromkeys(moved)}):
+            self._tell(LiveAlarm(0, alarm), alarm.site)
+        for identity in things["equipment"]:
+            site, _, code = identity.partition(":")
+            item = self._services.ledger.equipment.get((site, code))
+            if item is not None:
+                latest = self._services.store.latest().get((site, code))
+                self._tell(LiveEquipment(0, equipment_body(item, latest)), site)
+
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(_FLUSH_S)
+            now = time.monotonic()
+            due = {who for who in self._fresh if now - self._told_at.get(who, 0.0) >= _CONFLATED_S}
+            self._tell_readings(due, now)
+
+    def _tell_readings(self, equipment: Iterable[tuple[str, str]], now: float) -> None:
+        table = self._services.store.latest()
+        for who in equipment:
+            names, latest = self._fresh.pop(who, set()), table.get(who)
+            self._told_at[who] = now
+            if latest is None:
+                continue
+            values = {
+                name: FieldValue(latest.fields[name].value, to_datetime(latest.fields[name].at))
+                for name in names
+                if name in latest.fields and name != "online"
+            }
+            identity = f"{who[0]}:{who[1]}"
+            message = LiveReading(0, identity, is_online(latest), to_datetime(latest.heard_at), values)
+            self._tell(message, who[0])
+
+    async def _watch_platform(self) -> None:
+        before: dict[str, str] = {}
+        while True:
+            parts = self._services.parts()
+            if parts != before:
+                body = ready_body(parts)
+                self._tell(LiveSystem(0, body.ready, body.parts), None)
+                before = parts
+            await asyncio.sleep(_BEAT_S)
+
+    def _tell(self, message: Message, site: str | None) -> None:
+        for listener in self._listeners:
+            listener.offer(message, site)
+
+    # -- one listener ----------------------------------------------------------------------------------
+
+    async def serve(self, request: web.Request, person: Person) -> web.WebSocketResponse:
+        """Answer `GET /live`."""
+        socket = web.WebSocketResponse(heartbeat=20, compress=False)
+        await socket.prepare(request)
+        listener = _Listener(person)
+        self._listeners.add(listener)
+        sending = asyncio.create_task(self._send(socket, listener), name=f"live_feed.send[{person.username}]")
+        try:
+            async for _ in socket:  # a listener has nothing to say; this ends when it goes
+                continue
+        finally:
+            self._listeners.discard(listener)
+            sending.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+                await sending
+        return socket
+
+    async def _send(self, socket: web.WebSocketResponse, listener: _Listener) -> None:
+        try:
+            # Changes queue up from here on, so that nothing falls between the snapshot and the first of them.
+            await _send(socket, await self._snapshot(listener.person, seq=1))
+            number = 1
+            body = ready_body(self._services.parts())
+            listener.offer(LiveSystem(0, body.ready, body.parts), None)
+            while not listener.too_slow:
+                number += 1
+                await self._send_next(socket, listener, number)
+            log.warning("live listener is too slow", user=listener.person.username)
+            await socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=b"too slow; take a new snapshot")
+        except ConnectionError:
+            await socket.close()
+
+    async def _send_next(self, socket: web.WebSocketResponse, listener: _Listener, number: int) -> None:
+        try:
+            message: Message | Beat = await asyncio.wait_for(listener.waiting.get(), _BEAT_S)
+        except TimeoutError:
+            message = Beat(number, to_datetime(self._services.clock()))
+        await _send(socket, msgspec.structs.replace(message, seq=number))
+
+    async def _snapshot(self, person: Person, seq: int) -> Snapshot:
+        services = self._services
+        watched = _sites(person, services, Act.WATCH)
+        return Snapshot(
+            seq=seq,
+            at=to_datetime(services.clock()),
+            sites=[site_body(site) for site in services.ledger.sites.values() if site.code in watched],
+            profiles=profile_bodies(),
+            equipment=equipment_bodies(services, watched),
+            alarms=await open_alarm_bodies(services.database, watched),
+            tickets=await open_ticket_bodies(services.database, _sites(person, services, Act.READ_TICKETS)),
+        )
+
+
+def _sites(person: Person, services: Services, act: Act) -> frozenset[str]:
+    return frozenset(code for code in services.ledger.sites if may(person.grants, act, code).permitted)
+
+
+async def _send(socket: web.WebSocketResponse, message: msgspec.Struct) -> None:
+    await socket.send_str(_encoder.encode(message).decode())
+
+
+Note = Callable[[Sequence[Reading]], None]
+"""See `LiveFeed.note`."""

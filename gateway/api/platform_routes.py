@@ -1,0 +1,70 @@
+"""The platform about itself: alive, ready, what could not be read."""
+
+import msgspec
+
+from collectors.reading import to_datetime
+from gateway.api.bodies import HealthBody, Page, QuarantineBody, ReadyBody
+from gateway.api.problems import ProblemError
+from gateway.api.routes import Call, Reply, Route
+from gateway.people.permissions import Act
+from gateway.storage.quarantine import newest_quarantined
+
+READY = "ready"
+
+
+class QuarantineQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    cursor: int | None = None
+    limit: int = 100
+
+
+def ready_body(parts: dict[str, str]) -> ReadyBody:
+    return ReadyBody(all(state == READY for state in parts.values()), parts)
+
+
+async def alive(_call: Call) -> HealthBody:
+    return HealthBody("alive")
+
+
+async def ready(call: Call) -> Reply:
+    body = ready_body(call.services.parts())
+    return Reply(body, status=200 if body.ready else 503)
+
+
+async def list_quarantine(call: Call) -> Page[QuarantineBody]:
+    query: QuarantineQuery = call.query
+    if not 1 <= query.limit <= 500:
+        raise ProblemError("bad_query", "limit must be between 1 and 500")
+    rows = await newest_quarantined(call.services.database, query.cursor, query.limit + 1)
+    following = str(rows[query.limit - 1]["id"]) if len(rows) > query.limit else None
+    return Page([_quarantine_body(row) for row in rows[: query.limit]], following)
+
+
+def _quarantine_body(row: dict[str, object]) -> QuarantineBody:
+    payload = bytes(row["payload"])  # type: ignore[call-overload]  # bytes or memoryview, by the driver
+    try:
+        text, encoding = payload.decode("utf-8"), "utf-8"
+    except UnicodeDecodeError:
+        text, encoding = payload.hex(), "hex"
+    return QuarantineBody(
+        id=int(str(row["id"])),
+        received_at=to_datetime(int(str(row["received_at"]))),
+        topic=str(row["topic"]),
+        reason=str(row["reason"]),
+        detail=str(row["detail"]),
+        payload=text,
+        encoding=encoding,
+        size=int(str(row["size"])),
+    )
+
+
+ROUTES = (
+    Route(
+        "GET", "/quarantine", Act.READ_QUARANTINE, list_quarantine, "Messages that could not be read, newest first",
+        Page[QuarantineBody], query=QuarantineQuery,
+    ),
+)  # fmt: skip
+ROOT_ROUTES = (
+    Route("GET", "/healthz", Act.PUBLIC, alive, "The process answers", HealthBody),
+    Route("GET", "/readyz", Act.PUBLIC, ready, "Every part works; says which does not", ReadyBody),
+)
+"""Routes without the prefix."""

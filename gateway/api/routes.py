@@ -1,0 +1,79 @@
+"""The shape of a route: from one table come the HTTP routes, the permission each asks for, and OpenAPI."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from collectors.timeseries.store import Store
+from gateway.equipment.ledger import Ledger
+from gateway.people.accounts import Accounts, Person
+from gateway.people.audit import Cause, Via
+from gateway.people.permissions import ALL_SITES, Act, may
+from gateway.storage.database import Database
+
+Body = TypeVar("Body")
+
+
+class Services(NamedTuple):
+    """What handlers work with; made once in `app.py`."""
+
+    database: Database
+    ledger: Ledger
+    store: Store
+    accounts: Accounts
+    registry: CollectorRegistry
+    parts: Callable[[], dict[str, str]]
+    """Each part of the service and "ready", or what it is waiting for."""
+    clock: Callable[[], int]
+    """Now, in epoch milliseconds."""
+
+
+class Call(msgspec.Struct):
+    """One request, checked: who asks, from where, with what."""
+
+    services: Services
+    person: Person | None
+    origin: str
+    path: Mapping[str, str]
+    query: Any
+    body: Any
+    cookie: str | None
+
+    @property
+    def cause(self) -> Cause:
+        """For journal and audit."""
+        return Cause(self.person.id if self.person else "nobody", Via.WEB, origin=self.origin)
+
+    def sites(self, act: Act) -> frozenset[str] | None:
+        """The sites on which the person may do something; None for all."""
+        grants = self.person.grants if self.person else {}
+        if may({ALL_SITES: grants.get(ALL_SITES, ())}, act).permitted:
+            return None
+        return frozenset(site for site in grants if may(grants, act, site).permitted)
+
+
+class Reply(NamedTuple):
+    """An answer that is more than a body: a cookie to set ("" takes it away)."""
+
+    body: msgspec.Struct | None
+    status: int = 200
+    cookie: str | None = None
+
+
+Handler = Callable[[Call], Awaitable[msgspec.Struct | Reply]]
+
+
+class Route(NamedTuple):
+    """One line of the table. `request`, `query` and `response` are structures of `bodies.py`."""
+
+    method: str
+    path: str
+    act: Act
+    handler: Handler
+    summary: str
+    response: Any
+    request: type[msgspec.Struct] | None = None
+    query: type[msgspec.Struct] | None = None
+    status: int = 200

@@ -1,0 +1,140 @@
+"""Tickets: the list, one with its journal, acknowledging an emergency."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from sqlalchemy import Select, select
+
+from collectors.reading import to_datetime
+from gateway.api.alarm_routes import journal_entries, of_place, page_of
+from gateway.api.bodies import Page, TicketAct, TicketBody, TicketDetail
+from gateway.api.problems import ProblemError
+from gateway.api.routes import Call, Route
+from gateway.api.session_routes import texts
+from gateway.people.permissions import Act, may
+from gateway.storage.database import Database
+from gateway.storage.tables import ticket
+from gateway.tickets.states import Action, NotPermitted, TicketType
+from gateway.tickets.tickets import NoSuchTicket, StaleVersion, act
+
+Row = Any
+
+
+class TicketQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    state: str = ""
+    """A state, or "open" for every ticket that is not over; the state of that name is meant by "open" too."""
+    type: TicketType | None = None
+    site: str | None = None
+    equipment: str | None = None
+    alarm: str | None = None
+    cursor: str = ""
+    limit: int = 100
+
+
+def ticket_body(row: Row) -> TicketBody:
+    return TicketBody(
+        number=row["number"],
+        type=row["type"],
+        site=row["site"],
+        equipment=f"{row['site']}:{row['equipment']}",
+        title=texts(row["title"]),
+        priority=row["priority"],
+        state=row["state"],
+        opened_at=to_datetime(row["opened_at"]),
+        alarm=row["alarm"],
+        playbook=row["playbook"],
+        drill=row["drill"],
+        version=row["version"],
+    )
+
+
+async def ticket_bodies(database: Database, numbers: Iterable[str]) -> list[TicketBody]:
+    """Tickets by number, as they are now."""
+    wanted = list(numbers)
+    if not wanted:
+        return []
+    async with database.reading() as connection:
+        rows = await connection.execute(select(ticket).where(ticket.c.number.in_(wanted)))
+        return [ticket_body(row) for row in rows.mappings()]
+
+
+async def open_ticket_bodies(database: Database, sites: frozenset[str] | None) -> list[TicketBody]:
+    """Every ticket that is not over, on the given sites (None: on all)."""
+    async with database.reading() as connection:
+        rows = await connection.execute(_on_sites(select(ticket).where(ticket.c.closed_at.is_(None)), sites))
+        return [ticket_body(row) for row in rows.mappings()]
+
+
+async def list_tickets(call: Call) -> Page[TicketBody]:
+    query: TicketQuery = call.query
+    statement = _on_sites(select(ticket), call.sites(Act.READ_TICKETS))
+    if query.state == "open":
+        statement = statement.where(ticket.c.closed_at.is_(None))
+    elif query.state:
+        statement = statement.where(ticket.c.state == query.state)
+    if query.type:
+        statement = statement.where(ticket.c.type == query.type.value)
+    if query.alarm:
+        statement = statement.where(ticket.c.alarm == query.alarm)
+    statement = of_place(statement, ticket, query.site, query.equipment)
+    rows, following = await page_of(call, statement, ticket.c.id, query.cursor, query.limit)
+    return Page([ticket_body(row) for row in rows], following)
+
+
+async def show_ticket(call: Call) -> TicketDetail:
+    row = await _find(call, Act.READ_TICKETS)
+    return TicketDetail(
+        ticket_body(row), await journal_entries(call.services.database, "ticket", row["number"])
+    )
+
+
+async def act_on_ticket(call: Call) -> TicketBody:
+    row, wanted = await _find(call, Act.ACT_ON_TICKET), call.body
+    services = call.services
+    try:
+        action = Action(call.path["action"])
+        await act(
+            services.database,
+            row["number"],
+            action,
+            wanted.version,
+            wanted.note,
+            call.cause,
+            services.clock(),
+        )
+    except ValueError:
+        raise ProblemError("not_found", f"an action is one of {', '.join(Action)}") from None
+    except NoSuchTicket:
+        raise ProblemError("not_found") from None
+    except StaleVersion as error:
+        raise ProblemError("stale_version", str(error)) from error
+    except NotPermitted as error:
+        raise ProblemError("not_permitted_in_state", str(error)) from error
+    return ticket_body(await _find(call, Act.ACT_ON_TICKET))
+
+
+def _on_sites(statement: Select[Any], sites: frozenset[str] | None) -> Select[Any]:
+    return statement if sites is None else statement.where(ticket.c.site.in_(sites))
+
+
+async def _find(call: Call, wanted: Act) -> Row:
+    async with call.services.database.reading() as connection:
+        found = await connection.execute(select(ticket).where(ticket.c.number == call.path["number"]))
+        row = found.mappings().one_or_none()
+    grants = call.person.grants if call.person else None
+    if row is None or not may(grants, Act.READ_TICKETS, row["site"]).permitted:
+        raise ProblemError("not_found", "there is no ticket with this number")
+    if not may(grants, wanted, row["site"]).permitted:
+        raise ProblemError("forbidden")
+    return row
+
+
+ROUTES = (
+    Route("GET", "/tickets", Act.READ_TICKETS, list_tickets, "Tickets", Page[TicketBody], query=TicketQuery),
+    Route("GET", "/tickets/{number}", Act.READ_TICKETS, show_ticket, "One ticket and its journal", TicketDetail),
+    Route(
+        "POST", "/tickets/{number}/{action}", Act.ACT_ON_TICKET, act_on_ticket,
+        "Take a ticket one step through its life", TicketBody, request=TicketAct,
+    ),
+)  # fmt: skip

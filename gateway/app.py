@@ -1,0 +1,158 @@
+"""Wiring, in one visible place: what is made, from what, in which order it starts and stops."""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from collectors.sequences import SequenceMemory
+from collectors.timeseries.sqlite import SqliteStore
+from collectors.timeseries.store import StoreUnavailable
+from collectors.write_buffer import WriteBuffer
+from gateway.alarms.rule_files import load_rules
+from gateway.api.live_feed import LiveFeed
+from gateway.api.platform_routes import READY
+from gateway.api.routes import Services
+from gateway.api.server import LOOPBACK, make_app
+from gateway.equipment.ledger import Equipment, Ledger, Site
+from gateway.people.accounts import Accounts, LocalPerson
+from gateway.people.audit import Cause, Via
+from gateway.owner import Owner
+from gateway.settings import Settings, SettingsError
+from gateway.storage import lease
+from gateway.storage.database import Database
+from gateway.storage.migrate import migrate
+
+log = structlog.get_logger(__name__)
+
+_ERASE_EVERY_S = 3600.0
+
+
+class NotLoopback(SettingsError):
+    """Without accounts the service answers on this machine only."""
+
+
+def now_ms() -> int:
+    """The one clock of the service: epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def database_url(settings: Settings) -> str:
+    """Where the service keeps its own memory."""
+    file = settings.storage.data_dir / "gengfu.db"
+    return settings.storage.database_url or f"sqlite+aiosqlite:///{file}"
+
+
+def web_app_folder() -> Path | None:
+    """The built page: inside the wheel, or in the checkout after `make`."""
+    inside = Path(str(files("gateway"))) / "web_app"
+    checkout = Path(__file__).resolve().parent.parent / "web" / "dist"
+    return next((folder for folder in (inside, checkout) if (folder / "index.html").is_file()), None)
+
+
+class Application:
+    """The service: made, started, run until told to stop, stopped in the reverse order."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        accounts: Accounts | None = None,
+        estate: tuple[Sequence[Site], Sequence[Equipment]] = ((), ()),
+    ) -> None:
+        if settings.http.host not in LOOPBACK:
+            raise NotLoopback(
+                f"http.host is {settings.http.host}: until accounts exist the service listens on 127.0.0.1 only; "
+                "put a reverse proxy with a login in front of it"
+            )
+        self.settings = settings
+        self.address = ""
+        self.registry = CollectorRegistry()
+        self._accounts = accounts or LocalPerson()
+        self._estate = estate
+        self._rules = load_rules(settings.alarms.rule_files)
+        self._parts: dict[str, Callable[[], str]] = {}
+        self._stop = asyncio.Event()
+        self.started = asyncio.Event()
+
+    async def run(self) -> None:
+        """Run until `stop`, SIGTERM or SIGINT. Raises what makes going on impossible."""
+        # One straight function: each line is a step of starting, the stack undoes them backwards.
+        settings, folder = self.settings, self.settings.storage.data_dir
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(lease.lock_folder(folder))
+            database = Database(database_url(settings))
+            stack.push_async_callback(database.close)
+            await migrate(database)
+            ledger = Ledger(database, settings.equipment.unknown_limit, settings.equipment.time_zone)
+            await ledger.load()
+            if self._estate[0]:
+                await ledger.enter(*self._estate, Cause("system:demo", Via.CLOCK), now_ms())
+            store = SqliteStore(folder / "history.db")
+            stack.push_async_callback(store.close)
+            await store.open()
+            sequences = SequenceMemory(folder / "sequences.db")
+            stack.push_async_callback(sequences.close)
+            await sequences.open()
+            buffer = WriteBuffer(store)
+            self._parts["history"] = lambda: buffer.trouble or READY
+            services = Services(database, ledger, store, self._accounts, self.registry, self.parts, now_ms)
+            feed = LiveFeed(services)
+            await self._listen(stack, services, feed)
+            owner = Owner(
+                settings=settings, rules=self._rules, database=database, ledger=ledger, buffer=buffer,
+                sequences=sequences, announce=feed.note, parts=self._parts, registry=self.registry, clock=now_ms,
+            )  # fmt: skip
+            self._catch_signals(stack)
+            async with asyncio.TaskGroup() as group:  # a task that fails ends the service, with its error
+                tasks = [
+                    group.create_task(feed.run(), name="live_feed"),
+                    group.create_task(self._forget_old(store), name="retention"),
+                    group.create_task(owner.run(), name="owner"),
+                ]
+                self.started.set()
+                await self._stop.wait()
+                log.info("stopping")
+                for task in tasks:
+                    task.cancel()
+
+    def stop(self) -> None:
+        """Ask the service to stop in order."""
+        self._stop.set()
+
+    def parts(self) -> dict[str, str]:
+        """Each part and "ready", or what it waits for."""
+        return {name: state() for name, state in self._parts.items()}
+
+    async def _listen(self, stack: contextlib.AsyncExitStack, services: Services, feed: LiveFeed) -> None:
+        http = self.settings.http
+        app = make_app(services, feed, web_app_folder(), LOOPBACK)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, http.host, http.port).start()
+        port = runner.addresses[0][1]
+        self.address = f"http://{http.host}:{port}"
+        log.info("listening", address=self.address)
+
+    async def _forget_old(self, store: SqliteStore) -> None:
+        kept_ms = self.settings.storage.history_days * 24 * 3600 * 1000
+        while True:
+            try:
+                erased = await store.erase_before(now_ms() - kept_ms)
+                log.debug("old readings erased", readings=erased)
+            except StoreUnavailable as error:
+                log.warning("old readings not erased; tried again in an hour", why=str(error))
+            await asyncio.sleep(_ERASE_EVERY_S)
+
+    def _catch_signals(self, stack: contextlib.AsyncExitStack) -> None:
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self.stop)
+            stack.callback(loop.remove_signal_handler, name)

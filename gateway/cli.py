@@ -1,0 +1,278 @@
+"""The command line: `gengfu COMMAND --help` shows each with an example."""
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from collectors.broker import BrokerRefused
+from gateway.alarms.rule_files import RuleError, load_rules
+from gateway.app import Application, database_url, now_ms
+from gateway.demo import run_demo
+from gateway.logs import configure_logs
+from gateway.settings import Settings, SettingsError, load_settings
+from gateway.storage.database import Database
+from gateway.storage.lease import FolderInUse, lock_folder
+from gateway.storage.migrate import migrate as migrate_database
+from gateway.storage.migrate import newest_revision
+from simulators.csv_rows import CsvError
+from simulators.estate import load_estate
+from simulators.mapping import load_mapping
+from simulators.publisher import BrokerAddress, Publisher
+from simulators.replay import replay_file
+from simulators.run import simulate as run_simulation
+from simulators.scenario import load_scenario
+from simulators.yaml_files import YamlFileError
+
+cli = typer.Typer(
+    help="更夫 Gengfu, the watchman for buildings.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+_EXPECTED = (SettingsError, RuleError, FolderInUse, BrokerRefused, YamlFileError, CsvError, OSError)
+"""What a user can mend: shown as one sentence, without a trace."""
+
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option("--settings", help="TOML file; default: gengfu.toml in this folder, if there is one."),
+]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the databases.")]
+HttpPort = Annotated[int | None, typer.Option("--http-port", help="Port of the page and the API.")]
+MqttHost = Annotated[str | None, typer.Option("--mqtt-host", help="Address of the MQTT broker.")]
+MqttPort = Annotated[int | None, typer.Option("--mqtt-port", help="Port of the MQTT broker.")]
+RuleFiles = Annotated[
+    list[Path] | None, typer.Option("--rules", help="A YAML file with further rules; may stand often.")
+]
+Username = Annotated[str, typer.Option(help="User at the broker.")]
+Password = Annotated[str, typer.Option(envvar="GENGFU_BROKER__PASSWORD", help="Password at the broker.")]
+CaFile = Annotated[Path | None, typer.Option(help="CA of the broker's certificate; turns TLS on.")]
+
+
+@cli.command()
+def demo(
+    http_port: Annotated[int, typer.Option(help="Port of the page and the API.")] = 8080,
+    mqtt_port: Annotated[int, typer.Option(help="Port of the embedded broker.")] = 1883,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Keep the data here; default: fresh each time.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same run.")] = 1,
+) -> None:
+    """Show a small simulated estate on this machine: nothing to install, nothing to set.
+
+    Example: gengfu demo --http-port 8081
+    """
+    configure_logs("warning", json_lines=False)
+    _run(run_demo(http_port, mqtt_port, data_dir, seed, typer.echo))
+
+
+@cli.command()
+def serve(
+    settings: SettingsFile = None,
+    http_port: HttpPort = None,
+    mqtt_host: MqttHost = None,
+    mqtt_port: MqttPort = None,
+    data_dir: DataDir = None,
+    rules: RuleFiles = None,
+) -> None:
+    """Run the service: collect, decide, answer. Options go before the environment, that before the file.
+
+    Example: gengfu serve --mqtt-host 192.0.2.10 --data-dir /var/lib/gengfu
+    """
+    overrides = {
+        "broker": _given(host=mqtt_host, port=mqtt_port),
+        "http": _given(port=http_port),
+        "storage": _given(data_dir=data_dir),
+        "alarms": _given(rule_files=tuple(rules) if rules else None),
+    }
+    loaded = _load(settings, overrides)
+    configure_logs(loaded.log.level, json_lines=loaded.log.json_lines)
+    _run(_serve(loaded))
+
+
+async def _serve(settings: Settings) -> None:
+    await Application(settings).run()
+
+
+@cli.command()
+def simulate(
+    estate: Annotated[
+        str, typer.Option(help="Estate file, or the name of one that comes with Gengfu.")
+    ] = "demo",
+    scenario: Annotated[str, typer.Option(help="Scenario file, or a name.")] = "demo",
+    rate: Annotated[float, typer.Option(help="2 sends telemetry twice as often.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same run.")] = 1,
+    mqtt_host: Annotated[str, typer.Option(help="Address of the MQTT broker.")] = "127.0.0.1",
+    mqtt_port: Annotated[int, typer.Option(help="Port of the MQTT broker.")] = 1883,
+    username: Username = "",
+    password: Password = "",
+    ca_file: CaFile = None,
+) -> None:
+    """Let simulated lifts, pumps, a fire panel and sensors report to a broker until Ctrl-C.
+
+    Example: gengfu simulate --mqtt-port 1883 --rate 2
+    """
+    address = BrokerAddress(mqtt_host, mqtt_port, username, password, ca_file)
+    _run(_simulate(estate, scenario, rate, seed, address))
+
+
+async def _simulate(estate: str, scenario: str, rate: float, seed: int, address: BrokerAddress) -> None:
+    async with Publisher(address) as publisher:
+        await run_simulation(
+            load_estate(estate), load_scenario(scenario), publisher, seed=seed, rate=rate, clock=now_ms,
+            stop=asyncio.Event(),
+        )  # fmt: skip
+
+
+@cli.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="CSV file to send.")],
+    map_name: Annotated[
+        str, typer.Option("--map", help="Mapping file, or the name of one that comes with Gengfu.")
+    ],
+    speed: Annotated[
+        float, typer.Option(min=0, help="Seconds of data a second; 0: as fast as acknowledged.")
+    ] = 1.0,
+    keep_times: Annotated[bool, typer.Option("--keep-times", help="Send the data's own times.")] = False,
+    site: Annotated[str | None, typer.Option(help="Send it as equipment of this site.")] = None,
+    equipment: Annotated[str | None, typer.Option(help="Send it as this equipment.")] = None,
+    mqtt_host: Annotated[str, typer.Option(help="Address of the MQTT broker.")] = "127.0.0.1",
+    mqtt_port: Annotated[int, typer.Option(help="Port of the MQTT broker.")] = 1883,
+    username: Username = "",
+    password: Password = "",
+    ca_file: CaFile = None,
+) -> None:
+    """Send a CSV file through the broker as an equipment's telemetry.
+
+    Each row is stamped with the time at which it is sent, so delays of rules act in real time.
+
+    Example: gengfu replay pump.csv --map skab --speed 60
+    """
+    address = BrokerAddress(mqtt_host, mqtt_port, username, password, ca_file)
+    _run(_replay(file, map_name, speed, keep_times, (site, equipment), address))
+
+
+async def _replay(
+    file: Path,
+    name: str,
+    speed: float,
+    keep_times: bool,
+    target: tuple[str | None, str | None],
+    address: BrokerAddress,
+) -> None:
+    mapping = load_mapping(name).aimed_at(site=target[0], equipment=target[1])
+    async with Publisher(address) as publisher:
+        summary = await replay_file(
+            file, mapping, publisher, speed=speed, keep_times=keep_times, clock=now_ms
+        )
+    typer.echo(f"{summary.sent} of {summary.rows} rows sent in {summary.seconds:.1f} s")
+    if summary.cells_left_out:
+        typer.echo(f"{summary.cells_left_out} cells left out:", err=True)
+        for problem in summary.problems:
+            typer.echo(f"  {problem}", err=True)
+
+
+@cli.command("check-settings")
+def check_settings(settings: SettingsFile = None) -> None:
+    """Check settings and rules without starting anything, and show what is in force.
+
+    Example: gengfu check-settings --settings /etc/gengfu.toml
+    """
+    loaded = _load(settings, {})
+    try:
+        rules = load_rules(loaded.alarms.rule_files)
+    except RuleError as error:
+        _fail(error)
+    for section, values in loaded.model_dump(mode="json").items():
+        for key, value in values.items():
+            typer.echo(f"{section}.{key} = {value}")
+    typer.echo(f"{len(rules)} rules. The settings are good.")
+
+
+@cli.command()
+def migrate(settings: SettingsFile = None, data_dir: DataDir = None) -> None:
+    """Bring the database to the schema of this version; a copy of it is kept first. Stop the service before.
+
+    Example: gengfu migrate --data-dir /var/lib/gengfu
+    """
+    loaded = _load(settings, {"storage": _given(data_dir=data_dir)})
+    configure_logs("warning", json_lines=False)
+    _run(_migrate(loaded))
+
+
+async def _migrate(settings: Settings) -> None:
+    with lock_folder(settings.storage.data_dir):
+        database = Database(database_url(settings))
+        try:
+            copy = await migrate_database(database)
+        finally:
+            await database.close()
+    typer.echo(
+        f"The database is at {newest_revision()}." + (f" The copy from before: {copy}" if copy else "")
+    )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gengfu {version('gengfu')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """更夫 Gengfu, the watchman for buildings."""
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Only what stands on the command line."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _load(file: Path | None, overrides: dict[str, dict[str, Any]]) -> Settings:
+    try:
+        return load_settings(file, overrides)
+    except SettingsError as error:
+        _fail(error)
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        asyncio.run(work)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except BaseExceptionGroup as group:
+        expected = group.subgroup(_EXPECTED)
+        if expected is None:
+            raise
+        _fail(_first(expected))
+    except _EXPECTED as error:
+        _fail(error)
+
+
+def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _fail(error: BaseException) -> NoReturn:
+    typer.echo(f"gengfu: {error}", err=True)
+    raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point."""
+    # Chinese must come through also where the locale is plain C.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    cli()

@@ -1,0 +1,1 @@
+"""Sites, equipment and what its fields mean."""

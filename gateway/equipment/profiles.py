@@ -1,0 +1,95 @@
+"""Kinds of equipment for people: their names and their fields' names, in the order in which a tile shows them."""
+
+from typing import Final
+
+import msgspec
+
+from collectors.fields import Kind
+
+Label = dict[str, str]
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """`name` of the kind and `fields`: field -> label, each in both languages."""
+
+    name: Label
+    fields: dict[str, Label]
+
+
+def _label(english: str, chinese: str) -> Label:
+    return {"en": english, "zh-CN": chinese}
+
+
+PROFILES: Final[dict[Kind, Profile]] = {
+    Kind.ELEVATOR: Profile(
+        _label("Lift", "电梯"),
+        {
+            "floor": _label("Floor", "楼层"),
+            "direction": _label("Direction", "运行方向"),
+            "door": _label("Door", "轿门"),
+            "occupied": _label("Occupied", "轿厢有人"),
+            "service_mode": _label("Service mode", "服务模式"),
+            "alarm_button": _label("Alarm button", "报警按钮"),
+            "fault_code": _label("Fault code", "故障代码"),
+            "speed": _label("Speed", "速度"),
+            "moving": _label("Moving", "运行中"),
+            "in_door_zone": _label("In door zone", "在门区"),
+            "levelling_error": _label("Levelling error", "平层误差"),
+            "load": _label("Load", "载重"),
+            "vibration": _label("Vibration", "振动"),
+            "motor_temperature": _label("Motor temperature", "曳引机温度"),
+            "machine_room_temperature": _label("Machine room temperature", "机房温度"),
+            "intercom_ok": _label("Intercom works", "对讲正常"),
+            "power": _label("Power", "供电"),
+            "trips": _label("Trips", "运行次数"),
+            "run_hours": _label("Run hours", "运行时间"),
+        },
+    ),
+    Kind.PUMP: Profile(
+        _label("Pump", "水泵"),
+        {
+            "running": _label("Running", "运行"),
+            "discharge_pressure": _label("Discharge pressure", "出口压力"),
+            "flow": _label("Flow", "流量"),
+            "bearing_temperature": _label("Bearing temperature", "轴承温度"),
+            "mode": _label("Mode", "控制方式"),
+            "vibration": _label("Vibration", "振动"),
+            "motor_temperature": _label("Motor temperature", "电机温度"),
+            "frequency": _label("Frequency", "频率"),
+            "current_a": _label("Current, phase A", "A相电流"),
+            "current_b": _label("Current, phase B", "B相电流"),
+            "current_c": _label("Current, phase C", "C相电流"),
+            "voltage": _label("Voltage", "电压"),
+            "suction_pressure": _label("Suction pressure", "进口压力"),
+            "setpoint": _label("Set pressure", "设定压力"),
+            "tank_level": _label("Tank level", "水箱液位"),
+            "sump_level": _label("Sump level", "集水井液位"),
+            "starts": _label("Starts", "启动次数"),
+            "run_hours": _label("Run hours", "运行时间"),
+            "drive_fault": _label("Drive fault", "变频器故障"),
+            "leak": _label("Leak", "漏水"),
+        },
+    ),
+    Kind.FIRE_PANEL: Profile(
+        _label("Fire alarm panel", "火灾报警主机"),
+        {
+            "mode": _label("Mode", "控制方式"),
+            "mains": _label("Mains", "主电"),
+            "battery": _label("Battery", "备电"),
+        },
+    ),
+    Kind.PATROL_READER: Profile(_label("Patrol reader", "巡更读卡器"), {"online": _label("Online", "在线")}),
+    Kind.SENSOR: Profile(
+        _label("Sensor", "传感器"),
+        {
+            "smoke": _label("Smoke", "烟雾"),
+            "leak": _label("Leak", "漏水"),
+            "temperature": _label("Temperature", "温度"),
+            "humidity": _label("Humidity", "湿度"),
+            "level": _label("Level", "液位"),
+            "pressure": _label("Pressure", "压力"),
+            "battery": _label("Battery", "电量"),
+        },
+    ),
+}
+"""Every field of the wire contract's telemetry has its label here (a test holds it)."""

@@ -1,0 +1,155 @@
+"""What only the owner of the alarms does: listen to the broker, decide, open tickets; for as long as the lease holds."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from collectors.broker import Broker, BrokerAddress
+from collectors.collector import Announce, Collector, Quarantined
+from collectors.metrics import IngestMetrics
+from collectors.reading import Reading
+from collectors.sequences import SequenceMemory
+from collectors.topics import SUBSCRIPTION
+from collectors.write_buffer import WriteBuffer
+from gateway.alarms.alarms import AlarmMetrics, Alarms
+from gateway.alarms.rules import Rule
+from gateway.api.platform_routes import READY
+from gateway.equipment.ledger import Ledger
+from gateway.settings import Settings
+from gateway.storage import lease
+from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.quarantine import keep_quarantined
+from gateway.tickets.tickets import Tickets
+
+log = structlog.get_logger(__name__)
+
+_RENEW_S: Final = lease.LIFETIME_MS / 3000
+_WAIT_FOR_LEASE_S: Final = 1.0
+_RETRY_S: Final = 1.0
+
+
+class Owner:
+    """Takes the lease whenever it is free, and works while it holds."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        rules: Sequence[Rule],
+        database: Database,
+        ledger: Ledger,
+        buffer: WriteBuffer,
+        sequences: SequenceMemory,
+        announce: Announce,
+        parts: dict[str, Callable[[], str]],
+        registry: CollectorRegistry,
+        clock: Callable[[], int],
+    ) -> None:
+        self._settings = settings
+        self._rules = rules
+        self._database = database
+        self._ledger = ledger
+        self._buffer = buffer
+        self._sequences = sequences
+        self._announce = announce
+        self._parts = parts
+        self._clock = clock
+        self._ingest_metrics = IngestMetrics(registry)
+        self._alarm_metrics = AlarmMetrics(registry)
+        self._parts["owner"] = lambda: "waits for the alarms' lease"
+
+    async def run(self) -> None:
+        """Own the alarms whenever they are free, until cancelled."""
+        holder = f"{socket.gethostname()}:{os.getpid()}"
+        while True:
+            epoch = await self._take_lease(holder)
+            if epoch is None:
+                await asyncio.sleep(_WAIT_FOR_LEASE_S)
+                continue
+            self._parts["owner"] = lambda: READY
+            try:
+                await self._work(epoch)
+            except* lease.LeaseLost as lost:
+                log.error("the alarms went to another process", why=str(lost.exceptions[0]))
+                self._parts["owner"] = lambda: "another process owns the alarms"
+
+    async def _take_lease(self, holder: str) -> int | None:
+        try:
+            return await lease.take(self._database, holder, self._clock())
+        except DatabaseTrouble as error:
+            log.warning("the lease cannot be taken now", why=str(error))
+            return None
+
+    async def _work(self, epoch: int) -> None:
+        alarms = await self._make_alarms(epoch)
+        tickets = Tickets(self._database, epoch, self._clock)
+        broker = Broker(broker_address(self._settings), [SUBSCRIPTION])
+        collector = Collector(
+            broker, self._buffer, self._sequences, self._keep_aside, self._ingest_metrics, self._deciding(alarms),
+            self._announce,
+        )  # fmt: skip
+        self._report(alarms, tickets, broker)
+        tick_s = self._settings.alarms.tick_s
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(broker.run(), name="broker")
+                group.create_task(collector.run(), name="collector")
+                group.create_task(tickets.follow_alarms(), name="tickets")
+                group.create_task(alarms.follow_tickets(), name="alarms.tickets")
+                group.create_task(_every(tick_s, alarms.tick), name="alarms.tick")
+                group.create_task(_every(tick_s, tickets.tick), name="tickets.tick")
+                group.create_task(_every(_RENEW_S, lambda: self._renew(epoch)), name="lease")
+        finally:
+            await broker.close()
+            with contextlib.suppress(DatabaseTrouble):  # it ends by itself
+                await lease.release(self._database, epoch)
+
+    async def _make_alarms(self, epoch: int) -> Alarms:
+        window_ms = int(self._settings.alarms.late_window_s * 1000)
+        alarms = Alarms(self._database, self._rules, window_ms, epoch, self._alarm_metrics, self._clock)
+        await alarms.load()
+        return alarms
+
+    def _deciding(self, alarms: Alarms) -> Callable[[Sequence[Reading]], Awaitable[None]]:
+        async def decide(readings: Sequence[Reading]) -> None:
+            await self._ledger.meet(readings, self._clock())
+            await alarms.decide(readings)
+
+        return decide
+
+    async def _keep_aside(self, messages: Sequence[Quarantined]) -> None:
+        await keep_quarantined(self._database, messages)
+
+    async def _renew(self, epoch: int) -> None:
+        await lease.renew(self._database, epoch, self._clock())
+
+    def _report(self, alarms: Alarms, tickets: Tickets, broker: Broker) -> None:
+        self._parts["alarms"] = lambda: alarms.trouble or READY
+        self._parts["tickets"] = lambda: tickets.trouble or READY
+        self._parts["broker"] = lambda: broker.trouble or READY
+        self._ingest_metrics.waiting.set_function(lambda: broker.waiting)
+        self._ingest_metrics.connected.set_function(lambda: broker.connected)
+
+
+def broker_address(settings: Settings) -> BrokerAddress:
+    """The broker's settings as the collector wants them."""
+    broker = settings.broker
+    return BrokerAddress(
+        **broker.model_dump(exclude={"password"}), password=broker.password.get_secret_value()
+    )
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Do it again and again; a database in trouble is met again at the next turn."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await work()
+        except DatabaseTrouble as error:
+            log.warning("a periodic check could not be made", why=str(error))

@@ -1,0 +1,88 @@
+"""The record of who did what: one row in the transaction of each change."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.storage.tables import audit, journal
+
+
+class Via(StrEnum):
+    """By what way a change came."""
+
+    WEB = "web"
+    READING = "reading"
+    CLOCK = "clock"
+    FACT = "fact"
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """Who or what made a change. `actor` is a person's id, or `system:` and the part that acted."""
+
+    actor: str
+    via: Via
+    origin: str = ""
+    """Address from which a person acted."""
+    why: str = ""
+    """The fact, activation or alarm from which the change follows."""
+
+
+RULES: Final = Cause("system:rules", Via.READING)
+CLOCK: Final = Cause("system:clock", Via.CLOCK)
+
+
+class JournalRow(msgspec.Struct, frozen=True):
+    """One line in the journal of an alarm or a ticket."""
+
+    subject: str
+    thing: str
+    at: int
+    event: str
+    before: str
+    after: str
+    actor: str
+    note: str = ""
+
+
+class AuditRow(msgspec.Struct, frozen=True):
+    """One change, with the state before and after."""
+
+    at: int
+    site: str
+    actor: str
+    via: str
+    origin: str
+    act: str
+    thing: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    cause: str
+
+
+def audited(
+    at: int,
+    site: str,
+    cause: Cause,
+    act: str,
+    thing: str,
+    before: dict[str, Any] | None,
+    after: dict[str, Any] | None,
+) -> AuditRow:
+    """The row for a change that `cause` made."""
+    return AuditRow(
+        at, site, cause.actor, cause.via.value, cause.origin, act, thing, before, after, cause.why
+    )
+
+
+async def write_records(
+    connection: AsyncConnection, journal_rows: Sequence[JournalRow], audit_rows: Sequence[AuditRow]
+) -> None:
+    """Write journal and audit as part of the caller's transaction."""
+    if journal_rows:
+        await connection.execute(insert(journal), [msgspec.structs.asdict(row) for row in journal_rows])
+    if audit_rows:
+        await connection.execute(insert(audit), [msgspec.structs.asdict(row) for row in audit_rows])

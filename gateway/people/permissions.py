@@ -1,0 +1,85 @@
+"""Who may do what: one pure function and one table."""
+
+from collections.abc import Collection, Mapping
+from enum import StrEnum
+from typing import Final
+
+
+class Role(StrEnum):
+    """Roles, granted per site; a person may hold several."""
+
+    OPERATOR = "operator"
+    SHIFT_LEADER = "shift_leader"
+    GUARD = "guard"
+    ENGINEER = "engineer"
+    CUSTOMER_SERVICE = "customer_service"
+    CONTRACTOR = "contractor"
+    MANAGER = "manager"
+    ADMIN = "admin"
+    VIEWER = "viewer"
+
+
+class Act(StrEnum):
+    """What a route or a live message asks for."""
+
+    PUBLIC = "public"
+    """For everyone, logged in or not."""
+    SIGNED_IN = "signed_in"
+    """For everyone who is logged in, whatever the role."""
+    WATCH = "watch"
+    READ_HISTORY = "read_history"
+    ACKNOWLEDGE_ALARM = "acknowledge_alarm"
+    READ_TICKETS = "read_tickets"
+    ACT_ON_TICKET = "act_on_ticket"
+    READ_QUARANTINE = "read_quarantine"
+
+
+_O, _L, _G, _E, _S, _C, _M, _A, _V = Role
+
+PERMITTED: Final[Mapping[Act, frozenset[Role]]] = {
+    Act.WATCH: frozenset({_O, _L, _E, _M, _A, _V}),
+    Act.READ_HISTORY: frozenset({_O, _L, _E, _M, _A, _V}),
+    Act.ACKNOWLEDGE_ALARM: frozenset({_O, _L, _M}),
+    Act.READ_TICKETS: frozenset({_O, _L, _E, _S, _M, _A, _V}),
+    Act.ACT_ON_TICKET: frozenset({_O, _L, _E, _M}),
+    Act.READ_QUARANTINE: frozenset({_A}),
+}
+"""Act -> the roles that may. What is not here is permitted to nobody."""
+
+ALL_SITES: Final = "*"
+Grants = Mapping[str, Collection[Role]]
+"""Site's code, or "*" for all sites -> roles held there."""
+
+
+class Decision(StrEnum):
+    """Why it is permitted, or why not."""
+
+    PUBLIC = "public"
+    ROLE = "role"
+    NOT_SIGNED_IN = "not_signed_in"
+    NO_ROLE = "no_role"
+
+    @property
+    def permitted(self) -> bool:
+        """Whether the act may be done."""
+        return self in {Decision.PUBLIC, Decision.ROLE}
+
+
+def may(grants: Grants | None, act: Act, site: str | None = None) -> Decision:
+    """Decide.
+
+    Args:
+        grants: the person's roles; None for somebody who is not logged in.
+        act: what is asked for.
+        site: of the thing in question; None for things of no one site: then a role anywhere serves, and what is
+            shown is sifted site by site.
+    """
+    if act is Act.PUBLIC:
+        return Decision.PUBLIC
+    if grants is None:
+        return Decision.NOT_SIGNED_IN
+    if act is Act.SIGNED_IN:
+        return Decision.ROLE
+    places = grants if site is None else (ALL_SITES, site)
+    held = {role for place in places for role in grants.get(place, ())}
+    return Decision.ROLE if held & PERMITTED.get(act, frozenset()) else Decision.NO_ROLE

@@ -1,0 +1,180 @@
+"""Every setting of the service, read once and then frozen: `gengfu.toml`, then `GENGFU_*` in the environment.
+
+An environment name joins sections by two underscores: `GENGFU_BROKER__HOST`. Unknown keys are refused.
+`docs/settings.md` and the README's table are held against this file by a test.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic import BaseModel as Model
+from pydantic import ConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+DEFAULT_FILE = Path("gengfu.toml")
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the text names each wrong key and what is permitted."""
+
+
+class _Section(Model):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BrokerSettings(_Section):
+    host: str = Field("127.0.0.1", description="Address of the MQTT broker.")
+    port: int = Field(1883, ge=1, le=65535, description="Its port; 8883 is usual with TLS.")
+    client_id: str = Field(
+        "gengfu", min_length=1, description="Our name at the broker; the session is kept under it."
+    )
+    username: str = Field("", description="User at the broker, empty for none.")
+    password: SecretStr = Field(SecretStr(""), description="Password at the broker.")
+    protocol: Literal[4, 5] = Field(5, description="MQTT version: 4 (that is 3.1.1) or 5.")
+    tls: bool = Field(False, description="Encrypt, and check the broker's certificate.")
+    ca_file: str = Field("", description="CA that signed the broker's certificate; empty: the system's.")
+    certificate_file: str = Field("", description="Our certificate, where the broker asks for one.")
+    key_file: str = Field("", description="Key of our certificate.")
+
+
+class HttpSettings(_Section):
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on. Until accounts exist only loopback is permitted."
+    )
+    port: int = Field(
+        8080, ge=0, le=65535, description="Port of the web page and the API; 0 takes a free one."
+    )
+    public_url: str = Field("", description="Address by which people reach the service, where it differs.")
+
+
+class StorageSettings(_Section):
+    data_dir: Path = Field(Path("data"), description="Folder of the databases and the lock file.")
+    database_url: str = Field(
+        "", description="SQLAlchemy address of the database; empty: SQLite in data_dir."
+    )
+    history_days: int = Field(730, ge=1, description="Days for which readings are kept.")
+
+
+class AlarmSettings(_Section):
+    rule_files: tuple[Path, ...] = Field((), description="YAML files with rules beside the ones that ship.")
+    late_window_s: float = Field(
+        60, ge=0, description="Seconds within which a disordered sample may change an alarm."
+    )
+    tick_s: float = Field(1, gt=0, description="Seconds between checks of what events should have done.")
+
+
+class EquipmentSettings(_Section):
+    time_zone: str = Field("Asia/Shanghai", description="Time zone of a site that nobody has entered yet.")
+    unknown_limit: int = Field(
+        1000, ge=0, description="Unknown equipment that is kept until someone adopts it."
+    )
+
+
+class LogSettings(_Section):
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is written."
+    )
+    json_lines: bool = Field(False, description="Write JSON lines instead of text.")
+
+
+class Settings(BaseSettings):
+    """The whole tree; passed in where it is needed, never looked up."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="GENGFU_",
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+    )
+
+    broker: BrokerSettings = BrokerSettings()
+    http: HttpSettings = HttpSettings()
+    storage: StorageSettings = StorageSettings()
+    alarms: AlarmSettings = AlarmSettings()
+    equipment: EquipmentSettings = EquipmentSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (env_settings, init_settings)
+
+
+def load_settings(file: Path | None = None, overrides: dict[str, Any] | None = None) -> Settings:
+    """Read the file, then the environment, then what the command line gave.
+
+    Args:
+        file: a TOML file; None takes `gengfu.toml` in the working folder where it exists.
+        overrides: section -> key -> value from the command line.
+
+    Raises:
+        SettingsError: no such file, no TOML, an unknown key or a value that is not permitted.
+    """
+    document = _read_toml(file)
+    _refuse_unknown_variables()
+    try:
+        settings = Settings(**document)
+        if not overrides:
+            return settings
+        return settings.model_copy(
+            update={
+                section: type(getattr(settings, section)).model_validate(
+                    {**dict(getattr(settings, section)), **values}
+                )
+                for section, values in overrides.items()
+            }
+        )
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from error
+
+
+def _read_toml(file: Path | None) -> dict[str, Any]:
+    path = file or DEFAULT_FILE
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if file is None:
+            return {}
+        raise SettingsError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
+def _refuse_unknown_variables() -> None:
+    """A misspelt variable is as silent as none at all, so it is refused."""
+    known = {f"GENGFU_{section}__{key}".upper() for section, key in setting_names()}
+    unknown = sorted(name for name in os.environ if name.startswith("GENGFU_") and name not in known)
+    if unknown:
+        raise SettingsError("\n".join(f"{name}: no such setting" for name in unknown))
+
+
+def setting_names() -> list[tuple[str, str]]:
+    """Every (section, key), in the order of this file."""
+    return [
+        (section, key)
+        for section, field in Settings.model_fields.items()
+        for key in field.annotation.model_fields  # type: ignore[union-attr]
+    ]
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        place = ".".join(str(step) for step in problem["loc"])
+        message = "no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
+        lines.append(f"{place}: {message}")
+    return "\n".join(lines)

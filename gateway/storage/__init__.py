@@ -1,0 +1,1 @@
+"""The service's own memory: tables, transactions, facts, the owner's lease."""

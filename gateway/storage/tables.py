@@ -1,0 +1,265 @@
+"""The service's tables. Times are epoch milliseconds UTC (BIGINT), so that both databases keep them alike.
+
+History (readings) is not here: it lives in the time-series store.
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+RowId: Final = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite gives numbers of its own accord only to INTEGER keys."""
+
+
+def _time(name: str, *, nullable: bool = False, index: bool = False) -> Column[int]:
+    return Column(name, BigInteger, nullable=nullable, index=index)
+
+
+def _texts(name: str) -> Column[dict[str, str]]:
+    """A text in both languages: {"en", "zh-CN"}."""
+    return Column(name, JSON, nullable=False)
+
+
+def _version() -> Column[int]:
+    """Rises with each change; a stale change is refused."""
+    return Column("version", Integer, nullable=False, default=1)
+
+
+def _drill() -> Column[bool]:
+    """Part of an exercise: marked everywhere, tells nobody outside, counts in no figure but its own."""
+    return Column("drill", Boolean, nullable=False, default=False)
+
+
+site = Table(
+    "site",
+    metadata,
+    Column("code", String(64), primary_key=True),
+    _texts("name"),
+    Column("time_zone", String(64), nullable=False),
+    _time("created_at"),
+)
+
+equipment = Table(
+    "equipment",
+    metadata,
+    Column("site", String(64), ForeignKey("site.code"), primary_key=True),
+    Column("code", String(64), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    _texts("name"),
+    Column("place", String(200), nullable=False, default=""),
+    Column("adopted", Boolean, nullable=False),
+    _time("created_at"),
+    _version(),
+)
+
+alarm = Table(
+    "alarm",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("site", String(64), nullable=False),
+    Column("equipment", String(64), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("part", String(128), nullable=False),
+    Column("rule", String(128), nullable=False),
+    # Set while the alarm is open, null afterwards: the database itself keeps a second open one out.
+    Column("open_key", String(400), nullable=True, unique=True),
+    _texts("title"),
+    _texts("advice"),
+    Column("priority", String(16), nullable=False),
+    Column("life_safety", Boolean, nullable=False),
+    Column("latching", Boolean, nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("active", Boolean, nullable=False),
+    _time("raised_at"),
+    _time("received_at"),
+    _time("returned_at", nullable=True),
+    _time("acknowledged_at", nullable=True),
+    Column("acknowledged_by", String(64), nullable=True),
+    _time("closed_at", nullable=True, index=True),
+    Column("activations", Integer, nullable=False),
+    Column("value", JSON(none_as_null=True), nullable=True),
+    Column("unit", String(16), nullable=False),
+    Column("wants_ticket", String(16), nullable=False),
+    Column("playbook", String(64), nullable=False),
+    _drill(),
+    _version(),
+    Index(None, "site", "equipment", "raised_at"),
+)
+
+activation = Table(
+    "activation",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    # Key and time of measurement: a sample that is delivered again cannot make a second activation.
+    Column("identity", String(440), nullable=False, unique=True),
+    Column("alarm", String(36), ForeignKey("alarm.id"), nullable=False, index=True),
+    Column("site", String(64), nullable=False),
+    Column("equipment", String(64), nullable=False),
+    Column("part", String(128), nullable=False),
+    Column("rule", String(128), nullable=False),
+    Column("priority", String(16), nullable=False),
+    _time("started_at", index=True),
+    _time("received_at"),
+    _time("ended_at", nullable=True),
+    Column("value", JSON(none_as_null=True), nullable=True),
+    Column("disproved", Boolean, nullable=False, default=False),
+    _drill(),
+)
+
+rule_memory = Table(
+    "rule_memory",
+    metadata,
+    Column("site", String(64), primary_key=True),
+    Column("equipment", String(64), primary_key=True),
+    Column("part", String(128), primary_key=True),
+    Column("rule", String(128), primary_key=True),
+    Column("body", JSON, nullable=False),
+)
+
+event = Table(
+    "event",
+    metadata,
+    # Hash of topic and sample: the second delivery of an event is the same event.
+    Column("digest", String(32), primary_key=True),
+    Column("site", String(64), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("equipment", String(64), nullable=False),
+    Column("fields", JSON, nullable=False),
+    Column("quality", Integer, nullable=False),
+    _time("measured_at"),
+    _time("received_at"),
+    Index(None, "site", "equipment", "measured_at"),
+)
+
+ticket = Table(
+    "ticket",
+    metadata,
+    Column("number", String(100), primary_key=True),
+    # Numbers count by day and site; this sorts by age.
+    Column("id", String(36), nullable=False, unique=True),
+    Column("type", String(16), nullable=False),
+    Column("site", String(64), nullable=False),
+    Column("equipment", String(64), nullable=False),
+    # The alarm's key while the ticket is open, null afterwards: never a second open ticket for one alarm.
+    Column("open_key", String(400), nullable=True, unique=True),
+    Column("alarm", String(36), ForeignKey("alarm.id"), nullable=True),
+    _texts("title"),
+    Column("priority", String(16), nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("playbook", String(64), nullable=False),
+    _time("opened_at", index=True),
+    _time("closed_at", nullable=True),
+    _drill(),
+    _version(),
+)
+
+ticket_counter = Table(
+    "ticket_counter",
+    metadata,
+    Column("site", String(64), primary_key=True),
+    Column("type", String(16), primary_key=True),
+    Column("day", String(8), primary_key=True),
+    Column("last", Integer, nullable=False),
+)
+
+ticket_activation = Table(
+    "ticket_activation",
+    metadata,
+    Column("activation", String(36), ForeignKey("activation.id"), primary_key=True),
+    Column("ticket", String(100), ForeignKey("ticket.number"), nullable=False, index=True),
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("subject", String(16), nullable=False),
+    Column("thing", String(100), nullable=False),
+    _time("at"),
+    Column("event", String(32), nullable=False),
+    Column("before", String(32), nullable=False),
+    Column("after", String(32), nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("note", Text, nullable=False),
+    Index(None, "subject", "thing"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    _time("at"),
+    Column("site", String(64), nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("via", String(16), nullable=False),
+    Column("origin", String(64), nullable=False),
+    Column("act", String(64), nullable=False),
+    Column("thing", String(128), nullable=False),
+    Column("before", JSON(none_as_null=True), nullable=True),
+    Column("after", JSON(none_as_null=True), nullable=True),
+    Column("cause", String(128), nullable=False),
+)
+
+fact = Table(
+    "fact",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    _time("at"),
+    Column("site", String(64), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("thing", String(128), nullable=False),
+    Column("body", JSON, nullable=False),
+    # Never reuse the number of an erased fact: a consumer's cursor would step over the new one.
+    sqlite_autoincrement=True,
+)
+
+fact_cursor = Table(
+    "fact_cursor",
+    metadata,
+    Column("consumer", String(64), primary_key=True),
+    Column("fact", BigInteger, nullable=False),
+)
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("holder", String(128), nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    _time("expires_at"),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    _time("received_at"),
+    Column("topic", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("detail", Text, nullable=False),
+    sqlite_autoincrement=True,
+)

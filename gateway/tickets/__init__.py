@@ -1,0 +1,1 @@
+"""Repair and emergency tickets: how they open and move."""

@@ -1,0 +1,1 @@
+"""Devices and guards that speak only over the wire."""

@@ -1,0 +1,18 @@
+"""Whether the names in a file may stand in a topic: said before anything is sent, not by the broker."""
+
+from collectors.fields import Channel, Kind
+from collectors.topics import Topic, TopicError, parse_topic
+
+
+def check_address(site: str, kind: Kind, equipment: str) -> None:
+    """Check the names that people choose.
+
+    Raises:
+        TopicError: one of them has characters that a topic may not have.
+    """
+    try:
+        parse_topic(str(Topic(site, kind, equipment, Channel.TELEMETRY)))
+    except TopicError:
+        raise TopicError(
+            f"site '{site}', equipment '{equipment}': each may have 1 to 64 letters, digits and _.- only"
+        ) from None

@@ -1,0 +1,67 @@
+"""A small battery sensor: any of temperature, humidity, level, pressure, leak and smoke."""
+
+import math
+from random import Random
+from typing import Annotated, Final, Literal, TypeAlias
+
+import msgspec
+
+from collectors.fields import Channel
+from simulators.devices.device import Equipment, towards
+from simulators.samples import Sample, Value
+
+_Measured: TypeAlias = Literal["temperature", "humidity", "level", "pressure"]
+
+_DAY_MS: Final = 86_400_000
+_SPREAD: Final[dict[_Measured, float]] = {
+    "temperature": 0.05,
+    "humidity": 0.2,
+    "level": 0.002,
+    "pressure": 0.001,
+}
+"""Standard deviation of a measurement's noise, in the unit of its field."""
+
+
+class SensorSpec(Equipment, frozen=True, tag="sensor"):
+    """`means` are the fields it measures with their mean (°C, %, m, MPa); `detects` what it watches for.
+
+    `daily_swing` in °C is how far the temperature moves with the day; `battery` in %.
+    """
+
+    means: dict[_Measured, float] = msgspec.field(default_factory=dict)
+    detects: tuple[Literal["leak", "smoke"], ...] = ()
+    daily_swing: float = 0.0
+    battery: Annotated[float, msgspec.Meta(ge=0, le=100)] = 96.0
+    every_s: Annotated[float, msgspec.Meta(gt=0)] = 2.0
+
+
+class Sensor:
+    """Measures around its means, wanders slowly, detects nothing."""
+
+    def __init__(self, spec: SensorSpec, rng: Random) -> None:
+        self._spec = spec
+        self._rng = rng
+        self._drift: dict[_Measured, float] = dict.fromkeys(spec.means, 0.0)
+        self._battery = spec.battery
+
+    def step(self, now_ms: int, dt_s: float) -> list[Sample]:
+        """Telemetry of this moment."""
+        self._battery = max(
+            0.0, self._battery - dt_s * 100 / (3 * 365 * 86_400)
+        )  # a battery lasts three years
+        measured: dict[str, Value] = {
+            name: self._measure(name, mean, now_ms, dt_s) for name, mean in self._spec.means.items()
+        }
+        calm: dict[str, Value] = dict.fromkeys(self._spec.detects, False)
+        return [Sample(Channel.TELEMETRY, {**measured, **calm, "battery": round(self._battery, 1)})]
+
+    def _measure(self, name: _Measured, mean: float, now_ms: int, dt_s: float) -> float:
+        spread = _SPREAD[name]
+        self._drift[name] = towards(self._drift[name], 0.0, dt_s, 600.0) + self._rng.gauss(0.0, spread / 5)
+        swing = self._spec.daily_swing * _daylight(now_ms) if name == "temperature" else 0.0
+        return round(mean + swing + self._drift[name] + self._rng.gauss(0.0, spread), 3)
+
+
+def _daylight(now_ms: int) -> float:
+    """1 at the warmest hour, -1 at the coldest: 06:00 UTC is 14:00 in China."""
+    return math.sin(2 * math.pi * (now_ms % _DAY_MS) / _DAY_MS)

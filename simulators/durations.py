@@ -1,0 +1,19 @@
+"""Durations as people write them in YAML: `12s`, `1.5min`, `2h`, `500ms`; as in rule files."""
+
+import re
+from typing import Final
+
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+_FORM: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h)")
+
+
+def to_seconds(text: str) -> float:
+    """A duration in seconds.
+
+    Raises:
+        ValueError: another form; the text says which forms are permitted.
+    """
+    match = _FORM.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"'{text}' is no duration; write a number with ms, s, min or h, as in 12s")
+    return float(match[1]) * _SECONDS[match[2]]

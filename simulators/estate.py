@@ -1,0 +1,58 @@
+"""The estate: which equipment is simulated, with the names people know it by.
+
+estate = load_estate("demo")            # or a path to a YAML file of the same form
+for item in estate.equipment:
+    print(estate.site, item.kind, item.code, item.name.en, item.name.zh, item.place)
+"""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+
+from collectors.topics import TopicError
+from simulators.addresses import check_address
+from simulators.devices.build import AnySpec
+from simulators.devices.device import Texts
+from simulators.yaml_files import entry_error, find_file, read_yaml
+
+ESTATES: Final = Path(__file__).parent / "estates"
+
+
+class Estate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One site and its equipment."""
+
+    site: str
+    name: Texts
+    equipment: Annotated[tuple[AnySpec, ...], msgspec.Meta(min_length=1)]
+
+    def find(self, code: str) -> AnySpec | None:
+        """The equipment with that code."""
+        return next((item for item in self.equipment if item.code == code), None)
+
+
+def load_estate(name: str | Path = "demo") -> Estate:
+    """Read an estate by path, or by the name of one that comes with Gengfu.
+
+    Raises:
+        YamlFileError: not found, malformed, a code twice, or a code that may not stand in a topic.
+    """
+    path = find_file(name, ESTATES)
+    estate = read_yaml(path, Estate)
+    seen: set[str] = set()
+    for index, item in enumerate(estate.equipment):
+        problem = _problem(estate.site, item, seen)
+        if problem:
+            raise entry_error(path, f"$.equipment[{index}].code", problem)
+        seen.add(item.code)
+    return estate
+
+
+def _problem(site: str, item: AnySpec, seen: set[str]) -> str:
+    if item.code in seen:
+        return f"code {item.code} stands twice"
+    try:
+        check_address(site, item.kind, item.code)
+    except TopicError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,27 @@
+"""What a device says at one moment, and how it stands on the wire (wire contract: one JSON object)."""
+
+from typing import TypeAlias
+
+import msgspec
+
+from collectors.fields import Channel
+
+Value: TypeAlias = float | bool | str
+"""Numbers are float64 from the wire to the store."""
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One object of one channel, without its time."""
+
+    channel: Channel
+    fields: dict[str, Value]
+
+    @property
+    def retained(self) -> bool:
+        """Whether the broker keeps it for later subscribers: a status holds until the next one."""
+        return self.channel is Channel.STATUS
+
+
+def encode_sample(fields: dict[str, Value], at_ms: int, seq: int) -> bytes:
+    """The payload. `at` is epoch milliseconds; with `at` and `seq` a second delivery is known as such."""
+    return msgspec.json.encode({"at": at_ms, "seq": seq, **fields})

@@ -1,0 +1,12 @@
+/** Which page stands at which address. */
+
+import { createRouter, createWebHistory } from 'vue-router'
+
+export const router = createRouter({
+  history: createWebHistory(),
+  routes: [
+    { path: '/', name: 'control_room', component: () => import('@/control_room/ControlRoomPage.vue') },
+    // An address that is not known any more still leads somewhere useful.
+    { path: '/:rest(.*)*', redirect: { name: 'control_room' } },
+  ],
+})

@@ -1,0 +1,88 @@
+/** Questions to the gateway over HTTP. Every failure is a `RefusedError` with a code that the page can put into words. */
+
+import type { Acknowledge, AlarmBody, AlarmDetail, Login, Me, Problem, ReadyBody } from './contract'
+
+const BASE = '/api/v1'
+const TIMEOUT_MS = 10_000
+
+/** Codes that the page makes itself, because no answer of the gateway stands behind them. */
+export const NO_ANSWER = 'no_answer'
+export const UNREADABLE_ANSWER = 'unreadable_answer'
+
+export class RefusedError extends Error {
+  constructor(
+    readonly code: string,
+    readonly status: number,
+    readonly detail: string,
+  ) {
+    super(detail === '' ? code : `${code}: ${detail}`)
+    this.name = 'RefusedError'
+  }
+}
+
+export function logIn(login: Login): Promise<Me> {
+  return ask<Me>('POST', `${BASE}/session`, login)
+}
+
+export async function logOut(): Promise<void> {
+  await send('DELETE', `${BASE}/session`)
+}
+
+export function fetchMe(): Promise<Me> {
+  return ask<Me>('GET', `${BASE}/me`)
+}
+
+export function acknowledgeAlarm(id: string, act: Acknowledge): Promise<AlarmBody> {
+  return ask<AlarmBody>('POST', `${BASE}/alarms/${encodeURIComponent(id)}/acknowledge`, act)
+}
+
+export function fetchAlarm(id: string): Promise<AlarmDetail> {
+  return ask<AlarmDetail>('GET', `${BASE}/alarms/${encodeURIComponent(id)}`)
+}
+
+/** How the platform itself is. It answers 503 with the same body while it is not ready: that is an answer too. */
+export async function fetchReadiness(): Promise<ReadyBody> {
+  return (await (await send('GET', '/readyz', undefined, [503])).json()) as ReadyBody
+}
+
+/** Address of the live feed, beside the page: wss where the page came over https. */
+export function liveAddress(location: { protocol: string; host: string }): string {
+  return `${location.protocol === 'https:' ? 'wss:' : 'ws:'}//${location.host}${BASE}/live`
+}
+
+async function ask<Answer>(method: string, path: string, body?: object): Promise<Answer> {
+  const response = await send(method, path, body)
+  try {
+    return (await response.json()) as Answer
+  } catch {
+    throw new RefusedError(UNREADABLE_ANSWER, response.status, '')
+  }
+}
+
+async function send(method: string, path: string, body?: object, alsoFine: number[] = []): Promise<Response> {
+  const init: RequestInit = { method, credentials: 'same-origin', signal: AbortSignal.timeout(TIMEOUT_MS) }
+  if (body) {
+    init.headers = { 'Content-Type': 'application/json' }
+    init.body = JSON.stringify(body)
+  }
+  let response: Response
+  try {
+    response = await fetch(path, init)
+  } catch {
+    throw new RefusedError(NO_ANSWER, 0, '')
+  }
+  if (!response.ok && !alsoFine.includes(response.status)) throw await refusal(response)
+  return response
+}
+
+async function refusal(response: Response): Promise<RefusedError> {
+  try {
+    const problem = (await response.json()) as Partial<Problem>
+    if (typeof problem.code === 'string') {
+      return new RefusedError(problem.code, response.status, problem.detail ?? problem.title ?? '')
+    }
+  } catch {
+    // Not the gateway but something before it has answered, a proxy for example: its page is of no use here.
+  }
+  return new RefusedError(NO_ANSWER, response.status, response.statusText)
+}

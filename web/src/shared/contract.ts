@@ -1,0 +1,222 @@
+/**
+ * The gateway's JSON, as `gateway/api/bodies.py` defines it: field by field, in its order, and nothing else.
+ * Times are RFC 3339 UTC texts.
+ */
+
+export type Value = number | boolean | string
+export type Time = string
+
+export interface Texts {
+  en: string
+  'zh-CN': string
+}
+
+export interface Page<Item> {
+  items: Item[]
+  next: string | null
+}
+
+/** RFC 9457; `detail` and `type` are left out when they say nothing. */
+export interface Problem {
+  title: string
+  status: number
+  code: string
+  detail?: string
+  type?: string
+}
+
+export interface Login {
+  username: string
+  password: string
+}
+
+export interface Me {
+  id: string
+  username: string
+  name: Texts
+  /** A site's code, or "*" for all, to the roles held there. */
+  roles: Record<string, string[]>
+  demo: boolean
+}
+
+export interface SiteBody {
+  code: string
+  name: Texts
+  time_zone: string
+}
+
+export interface FieldValue {
+  value: Value
+  at: Time
+}
+
+export type FieldType = 'number' | 'boolean' | 'text'
+
+export interface FieldBody {
+  name: string
+  label: Texts
+  type: FieldType
+  unit: string
+}
+
+/** Kinds may grow with the gateway: a page that is older than its server must still show them. */
+export type Kind = 'elevator' | 'pump' | 'fire_panel' | 'patrol_reader' | 'sensor' | (string & {})
+
+export interface ProfileBody {
+  kind: Kind
+  name: Texts
+  fields: FieldBody[]
+}
+
+export interface EquipmentBody {
+  /** `{site}:{code}` */
+  id: string
+  site: string
+  code: string
+  kind: Kind
+  name: Texts
+  place: string
+  adopted: boolean
+  version: number
+  /** null until the equipment has said so. */
+  online: boolean | null
+  last_seen: Time | null
+  latest: Record<string, FieldValue>
+}
+
+export type Priority = 'critical' | 'high' | 'medium' | 'low'
+
+export type AlarmState =
+  | 'normal'
+  | 'unacknowledged'
+  | 'acknowledged'
+  | 'returned_unacknowledged'
+  | 'latched_unacknowledged'
+  | 'latched_acknowledged'
+
+export interface AlarmBody {
+  id: string
+  site: string
+  /** The equipment's id. */
+  equipment: string
+  kind: Kind
+  part: string
+  rule: string
+  title: Texts
+  advice: Texts
+  priority: Priority
+  life_safety: boolean
+  state: AlarmState
+  active: boolean
+  raised_at: Time
+  received_at: Time
+  returned_at: Time | null
+  acknowledged_at: Time | null
+  acknowledged_by: string | null
+  closed_at: Time | null
+  activations: number
+  value: Value | null
+  unit: string
+  drill: boolean
+  /** Number of the open ticket of this alarm. */
+  ticket: string | null
+  version: number
+}
+
+export interface JournalEntry {
+  at: Time
+  event: string
+  before: string
+  after: string
+  actor: string
+  note: string
+}
+
+export interface AlarmDetail {
+  alarm: AlarmBody
+  journal: JournalEntry[]
+}
+
+export interface Acknowledge {
+  version: number
+  note: string
+}
+
+export type TicketType = 'repair' | 'emergency'
+
+export interface TicketBody {
+  number: string
+  type: TicketType
+  site: string
+  equipment: string
+  title: Texts
+  priority: Priority
+  state: string
+  opened_at: Time
+  alarm: string | null
+  playbook: string
+  drill: boolean
+  version: number
+}
+
+export interface ReadyBody {
+  ready: boolean
+  /** Each part to "ready" or to what it is waiting for. */
+  parts: Record<string, string>
+}
+
+export interface Snapshot {
+  type: 'snapshot'
+  seq: number
+  at: Time
+  sites: SiteBody[]
+  profiles: ProfileBody[]
+  equipment: EquipmentBody[]
+  alarms: AlarmBody[]
+  tickets: TicketBody[]
+}
+
+export interface LiveReading {
+  type: 'reading'
+  seq: number
+  equipment: string
+  online: boolean | null
+  last_seen: Time
+  /** Only the fields that came since the last one. */
+  latest: Record<string, FieldValue>
+}
+
+export interface LiveEquipment {
+  type: 'equipment'
+  seq: number
+  equipment: EquipmentBody
+}
+
+export interface LiveAlarm {
+  type: 'alarm'
+  seq: number
+  alarm: AlarmBody
+}
+
+export interface LiveTicket {
+  type: 'ticket'
+  seq: number
+  ticket: TicketBody
+}
+
+export interface LiveSystem {
+  type: 'system'
+  seq: number
+  ready: boolean
+  /** Each part to "ready" or to what it is waiting for. */
+  parts: Record<string, string>
+}
+
+export interface Beat {
+  type: 'beat'
+  seq: number
+  at: Time
+}
+
+export type LiveChange = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveSystem | Beat
+export type LiveMessage = Snapshot | LiveChange

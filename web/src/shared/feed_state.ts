@@ -1,0 +1,230 @@
+/**
+ * What the live feed has told so far, and how each message changes it. Pure: no socket, no clock.
+ *
+ * A state is never changed in place. Of a batch, each map is copied at most once, so that hundreds of equipments
+ * reporting each second cost one copy a frame, not one a message.
+ */
+
+import type {
+  AlarmBody,
+  EquipmentBody,
+  LiveMessage,
+  LiveReading,
+  ProfileBody,
+  ReadyBody,
+  SiteBody,
+  Snapshot,
+  TicketBody,
+} from './contract'
+
+/** An alarm that has left the open list; `seen` is false when it ended while we were not listening. */
+export interface ClosedAlarm {
+  alarm: AlarmBody
+  closedAt: number
+  seen: boolean
+}
+
+export interface FeedState {
+  /** Number of the last message; null before the first snapshot. */
+  seq: number | null
+  /** The server's clock minus ours, in milliseconds: ages must be right on a machine whose clock is wrong. */
+  clockOffset: number
+  sites: readonly SiteBody[]
+  profiles: ReadonlyMap<string, ProfileBody>
+  equipment: ReadonlyMap<string, EquipmentBody>
+  alarms: ReadonlyMap<string, AlarmBody>
+  justClosed: ReadonlyMap<string, ClosedAlarm>
+  tickets: ReadonlyMap<string, TicketBody>
+  /** Parts of the platform that are not ready, and what each is waiting for. */
+  notReady: ReadonlyMap<string, string>
+  /** A `system` message came over this connection: it is newer than any answer to a question. */
+  systemHeard: boolean
+}
+
+/**
+ * `gap`: a message is missing or came twice; `no_snapshot`: a change came before any snapshot.
+ * After either, what is shown can no longer be trusted to be whole: the client must take a new snapshot.
+ */
+export type FeedOutcome = 'applied' | 'gap' | 'no_snapshot'
+
+export const JUST_CLOSED_MS = 10 * 60_000
+
+const GONE_TICKET_STATES: ReadonlySet<string> = new Set(['closed', 'cancelled', 'stood_down', 'reviewed'])
+
+export const EMPTY_FEED: FeedState = {
+  seq: null,
+  clockOffset: 0,
+  sites: [],
+  profiles: new Map(),
+  equipment: new Map(),
+  alarms: new Map(),
+  justClosed: new Map(),
+  tickets: new Map(),
+  notReady: new Map(),
+  systemHeard: false,
+}
+
+/** Apply messages in order and stop at the first that does not fit. `now` is this machine's clock, epoch milliseconds. */
+export function applyMessages(
+  state: FeedState,
+  messages: readonly LiveMessage[],
+  now: number,
+): { state: FeedState; outcome: FeedOutcome } {
+  const draft = new Draft(state)
+  for (const message of messages) {
+    const outcome = draft.apply(message, now)
+    if (outcome !== 'applied') return { state: draft.state, outcome }
+  }
+  return { state: draft.state, outcome: 'applied' }
+}
+
+/** Take in an alarm that came as the answer to a request, beside the feed; the same law of versions holds. */
+export function applyAlarm(state: FeedState, alarm: AlarmBody, now: number): FeedState {
+  const draft = new Draft(state)
+  draft.putAlarm(alarm, now)
+  return draft.state
+}
+
+/** The snapshot does not tell how the platform itself is: take in what it answered when asked. */
+export function applyReadiness(state: FeedState, readiness: ReadyBody): FeedState {
+  return state.systemHeard ? state : { ...state, notReady: notReadyParts(readiness) }
+}
+
+/** Forget alarms that closed longer ago than people look back for; the same state when there are none. */
+export function forgetOldClosed(state: FeedState, now: number): FeedState {
+  const due = [...state.justClosed].filter(([, closed]) => now + state.clockOffset - closed.closedAt >= JUST_CLOSED_MS)
+  if (due.length === 0) return state
+  const justClosed = new Map(state.justClosed)
+  for (const [id] of due) justClosed.delete(id)
+  return { ...state, justClosed }
+}
+
+type MapName = 'equipment' | 'alarms' | 'justClosed' | 'tickets'
+type Entry<Name extends MapName> = FeedState[Name] extends ReadonlyMap<string, infer Value> ? Value : never
+
+class Draft {
+  state: FeedState
+  private readonly copied = new Set<MapName>()
+
+  constructor(state: FeedState) {
+    this.state = state
+  }
+
+  apply(message: LiveMessage, now: number): FeedOutcome {
+    if (message.type === 'snapshot') {
+      this.takeSnapshot(message, now)
+      return 'applied'
+    }
+    if (this.state.seq === null) return 'no_snapshot'
+    if (message.seq !== this.state.seq + 1) return 'gap'
+    this.state = { ...this.state, seq: message.seq }
+    switch (message.type) {
+      case 'reading':
+        this.putReading(message)
+        break
+      case 'equipment':
+        this.putEquipment(message.equipment)
+        break
+      case 'alarm':
+        this.putAlarm(message.alarm, now)
+        break
+      case 'ticket':
+        this.putTicket(message.ticket)
+        break
+      case 'system':
+        this.state = { ...this.state, notReady: notReadyParts(message), systemHeard: true }
+        break
+      case 'beat':
+        this.state = { ...this.state, clockOffset: Date.parse(message.at) - now }
+        break
+      default:
+      // A newer server may tell of subjects that this page does not know: its number counts, its content is not ours.
+    }
+    return 'applied'
+  }
+
+  putAlarm(alarm: AlarmBody, now: number): void {
+    const known = this.state.alarms.get(alarm.id) ?? this.state.justClosed.get(alarm.id)?.alarm
+    if (known && alarm.version < known.version) return
+    if (alarm.state === 'normal') {
+      this.map('alarms').delete(alarm.id)
+      this.map('justClosed').set(alarm.id, { alarm, closedAt: closingTime(alarm, now + this.state.clockOffset), seen: true })
+    } else {
+      this.map('alarms').set(alarm.id, alarm)
+      if (this.state.justClosed.has(alarm.id)) this.map('justClosed').delete(alarm.id)
+    }
+  }
+
+  private takeSnapshot(snapshot: Snapshot, now: number): void {
+    const at = Date.parse(snapshot.at)
+    const alarms = byKey(snapshot.alarms, (alarm) => alarm.id)
+    const justClosed = new Map([...this.state.justClosed].filter(([id]) => !alarms.has(id)))
+    // An alarm that was on the screen must not vanish without a word because it ended while we were away.
+    for (const alarm of this.state.alarms.values()) {
+      if (!alarms.has(alarm.id)) justClosed.set(alarm.id, { alarm, closedAt: at, seen: false })
+    }
+    this.copied.clear()
+    this.state = {
+      seq: snapshot.seq,
+      clockOffset: at - now,
+      sites: snapshot.sites,
+      profiles: byKey(snapshot.profiles, (profile) => profile.kind),
+      equipment: byKey(snapshot.equipment, (equipment) => equipment.id),
+      alarms,
+      justClosed,
+      tickets: byKey(
+        snapshot.tickets.filter((ticket) => !GONE_TICKET_STATES.has(ticket.state)),
+        (ticket) => ticket.number,
+      ),
+      notReady: this.state.notReady,
+      systemHeard: false,
+    }
+  }
+
+  private putReading(reading: LiveReading): void {
+    const known = this.state.equipment.get(reading.equipment)
+    // The equipment's own message always comes before its first reading; without it there is no tile to fill.
+    if (!known) return
+    const latest = { ...known.latest }
+    for (const [name, field] of Object.entries(reading.latest)) {
+      const shown = latest[name]
+      // A sample that was long on its way must not turn the tile back.
+      if (!shown || Date.parse(field.at) >= Date.parse(shown.at)) latest[name] = field
+    }
+    this.map('equipment').set(known.id, { ...known, online: reading.online, last_seen: reading.last_seen, latest })
+  }
+
+  private putEquipment(equipment: EquipmentBody): void {
+    const known = this.state.equipment.get(equipment.id)
+    if (known && equipment.version < known.version) return
+    this.map('equipment').set(equipment.id, equipment)
+  }
+
+  private putTicket(ticket: TicketBody): void {
+    const known = this.state.tickets.get(ticket.number)
+    if (known && ticket.version < known.version) return
+    if (GONE_TICKET_STATES.has(ticket.state)) this.map('tickets').delete(ticket.number)
+    else this.map('tickets').set(ticket.number, ticket)
+  }
+
+  private map<Name extends MapName>(name: Name): Map<string, Entry<Name>> {
+    if (!this.copied.has(name)) {
+      this.copied.add(name)
+      this.state = { ...this.state, [name]: new Map(this.state[name] as ReadonlyMap<string, unknown>) }
+    }
+    return this.state[name] as unknown as Map<string, Entry<Name>>
+  }
+}
+
+function byKey<Item>(items: readonly Item[], key: (item: Item) => string): Map<string, Item> {
+  return new Map(items.map((item) => [key(item), item]))
+}
+
+function notReadyParts(system: ReadyBody): Map<string, string> {
+  if (system.ready) return new Map()
+  return new Map(Object.entries(system.parts).filter(([, word]) => word !== 'ready'))
+}
+
+function closingTime(alarm: AlarmBody, serverNow: number): number {
+  return alarm.closed_at === null ? serverNow : Date.parse(alarm.closed_at)
+}

@@ -1,0 +1,70 @@
+/** Who is using this page. */
+
+import { defineStore } from 'pinia'
+import { ref, shallowRef } from 'vue'
+
+import { fetchMe, logIn, logOut, RefusedError } from './api_client'
+import type { Me } from './contract'
+
+/** `unreachable`: nobody could be asked yet, which must not look like being logged out. */
+export type SessionState = 'asking' | 'unreachable' | 'needs_login' | 'logged_in'
+
+const UNAUTHENTICATED = 401
+
+export const useSession = defineStore('session', () => {
+  const state = ref<SessionState>('asking')
+  const me = shallowRef<Me | null>(null)
+  /** The session ended by itself, while the page was in use. */
+  const expired = ref(false)
+
+  async function open(): Promise<void> {
+    try {
+      enter(await fetchMe())
+    } catch (error) {
+      state.value = isUnauthenticated(error) ? 'needs_login' : 'unreachable'
+    }
+  }
+
+  async function enterWith(username: string, password: string): Promise<void> {
+    enter(await logIn({ username, password }))
+  }
+
+  async function leave(): Promise<void> {
+    await logOut()
+    expired.value = false
+    forget()
+  }
+
+  /** Ask whether the session still stands; when it does not, the login page comes up and says why. */
+  async function verify(): Promise<void> {
+    try {
+      me.value = await fetchMe()
+    } catch (error) {
+      noteRefusal(error)
+    }
+  }
+
+  /** To be told of refusals of any request: a 401 means that the session is over. */
+  function noteRefusal(error: unknown): void {
+    if (!isUnauthenticated(error) || state.value !== 'logged_in') return
+    expired.value = true
+    forget()
+  }
+
+  function enter(who: Me): void {
+    me.value = who
+    expired.value = false
+    state.value = 'logged_in'
+  }
+
+  function forget(): void {
+    me.value = null
+    state.value = 'needs_login'
+  }
+
+  return { state, me, expired, open, enterWith, leave, verify, noteRefusal }
+})
+
+function isUnauthenticated(error: unknown): boolean {
+  return error instanceof RefusedError && error.status === UNAUTHENTICATED
+}

@@ -1,0 +1,34 @@
+/** What pages need to speak: texts in the chosen language, ages, values and refusals as words. */
+
+import { useI18n } from 'vue-i18n'
+
+import { ageOf, ageText, coarseAgeOf } from './ages'
+import { RefusedError } from './api_client'
+import type { Texts, TicketBody, Value } from './contract'
+import { type Language, textIn } from './language'
+import { valueText } from './value_words'
+
+export function useWording() {
+  const i18n = useI18n()
+  const say = (key: string, named: Record<string, unknown> = {}): string => i18n.t(key, named)
+  const wordOf = (key: string): string | null => (i18n.te(key) ? i18n.t(key) : null)
+
+  return {
+    say,
+    text: (texts: Texts): string => textIn(texts, i18n.locale.value as Language),
+    age: (milliseconds: number): string => ageText(ageOf(milliseconds), say),
+    coarseAge: (milliseconds: number): string => ageText(coarseAgeOf(milliseconds), say),
+    value: (field: string, value: Value, unit: string): string => valueText(field, value, unit, wordOf),
+    /** A state that this page does not know is shown as the gateway names it: better odd than absent. */
+    ticketState: (ticket: TicketBody): string =>
+      (ticket.type === 'emergency' ? wordOf(`emergencyState.${ticket.state}`) : null) ??
+      wordOf(`ticketState.${ticket.state}`) ??
+      ticket.state,
+    refusal: (error: unknown): string => {
+      if (!(error instanceof RefusedError)) return String(error)
+      return wordOf(`problem.${error.code}`) ?? (error.detail === '' ? error.code : error.detail)
+    },
+  }
+}
+
+export type Wording = ReturnType<typeof useWording>
