@@ -10,7 +10,6 @@ earlier connection, because a broker uses packet ids again after a reconnect.
 
 import asyncio
 import random
-import socket
 import ssl
 import struct
 import time
@@ -76,7 +75,7 @@ class Message(msgspec.Struct, gc=False):
 class _BufferedSocket:
     """A socket that reads 64 KiB at a time: paho asks for a packet in three reads, two of them of one byte."""
 
-    def __init__(self, raw: socket.socket) -> None:
+    def __init__(self, raw: Any) -> None:
         self._raw = raw
         self._buffer = b""
         self._at = 0
@@ -103,7 +102,7 @@ class _Client(Client):
     """paho's client with a buffered socket and acknowledgements that leave in one write."""
 
     def _create_socket(self) -> Any:
-        return _BufferedSocket(super()._create_socket())  # type: ignore[no-untyped-call, unused-ignore]
+        return _BufferedSocket(super()._create_socket())
 
     @property
     def has_more(self) -> bool:
@@ -289,7 +288,7 @@ class Broker:
             topic = "\ufffd"  # no topic of the contract; the decoder refuses it with a reason
         self._waiting.append(
             Message(
-                topic, message.payload, message.mid if message.qos else 0, self._connection, time.time_ns()
+                topic, bytes(message.payload), message.mid if message.qos else 0, self._connection, time.time_ns()
             )
         )
         self._arrived.set()

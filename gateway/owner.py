@@ -107,7 +107,7 @@ class Owner:
                 group.create_task(_every(_RENEW_S, lambda: self._renew(epoch)), name="lease")
         finally:
             await broker.close()
-            with contextlib.suppress(DatabaseTrouble):  # it ends by itself
+            with contextlib.suppress(*DatabaseTrouble):  # it ends by itself
                 await lease.release(self._database, epoch)
 
     async def _make_alarms(self, epoch: int) -> Alarms:

@@ -91,7 +91,7 @@ def _value(cell: str | None, column: Column, type_: FieldType) -> Value:
         return text
     if type_ is FieldType.BOOLEAN:
         return _boolean(text)
-    return _number(text) * column.scale + column.offset
+    return round(_number(text) * column.scale + column.offset, 9)  # 0.054711 bar is 0.0054711, not …000004
 
 
 def _text(cell: str | None) -> str:

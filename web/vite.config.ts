@@ -6,7 +6,7 @@ const gateway = 'http://127.0.0.1:8080'
 
 export default defineConfig({
   plugins: [vue()],
-  resolve: { tsconfigPaths: true },
+  resolve: { alias: { '@': '/src' } },
   define: {
     // Only the composition style is used: the rest of these libraries need not be shipped.
     __VUE_OPTIONS_API__: 'false',

@@ -47,13 +47,13 @@ class Latest(msgspec.Struct):
 
 
 class Bucket(NamedTuple):
-    """Numbers from `at` (epoch ms) on until the next bucket."""
+    """Numbers from `at` (epoch ms) on until the next bucket; `samples` of them."""
 
     at: int
     least: float
     mean: float
     most: float
-    count: int
+    samples: int
 
 
 class Change(NamedTuple):

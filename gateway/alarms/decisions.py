@@ -179,7 +179,7 @@ def move(
 
 def wants_ticket(alarm: Row) -> bool:
     """Whether a ticket belongs to this alarm."""
-    return alarm["wants_ticket"] != TicketWish.NONE.value
+    return bool(alarm["wants_ticket"] != TicketWish.NONE.value)
 
 
 def key_of(alarm: Row) -> Key:

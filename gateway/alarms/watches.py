@@ -140,7 +140,7 @@ class Watches:
         for name, value in fields.items():
             if name in by_limit and value.__class__ is float:
                 for watch in by_limit[name]:
-                    if not watch.low <= value <= watch.high:  # type: ignore[operator]  # a float, see above
+                    if not watch.low <= value <= watch.high:
                         touched = [watch] if touched is None else [*touched, watch]
             if name in by_state and values.get(name) != value:
                 touched = [*(touched or ()), *by_state[name]]

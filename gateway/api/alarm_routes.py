@@ -22,7 +22,7 @@ Row = Any
 
 
 class AlarmQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    state: State | str = ""
+    state: str = ""
     """A process state, or "open" for every alarm that is not normal."""
     priority: Priority | None = None
     site: str | None = None

@@ -64,7 +64,7 @@ DatabaseTrouble = (OperationalError, InterfaceError, OSError)
 def _prepare_sqlite(engine: AsyncEngine) -> None:
     @event.listens_for(engine.sync_engine, "connect")
     def _configure(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None  # type: ignore[attr-defined]  # BEGIN is ours, see below
+        connection.isolation_level = None  # BEGIN is ours, see below
         cursor = connection.cursor()
         for pragma in (
             "journal_mode = WAL",
