@@ -12,6 +12,8 @@ import { useWording } from '@/shared/wording'
 const CONFLICT = 409
 const SHORT_MS = 3_000
 const LONG_MS = 12_000
+/** Below, out of the way of the header and its banners, and above the section buttons of a phone. */
+const PLACE = { position: 'bottom-right', offset: 70 } as const
 
 export function useAcknowledging() {
   const live = useLive()
@@ -25,7 +27,7 @@ export function useAcknowledging() {
     const title = text(alarm.title)
     try {
       live.takeAlarm(await acknowledgeAlarm(alarm.id, { version: alarm.version, note: '' }))
-      ElNotification({ type: 'success', message: say('acknowledged.done', { title }), duration: SHORT_MS })
+      ElNotification({ ...PLACE, type: 'success', message: say('acknowledged.done', { title }), duration: SHORT_MS })
     } catch (error) {
       await explain(error, alarm.id, title)
     } finally {
@@ -38,6 +40,7 @@ export function useAcknowledging() {
     if (error instanceof RefusedError && error.status === CONFLICT) await refresh(id)
     const changed = error instanceof RefusedError && error.code === 'stale_version'
     ElNotification({
+      ...PLACE,
       type: changed ? 'warning' : 'error',
       title: changed ? say('acknowledged.changedTitle') : say('acknowledged.refusedTitle', { title }),
       message: changed ? say('acknowledged.changed', { title }) : refusal(error),
