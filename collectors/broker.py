@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
@@ -30,9 +30,13 @@ log = structlog.get_logger(__name__)
 
 MAX_WAITING: Final = 50_000
 """Messages. Beyond it the socket is not read until the collector has caught up; the broker holds the rest."""
-_PACKETS_A_WAKE: Final = 1_000
+_READS_A_WAKE: Final = 8
 _RECEIVE_BYTES: Final = 64 * 1024
 _SESSION_EXPIRY_S: Final = 7 * 24 * 3600
+_PUBLISH: Final = 0x30
+_QOS_2: Final = 0x04
+_LEAST_PUBLISH: Final = 6
+"""Bytes after the length: topic's length, a topic of one character, packet id, and in MQTT 5 the properties' length."""
 _PUBACK: Final = 0x40
 _PUBACK_HEAD: Final = 0x4002
 _FIRST_RETRY_S: Final = 0.5
@@ -72,13 +76,27 @@ class Message(msgspec.Struct, gc=False):
     received_ns: int
 
 
-class _BufferedSocket:
-    """A socket that reads 64 KiB at a time: paho asks for a packet in three reads, two of them of one byte."""
+class _Packet(NamedTuple):
+    """A PUBLISH packet, as far as it matters here."""
 
-    def __init__(self, raw: Any) -> None:
+    topic: bytes
+    payload: bytes
+    mid: int
+
+
+class _BufferedSocket:
+    """A socket that reads 64 KiB at a time and takes PUBLISH packets out of what has come.
+
+    paho asks for a packet in three reads, two of them of one byte, and spends longer on it than everything behind it
+    together. Packets of any other kind are still paho's.
+    """
+
+    def __init__(self, raw: Any, *, has_properties: bool) -> None:
         self._raw = raw
+        self._has_properties = has_properties
         self._buffer = b""
         self._at = 0
+        self._malformed = False
 
     def recv(self, size: int) -> bytes:
         if self._at >= len(self._buffer):
@@ -87,26 +105,85 @@ class _BufferedSocket:
         self._at += len(piece)
         return piece
 
+    def fill(self) -> int:
+        """Read what has come; how many bytes, 0 at the end of the connection. Raises BlockingIOError or OSError."""
+        try:
+            data = self._raw.recv(_RECEIVE_BYTES)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise BlockingIOError from None
+        self._buffer, self._at = self._buffer[self._at :] + data, 0
+        return len(data)
+
     @property
-    def has_more(self) -> bool:
-        """Whether bytes that are already here have not been parsed yet."""
-        return self._at < len(self._buffer) or (
-            isinstance(self._raw, ssl.SSLSocket) and self._raw.pending() > 0
-        )
+    def has_hidden_bytes(self) -> bool:
+        """TLS may hold decrypted bytes that make no descriptor readable."""
+        return isinstance(self._raw, ssl.SSLSocket) and self._raw.pending() > 0
+
+    @property
+    def has_other_packet(self) -> bool:
+        """Whether what comes next is for paho: any packet but a PUBLISH of QoS 0 or 1 in good shape."""
+        waits = self._at < len(self._buffer)
+        return waits and (self._malformed or not _is_plain_publish(self._buffer[self._at]))
+
+    def take_publishes(self) -> list[_Packet]:
+        """Every complete PUBLISH packet up to the next packet of another kind (MQTT 3.1.1 and 5, section 3.3)."""
+        buffer, at, end = self._buffer, self._at, len(self._buffer)
+        taken: list[_Packet] = []
+        while at < end and _is_plain_publish(head := buffer[at]):
+            size, start = _remaining_length(buffer, at + 1)
+            if start == 0 or start + size > end:
+                break
+            stop = start + size
+            if size < _LEAST_PUBLISH:
+                self._malformed = True  # paho will say so and part
+                break
+            after_topic = start + 2 + (buffer[start] << 8 | buffer[start + 1])
+            mid, body = 0, after_topic
+            if head & 0x06:
+                mid, body = buffer[body] << 8 | buffer[body + 1], body + 2
+            if self._has_properties:
+                length, after_length = _remaining_length(buffer, body)
+                body = after_length + length
+            taken.append(_Packet(buffer[start + 2 : after_topic], buffer[body:stop], mid))
+            at = stop
+        self._at = at
+        return taken
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._raw, name)
+
+
+def _is_plain_publish(head: int) -> bool:
+    return head & 0xF0 == _PUBLISH and not head & _QOS_2
+
+
+def _remaining_length(buffer: bytes, at: int) -> tuple[int, int]:
+    """A length of one to four bytes, and where what it measures begins; (0, 0) while it is not all here."""
+    value = shift = 0
+    for index in range(at, min(at + 4, len(buffer))):
+        digit = buffer[index]
+        value |= (digit & 0x7F) << shift
+        if digit < 0x80:
+            return value, index + 1
+        shift += 7
+    return 0, 0
 
 
 class _Client(Client):
     """paho's client with a buffered socket and acknowledgements that leave in one write."""
 
     def _create_socket(self) -> Any:
-        return _BufferedSocket(super()._create_socket())
+        return _BufferedSocket(super()._create_socket(), has_properties=self._protocol == MQTTProtocolVersion.MQTTv5)
 
     @property
-    def has_more(self) -> bool:
-        return isinstance(self._sock, _BufferedSocket) and self._sock.has_more
+    def buffer(self) -> _BufferedSocket | None:
+        """The buffered socket, while connected and between two packets."""
+        between = self._in_packet["command"] == 0
+        return self._sock if between and isinstance(self._sock, _BufferedSocket) else None
+
+    @property
+    def has_hidden_bytes(self) -> bool:
+        return isinstance(self._sock, _BufferedSocket) and self._sock.has_hidden_bytes
 
     def acknowledge_all(self, mids: Sequence[int]) -> None:
         """Queue one write that holds a PUBACK for each packet id (the same bytes in MQTT 3.1.1 and 5)."""
@@ -207,7 +284,6 @@ class Broker:
             client.tls_set_context(_tls_context(address))
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
         client.on_socket_open = self._on_socket_open
         client.on_socket_close = self._on_socket_close
         client.on_socket_register_write = self._on_register_write
@@ -281,18 +357,6 @@ class Broker:
             self._note(f"connection lost: {reason}")
         self._lost.set()
 
-    def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            topic = "\ufffd"  # no topic of the contract; the decoder refuses it with a reason
-        self._waiting.append(
-            Message(
-                topic, bytes(message.payload), message.mid if message.qos else 0, self._connection, time.time_ns()
-            )
-        )
-        self._arrived.set()
-
     # paho opens the connection in a thread and calls these from there; the loop may only be touched from its own.
 
     def _on_socket_open(self, _client: Client, _userdata: object, sock: Any) -> None:
@@ -326,19 +390,45 @@ class Broker:
     # -- reading ---------------------------------------------------------------------------------------
 
     def _read(self) -> None:
-        """Parse what has come, a bounded number of packets at a time, so that others get their turn."""
-        client = self._client
-        for _ in range(_PACKETS_A_WAKE):
-            if client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS or not client.has_more:
-                break
-        else:
-            self._loop.call_soon(self._read_on)
+        """Take what has come, a bounded part at a time, so that others get their turn."""
+        for _ in range(_READS_A_WAKE):
+            buffer = self._client.buffer
+            if buffer is None:  # paho is in the middle of a packet, or the connection is gone
+                self._client.loop_read()
+                return
+            try:
+                ended = buffer.fill() == 0
+            except BlockingIOError:
+                return
+            except OSError:
+                ended = True
+            if ended:
+                self._client.loop_read()  # paho finds the same and tells us
+                return
+            self._take_packets(buffer)
         if len(self._waiting) > MAX_WAITING:
             self._pause_reading()
+        elif self._client.has_hidden_bytes:
+            self._loop.call_soon(self._read_on)
 
     def _read_on(self) -> None:
-        if not self._paused and self._client.has_more:
+        if not self._paused:
             self._read()
+
+    def _take_packets(self, buffer: _BufferedSocket) -> None:
+        self._take(buffer.take_publishes())
+        while self._client.buffer is buffer and buffer.has_other_packet:
+            self._client.loop_read()
+            self._take(buffer.take_publishes())
+
+    def _take(self, packets: list[_Packet]) -> None:
+        if not packets:
+            return
+        connection, now = self._connection, time.time_ns()
+        self._waiting.extend(
+            Message(topic.decode("utf-8", "replace"), payload, mid, connection, now) for topic, payload, mid in packets
+        )
+        self._arrived.set()
 
     def _pause_reading(self) -> None:
         sock = self._client.socket()

@@ -121,6 +121,7 @@ class Collector:
                     await self._quarantine([_refused(reading, why) for reading, why in refused])
                 self._announce(states)
             self._source.acknowledge(batch.messages)
+            self._metrics.acknowledged.inc(len(batch.messages))
             self._metrics.buffer.set(self._buffer.depth)
             self._metrics.acknowledgement.observe((time.time_ns() - batch.messages[0].received_ns) / 1e9)
 

@@ -11,11 +11,12 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
-from collectors.fields import Channel, Field, FieldType, fields_of
+from collectors.fields import Channel, Field, FieldType, Kind, fields_of
 from collectors.reading import Quality, Reading, Value, to_milliseconds
 from collectors.topics import Topic
 
@@ -30,6 +31,8 @@ FUTURE_MS: Final = 5 * 60 * 1000
 OLD_MS: Final = 7 * 24 * 3600 * 1000
 _LAST_MS: Final = 4_102_444_800_000
 """2100-01-01: a time beyond it is no time."""
+_LAST_SEQUENCE: Final = 2**53
+"""Beyond it a float64 has no room for every whole number."""
 _KEY_STEPS: Final = 1_000_000
 """Nanoseconds in a millisecond: room for a sequence number behind the time."""
 
@@ -80,7 +83,7 @@ def decode(topic: Topic, payload: bytes, received_at: int, arrival: int = 0) -> 
         topic: where it came from.
         payload: the bytes as they came.
         received_at: epoch milliseconds of receipt.
-        arrival: number of this message on its way in; it keeps two samples without a time apart.
+        arrival: readings that came before this message; it keeps two samples without a time apart.
     """
     if len(payload) > MAX_PAYLOAD:
         return _refused(Reason.TOO_LARGE, f"{len(payload)} bytes; at most {MAX_PAYLOAD} are read")
@@ -92,8 +95,8 @@ def decode(topic: Topic, payload: bytes, received_at: int, arrival: int = 0) -> 
         return Decoded([], faults)
     samples = document if isinstance(document, list) else [document]
     readings: list[Reading] = []
-    for number, sample in enumerate(samples):
-        reading = _read_sample(topic, sample, received_at, arrival + number, faults)
+    for sample in samples:
+        reading = _read_sample(topic, sample, received_at, arrival + len(readings), faults)
         if reading is not None:
             readings.append(reading)
     if not samples:
@@ -127,7 +130,8 @@ def _parse_anything(payload: bytes, faults: list[Fault]) -> Any:
         return members
 
     try:
-        return json.loads(payload.decode("utf-8"), object_pairs_hook=take_last)
+        # Every number is a float, as on the fast path; an endless one becomes infinite and is left out by itself.
+        return json.loads(payload.decode("utf-8"), object_pairs_hook=take_last, parse_int=float)
     except UnicodeDecodeError as error:
         faults.append(Fault(Reason.NOT_JSON, f"not UTF-8: {error.reason}"))
     except RecursionError:
@@ -153,7 +157,10 @@ def _read_sample(
         quality = Quality.FUTURE
     elif measured_at < received_at - OLD_MS:
         quality = Quality.OLD
-    fields, unknown = _check_fields(sample, fields_of(topic.kind, topic.channel), faults)
+    if _is_usual(topic, sample):
+        fields, unknown = sample, False
+    else:
+        fields, unknown = _check_fields(sample, fields_of(topic.kind, topic.channel), faults)
     if not fields:
         faults.append(Fault(Reason.NO_FIELDS, "the sample has no field that can be read"))
         return None
@@ -192,7 +199,7 @@ def place_in_time(reading: Reading, measured_at: int, key: int) -> None:
 def _read_time(at: object, faults: list[Fault]) -> int | None:
     if isinstance(at, str):
         milliseconds = _read_rfc3339(at)
-    elif isinstance(at, int | float) and not isinstance(at, bool) and math.isfinite(at):
+    elif isinstance(at, float) and math.isfinite(at):
         milliseconds = int(at)
     else:
         milliseconds = None
@@ -204,17 +211,30 @@ def _read_time(at: object, faults: list[Fault]) -> int | None:
 
 def _read_rfc3339(text: str) -> int | None:
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text.upper())  # RFC 3339 permits t and z, Python does not
         return None if moment.tzinfo is None else to_milliseconds(moment)
     except (ValueError, OverflowError):
         return None
 
 
 def _read_sequence(seq: object, faults: list[Fault]) -> int | None:
-    if isinstance(seq, int | float) and not isinstance(seq, bool) and math.isfinite(seq) and seq == int(seq):
+    if isinstance(seq, float) and abs(seq) <= _LAST_SEQUENCE and seq.is_integer():
         return int(seq)
-    faults.append(Fault(Reason.BAD_FIELD, "'seq' must be a whole number"))
+    faults.append(Fault(Reason.BAD_FIELD, "'seq' must be a whole number, at most 2^53"))
     return None
+
+
+def _is_usual(topic: Topic, sample: dict[str, Any]) -> bool:
+    """Whether all is known and of its type, and nothing is text: most samples are, and need no look at each field."""
+    types = _usual_types(topic.kind, topic.channel, tuple(sample))
+    return types == tuple(map(type, sample.values())) and math.isfinite(sum(sample.values()))
+
+
+@lru_cache(maxsize=4096)
+def _usual_types(kind: Kind, channel: Channel, names: tuple[str, ...]) -> tuple[type, ...] | None:
+    known = fields_of(kind, channel)
+    types = tuple(_PYTHON_TYPE[known[name].type] if name in known else str for name in names)
+    return None if str in types or not types else types
 
 
 def _check_fields(
@@ -282,8 +302,6 @@ def _sift_fields(sample: dict[str, Any], known: Mapping[str, Field], faults: lis
 
 def _fit(name: str, value: object, field: Field | None) -> Value | None:
     """The value in the type in which it is kept; None where it does not fit."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = _to_float(value)
     if not isinstance(value, float | bool | str) or not _is_plain(name, value):
         return None
     return value if field is None else _fit_known(value, field)
@@ -295,15 +313,8 @@ def _fit_known(value: Value, field: Field) -> Value | None:
     if field.type is FieldType.BOOLEAN and value in (0.0, 1.0):
         return bool(value)  # many controllers know no booleans
     if field.type is FieldType.TEXT and isinstance(value, float):
-        return f"{value:g}" if abs(value) < 1e15 else None  # floor 3 and loop 1 come as numbers
+        return f"{value:.15g}" if abs(value) < 1e15 else None  # floor 3 and card 12345678 come as numbers
     return None
-
-
-def _to_float(number: int) -> float:
-    try:
-        return float(number)
-    except OverflowError:
-        return math.inf
 
 
 def _complaint(name: str, value: object, field: Field | None) -> str:

@@ -1,34 +1,70 @@
 """Newest values kept in memory: what a tile shows, whatever the order of arrival."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 from collectors.reading import Reading
 from collectors.timeseries.store import Latest, LatestValue
 
+Who = tuple[str, str]
+"""(site, equipment)."""
 
-def absorb(table: dict[tuple[str, str], Latest], readings: Iterable[Reading]) -> set[tuple[str, str]]:
-    """Take readings into the table; return which equipment was heard."""
-    heard: set[tuple[str, str]] = set()
-    for reading in readings:
-        topic = reading.topic
-        who = (topic.site, topic.equipment)
-        heard.add(who)
-        known = table.get(who)
+
+class LatestTable(Mapping[Who, Latest]):
+    """The newest values of all equipment.
+
+    Most readings have the same fields as the one before them and come in order: such a reading only takes that one's
+    place. Values are merged when somebody looks.
+    """
+
+    def __init__(self) -> None:
+        self._merged: dict[Who, Latest] = {}
+        self._newest: dict[Who, Reading] = {}
+
+    def absorb(self, readings: Iterable[Reading]) -> set[Who]:
+        """Take readings in; return which equipment was heard."""
+        heard: set[Who] = set()
+        newest = self._newest
+        for reading in readings:
+            topic = reading.topic
+            who = (topic.site, topic.equipment)
+            heard.add(who)
+            before = newest.get(who)
+            if before is not None and not _replaces(reading, before):
+                self._merge(who, before)
+            newest[who] = reading
+        return heard
+
+    def put(self, who: Who, latest: Latest) -> None:
+        """Set what is known of an equipment from before."""
+        self._merged[who] = latest
+
+    def __getitem__(self, who: Who) -> Latest:
+        newest = self._newest.pop(who, None)
+        if newest is not None:
+            self._merge(who, newest)
+        return self._merged[who]
+
+    def __iter__(self) -> Iterator[Who]:
+        return iter({**self._merged, **self._newest})
+
+    def __len__(self) -> int:
+        return len(self._merged.keys() | self._newest.keys())
+
+    def _merge(self, who: Who, reading: Reading) -> None:
+        known = self._merged.get(who)
         if known is None:
-            known = table[who] = Latest(topic.kind.value, reading.received_at, 0, {})
+            known = self._merged[who] = Latest(reading.topic.kind.value, 0, {})
         known.heard_at = max(known.heard_at, reading.received_at)
-        _take_fields(known, reading)
-    return heard
-
-
-def _take_fields(known: Latest, reading: Reading) -> None:
-    at, fields = reading.measured_at, known.fields
-    if at >= known.measured_at:
-        known.measured_at = at
         for name, value in reading.fields.items():
-            fields[name] = LatestValue(value, at)
-        return
-    for name, value in reading.fields.items():
-        before = fields.get(name)
-        if before is None or before.at <= at:
-            fields[name] = LatestValue(value, at)
+            before = known.fields.get(name)
+            if before is None or before.at <= reading.measured_at:
+                known.fields[name] = LatestValue(value, reading.measured_at)
+
+
+def _replaces(reading: Reading, before: Reading) -> bool:
+    """Whether nothing of the earlier reading is still the newest."""
+    return (
+        reading.measured_at >= before.measured_at
+        and reading.received_at >= before.received_at
+        and reading.fields.keys() >= before.fields.keys()
+    )

@@ -16,7 +16,7 @@ import msgspec
 
 from collectors.reading import Reading
 from collectors.topics import Topic
-from collectors.timeseries.latest import absorb
+from collectors.timeseries.latest import LatestTable
 from collectors.timeseries.store import (
     DEFAULT_POINTS,
     Bucket,
@@ -65,7 +65,8 @@ class SqliteStore:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="history-write")
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="history-read")
         self._series: dict[Series, int] = {}
-        self._latest: dict[tuple[str, str], Latest] = {}
+        self._ids: dict[Topic, int] = {}
+        self._latest = LatestTable()
         self._connection: sqlite3.Connection | None = None
 
     async def open(self) -> None:
@@ -79,7 +80,7 @@ class SqliteStore:
         self._readers.shutdown()
 
     async def write(self, readings: Sequence[Reading]) -> list[Refused]:
-        heard = absorb(self._latest, readings)
+        heard = self._latest.absorb(readings)
         rows = [
             (
                 reading.topic,
@@ -94,7 +95,7 @@ class SqliteStore:
         await self._on(self._writer, self._write, rows, bodies)
         return []
 
-    def latest(self) -> dict[tuple[str, str], Latest]:
+    def latest(self) -> LatestTable:
         return self._latest
 
     async def history(
@@ -128,18 +129,20 @@ class SqliteStore:
             )
         }
         for site, equipment, body in connection.execute("SELECT site, equipment, body FROM latest"):
-            self._latest[site, equipment] = msgspec.json.decode(body, type=Latest)
+            self._latest.put((site, equipment), msgspec.json.decode(body, type=Latest))
 
     def _write(
         self, rows: list[tuple[Topic, int, int, int, str]], bodies: list[tuple[str, str, str]]
     ) -> None:
         with self._transaction() as connection:
-            self._name_series({topic for topic, *_ in rows})
-            values = [(self._series[_series_of(topic)], *rest) for topic, *rest in rows]
-            for first in range(0, len(values), _ROWS):
-                part = values[first : first + _ROWS]
-                statement = _INSERT + ",".join([_ROW] * len(part)) + _MERGE
-                connection.execute(statement, [value for row in part for value in row])
+            ids = self._name_series({row[0] for row in rows})
+            for first in range(0, len(rows), _ROWS):
+                part = rows[first : first + _ROWS]
+                values: list[object] = []
+                for topic, *rest in part:
+                    values.append(ids[topic])
+                    values += rest
+                connection.execute(_INSERT + ",".join([_ROW] * len(part)) + _MERGE, values)
             connection.executemany("INSERT OR REPLACE INTO latest VALUES (?,?,?)", bodies)
 
     @contextlib.contextmanager
@@ -154,15 +157,19 @@ class SqliteStore:
             connection.execute("COMMIT")
         except BaseException:
             self._series = named_before  # their rows go with the transaction
+            self._ids.clear()
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
 
-    def _name_series(self, topics: set[Topic]) -> None:
-        for topic in topics:
+    def _name_series(self, topics: set[Topic]) -> dict[Topic, int]:
+        """The row ids of series, made where they are new."""
+        for topic in topics - self._ids.keys():
             series = _series_of(topic)
             if series not in self._series:
                 self._series[series] = self._add_series(series)
+            self._ids[topic] = self._series[series]
+        return self._ids
 
     def _add_series(self, series: Series) -> int:
         assert self._connection is not None  # noqa: S101 - only called inside a transaction

@@ -7,7 +7,7 @@
   the changes of their value.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -42,7 +42,6 @@ class Latest(msgspec.Struct):
 
     kind: str
     heard_at: int
-    measured_at: int
     fields: dict[str, LatestValue]
 
 
@@ -90,7 +89,7 @@ class Store(Protocol):
     async def write(self, readings: Sequence[Reading]) -> list[Refused]:
         """Keep readings; return those that never can be. Raises StoreUnavailable, then nothing was kept."""
 
-    def latest(self) -> dict[tuple[str, str], Latest]:
+    def latest(self) -> Mapping[tuple[str, str], Latest]:
         """(site, equipment) -> newest values. The store's own live view: look, do not change."""
 
     async def history(

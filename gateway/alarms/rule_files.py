@@ -38,6 +38,7 @@ class _Written(
     priority: Priority
     source: str
     equipment: tuple[str, ...] = ("*",)
+    instead_of: tuple[str, ...] = ()
     field: str = ""
     above: float | None = None
     below: float | None = None
@@ -126,6 +127,7 @@ def _make(written: _Written) -> Rule:
         priority=written.priority,
         source=written.source,
         equipment=written.equipment,
+        instead_of=written.instead_of,
         field=written.field,
         above=math.inf if written.above is None else written.above,
         below=-math.inf if written.below is None else written.below,

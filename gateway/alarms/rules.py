@@ -53,6 +53,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     equipment: tuple[str, ...] = ("*",)
     """Patterns on the equipment's code."""
+    instead_of: tuple[str, ...] = ()
+    """Rules that this one takes the place of, on the equipment that it is for."""
     field: str = ""
     above: float = math.inf
     below: float = -math.inf

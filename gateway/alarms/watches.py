@@ -239,10 +239,10 @@ class Watches:
 
     def _add_station(self, topic: Topic) -> _Station:
         station = self._stations[topic] = _Station()
-        for rule in self._rules:
-            if rule.kind is topic.kind and any(
-                fnmatchcase(topic.equipment, pattern) for pattern in rule.equipment
-            ):
+        rules = [rule for rule in self._rules if rule.kind is topic.kind and _is_for(rule, topic.equipment)]
+        replaced = {identity for rule in rules for identity in rule.instead_of}
+        for rule in rules:
+            if rule.id not in replaced:
                 self._add_rule(station, topic, rule)
         return station
 
@@ -273,3 +273,7 @@ class Watches:
 
 _PART_LENGTH: Final = 128
 _STATUS_FIELDS: Final = frozenset({"online"})
+
+
+def _is_for(rule: Rule, code: str) -> bool:
+    return any(fnmatchcase(code, pattern) for pattern in rule.equipment)

@@ -1,0 +1,111 @@
+"""Ingest: a real Mosquitto, QoS 1, 200 pumps, five fields, six rules each; every message acknowledged after commit.
+
+Ours is the whole service as `gengfu serve` runs it (decoding, rules, SQLite with fsync, HTTP, live feed). The reference
+is a bare paho subscriber that acknowledges by hand and does nothing. Both in turn, in one run.
+"""
+
+import re
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.figures import Figure
+from tests.mosquitto import Mosquitto, free_port
+
+MESSAGES = 400_000
+PUMPS = 200
+ROUNDS = 1
+FLOOR = 20_000
+FLOOR_RATIO = 0.6
+_DEADLINE_S = 300.0
+RULES = Path(__file__).with_name("ingest_rules.yaml")
+
+
+def run() -> list[Figure]:
+    """Measure; figures for the table."""
+    bare, ours = [], []
+    for number in range(ROUNDS):
+        bare.append(_round(_bare))
+        ours.append(_round(_ours))
+        print(f"  round {number + 1}: bare {bare[-1]:,.0f}/s, ours {ours[-1]:,.0f}/s", flush=True)
+    ratio = statistics.median(mine / theirs for mine, theirs in zip(ours, bare, strict=True))
+    shape = f"{MESSAGES:,} messages, {PUMPS} pumps, 5 fields, 6 rules, QoS 1, acknowledged after commit"
+    return [
+        Figure("ingest, SQLite", shape, ours, "messages/s", f"floor {FLOOR:,}/s"),
+        Figure("bare paho subscriber", "the same messages, manual acknowledgement, no work", bare, "messages/s", ""),
+        Figure("ingest / bare", "median of the rounds' ratios", [ratio], "", f"floor {FLOOR_RATIO}, aim 1.0"),
+    ]
+
+
+def _round(subscriber: "object") -> float:
+    with TemporaryDirectory(prefix="gengfu-bench-") as name:
+        folder = Path(name)
+        broker = Mosquitto(folder / "mosquitto").start()
+        try:
+            return float(subscriber(broker.port, folder))  # type: ignore[operator]
+        finally:
+            broker.stop()
+
+
+def _bare(port: int, _folder: Path) -> float:
+    command = [sys.executable, "-m", "benchmarks.bare_subscriber", str(port), str(MESSAGES)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as subscriber:
+        assert subscriber.stdout is not None
+        subscriber.stdout.readline()
+        with _load(port):
+            return MESSAGES / float(subscriber.stdout.readline())
+
+
+def _ours(port: int, folder: Path) -> float:
+    http = free_port()
+    command = [
+        sys.executable, "-m", "benchmarks.serve", "serve", "--mqtt-port", str(port), "--http-port", str(http),
+        "--data-dir", str(folder / "data"), "--rules", str(RULES),
+    ]  # fmt: skip
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as service:
+        try:
+            _wait_until(lambda: _metric(http, "gengfu_broker_connected") == 1)
+            with _load(port):
+                began = time.perf_counter()
+                _wait_until(lambda: _metric(http, "gengfu_messages_acknowledged_total") >= MESSAGES)
+                return MESSAGES / (time.perf_counter() - began)
+        finally:
+            service.terminate()
+            service.wait(20)
+
+
+@contextmanager
+def _load(port: int) -> Iterator[None]:
+    """A publisher that begins when the block does."""
+    command = [sys.executable, "-m", "benchmarks.load", str(port), str(MESSAGES), str(PUMPS)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as publisher:
+        assert publisher.stdin is not None
+        assert publisher.stdout is not None
+        publisher.stdout.readline()
+        publisher.stdin.write("go\n")
+        publisher.stdin.flush()
+        yield
+        publisher.stdout.readline()
+
+
+def _wait_until(condition: "object") -> None:
+    deadline = time.perf_counter() + _DEADLINE_S
+    while not condition():  # type: ignore[operator]
+        if time.perf_counter() > deadline:
+            raise TimeoutError("the benchmark did not get to its end")
+        time.sleep(0.1)
+
+
+def _metric(port: int, name: str) -> float:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:  # noqa: S310 - loopback
+            found = re.search(rf"^{name} (\S+)$", answer.read().decode(), re.MULTILINE)
+    except OSError:
+        return -1.0
+    return float(found[1]) if found else -1.0
