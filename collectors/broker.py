@@ -284,6 +284,7 @@ class Broker:
             client.tls_set_context(_tls_context(address))
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
         client.on_socket_open = self._on_socket_open
         client.on_socket_close = self._on_socket_close
         client.on_socket_register_write = self._on_register_write
@@ -339,8 +340,20 @@ class Broker:
             if name in _REFUSALS:
                 self._refusal = f"the broker at {self.address.host}:{self.address.port} answers: {name}"
             return
+        if self._closing:  # the answer came after our good-bye
+            client.disconnect()
+            return
         client.subscribe([(topic, 1) for topic in self._subscriptions])
         self._note("")
+
+    def _on_subscribe(
+        self, client: Client, _userdata: object, _mid: int, reasons: list[ReasonCode], _properties: object
+    ) -> None:
+        refused = next((reason for reason in reasons if reason.is_failure), None)
+        if refused is not None:  # connected and deaf would be worse than not connected
+            topics = ", ".join(self._subscriptions)
+            self._refusal = f"the broker at {self.address.host}:{self.address.port} refuses {topics}: {refused}"
+            client.disconnect()
 
     def _on_disconnect(
         self,
@@ -353,7 +366,10 @@ class Broker:
         # From here on every earlier packet id belongs to a dead connection; what waits will be sent again.
         self._connection += 1
         self._waiting = deque(message for message in self._waiting if not message.mid)
-        if not self._closing:
+        self._paused = False  # the next connection is read from its beginning
+        if self._closing:
+            self.trouble = "closed"
+        else:
             self._note(f"connection lost: {reason}")
         self._lost.set()
 
@@ -392,24 +408,32 @@ class Broker:
     def _read(self) -> None:
         """Take what has come, a bounded part at a time, so that others get their turn."""
         for _ in range(_READS_A_WAKE):
-            buffer = self._client.buffer
-            if buffer is None:  # paho is in the middle of a packet, or the connection is gone
-                self._client.loop_read()
-                return
-            try:
-                ended = buffer.fill() == 0
-            except BlockingIOError:
-                return
-            except OSError:
-                ended = True
-            if ended:
-                self._client.loop_read()  # paho finds the same and tells us
-                return
-            self._take_packets(buffer)
+            if not self._read_once():
+                break
         if len(self._waiting) > MAX_WAITING:
             self._pause_reading()
         elif self._client.has_hidden_bytes:
             self._loop.call_soon(self._read_on)
+
+    def _read_once(self) -> bool:
+        """Take what one look at the socket brings; whether there may be more."""
+        buffer = self._client.buffer
+        if buffer is not None:
+            try:
+                ended = buffer.fill() == 0
+            except BlockingIOError:
+                return False
+            except OSError:
+                ended = True
+            if not ended:
+                self._take_packets(buffer)
+                return True
+        # paho goes on with the packet it is in the middle of, or finds the end too and tells us.
+        self._client.loop_read()
+        buffer = self._client.buffer
+        if buffer is not None:
+            self._take_packets(buffer)  # what came behind that packet
+        return False
 
     def _read_on(self) -> None:
         if not self._paused:

@@ -8,15 +8,16 @@ import os
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, ValidationError
 from pydantic import BaseModel as Model
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from pydantic_settings import SettingsError as UnreadableVariable
 
 DEFAULT_FILE = Path("gengfu.toml")
 
@@ -75,6 +76,16 @@ class EquipmentSettings(_Section):
     unknown_limit: int = Field(
         1000, ge=0, description="Unknown equipment that is kept until someone adopts it."
     )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _must_be_known(cls, name: str) -> str:
+        """Days are counted by it when a ticket opens, which is too late to find it misspelt."""
+        try:
+            ZoneInfo(name)
+        except (KeyError, OSError, ValueError) as error:
+            raise ValueError(f"{name!r} is no time zone; write one like Asia/Shanghai") from error
+        return name
 
 
 class LogSettings(_Section):
@@ -140,6 +151,8 @@ def load_settings(file: Path | None = None, overrides: dict[str, Any] | None = N
         )
     except ValidationError as error:
         raise SettingsError(_explain(error)) from error
+    except UnreadableVariable as error:
+        raise SettingsError(f'{error}; a list is written as JSON: ["a", "b"]') from error
 
 
 def _read_toml(file: Path | None) -> dict[str, Any]:

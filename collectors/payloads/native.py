@@ -32,7 +32,7 @@ OLD_MS: Final = 7 * 24 * 3600 * 1000
 _LAST_MS: Final = 4_102_444_800_000
 """2100-01-01: a time beyond it is no time."""
 _LAST_SEQUENCE: Final = 2**53
-"""Beyond it a float64 has no room for every whole number."""
+"""From here on a float64 has no room for every whole number: two samples would become one."""
 _KEY_STEPS: Final = 1_000_000
 """Nanoseconds in a millisecond: room for a sequence number behind the time."""
 
@@ -218,9 +218,9 @@ def _read_rfc3339(text: str) -> int | None:
 
 
 def _read_sequence(seq: object, faults: list[Fault]) -> int | None:
-    if isinstance(seq, float) and abs(seq) <= _LAST_SEQUENCE and seq.is_integer():
+    if isinstance(seq, float) and abs(seq) < _LAST_SEQUENCE and seq.is_integer():
         return int(seq)
-    faults.append(Fault(Reason.BAD_FIELD, "'seq' must be a whole number, at most 2^53"))
+    faults.append(Fault(Reason.BAD_FIELD, "'seq' must be a whole number below 2^53"))
     return None
 
 

@@ -9,6 +9,8 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -29,8 +31,10 @@ from collectors.timeseries.store import (
 )
 
 _KEYS_PER_MS: Final = 1_000_000
-_ROWS: Final = 500
-"""Rows a statement: five values each stay under SQLite's 32,766 variables."""
+_LAST_MS: Final = 2**63 // _KEYS_PER_MS
+"""No key lies beyond it."""
+_PORTIONS: Final = (2_000, 400, 80, 16, 4, 1)
+"""Rows a statement: few different sizes, so that SQLite keeps the statements prepared; 10,000 values at the most."""
 _READERS: Final = 2
 Answer = TypeVar("Answer")
 
@@ -136,13 +140,12 @@ class SqliteStore:
     ) -> None:
         with self._transaction() as connection:
             ids = self._name_series({row[0] for row in rows})
-            for first in range(0, len(rows), _ROWS):
-                part = rows[first : first + _ROWS]
-                values: list[object] = []
-                for topic, *rest in part:
-                    values.append(ids[topic])
-                    values += rest
-                connection.execute(_INSERT + ",".join([_ROW] * len(part)) + _MERGE, values)
+            # By series: rows that stand together in the file are written together. The sort keeps each series' order.
+            values = [(ids[topic], key, came, quality, fields) for topic, key, came, quality, fields in rows]
+            values.sort(key=itemgetter(0))
+            for part in _portions(values):
+                statement = _INSERT + ",".join([_ROW] * len(part)) + _MERGE
+                connection.execute(statement, list(chain.from_iterable(part)))
             connection.executemany("INSERT OR REPLACE INTO latest VALUES (?,?,?)", bodies)
 
     @contextlib.contextmanager
@@ -192,6 +195,7 @@ class SqliteStore:
 
     def _history(self, series: Series, field: str, start: int, end: int, points: int) -> History:
         identity = self._series.get(series)
+        start, end = max(start, 0), min(end, _LAST_MS)
         if identity is None or end <= start:
             return History(raw=True, buckets=[], changes=[])
         path = f'$."{field}"'
@@ -200,33 +204,44 @@ class SqliteStore:
             found = connection.execute(_TYPE_SQL, scope).fetchone()
             if found is None:
                 return History(raw=True, buckets=[], changes=[])
-            if found[0] not in {"real", "integer"}:
+            if found[0] != "real":
                 return _read_changes(connection, scope, points)
             return _read_raw(connection, scope, points) or _read_buckets(
                 connection, scope, start, end, points
             )
 
 
+# A field that the contract does not name may change its type: the first one in the range says what is asked for.
 _SCOPE_SQL: Final = " FROM reading WHERE series = ?2 AND key >= ?3 AND key < ?4"
 _TYPE_SQL: Final = (
     "SELECT type FROM (SELECT json_type(fields, ?1) AS type" + _SCOPE_SQL + ") WHERE type IS NOT NULL LIMIT 1"
 )
 _RAW_SQL: Final = (
     "SELECT key / 1000000, value FROM (SELECT key, fields ->> ?1 AS value" + _SCOPE_SQL + ")"
-    " WHERE value IS NOT NULL ORDER BY key LIMIT ?5"
+    " WHERE typeof(value) = 'real' ORDER BY key LIMIT ?5"
 )
 _BUCKET_SQL: Final = (
     "SELECT (key / 1000000 - ?5) * ?7 / (?6 - ?5) AS bucket, min(value), avg(value), max(value), count(value)"
     " FROM (SELECT key, fields ->> ?1 AS value"
     + _SCOPE_SQL
-    + ") WHERE value IS NOT NULL GROUP BY bucket ORDER BY bucket"
+    + ") WHERE typeof(value) = 'real' GROUP BY bucket ORDER BY bucket"
 )
 _CHANGES_SQL: Final = (
     "SELECT key / 1000000, value FROM (SELECT key, value, lag(value) OVER (ORDER BY key) AS before"
-    " FROM (SELECT key, fields -> ?1 AS value" + _SCOPE_SQL + ") WHERE value IS NOT NULL)"
+    " FROM (SELECT key, fields -> ?1 AS value" + _SCOPE_SQL + ") WHERE value GLOB '[\"tf]*')"
     " WHERE before IS NOT value ORDER BY key DESC LIMIT ?5"
 )
 _Scope = tuple[str, int, int, int]
+_Row = tuple[int, int, int, int, str]
+"""Series, key, time of receipt, quality, fields."""
+
+
+def _portions(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
+    first = 0
+    for size in _PORTIONS:
+        while len(rows) - first >= size:
+            yield rows[first : first + size]
+            first += size
 
 
 def _series_of(topic: Topic) -> Series:

@@ -33,8 +33,13 @@ class Written(msgspec.Struct):
 
 
 def identity_of(decision: Decision) -> str:
-    """By which a second delivery of the same raise is known."""
-    return f"{decision.key}@{decision.change.at}"
+    """By which a second writing of the same raise is known.
+
+    Telemetry raises a key once at a time of measurement. Events of one time differ by their digest: a clock that
+    counts whole seconds may send fire, clear and fire again in one of them.
+    """
+    identity = f"{decision.key}@{decision.change.at}"
+    return f"{identity}#{decision.digest[:12]}" if decision.digest else identity
 
 
 def write_up(

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -10,11 +10,13 @@ from typing import Any, Final
 import msgspec
 import yaml
 
-from collectors.fields import Channel, FieldType, Kind, fields_of
+from collectors.fields import Channel, Field, FieldType, Kind, fields_of
 from collectors.reading import Value
 from gateway.alarms.rules import Priority, Rule, RuleType, TicketWish
 
 _UNITS_MS: Final = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000}
+_ID_LENGTH: Final = 128
+_PYTHON_TYPE: Final = {FieldType.NUMBER: float, FieldType.BOOLEAN: bool, FieldType.TEXT: str}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h)")
 LANGUAGES: Final = ("en", "zh-CN")
 
@@ -161,21 +163,30 @@ def _complaint(rule: Rule, written: _Written) -> str | None:
     for text, texts in (("title", rule.title), ("advice", rule.advice)):
         if set(texts) != set(LANGUAGES) or not all(value.strip() for value in texts.values()):
             return f"{text} must be given in {' and '.join(LANGUAGES)}"
-    if rule.life_safety and (rule.on_delay or rule.off_delay) and rule.type is RuleType.EVENT:
-        return "an event of life safety has no delay"
-    if rule.deadband < 0:
-        return "deadband cannot be negative"
+    if rule.type is RuleType.EVENT and (rule.on_delay or rule.off_delay):
+        return "an event has no delay"
+    if rule.life_safety and rule.on_delay:
+        return "a critical rule has no on_delay: life safety never waits"
+    if not 1 <= len(rule.id) <= _ID_LENGTH:
+        return f"the id must have 1 to {_ID_LENGTH} characters"
+    if not (math.isfinite(rule.deadband) and rule.deadband >= 0):
+        return "deadband must be a number and cannot be negative"
     checks = {
         RuleType.LIMIT: _limit_complaint,
         RuleType.STATE: _state_complaint,
         RuleType.EVENT: _event_complaint,
     }
-    return checks[rule.type](rule, written)
+    return checks[rule.type](rule, written) or _values_complaint(
+        rule, fields_of(rule.kind, Channel.TELEMETRY)
+    )
 
 
 def _limit_complaint(rule: Rule, written: _Written) -> str | None:
     if (written.above is None) == (written.below is None):
         return "a limit rule has either 'above' or 'below'"
+    limit = written.below if written.above is None else written.above
+    if limit is None or not math.isfinite(limit):
+        return "a limit must be a finite number"
     if not rule.field:
         return "a limit rule names its 'field'"
     known = fields_of(rule.kind, Channel.TELEMETRY).get(rule.field)
@@ -197,4 +208,24 @@ def _event_complaint(rule: Rule, _written: _Written) -> str | None:
     unknown = [name for name in (*rule.match, *rule.per) if name not in known]
     if unknown:
         return f"{rule.kind} events have no {', '.join(unknown)}; they have {', '.join(known)}"
+    return _first_complaint(known, rule.match)
+
+
+def _values_complaint(rule: Rule, known: Mapping[str, Field]) -> str | None:
+    """A value that its field never has, such as YAML's bare `off`, which means false: the rule would stay silent."""
+    fields = {**known, **fields_of(rule.kind, Channel.STATUS)}
+    wanted = {name: frozenset({value}) for name, value in rule.condition.items()}
+    return _first_complaint(fields, {rule.field: rule.values, **wanted})
+
+
+def _first_complaint(fields: Mapping[str, Field], wanted: Mapping[str, Iterable[Value]]) -> str | None:
+    for name, values in wanted.items():
+        field = fields.get(name)
+        if field is None:
+            continue  # not of the contract: whoever sends it knows its values
+        for value in values:
+            if type(value) is not _PYTHON_TYPE[field.type]:
+                return f"{name} is a {field.type}; it is never {value!r} (a text may need quotes)"
+            if field.choices and value not in field.choices:
+                return f"{name} is one of {', '.join(field.choices)}; it is never {value!r}"
     return None

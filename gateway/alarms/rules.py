@@ -85,6 +85,8 @@ class Memory(msgspec.Struct, frozen=True):
 
     active: bool = False
     changed_at: int = 0
+    known_at: int = 0
+    """Time of the sample that the last change rests on; earlier than the change where a delay lay between."""
     pending_since: int | None = None
     pending_received: int | None = None
     """When the sample that began the delay was received: by it the clock knows that the delay has passed."""
@@ -165,16 +167,17 @@ def judge(rule: Rule, memory: Memory, breached: bool, at: int, received_at: int)
         at: when it was measured.
         received_at: when it was received.
     """
-    if at < memory.changed_at or (at == memory.changed_at and not breached):
-        return Judgement(memory)  # measured before the last change: it can no longer be unsaid
+    if at < memory.known_at or (at == memory.known_at and not breached):
+        return Judgement(memory)  # measured before what the last change rests on: it cannot unsay it
     matured = _mature(rule, memory, at)
     memory = matured.memory
     if breached == memory.active:
         return Judgement(_without_pending(memory), matured.changes)
     if _delay(rule, memory) == 0:
-        return Judgement(Memory(breached, at), (*matured.changes, Change(breached, at)))
+        change = Change(breached, max(at, memory.changed_at))
+        return Judgement(Memory(breached, change.at, at), (*matured.changes, change))
     if memory.pending_since is None:
-        memory = Memory(memory.active, memory.changed_at, at, received_at)
+        memory = Memory(memory.active, memory.changed_at, memory.known_at, at, received_at)
     return Judgement(memory, matured.changes)
 
 
@@ -191,7 +194,7 @@ def _mature(rule: Rule, memory: Memory, at: int) -> Judgement:
     due = memory.pending_since + _delay(rule, memory)
     if at < due:
         return Judgement(memory)
-    return Judgement(Memory(not memory.active, due), (Change(not memory.active, due),))
+    return Judgement(Memory(not memory.active, due, memory.pending_since), (Change(not memory.active, due),))
 
 
 def judge_event(rule: Rule, memory: Memory, active: bool, at: int) -> Judgement:
@@ -200,7 +203,8 @@ def judge_event(rule: Rule, memory: Memory, active: bool, at: int) -> Judgement:
         return Judgement(memory)
     if at < memory.changed_at and not (active and rule.life_safety):
         return Judgement(memory)
-    return Judgement(Memory(active, max(at, memory.changed_at)), (Change(active, at),))
+    newest = max(at, memory.changed_at)
+    return Judgement(Memory(active, newest, newest), (Change(active, at),))
 
 
 def _delay(rule: Rule, memory: Memory) -> int:
@@ -208,4 +212,6 @@ def _delay(rule: Rule, memory: Memory) -> int:
 
 
 def _without_pending(memory: Memory) -> Memory:
-    return memory if memory.pending_since is None else Memory(memory.active, memory.changed_at)
+    if memory.pending_since is None:
+        return memory
+    return Memory(memory.active, memory.changed_at, memory.known_at)

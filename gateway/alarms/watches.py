@@ -51,6 +51,8 @@ class Decision(NamedTuple):
     change: Change
     value: Value | None
     received_at: int
+    digest: str = ""
+    """Of the event that shows it; "" where telemetry or the clock does."""
 
 
 class Outcome(NamedTuple):
@@ -80,7 +82,7 @@ class _Watch:
 class _Station:
     """All that watches one channel of one equipment."""
 
-    __slots__ = ("by_event", "by_limit", "by_state", "newest_at", "pending", "values", "watches")
+    __slots__ = ("by_event", "by_limit", "by_state", "newest_at", "unsettled", "values", "watches")
 
     def __init__(self) -> None:
         self.values: dict[str, Value] = {}
@@ -89,7 +91,8 @@ class _Station:
         self.by_limit: dict[str, list[_Watch]] = {}
         self.by_state: dict[str, list[_Watch]] = {}
         self.by_event: list[Rule] = []
-        self.pending: set[Key] = set()
+        # Watches that do not say what the newest sample says: they wait for a delay to end, or for a further sample.
+        self.unsettled: set[Key] = set()
 
 
 class Watches:
@@ -120,16 +123,18 @@ class Watches:
         """Let delays end by the clock."""
         outcome = Outcome([], {})
         for station in self._stations.values():
-            for key in tuple(station.pending):
+            for key in tuple(station.unsettled):
                 watch = station.watches[key]
                 judgement = mature(watch.rule, watch.memory, now)
-                self._keep(station, watch, judgement, station.values, now, outcome)
+                if judgement.changes:
+                    station.unsettled.discard(key)
+                    self._keep(watch, judgement, station.values, now, outcome)
         return outcome
 
     # -- periodic state --------------------------------------------------------------------------------
 
     def _take_state(self, station: _Station, reading: Reading, outcome: Outcome) -> None:
-        at = reading.received_at if reading.quality & _DOUBTFUL_CLOCK else reading.measured_at
+        at = _time_of(reading)
         fields, values = reading.fields, station.values
         if at < station.newest_at:
             self._take_disordered(station, reading, at, outcome)
@@ -145,11 +150,15 @@ class Watches:
             if name in by_state and values.get(name) != value:
                 touched = [*(touched or ()), *by_state[name]]
         values.update(fields)
-        if touched is not None or station.pending:
+        if touched is not None or station.unsettled:
             self._judge(station, touched or (), values, at, reading.received_at, outcome, fields)
 
     def _take_disordered(self, station: _Station, reading: Reading, at: int, outcome: Outcome) -> None:
-        """A sample from before the newest one: it may still tell of a breach, but not what holds now."""
+        """A sample from before the newest one: it may still tell of a breach, but not what holds now.
+
+        So it may raise a rule that has no delay, and the next sample in order says whether that still stands. It ends
+        nothing, and it begins no delay: what was measured after it is not known any more.
+        """
         behind = max(0, min(station.newest_at, reading.received_at) - at)
         if behind > self._late_window_ms:
             reading.quality |= Quality.LATE
@@ -157,7 +166,12 @@ class Watches:
         watches = [watch for name in reading.fields for table in (station.by_limit, station.by_state)
                    for watch in table.get(name, ())]  # fmt: skip
         values = {**station.values, **reading.fields}
-        self._judge(station, watches, values, at, reading.received_at, outcome, reading.fields)
+        for watch in watches:
+            rule, memory = watch.rule, watch.memory
+            if not memory.active and rule.on_delay == 0 and is_breached(rule, values, active=False):
+                station.unsettled.add(watch.key)
+                judgement = judge(rule, memory, True, at, reading.received_at)
+                self._keep(watch, judgement, values, reading.received_at, outcome)
 
     def _judge(
         self,
@@ -169,32 +183,34 @@ class Watches:
         outcome: Outcome,
         fields: Mapping[str, Value],
     ) -> None:
-        waiting = (station.watches[key] for key in station.pending)
+        waiting = (station.watches[key] for key in station.unsettled)
         watches = {watch.key: watch for watch in (*touched, *(w for w in waiting if w.rule.field in fields))}
         for watch in watches.values():
             breached = is_breached(watch.rule, values, watch.memory.active)
             if breached is not None:
                 judgement = judge(watch.rule, watch.memory, breached, at, received_at)
-                self._keep(station, watch, judgement, values, received_at, outcome)
+                settled = judgement.memory.active is breached
+                (station.unsettled.discard if settled else station.unsettled.add)(watch.key)
+                self._keep(watch, judgement, values, received_at, outcome)
 
     def _keep(
         self,
-        station: _Station,
         watch: _Watch,
         judgement: Judgement,
         values: Mapping[str, Value],
         received_at: int,
         outcome: Outcome,
+        digest: str = "",
     ) -> None:
         memory, changes = judgement
         if memory != watch.memory:
             watch.memory = outcome.memories[watch.key] = self._memories[watch.key] = memory
         if watch.rule.type is RuleType.LIMIT:
             watch.low, watch.high = quiet_band(watch.rule, memory, values)
-        (station.pending.discard if memory.pending_since is None else station.pending.add)(watch.key)
         value = values.get(watch.rule.field)
         outcome.decisions.extend(
-            Decision(watch.key, watch.rule, watch.kind, change, value, received_at) for change in changes
+            Decision(watch.key, watch.rule, watch.kind, change, value, received_at, digest)
+            for change in changes
         )
 
     # -- events ----------------------------------------------------------------------------------------
@@ -203,7 +219,7 @@ class Watches:
         fields = reading.fields
         if reading.topic.kind is Kind.FIRE_PANEL and fields.get("type") == "reset":
             for watch in tuple(station.watches.values()):
-                self._judge_event(station, watch, False, reading, outcome)
+                self._judge_event(watch, False, reading, outcome)
             return
         active = fields.get("active", True) is not False
         for rule in station.by_event:
@@ -212,15 +228,12 @@ class Watches:
                     reading.topic.site, reading.topic.equipment, part_of(rule, fields)[:_PART_LENGTH], rule.id
                 )
                 watch = station.watches.get(key) or self._add_watch(station, key, reading.topic.kind, rule)
-                self._judge_event(station, watch, active, reading, outcome)
+                self._judge_event(watch, active, reading, outcome)
 
-    def _judge_event(
-        self, station: _Station, watch: _Watch, active: bool, reading: Reading, outcome: Outcome
-    ) -> None:
-        at = reading.received_at if reading.quality & _DOUBTFUL_CLOCK else reading.measured_at
-        judgement = judge_event(watch.rule, watch.memory, active, at)
+    def _judge_event(self, watch: _Watch, active: bool, reading: Reading, outcome: Outcome) -> None:
+        judgement = judge_event(watch.rule, watch.memory, active, _time_of(reading))
         text = {watch.rule.field: reading.fields.get("text", reading.fields.get("device_type", ""))}
-        self._keep(station, watch, judgement, text, reading.received_at, outcome)
+        self._keep(watch, judgement, text, reading.received_at, outcome, reading.digest)
 
     # -- getting to know equipment ---------------------------------------------------------------------
 
@@ -267,8 +280,14 @@ class Watches:
     def _add_watch(self, station: _Station, key: Key, kind: Kind, rule: Rule) -> _Watch:
         watch = station.watches[key] = _Watch(key, kind, rule, self._memories.get(key, FRESH))
         if watch.memory.pending_since is not None:
-            station.pending.add(key)
+            station.unsettled.add(key)
         return watch
+
+
+def _time_of(reading: Reading) -> int:
+    """When it was measured, where that can be true: not with a doubtful clock, and never later than it came."""
+    at, received_at = reading.measured_at, reading.received_at
+    return received_at if at > received_at or reading.quality & _DOUBTFUL_CLOCK else at
 
 
 _PART_LENGTH: Final = 128

@@ -1,6 +1,7 @@
 """Equipment, its newest values and its history."""
 
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 
@@ -35,11 +36,15 @@ class EquipmentQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Part of the code, name or place."""
 
 
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+"""RFC 3339 with a zone: without one nobody knows which hour is meant."""
+
+
 class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     field: str
-    start: datetime | None = None
+    start: Moment | None = None
     """Default: 24 hours before the end."""
-    end: datetime | None = None
+    end: Moment | None = None
     """Default: now. Not part of the range."""
     points: int = 500
 

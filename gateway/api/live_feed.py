@@ -33,6 +33,7 @@ from gateway.api.session_routes import site_body
 from gateway.api.ticket_routes import open_ticket_bodies, ticket_bodies
 from gateway.people.accounts import Person
 from gateway.people.permissions import Act, may
+from gateway.storage.database import DatabaseTrouble
 from gateway.storage.facts import Fact, follow, newest_fact
 
 log = structlog.get_logger(__name__)
@@ -61,7 +62,8 @@ class _Listener:
     def __init__(self, person: Person) -> None:
         self.person = person
         self.waiting: asyncio.Queue[Message] = asyncio.Queue(_MOST_WAITING)
-        self.too_slow = False
+        self.behind = ""
+        """Why it has missed something and must take a new snapshot; "" while it has not."""
 
     def offer(self, message: Message, site: str | None) -> None:
         act = REQUIRED.get(type(message))
@@ -70,7 +72,7 @@ class _Listener:
         try:
             self.waiting.put_nowait(message)
         except asyncio.QueueFull:
-            self.too_slow = True
+            self.behind = "too slow"
 
 
 class LiveFeed:
@@ -111,8 +113,14 @@ class LiveFeed:
     async def _follow_facts(self) -> None:
         database = self._services.database
         async for facts in follow(database, await newest_fact(database)):
-            if self._listeners:
+            if not self._listeners:
+                continue
+            try:
                 await self._tell_facts(facts)
+            except DatabaseTrouble as error:
+                log.warning("changes cannot be told now; every listener starts again", why=str(error))
+                for listener in self._listeners:
+                    listener.behind = "changes were lost"
 
     async def _tell_facts(self, facts: Sequence[Fact]) -> None:
         database = self._services.database
@@ -194,23 +202,30 @@ class LiveFeed:
         try:
             # Changes queue up from here on, so that nothing falls between the snapshot and the first of them.
             await _send(socket, await self._snapshot(listener.person, seq=1))
-            number = 1
             body = ready_body(self._services.parts())
             listener.offer(LiveSystem(0, body.ready, body.parts), None)
-            while not listener.too_slow:
-                number += 1
-                await self._send_next(socket, listener, number)
-            log.warning("live listener is too slow", user=listener.person.username)
-            await socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=b"too slow; take a new snapshot")
+            await self._send_changes(socket, listener)
+        except DatabaseTrouble as error:
+            listener.behind = f"no snapshot now: {error}"
         except ConnectionError:
             await socket.close()
+            return
+        log.warning("live listener starts again", user=listener.person.username, why=listener.behind)
+        await socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=b"take a new snapshot")
 
-    async def _send_next(self, socket: web.WebSocketResponse, listener: _Listener, number: int) -> None:
-        try:
-            message: Message | Beat = await asyncio.wait_for(listener.waiting.get(), _BEAT_S)
-        except TimeoutError:
-            message = Beat(number, to_datetime(self._services.clock()))
-        await _send(socket, msgspec.structs.replace(message, seq=number))
+    async def _send_changes(self, socket: web.WebSocketResponse, listener: _Listener) -> None:
+        """Send what changes, and a beat each second whether anything changes or not, until the listener is behind."""
+        number, beat_at = 1, time.monotonic() + _BEAT_S
+        while not listener.behind:
+            number += 1
+            try:
+                message: Message | Beat = await asyncio.wait_for(
+                    listener.waiting.get(), max(0.0, beat_at - time.monotonic())
+                )
+            except TimeoutError:
+                beat_at = time.monotonic() + _BEAT_S
+                message = Beat(0, to_datetime(self._services.clock()))
+            await _send(socket, msgspec.structs.replace(message, seq=number))
 
     async def _snapshot(self, person: Person, seq: int) -> Snapshot:
         services = self._services

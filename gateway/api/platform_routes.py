@@ -1,5 +1,7 @@
 """The platform about itself: alive, ready, what could not be read."""
 
+from typing import Annotated
+
 import msgspec
 
 from collectors.reading import to_datetime
@@ -13,7 +15,7 @@ READY = "ready"
 
 
 class QuarantineQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    cursor: int | None = None
+    cursor: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
     limit: int = 100
 
 

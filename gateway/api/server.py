@@ -146,9 +146,12 @@ async def _answer_problems(request: web.Request, handler: Next) -> web.StreamRes
         return problem_response(problem.code, problem.detail)
     except web.HTTPException as error:
         codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
-        if error.status in codes:
-            return problem_response(codes[error.status])
-        raise
+        if error.status not in codes:
+            raise
+        response = problem_response(codes[error.status])
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
+        return response
     except Exception:
         log.exception("request failed", method=request.method, path=request.path)
         return problem_response("internal_error", "it has been logged; try again")
@@ -158,7 +161,7 @@ def _check_origin(hosts: frozenset[str] | None) -> Any:
     @web.middleware
     async def check(request: web.Request, handler: Next) -> web.StreamResponse:
         # Another site's page must not speak for the person at this browser, by name tricks neither.
-        if hosts is not None and urlsplit(f"//{request.host}").hostname not in hosts:
+        if hosts is not None and _host_of(f"//{request.host}") not in hosts:
             raise ProblemError("foreign_origin", f"this service answers to {', '.join(sorted(hosts))} only")
         if request.method not in _SAFE:
             _require_own_origin(request)
@@ -167,9 +170,16 @@ def _check_origin(hosts: frozenset[str] | None) -> Any:
     return check
 
 
+def _host_of(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname
+    except ValueError:  # half an IPv6 address
+        return None
+
+
 def _require_own_origin(request: web.Request) -> None:
     origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.host:
+    if origin is not None and origin.partition("://")[2] != request.host:
         raise ProblemError("foreign_origin")
 
 

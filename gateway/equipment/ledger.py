@@ -72,12 +72,14 @@ class Ledger:
 
     async def enter(self, places: Iterable[Site], items: Sequence[Equipment], cause: Cause, now: int) -> None:
         """Enter sites and equipment, replacing what is known of them."""
+        entered = list(places)
         async with self._database.transaction() as connection:
-            for place in places:
+            for place in entered:
                 await _write_site(connection, place, now)
-                self.sites[place.code] = place
             for item in items:
                 await self._write(connection, item, cause, now)
+        for place in entered:  # only now: what was rolled back is not known
+            self.sites[place.code] = place
         for item in items:
             self.equipment[item.site, item.code] = item
         self._unknown = sum(not item.adopted for item in self.equipment.values())

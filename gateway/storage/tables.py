@@ -112,7 +112,7 @@ activation = Table(
     "activation",
     metadata,
     Column("id", String(36), primary_key=True),
-    # Key and time of measurement: a sample that is delivered again cannot make a second activation.
+    # Key, time of measurement and an event's digest: what is written again cannot make a second activation.
     Column("identity", String(440), nullable=False, unique=True),
     Column("alarm", String(36), ForeignKey("alarm.id"), nullable=False, index=True),
     Column("site", String(64), nullable=False),

@@ -23,15 +23,19 @@ def format_number(kind: TicketType, site_code: str, day: str, count: int) -> str
 
 
 async def next_number(connection: AsyncConnection, kind: TicketType, site_code: str, now: int) -> str:
-    """Take the next number of the day, in the caller's transaction: a rollback gives it back."""
+    """Take the next number of the day, in the caller's transaction: a rollback gives it back.
+
+    Sites whose codes differ in capitals only count together, for their numbers look alike.
+    """
     zone = await connection.scalar(select(site.c.time_zone).where(site.c.code == site_code)) or "UTC"
     day = day_of(now, zone)
     counter = ticket_counter
-    where = (counter.c.site == site_code, counter.c.type == kind.value, counter.c.day == day)
+    shown = site_code.upper()
+    where = (counter.c.site == shown, counter.c.type == kind.value, counter.c.day == day)
     count = await connection.scalar(
         update(counter).where(*where).values(last=counter.c.last + 1).returning(counter.c.last)
     )
     if count is None:
         count = 1
-        await connection.execute(insert(counter).values(site=site_code, type=kind.value, day=day, last=count))
+        await connection.execute(insert(counter).values(site=shown, type=kind.value, day=day, last=count))
     return format_number(kind, site_code, day, count)

@@ -1,7 +1,7 @@
 """Tickets act here: they open for alarms that want one, and follow what becomes of the alarm.
 
-An `alarm.raised` fact opens a ticket at once; each tick looks for alarms that want one and have none. The unique
-open key keeps a second one out whichever comes first. While a ticket is open, new activations join it.
+An `alarm.raised` fact opens a ticket at once; each tick looks for activations of open alarms that want one and have
+none. The unique open key keeps a second one out whichever comes first. While a ticket is open, new activations join.
 """
 
 from collections.abc import Callable
@@ -58,20 +58,21 @@ class Tickets:
     async def tick(self) -> None:
         """Open a ticket for each open alarm that wants one and has none: certainty behind the facts' speed."""
         async with self._database.reading() as connection:
-            owed = list(await connection.scalars(_ALARMS_OWED_A_TICKET))
+            owed = [(row.alarm, row.id) for row in await connection.execute(_ACTIVATIONS_OWED_A_TICKET)]
         if not owed:
             return
-        log.warning("alarms without the ticket they want", alarms=owed)
+        log.warning("alarms without the ticket they want", alarms=[identity for identity, _ in owed])
+        cause = Cause("system:tickets", Via.CLOCK)
         async with self._database.transaction() as connection:
             await lease.verify(connection, self._epoch)
-            for identity in owed:
-                await _open_for(connection, identity, None, self._clock(), Cause("system:tickets", Via.CLOCK))
+            for identity, activated in owed:
+                await _open_for(connection, identity, activated, self._clock(), cause)
 
     async def _take(self, connection: AsyncConnection, fact: Fact) -> None:
         cause = Cause("system:tickets", Via.FACT, why=f"fact {fact.id}")
         now = self._clock()
         if fact.kind == "alarm.raised":
-            await _open_for(connection, fact.thing, fact.body.get("activation"), now, cause)
+            await _open_for(connection, fact.thing, str(fact.body["activation"]), now, cause)
         elif fact.kind == "alarm.returned":
             await _note(connection, fact.thing, "condition_returned", now, cause)
         elif fact.kind == "alarm.acknowledged":
@@ -98,14 +99,13 @@ async def act(
 
 
 async def _open_for(
-    connection: AsyncConnection, identity: str, activated: str | None, now: int, cause: Cause
+    connection: AsyncConnection, identity: str, activated: str, now: int, cause: Cause
 ) -> None:
     """Open a ticket for an alarm, or let the activation join the one that is open."""
     found = await connection.execute(select(alarm).where(alarm.c.id == identity))
     source = dict(found.mappings().one())
     if source["wants_ticket"] == "none":
         return
-    activated = activated or await _newest_activation(connection, identity)
     if await _has_joined(connection, activated):
         return  # the tick was faster than the fact
     key = source["open_key"] or "/".join(source[name] for name in ("site", "equipment", "part", "rule"))
@@ -115,16 +115,6 @@ async def _open_for(
     else:
         await _write(connection, row, "activation_joined", row["state"], now, cause, alarm=identity)
     await connection.execute(insert(ticket_activation).values(activation=activated, ticket=row["number"]))
-
-
-async def _newest_activation(connection: AsyncConnection, identity: str) -> str:
-    newest = (
-        select(activation.c.id)
-        .where(activation.c.alarm == identity)
-        .order_by(activation.c.id.desc())
-        .limit(1)
-    )
-    return str(await connection.scalar(newest))
 
 
 async def _has_joined(connection: AsyncConnection, activated: str) -> bool:
@@ -232,8 +222,15 @@ async def _ticket_of(connection: AsyncConnection, identity: str) -> Row | None:
     return await _ticket_where(connection, (ticket.c.alarm == identity) & ticket.c.open_key.is_not(None))
 
 
-_ALARMS_OWED_A_TICKET: Final = select(alarm.c.id).where(
-    alarm.c.open_key.is_not(None),
-    alarm.c.wants_ticket != "none",
-    alarm.c.open_key.not_in(select(ticket.c.open_key).where(ticket.c.open_key.is_not(None))),
+_ACTIVATIONS_OWED_A_TICKET: Final = (
+    select(activation.c.alarm, activation.c.id)
+    .join(alarm, alarm.c.id == activation.c.alarm)
+    .outerjoin(ticket_activation, ticket_activation.c.activation == activation.c.id)
+    .where(
+        alarm.c.open_key.is_not(None),
+        alarm.c.wants_ticket != "none",
+        ticket_activation.c.activation.is_(None),
+    )
+    .order_by(activation.c.id)
 )
+"""An alarm whose ticket was closed over its head is owed the next one when it becomes active again, not before."""

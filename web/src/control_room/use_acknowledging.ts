@@ -1,19 +1,15 @@
 /** Acknowledging (接警): one request, its waiting, and its result in words. Nothing is shown as done before it is. */
 
-import { ElNotification } from 'element-plus'
 import { shallowReactive } from 'vue'
 
 import { acknowledgeAlarm, fetchAlarm, RefusedError } from '@/shared/api_client'
 import type { AlarmBody } from '@/shared/contract'
 import { useLive } from '@/shared/live_store'
+import { noteDone, noteRefused } from '@/shared/notice'
 import { useSession } from '@/shared/session_store'
 import { useWording } from '@/shared/wording'
 
 const CONFLICT = 409
-const SHORT_MS = 3_000
-const LONG_MS = 12_000
-/** Below, out of the way of the header and its banners, and above the section buttons of a phone. */
-const PLACE = { position: 'bottom-right', offset: 70 } as const
 
 export function useAcknowledging() {
   const live = useLive()
@@ -27,7 +23,7 @@ export function useAcknowledging() {
     const title = text(alarm.title)
     try {
       live.takeAlarm(await acknowledgeAlarm(alarm.id, { version: alarm.version, note: '' }))
-      ElNotification({ ...PLACE, type: 'success', message: say('acknowledged.done', { title }), duration: SHORT_MS })
+      noteDone(say('acknowledged.done', { title }))
     } catch (error) {
       await explain(error, alarm.id, title)
     } finally {
@@ -38,14 +34,11 @@ export function useAcknowledging() {
   async function explain(error: unknown, id: string, title: string): Promise<void> {
     session.noteRefusal(error)
     if (error instanceof RefusedError && error.status === CONFLICT) await refresh(id)
-    const changed = error instanceof RefusedError && error.code === 'stale_version'
-    ElNotification({
-      ...PLACE,
-      type: changed ? 'warning' : 'error',
-      title: changed ? say('acknowledged.changedTitle') : say('acknowledged.refusedTitle', { title }),
-      message: changed ? say('acknowledged.changed', { title }) : refusal(error),
-      duration: LONG_MS,
-    })
+    if (error instanceof RefusedError && error.code === 'stale_version') {
+      noteRefused('warning', say('acknowledged.changedTitle'), say('acknowledged.changed', { title }))
+    } else {
+      noteRefused('error', say('acknowledged.refusedTitle', { title }), refusal(error))
+    }
   }
 
   /** The feed tells of the change as well, but the words "the list is up to date" must be true when they appear. */

@@ -6,7 +6,13 @@ import { neighbour } from './alarm_order'
 
 const STEPS: Readonly<Record<string, 1 | -1>> = { ArrowDown: 1, ArrowUp: -1 }
 
-export function useAlarmKeys(ids: Readonly<Ref<readonly string[]>>, acknowledge: (id: string) => void) {
+interface KeyActs {
+  acknowledge: (id: string) => void
+  /** The selection went to another row, which should now be brought into view. */
+  stepped: () => void
+}
+
+export function useAlarmKeys(ids: Readonly<Ref<readonly string[]>>, acts: KeyActs) {
   const selected = ref<string | null>(null)
 
   function onKey(event: KeyboardEvent): void {
@@ -15,9 +21,10 @@ export function useAlarmKeys(ids: Readonly<Ref<readonly string[]>>, acknowledge:
     if (step) {
       event.preventDefault()
       selected.value = neighbour(ids.value, selected.value, step)
+      acts.stepped()
     } else if (event.key.toLowerCase() === 'a' && !event.repeat) {
       // A key that is held down answers one alarm, not one after another.
-      if (selected.value !== null) acknowledge(selected.value)
+      if (selected.value !== null) acts.acknowledge(selected.value)
     }
   }
 

@@ -1,6 +1,6 @@
 /** Questions to the gateway over HTTP. Every failure is a `RefusedError` with a code that the page can put into words. */
 
-import type { Acknowledge, AlarmBody, AlarmDetail, Login, Me, Problem, ReadyBody } from './contract'
+import type { Acknowledge, AlarmBody, AlarmDetail, Login, Me, Problem } from './contract'
 
 const BASE = '/api/v1'
 const TIMEOUT_MS = 10_000
@@ -40,11 +40,6 @@ export function fetchAlarm(id: string): Promise<AlarmDetail> {
   return ask<AlarmDetail>('GET', `${BASE}/alarms/${encodeURIComponent(id)}`)
 }
 
-/** How the platform itself is. It answers 503 with the same body while it is not ready: that is an answer too. */
-export async function fetchReadiness(): Promise<ReadyBody> {
-  return (await (await send('GET', '/readyz', undefined, [503])).json()) as ReadyBody
-}
-
 /** Address of the live feed, beside the page: wss where the page came over https. */
 export function liveAddress(location: { protocol: string; host: string }): string {
   return `${location.protocol === 'https:' ? 'wss:' : 'ws:'}//${location.host}${BASE}/live`
@@ -59,7 +54,7 @@ async function ask<Answer>(method: string, path: string, body?: object): Promise
   }
 }
 
-async function send(method: string, path: string, body?: object, alsoFine: number[] = []): Promise<Response> {
+async function send(method: string, path: string, body?: object): Promise<Response> {
   const init: RequestInit = { method, credentials: 'same-origin', signal: AbortSignal.timeout(TIMEOUT_MS) }
   if (body) {
     init.headers = { 'Content-Type': 'application/json' }
@@ -71,7 +66,7 @@ async function send(method: string, path: string, body?: object, alsoFine: numbe
   } catch {
     throw new RefusedError(NO_ANSWER, 0, '')
   }
-  if (!response.ok && !alsoFine.includes(response.status)) throw await refusal(response)
+  if (!response.ok) throw await refusal(response)
   return response
 }
 

@@ -84,6 +84,41 @@ export interface EquipmentBody {
   latest: Record<string, FieldValue>
 }
 
+export interface LatestBody {
+  id: string
+  online: boolean | null
+  last_seen: Time | null
+  latest: Record<string, FieldValue>
+}
+
+/** Least, mean and greatest of the bucket that starts at `at`, and how many samples it holds. */
+export interface Bucket {
+  at: Time
+  min: number
+  mean: number
+  max: number
+  count: number
+}
+
+/** Text and booleans: the value that holds from `at` on. */
+export interface Change {
+  at: Time
+  value: Value
+}
+
+export interface HistoryBody {
+  id: string
+  field: string
+  unit: string
+  start: Time
+  end: Time
+  /** Each bucket is one sample. */
+  raw: boolean
+  /** Exactly one of `buckets` and `changes` is filled. */
+  buckets: Bucket[]
+  changes: Change[]
+}
+
 export type Priority = 'critical' | 'high' | 'medium' | 'low'
 
 export type AlarmState =
@@ -137,9 +172,25 @@ export interface AlarmDetail {
   journal: JournalEntry[]
 }
 
+/** `version` is the one on the screen: if the alarm has changed since, the answer is 409. */
 export interface Acknowledge {
   version: number
-  note: string
+  note?: string
+}
+
+export interface ActivationBody {
+  id: string
+  alarm: string
+  site: string
+  equipment: string
+  part: string
+  rule: string
+  priority: Priority
+  started_at: Time
+  ended_at: Time | null
+  value: Value | null
+  disproved: boolean
+  drill: boolean
 }
 
 export type TicketType = 'repair' | 'emergency'
@@ -157,6 +208,31 @@ export interface TicketBody {
   playbook: string
   drill: boolean
   version: number
+}
+
+export interface TicketAct {
+  version: number
+  note?: string
+}
+
+export interface TicketDetail {
+  ticket: TicketBody
+  journal: JournalEntry[]
+}
+
+export interface QuarantineBody {
+  id: number
+  received_at: Time
+  topic: string
+  reason: string
+  detail: string
+  payload: string
+  encoding: string
+  size: number
+}
+
+export interface HealthBody {
+  status: string
 }
 
 export interface ReadyBody {

@@ -10,8 +10,8 @@ import type {
   EquipmentBody,
   LiveMessage,
   LiveReading,
+  LiveSystem,
   ProfileBody,
-  ReadyBody,
   SiteBody,
   Snapshot,
   TicketBody,
@@ -37,8 +37,6 @@ export interface FeedState {
   tickets: ReadonlyMap<string, TicketBody>
   /** Parts of the platform that are not ready, and what each is waiting for. */
   notReady: ReadonlyMap<string, string>
-  /** A `system` message came over this connection: it is newer than any answer to a question. */
-  systemHeard: boolean
 }
 
 /**
@@ -61,7 +59,6 @@ export const EMPTY_FEED: FeedState = {
   justClosed: new Map(),
   tickets: new Map(),
   notReady: new Map(),
-  systemHeard: false,
 }
 
 /** Apply messages in order and stop at the first that does not fit. `now` is this machine's clock, epoch milliseconds. */
@@ -83,11 +80,6 @@ export function applyAlarm(state: FeedState, alarm: AlarmBody, now: number): Fee
   const draft = new Draft(state)
   draft.putAlarm(alarm, now)
   return draft.state
-}
-
-/** The snapshot does not tell how the platform itself is: take in what it answered when asked. */
-export function applyReadiness(state: FeedState, readiness: ReadyBody): FeedState {
-  return state.systemHeard ? state : { ...state, notReady: notReadyParts(readiness) }
 }
 
 /** Forget alarms that closed longer ago than people look back for; the same state when there are none. */
@@ -132,7 +124,7 @@ class Draft {
         this.putTicket(message.ticket)
         break
       case 'system':
-        this.state = { ...this.state, notReady: notReadyParts(message), systemHeard: true }
+        this.state = { ...this.state, notReady: notReadyParts(message) }
         break
       case 'beat':
         this.state = { ...this.state, clockOffset: Date.parse(message.at) - now }
@@ -176,9 +168,9 @@ class Draft {
         snapshot.tickets.filter((ticket) => !GONE_TICKET_STATES.has(ticket.state)),
         (ticket) => ticket.number,
       ),
+      // The server tells it right after each snapshot; until then the last word stands.
       notReady: this.state.notReady,
-      systemHeard: false,
-    }
+        }
   }
 
   private putReading(reading: LiveReading): void {
@@ -220,7 +212,7 @@ function byKey<Item>(items: readonly Item[], key: (item: Item) => string): Map<s
   return new Map(items.map((item) => [key(item), item]))
 }
 
-function notReadyParts(system: ReadyBody): Map<string, string> {
+function notReadyParts(system: LiveSystem): Map<string, string> {
   if (system.ready) return new Map()
   return new Map(Object.entries(system.parts).filter(([, word]) => word !== 'ready'))
 }

@@ -1,25 +1,12 @@
-/** The language of the page: chosen once, remembered, Chinese unless the browser speaks English. */
+/** The language of the page: chosen once and remembered. */
 
 import { createI18n } from 'vue-i18n'
 
-import type { Texts } from './contract'
+import { firstLanguage, type Language } from './language_choice'
 import en from './locales/en'
 import zhCN from './locales/zh-CN'
 
-export type Language = 'zh-CN' | 'en'
-
 const REMEMBERED = 'gengfu.language'
-
-export function firstLanguage(remembered: string | null, browser: string): Language {
-  if (remembered === 'zh-CN' || remembered === 'en') return remembered
-  return browser.toLowerCase().startsWith('en') ? 'en' : 'zh-CN'
-}
-
-/** The text in the language; where one is missing the other is better than nothing. */
-export function textIn(texts: Texts, language: Language): string {
-  const other: Language = language === 'en' ? 'zh-CN' : 'en'
-  return texts[language] || texts[other]
-}
 
 export const i18n = createI18n<[typeof zhCN], Language, false>({
   // eslint-disable-next-line @typescript-eslint/no-deprecated -- until version 12 the old style is what one gets without it

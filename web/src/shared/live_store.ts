@@ -3,11 +3,10 @@
 import { defineStore } from 'pinia'
 import { computed, ref, shallowRef } from 'vue'
 
-import { fetchReadiness } from './api_client'
 import { browserWorld } from './browser_world'
 import { connectionState } from './connection_state'
 import type { AlarmBody } from './contract'
-import { applyAlarm, applyMessages, applyReadiness, EMPTY_FEED, forgetOldClosed } from './feed_state'
+import { applyAlarm, applyMessages, EMPTY_FEED, forgetOldClosed } from './feed_state'
 import { LiveClient } from './live_client'
 import { useSession } from './session_store'
 
@@ -30,7 +29,6 @@ export const useLive = defineStore('live', () => {
     changed: (nowFollowing) => {
       following.value = nowFollowing
       tick()
-      if (nowFollowing) void askReadiness()
     },
     dropped: (_reason, neverFollowed) => {
       // Browsers do not tell a page why a socket was refused; asking who we are tells if the login has ended.
@@ -81,14 +79,6 @@ export const useLive = defineStore('live', () => {
   function wake(): void {
     client.checkSilence()
     tick()
-  }
-
-  async function askReadiness(): Promise<void> {
-    try {
-      feed.value = applyReadiness(feed.value, await fetchReadiness())
-    } catch {
-      // Without an answer nothing is known: the feed itself is alive and will tell of the next change.
-    }
   }
 
   return { feed, connection, dataAge, lastMessageAt, now, start, stop, takeAlarm, timeZoneOf }

@@ -5,7 +5,7 @@ import { useI18n } from 'vue-i18n'
 import { ageOf, ageText, coarseAgeOf } from './ages'
 import { RefusedError } from './api_client'
 import type { Texts, TicketBody, Value } from './contract'
-import { type Language, textIn } from './language'
+import { type Language, textIn } from './language_choice'
 import { valueText } from './value_words'
 
 export function useWording() {
@@ -24,6 +24,7 @@ export function useWording() {
       (ticket.type === 'emergency' ? wordOf(`emergencyState.${ticket.state}`) : null) ??
       wordOf(`ticketState.${ticket.state}`) ??
       ticket.state,
+    systemPart: (part: string): string => wordOf(`system.part.${part}`) ?? part,
     refusal: (error: unknown): string => {
       if (!(error instanceof RefusedError)) return String(error)
       return wordOf(`problem.${error.code}`) ?? (error.detail === '' ? error.code : error.detail)

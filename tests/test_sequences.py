@@ -1,0 +1,153 @@
+"""Samples with a sequence number and no time: a second delivery is the same sample."""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from collectors import sequences
+from collectors.fields import Channel, Kind
+from collectors.payloads.native import decode
+from collectors.reading import Reading
+from collectors.sequences import REMEMBERED_MS, SequenceMemory, needs_memory
+from collectors.topics import Topic
+from tests.waiting import until
+
+NOW = 1_790_000_000_000
+PANEL = Topic("garden", Kind.FIRE_PANEL, "F1", Channel.EVENT)
+PUMP = Topic("garden", Kind.PUMP, "P1", Channel.TELEMETRY)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "folder that is not there yet" / "sequences.db"
+
+
+@pytest.fixture
+async def memory(file: Path) -> AsyncIterator[SequenceMemory]:
+    memory = SequenceMemory(file)
+    await memory.open()
+    yield memory
+    await memory.close()
+
+
+def fire(received_at: int, payload: str = '{"seq":1,"type":"fire","loop":"1"}', topic: Topic = PANEL) -> Reading:
+    (reading,) = decode(topic, payload.encode(), received_at).readings
+    return reading
+
+
+def identity(reading: Reading) -> tuple[int, int, str]:
+    return reading.measured_at, reading.key, reading.digest
+
+
+async def test_a_second_delivery_has_the_key_time_and_digest_of_the_first(memory: SequenceMemory) -> None:
+    first, second = fire(NOW), fire(NOW + 60_000)
+    assert first.digest != second.digest, "without the memory they would be two fires"
+    await memory.recognise([first])
+    await memory.recognise([second])
+    assert identity(second) == identity(first) == identity(fire(NOW))
+    assert second.received_at == NOW + 60_000
+
+
+async def test_both_deliveries_in_one_batch_are_one_sample(memory: SequenceMemory) -> None:
+    first, second = fire(NOW), fire(NOW + 1)
+    await memory.recognise([first, second])
+    assert identity(second) == identity(first)
+
+
+@pytest.mark.parametrize(
+    ("payload", "topic"),
+    [
+        ('{"seq":2,"type":"fire","loop":"1"}', PANEL),  # the next message
+        ('{"seq":1,"type":"fire","loop":"2"}', PANEL),  # the counter began again: what it says is different
+        ('{"seq":1,"type":"fire","loop":"1"}', Topic("garden", Kind.FIRE_PANEL, "F2", Channel.EVENT)),  # another
+    ],
+)
+async def test_another_sample_stays_another(memory: SequenceMemory, payload: str, topic: Topic) -> None:
+    first, other = fire(NOW), fire(NOW + 1, payload, topic)
+    await memory.recognise([first, other])
+    assert other.measured_at == NOW + 1
+    assert identity(other) != identity(first)
+
+
+@pytest.mark.parametrize(
+    ("later", "is_known"),
+    [
+        (REMEMBERED_MS, True),  # exactly an hour
+        (REMEMBERED_MS + 1, False),  # a device that restarted counts from the beginning: a new alarm
+    ],
+)
+async def test_after_an_hour_it_is_a_new_sample(memory: SequenceMemory, later: int, is_known: bool) -> None:
+    first, second = fire(NOW), fire(NOW + later)
+    await memory.recognise([first])
+    await memory.recognise([second])
+    assert (identity(second) == identity(first)) is is_known
+
+
+async def test_the_memory_survives_a_restart(file: Path) -> None:
+    first, second = fire(NOW), fire(NOW + 5)
+    for reading in (first, second):
+        memory = SequenceMemory(file)
+        await memory.open()
+        await memory.recognise([reading])
+        await memory.close()
+    assert identity(second) == identity(first)
+
+
+@pytest.mark.parametrize(
+    ("payload", "needed"),
+    [
+        ('{"seq":1,"flow":1}', True),
+        ('{"seq":1,"at":"yesterday","flow":1}', True),  # a time that cannot be read is none
+        (f'{{"seq":1,"at":{NOW},"flow":1}}', False),  # its time says which sample it is
+        ('{"flow":1}', False),  # nothing says which sample it is
+    ],
+)
+async def test_only_samples_with_a_number_and_no_time_are_remembered(
+    memory: SequenceMemory, payload: str, needed: bool
+) -> None:
+    first, second = fire(NOW, payload, PUMP), fire(NOW + 1, payload, PUMP)
+    assert needs_memory(first) is needed
+    before = identity(second)
+    await memory.recognise([first, second])
+    assert (identity(second) != before) is needed
+
+
+async def test_telemetry_is_known_again_too(memory: SequenceMemory) -> None:
+    first, second = (fire(NOW + late, '{"seq":8,"flow":1.5,"running":true}', PUMP) for late in (0, 9))
+    await memory.recognise([first])
+    await memory.recognise([second])
+    assert second.key == first.key == NOW * 1_000_000 + 8
+
+
+async def test_a_file_in_trouble_is_tried_again_and_nothing_is_half_remembered(
+    memory: SequenceMemory, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequences, "_RETRY_S", 0.01)
+    change_file(
+        file,
+        "CREATE TRIGGER disk_full BEFORE INSERT ON seen WHEN instr(CAST(NEW.sample AS TEXT), '\"loop\":\"2\"')"
+        " BEGIN SELECT RAISE(ABORT, 'disk full'); END",
+    )
+    other = '{"seq":1,"type":"fire","loop":"2"}'
+    first, second = fire(NOW), fire(NOW, other)
+    with capture_logs() as said:
+        recognising = asyncio.create_task(memory.recognise([first, second]))
+        await until(lambda: said, "the first try failed")
+        assert not recognising.done()
+        change_file(file, "DROP TRIGGER disk_full")
+        await recognising
+    assert said[0]["why"] == "disk full"
+    again = [fire(NOW + 7), fire(NOW + 7, other)]
+    await memory.recognise(again)
+    assert [identity(one) for one in again] == [identity(first), identity(second)]
+
+
+def change_file(file: Path, statement: str) -> None:
+    """What an administrator, or a full disk, does to the file from outside."""
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute(statement)

@@ -1,0 +1,463 @@
+"""The laws that every time-series store keeps: one suite, run against each of them."""
+
+import asyncio
+import contextlib
+import itertools
+import math
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from collectors.fields import Channel, Kind
+from collectors.reading import Reading, Value
+from collectors.timeseries.sqlite import SqliteStore
+from collectors.timeseries.store import (
+    Bucket,
+    Change,
+    History,
+    Latest,
+    LatestValue,
+    Series,
+    Store,
+    StoreUnavailable,
+)
+from collectors.topics import Topic
+
+T0 = 1_790_000_000_000
+NOTHING = (False, [], [])
+
+
+class House(Protocol):
+    """Where a store lives in a test: what the suite must be able to do to each kind of store."""
+
+    def make(self) -> Store:
+        """A store on the data that is there already; not open yet."""
+
+    def break_down(self) -> None:
+        """From now on writes fail, after part of the work is done where the store works in parts."""
+
+    def repair(self) -> None:
+        """Writes succeed again."""
+
+
+class SqliteHouse:
+    """One file. It breaks down in the last statement of a write, when the rows are in already."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "history" / "readings.db"
+
+    def make(self) -> SqliteStore:
+        return SqliteStore(self._file)
+
+    def break_down(self) -> None:
+        self._change("CREATE TRIGGER full BEFORE INSERT ON latest BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+
+    def repair(self) -> None:
+        self._change("DROP TRIGGER full")
+
+    def _change(self, statement: str) -> None:
+        with contextlib.closing(sqlite3.connect(self._file, isolation_level=None)) as connection:
+            connection.execute(statement)
+
+
+HOUSES: dict[str, Callable[[Path], House]] = {"sqlite": SqliteHouse}
+
+
+@pytest.fixture(params=HOUSES)
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
+    return HOUSES[request.param](tmp_path)
+
+
+@pytest.fixture
+async def store(house: House) -> AsyncIterator[Store]:
+    async with opened(house) as store:
+        yield store
+
+
+@contextlib.asynccontextmanager
+async def opened(house: House) -> AsyncIterator[Store]:
+    store = house.make()
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def sensor(equipment: str = "S1") -> Topic:
+    return Topic("garden", Kind.SENSOR, equipment, Channel.TELEMETRY)
+
+
+def reading(at: int, equipment: str = "S1", tie: int = 0, **fields: Value) -> Reading:
+    return Reading(sensor(equipment), dict(fields), T0 + at, T0 + at + 50, (T0 + at) * 1_000_000 + tie)
+
+
+async def look(
+    store: Store, field: str, start: int = 0, end: int = 1000, points: int = 500, equipment: str = "S1"
+) -> History:
+    series = Series("garden", "sensor", equipment, "telemetry")
+    return await store.history(series, field, T0 + start, T0 + end, points)
+
+
+def raw(*samples: tuple[int, float]) -> History:
+    """The history of a few numbers: each its own bucket."""
+    return History(True, [Bucket(T0 + at, value, value, value, 1) for at, value in samples], [])
+
+
+def changes(*changed: tuple[int, bool | str]) -> History:
+    return History(False, [], [Change(T0 + at, value) for at, value in changed])
+
+
+def holds_nothing(history: History) -> bool:
+    return not history.buckets and not history.changes
+
+
+# -- writing -------------------------------------------------------------------------------------------
+
+
+async def test_a_reading_that_was_written_can_be_read(store: Store) -> None:
+    assert await store.write([reading(1, level=2.5, leak=True)]) == []
+    assert await look(store, "level") == raw((1, 2.5))
+    assert await look(store, "leak") == changes((1, True))
+    assert store.latest()["garden", "S1"] == Latest(
+        "sensor", T0 + 51, {"level": LatestValue(2.5, T0 + 1), "leak": LatestValue(True, T0 + 1)}
+    )
+
+
+async def test_writing_a_reading_again_changes_nothing(store: Store) -> None:
+    batch = [reading(at, level=float(at), note=f"第{at}次") for at in range(5)]
+    await store.write(batch)
+    before = await look(store, "level"), await look(store, "note"), dict(store.latest())
+    await store.write(batch)
+    await store.write(batch + batch)
+    assert (await look(store, "level"), await look(store, "note"), dict(store.latest())) == before
+
+
+async def test_readings_of_one_key_become_one_with_the_fields_of_both(store: Store) -> None:
+    await store.write([reading(1, level=1.0, leak=True)])
+    await store.write([reading(1, pressure=0.5)])
+    assert await look(store, "level") == raw((1, 1.0))
+    assert await look(store, "pressure") == raw((1, 0.5))
+    assert await look(store, "leak") == changes((1, True))
+
+
+@pytest.mark.parametrize("in_one_batch", [True, False])
+async def test_of_two_values_of_one_key_the_later_write_wins(store: Store, in_one_batch: bool) -> None:
+    first, second = reading(1, level=1.0, humidity=40.0), reading(1, level=2.0)
+    for batch in [[first, second]] if in_one_batch else [[first], [second]]:
+        await store.write(batch)
+    assert await look(store, "level") == raw((1, 2.0))
+    assert await look(store, "humidity") == raw((1, 40.0))
+    assert store.latest()["garden", "S1"].fields["level"] == LatestValue(2.0, T0 + 1)
+
+
+async def test_samples_of_one_millisecond_with_different_keys_are_both_kept(store: Store) -> None:
+    await store.write([reading(1, tie=1, level=1.0), reading(1, tie=2, level=2.0)])
+    assert await look(store, "level") == raw((1, 1.0), (1, 2.0))
+
+
+async def test_a_batch_of_many_equipments_and_odd_sizes_is_kept_whole(store: Store) -> None:
+    batch = [reading(at, f"S{at % 7}", level=float(at)) for at in range(1_237)]
+    await store.write(batch)
+    kept = [
+        (bucket.at - T0, bucket.mean)
+        for number in range(7)
+        for bucket in (await look(store, "level", 0, 2_000, 2_000, f"S{number}")).buckets
+    ]
+    assert sorted(kept) == [(at, float(at)) for at in range(1_237)]
+
+
+async def test_an_empty_batch_is_no_work(store: Store) -> None:
+    assert await store.write([]) == []
+
+
+async def test_equipment_of_one_name_on_two_sites_is_two(store: Store) -> None:
+    other = Topic("harbour", Kind.SENSOR, "S1", Channel.TELEMETRY)
+    await store.write([reading(1, level=1.0), Reading(other, {"level": 9.0}, T0 + 1, T0 + 1, (T0 + 1) * 10**6)])
+    assert await look(store, "level") == raw((1, 1.0))
+    assert store.latest()["harbour", "S1"].fields["level"].value == 9.0
+
+
+# -- values --------------------------------------------------------------------------------------------
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+PLAIN_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=40)
+ANY_VALUE = FINITE | st.booleans() | PLAIN_TEXT
+_numbers = itertools.count()
+on_one_store = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+
+
+def fresh() -> str:
+    """An equipment that no other example has used: the examples of one law share a store."""
+    return f"H{next(_numbers)}"
+
+
+@on_one_store
+@given(value=ANY_VALUE)
+async def test_a_value_comes_back_as_it_went_in_with_its_type(store: Store, value: Value) -> None:
+    equipment = fresh()
+    await store.write([reading(1, equipment, x=value)])
+    found = await look(store, "x", equipment=equipment)
+    kept = found.buckets[0].mean if isinstance(value, float) else found.changes[0].value
+    assert kept == value
+    assert type(kept) is type(value)
+
+
+async def test_a_whole_number_stays_a_float_and_a_boolean_a_boolean_after_a_restart(house: House) -> None:
+    fields: dict[str, Value] = {"number": 1.0, "yes": True, "no": False, "text": "1", "word": "true", "empty": ""}
+    async with opened(house) as store:
+        await store.write([reading(1, **fields)])
+    async with opened(house) as store:
+        newest = {name: value.value for name, value in store.latest()["garden", "S1"].fields.items()}
+        bucket = (await look(store, "number")).buckets[0]
+        texts = [(await look(store, name)).changes[0].value for name in ("yes", "no", "text", "word", "empty")]
+    assert newest == fields
+    assert {name: type(value) for name, value in newest.items()} == {
+        name: type(value) for name, value in fields.items()
+    }
+    assert [type(figure) for figure in bucket] == [int, float, float, float, int]
+    assert texts == [True, False, "1", "true", ""]
+    assert [type(value) for value in texts] == [bool, bool, str, str, str]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "温度",  # a name in Chinese
+        "motor.temperature",  # a path to some
+        "phase[0]",
+        "$",
+        "#1",
+        "it's",
+        "a,b=c",  # what line protocol must escape
+        "time",  # words with a meaning in SQL and InfluxQL
+        "select",
+        "key",
+        "SUM(x)",
+        "%s;--",
+        "🔥",
+        "n" * 64,
+    ],
+)
+async def test_odd_but_permitted_field_names_are_only_names(store: Store, name: str) -> None:
+    await store.write([reading(1, **{name: 1.5, "other": 2.0}), reading(2, **{name: 2.5})])
+    assert await look(store, name) == raw((1, 1.5), (2, 2.5))
+    assert await look(store, "other") == raw((1, 2.0))
+    assert store.latest()["garden", "S1"].fields[name] == LatestValue(2.5, T0 + 2)
+
+
+async def test_chinese_and_quotes_and_line_ends_in_text_are_kept(store: Store) -> None:
+    said = "三楼走廊：“烟感”报警\n复位\\n 'x' \"y\", z=1 🔥"
+    await store.write([reading(1, text=said)])
+    assert await look(store, "text") == changes((1, said))
+
+
+# -- newest values -------------------------------------------------------------------------------------
+
+
+async def test_latest_is_the_newest_by_time_of_measurement_whatever_the_order_of_arrival(store: Store) -> None:
+    await store.write([reading(5, level=5.0)])
+    await store.write([reading(9, leak=True), reading(3, level=3.0, humidity=40.0)])
+    assert store.latest()["garden", "S1"].fields == {
+        "level": LatestValue(5.0, T0 + 5),
+        "humidity": LatestValue(40.0, T0 + 3),
+        "leak": LatestValue(True, T0 + 9),
+    }
+
+
+async def test_latest_survives_a_restart_and_goes_on_from_there(house: House) -> None:
+    async with opened(house) as store:
+        await store.write([reading(5, level=5.0), reading(3, level=3.0, note="水箱"), reading(1, "S2", leak=False)])
+        before = dict(store.latest())
+    async with opened(house) as store:
+        assert dict(store.latest()) == before
+        await store.write([reading(4, level=4.0), reading(6, humidity=1.0)])
+        assert store.latest()["garden", "S1"].fields == {
+            "level": LatestValue(5.0, T0 + 5),
+            "note": LatestValue("水箱", T0 + 3),
+            "humidity": LatestValue(1.0, T0 + 6),
+        }
+        assert await look(store, "level") == raw((3, 3.0), (4, 4.0), (5, 5.0))
+
+
+# -- history -------------------------------------------------------------------------------------------
+
+
+async def test_as_many_samples_as_points_come_as_they_are_and_one_more_comes_in_buckets(store: Store) -> None:
+    await store.write([reading(at, level=float(at)) for at in range(10)])
+    assert await look(store, "level", 0, 1000, points=10) == raw(*((at, float(at)) for at in range(10)))
+    assert not (await look(store, "level", 0, 1000, points=9)).raw
+
+
+async def test_a_range_holds_its_start_and_not_its_end(store: Store) -> None:
+    await store.write([reading(at, level=float(at), note=str(at)) for at in range(5)])
+    assert await look(store, "level", 1, 3) == raw((1, 1.0), (2, 2.0))
+    assert await look(store, "note", 1, 3) == changes((1, "1"), (2, "2"))
+
+
+@on_one_store
+@given(
+    samples=st.dictionaries(st.integers(0, 999), st.floats(-1e9, 1e9), min_size=1, max_size=40),
+    start=st.integers(0, 400),
+    width=st.integers(1, 900),
+    points=st.integers(1, 12),
+)
+async def test_buckets_equal_a_plain_calculation(
+    store: Store, samples: dict[int, float], start: int, width: int, points: int
+) -> None:
+    equipment, end = fresh(), start + width
+    await store.write([reading(at, equipment, x=value) for at, value in samples.items()])
+    found = await look(store, "x", start, end, points, equipment)
+    inside = {T0 + at: value for at, value in samples.items() if start <= at < end}
+    if len(inside) <= points:
+        assert found == raw(*((at - T0, value) for at, value in sorted(inside.items())))
+        return
+    assert not found.raw
+    assert len(found.buckets) <= points
+    edges = [bucket.at for bucket in found.buckets] + [T0 + end]
+    assert edges == sorted(set(edges))
+    assert T0 + start <= edges[0] <= min(inside)
+    for bucket, following in zip(found.buckets, edges[1:], strict=True):
+        values = [value for at, value in inside.items() if bucket.at <= at < following]
+        assert (bucket.least, bucket.most, bucket.samples) == (min(values), max(values), len(values))
+        assert math.isclose(bucket.mean, math.fsum(values) / len(values), rel_tol=1e-9, abs_tol=1e-5)
+    assert sum(bucket.samples for bucket in found.buckets) == len(inside), "each sample is in one bucket"
+
+
+@on_one_store
+@given(values=st.lists(st.booleans(), max_size=25) | st.lists(st.sampled_from(["开", "关", "off"]), max_size=25))
+async def test_booleans_and_text_come_as_the_moments_at_which_they_changed(
+    store: Store, values: list[bool] | list[str]
+) -> None:
+    equipment = fresh()
+    await store.write([reading(at, equipment, x=value) for at, value in enumerate(values)])
+    changed = [(at, value) for at, value in enumerate(values) if at == 0 or values[at - 1] != value]
+    if values:
+        assert await look(store, "x", equipment=equipment) == changes(*changed)
+        assert await look(store, "x", points=3, equipment=equipment) == changes(*changed[-3:]), "the newest"
+
+
+async def test_samples_without_the_field_neither_count_nor_change_anything(store: Store) -> None:
+    await store.write([reading(1, note="a", level=1.0), reading(2, leak=True), reading(3, note="a", level=3.0)])
+    assert await look(store, "note") == changes((1, "a"))
+    assert await look(store, "level") == raw((1, 1.0), (3, 3.0))
+
+
+@pytest.mark.parametrize(
+    ("first", "others"),
+    [
+        (1.0, [True, "broken", 3.0]),  # a number at first: only numbers go into figures
+        ("broken", [1.0, "ok", 2.0]),  # a text at first: numbers are no changes of it
+        (True, [1.0, False, 2.0]),
+    ],
+)
+@pytest.mark.parametrize("points", [1, 500])
+async def test_a_field_that_changed_its_type_yields_values_of_one_kind(
+    store: Store, first: Value, others: list[Value], points: int
+) -> None:
+    refused = []
+    for at, value in enumerate([first, *others]):
+        refused += await store.write([reading(at, odd=value)])  # a store may refuse the other type, with a reason
+    found = await look(store, "odd", points=points)
+    assert bool(found.buckets) != bool(found.changes)
+    assert {type(figure) for bucket in found.buckets for figure in bucket[1:4]} <= {float}
+    assert {type(change.value) for change in found.changes} <= {bool, str}
+    assert all(one.why for one in refused)
+
+
+@pytest.mark.parametrize(
+    ("field", "equipment", "start", "end"),
+    [
+        ("level", "S9", 0, 1000),  # an equipment that was never heard
+        ("colour", "S1", 0, 1000),  # a field that it never sent
+        ("level", "S1", 500, 1000),  # a time in which nothing came
+        ("level", "S1", 5, 5),  # no time at all
+        ("level", "S1", 9, 5),  # the wrong way round
+    ],
+)
+async def test_where_nothing_is_known_the_history_is_empty(
+    store: Store, field: str, equipment: str, start: int, end: int
+) -> None:
+    await store.write([reading(5, level=1.0)])
+    assert holds_nothing(await look(store, field, start, end, 500, equipment))
+
+
+async def test_a_range_may_be_as_wide_as_somebody_types_it(store: Store) -> None:
+    await store.write([reading(5, level=1.0)])
+    series = Series("garden", "sensor", "S1", "telemetry")
+    assert (await store.history(series, "level", -(2**63), 2**63)) == raw((5, 1.0))
+
+
+# -- forgetting, failing, sharing ----------------------------------------------------------------------
+
+
+async def test_erasing_forgets_what_was_measured_before_and_nothing_else(store: Store) -> None:
+    await store.write([reading(at, level=float(at)) for at in range(5)])
+    await store.write([reading(at, "S2", leak=True) for at in (1, 8)])
+    assert await store.erase_before(T0 + 3) == 4
+    assert await look(store, "level") == raw((3, 3.0), (4, 4.0))
+    assert await look(store, "leak", equipment="S2") == changes((8, True))
+    assert await store.erase_before(T0 + 3) == 0
+    assert store.latest()["garden", "S1"].fields["level"].value == 4.0
+
+
+async def test_nothing_of_a_failed_write_is_kept_and_it_can_be_tried_again(house: House) -> None:
+    async with opened(house) as store:
+        await store.write([reading(1, level=1.0)])
+        house.break_down()
+        lost = [reading(2, level=2.0), reading(2, "NEW", level=2.0)]
+        with pytest.raises(StoreUnavailable, match=r".+"):
+            await store.write(lost)
+        house.repair()
+        assert await look(store, "level") == raw((1, 1.0))
+        assert holds_nothing(await look(store, "level", equipment="NEW"))
+    async with opened(house) as store:
+        assert set(store.latest()) == {("garden", "S1")}
+        assert store.latest()["garden", "S1"].fields["level"] == LatestValue(1.0, T0 + 1)
+        house.break_down()
+        with pytest.raises(StoreUnavailable):
+            await store.write(lost)
+        house.repair()
+        assert await store.write(lost) == []
+        assert await look(store, "level") == raw((1, 1.0), (2, 2.0))
+        assert await look(store, "level", equipment="NEW") == raw((2, 2.0))
+
+
+async def test_readers_see_whole_batches_while_others_are_written(store: Store) -> None:
+    batches, size = 20, 50
+    await store.write([reading(0, level=0.0)])
+
+    async def write_all() -> None:
+        for number in range(batches):
+            first = 1 + number * size
+            await store.write([reading(at, level=float(at)) for at in range(first, first + size)])
+
+    writing = asyncio.create_task(write_all())
+    seen = [0]
+    while not writing.done():
+        found = await asyncio.gather(*(look(store, "level", 0, 10_000, 10_000) for _ in range(4)))
+        for history in found:
+            samples = len(history.buckets)
+            assert (samples - 1) % size == 0, "a batch is all there or not at all"
+            seen.append(samples)
+    await writing
+    assert len((await look(store, "level", 0, 10_000, 10_000)).buckets) == 1 + batches * size
+    assert seen[-1] > 1
+
+
+async def test_writes_that_overlap_are_all_kept(store: Store) -> None:
+    await asyncio.gather(*(store.write([reading(at, level=float(at))]) for at in range(20)))
+    assert await look(store, "level") == raw(*((at, float(at)) for at in range(20)))
+    assert store.latest()["garden", "S1"].fields["level"] == LatestValue(19.0, T0 + 19)
+
+
+async def test_latest_can_be_sent_to_a_browser(store: Store) -> None:
+    await store.write([reading(1, level=1.0, leak=False, note="好")])
+    sent = msgspec.json.encode(list(store.latest().values()))
+    assert msgspec.json.decode(sent, type=list[Latest]) == list(store.latest().values())

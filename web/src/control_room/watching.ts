@@ -1,0 +1,17 @@
+/** Whether somebody is really watching: only then may the page call a building quiet. Pure. */
+
+import type { ConnectionState } from '@/shared/connection_state'
+
+/**
+ * `partly`: alarms are watched, something beside them is not; `blind`: alarms may be missing.
+ */
+export type Watching = 'fully' | 'partly' | 'blind'
+
+/** The one part without which alarms go on all the same. What this page does not know is taken for serious. */
+const BESIDE_ALARMS: ReadonlySet<string> = new Set(['history'])
+
+export function watching(connection: ConnectionState, notReady: ReadonlyMap<string, string>): Watching {
+  if (connection !== 'live') return 'blind'
+  if (notReady.size === 0) return 'fully'
+  return [...notReady.keys()].every((part) => BESIDE_ALARMS.has(part)) ? 'partly' : 'blind'
+}
