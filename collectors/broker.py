@@ -20,8 +20,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -35,8 +35,6 @@ _RECEIVE_BYTES: Final = 64 * 1024
 _SESSION_EXPIRY_S: Final = 7 * 24 * 3600
 _PUBLISH: Final = 0x30
 _QOS_2: Final = 0x04
-_LEAST_PUBLISH: Final = 6
-"""Bytes after the length: topic's length, a topic of one character, packet id, and in MQTT 5 the properties' length."""
 _PUBACK: Final = 0x40
 _PUBACK_HEAD: Final = 0x4002
 _FIRST_RETRY_S: Final = 0.5
@@ -134,16 +132,16 @@ class _BufferedSocket:
             if start == 0 or start + size > end:
                 break
             stop = start + size
-            if size < _LEAST_PUBLISH:
-                self._malformed = True  # paho will say so and part
-                break
-            after_topic = start + 2 + (buffer[start] << 8 | buffer[start + 1])
+            after_topic = start + 2 + int.from_bytes(buffer[start : start + 2], "big")
             mid, body = 0, after_topic
             if head & 0x06:
-                mid, body = buffer[body] << 8 | buffer[body + 1], body + 2
+                mid, body = int.from_bytes(buffer[body : body + 2], "big"), body + 2
             if self._has_properties:
                 length, after_length = _remaining_length(buffer, body)
                 body = after_length + length
+            if not after_topic <= body <= stop:
+                self._malformed = True  # paho will say so and part
+                break
             taken.append(_Packet(buffer[start + 2 : after_topic], buffer[body:stop], mid))
             at = stop
         self._at = at
@@ -173,7 +171,9 @@ class _Client(Client):
     """paho's client with a buffered socket and acknowledgements that leave in one write."""
 
     def _create_socket(self) -> Any:
-        return _BufferedSocket(super()._create_socket(), has_properties=self._protocol == MQTTProtocolVersion.MQTTv5)
+        return _BufferedSocket(
+            super()._create_socket(), has_properties=self._protocol == MQTTProtocolVersion.MQTTv5
+        )
 
     @property
     def buffer(self) -> _BufferedSocket | None:
@@ -254,13 +254,13 @@ class Broker:
     def acknowledge(self, messages: Iterable[Message]) -> None:
         """Acknowledge messages in the order given; those of an earlier connection are left to be sent again."""
         mids = [message.mid for message in messages if message.mid and message.connection == self._connection]
-        if mids and self.connected:
+        if mids:
             self._client.acknowledge_all(mids)
 
     async def close(self) -> None:
         """Say good-bye to the broker; what was not acknowledged stays there."""
         self._closing = True
-        if self.connected:
+        if self._client.is_connected():
             self._client.disconnect()
             self._client.loop_write()
         self._lost.set()
@@ -333,7 +333,7 @@ class Broker:
     # -- paho's callbacks ------------------------------------------------------------------------------
 
     def _on_connect(
-        self, client: Client, _userdata: object, _flags: ConnectFlags, reason: ReasonCode, _properties: object
+        self, client: Client, _userdata: object, flags: ConnectFlags, reason: ReasonCode, _properties: object
     ) -> None:
         if reason.is_failure:
             name = str(reason)
@@ -344,16 +344,19 @@ class Broker:
             client.disconnect()
             return
         client.subscribe([(topic, 1) for topic in self._subscriptions])
-        self._note("")
+        if flags.session_present:
+            self._note("")  # our subscription has lasted
 
     def _on_subscribe(
         self, client: Client, _userdata: object, _mid: int, reasons: list[ReasonCode], _properties: object
     ) -> None:
         refused = next((reason for reason in reasons if reason.is_failure), None)
-        if refused is not None:  # connected and deaf would be worse than not connected
-            topics = ", ".join(self._subscriptions)
-            self._refusal = f"the broker at {self.address.host}:{self.address.port} refuses {topics}: {refused}"
-            client.disconnect()
+        if refused is None:
+            self._note("")  # in a new session only now is anything kept for us
+            return
+        topics = ", ".join(self._subscriptions)
+        self._refusal = f"the broker at {self.address.host}:{self.address.port} refuses {topics}: {refused}"
+        client.disconnect()  # connected and deaf would be worse
 
     def _on_disconnect(
         self,
@@ -450,7 +453,8 @@ class Broker:
             return
         connection, now = self._connection, time.time_ns()
         self._waiting.extend(
-            Message(topic.decode("utf-8", "replace"), payload, mid, connection, now) for topic, payload, mid in packets
+            Message(topic.decode("utf-8", "replace"), payload, mid, connection, now)
+            for topic, payload, mid in packets
         )
         self._arrived.set()
 

@@ -9,7 +9,9 @@ class IngestMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.messages = Counter("gengfu_messages", "Messages received from the broker", registry=registry)
         self.acknowledged = Counter(
-            "gengfu_messages_acknowledged", "Messages brought to their end and acknowledged", registry=registry
+            "gengfu_messages_acknowledged",
+            "Messages brought to their end and acknowledged",
+            registry=registry,
         )
         self.readings = Counter("gengfu_readings", "Readings decoded from messages", registry=registry)
         self.faults = Counter(

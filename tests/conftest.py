@@ -1,10 +1,15 @@
 """Servers that several tests talk to: each test has its own, with its own port and folder."""
 
-from collections.abc import Callable, Iterator
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from gateway.storage.database import Database
+from gateway.storage.migrate import migrate
+from tests.builders import sqlite_address
 from tests.mosquitto import Mosquitto
 
 
@@ -27,3 +32,27 @@ def start_mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
 def mosquitto(start_mosquitto: Callable[..., Mosquitto]) -> Mosquitto:
     """One that lets everybody in."""
     return start_mosquitto()
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database of this version, to be copied."""
+    file = tmp_path_factory.mktemp("migrated") / "gengfu.db"
+
+    async def make() -> None:
+        database = Database(sqlite_address(file))
+        await migrate(database)
+        await database.close()
+
+    asyncio.run(make())
+    return file
+
+
+@pytest.fixture
+async def database(migrated_file: Path, tmp_path: Path) -> AsyncIterator[Database]:
+    """A SQLite file of this test's own, with every table."""
+    file = tmp_path / "gengfu.db"
+    shutil.copy(migrated_file, file)
+    database = Database(sqlite_address(file))
+    yield database
+    await database.close()

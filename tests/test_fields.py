@@ -6,8 +6,8 @@ from collectors.fields import FIELDS, Channel, FieldType, Kind, fields_of
 
 TELEMETRY, EVENT, STATUS = Channel.TELEMETRY, Channel.EVENT, Channel.STATUS
 NUMBER, BOOLEAN, TEXT = FieldType.NUMBER, FieldType.BOOLEAN, FieldType.TEXT
-SERVICE_MODES = ("normal", "inspection", "fire_recall", "firefighter", "emergency_power", "earthquake", "stopped",
-                 "unknown")  # fmt: skip
+SERVICE_MODES = ("normal", "inspection", "fire_recall", "firefighter", "emergency_power", "earthquake",
+                 "stopped", "unknown")  # fmt: skip
 EVENT_TYPES = ("fire", "supervisory", "fault", "disabled", "started", "feedback", "reset", "silenced", "test",
                "check_post")  # fmt: skip
 DETECTORS = ("smoke", "heat", "call_point", "flow_switch", "gas", "other")
@@ -39,7 +39,10 @@ CONTRACT: dict[tuple[Kind, Channel], dict[tuple[FieldType, str], str]] = {
         (NUMBER, ""): "starts drive_fault",
     },
     (Kind.FIRE_PANEL, TELEMETRY): {(BOOLEAN, ""): "mains battery", (TEXT, ""): "mode"},
-    (Kind.FIRE_PANEL, EVENT): {(BOOLEAN, ""): "active", (TEXT, ""): "type loop address zone device_type text"},
+    (Kind.FIRE_PANEL, EVENT): {
+        (BOOLEAN, ""): "active",
+        (TEXT, ""): "type loop address zone device_type text",
+    },
     (Kind.PATROL_READER, EVENT): {(TEXT, ""): "tag checkpoint card sun"},
     (Kind.SENSOR, TELEMETRY): {
         (BOOLEAN, ""): "leak smoke",
@@ -59,7 +62,9 @@ def test_the_table_names_each_kind_and_channel_of_the_contract_and_no_other() ->
 @pytest.mark.parametrize(("kind", "channel"), CONTRACT)
 def test_every_field_has_the_type_and_unit_of_the_contract(kind: Kind, channel: Channel) -> None:
     promised = {
-        name: (form, unit) for (form, unit), names in CONTRACT[kind, channel].items() for name in names.split()
+        name: (form, unit)
+        for (form, unit), names in CONTRACT[kind, channel].items()
+        for name in names.split()
     }
     assert {name: (field.type, field.unit) for name, field in fields_of(kind, channel).items()} == promised
     assert all(name == field.name for name, field in fields_of(kind, channel).items())
@@ -79,7 +84,9 @@ def test_every_field_has_the_type_and_unit_of_the_contract(kind: Kind, channel: 
         (Kind.FIRE_PANEL, EVENT, "device_type", DETECTORS),
     ],
 )
-def test_a_closed_set_lists_its_texts(kind: Kind, channel: Channel, name: str, choices: tuple[str, ...]) -> None:
+def test_a_closed_set_lists_its_texts(
+    kind: Kind, channel: Channel, name: str, choices: tuple[str, ...]
+) -> None:
     assert fields_of(kind, channel)[name].choices == choices
 
 

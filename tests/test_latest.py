@@ -1,4 +1,4 @@
-"""The table of newest values: what a tile shows, whatever the order of arrival and whoever looks in between."""
+"""The table of newest values: what a tile shows, whatever the order of arrival, whoever looks in between."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,9 +48,7 @@ def test_what_was_known_before_a_restart_is_kept_under_the_new() -> None:
     table = LatestTable()
     table.put(L1, Latest("elevator", 7, {"speed": LatestValue(1.0, 5), "floor": LatestValue("3", 5)}))
     table.absorb([reading(6, 9, speed=2.0), reading(4, 10, floor="2")])
-    assert table[L1] == Latest(
-        "elevator", 10, {"speed": LatestValue(2.0, 6), "floor": LatestValue("3", 5)}
-    )
+    assert table[L1] == Latest("elevator", 10, {"speed": LatestValue(2.0, 6), "floor": LatestValue("3", 5)})
 
 
 def test_the_table_lists_each_equipment_once() -> None:
@@ -67,7 +65,9 @@ ARRIVALS = st.lists(
         st.sampled_from(["L1", "L2"]),
         st.integers(0, 6),
         st.integers(0, 6),
-        st.dictionaries(st.sampled_from(["speed", "load", "floor"]), st.integers(0, 9).map(float), max_size=3),
+        st.dictionaries(
+            st.sampled_from(["speed", "load", "floor"]), st.integers(0, 9).map(float), max_size=3
+        ),
         st.booleans(),
     ),
     max_size=30,

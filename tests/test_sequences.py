@@ -35,7 +35,9 @@ async def memory(file: Path) -> AsyncIterator[SequenceMemory]:
     await memory.close()
 
 
-def fire(received_at: int, payload: str = '{"seq":1,"type":"fire","loop":"1"}', topic: Topic = PANEL) -> Reading:
+def fire(
+    received_at: int, payload: str = '{"seq":1,"type":"fire","loop":"1"}', topic: Topic = PANEL
+) -> Reading:
     (reading,) = decode(topic, payload.encode(), received_at).readings
     return reading
 
@@ -64,7 +66,10 @@ async def test_both_deliveries_in_one_batch_are_one_sample(memory: SequenceMemor
     [
         ('{"seq":2,"type":"fire","loop":"1"}', PANEL),  # the next message
         ('{"seq":1,"type":"fire","loop":"2"}', PANEL),  # the counter began again: what it says is different
-        ('{"seq":1,"type":"fire","loop":"1"}', Topic("garden", Kind.FIRE_PANEL, "F2", Channel.EVENT)),  # another
+        (
+            '{"seq":1,"type":"fire","loop":"1"}',
+            Topic("garden", Kind.FIRE_PANEL, "F2", Channel.EVENT),
+        ),  # another
     ],
 )
 async def test_another_sample_stays_another(memory: SequenceMemory, payload: str, topic: Topic) -> None:
@@ -130,7 +135,7 @@ async def test_a_file_in_trouble_is_tried_again_and_nothing_is_half_remembered(
     monkeypatch.setattr(sequences, "_RETRY_S", 0.01)
     change_file(
         file,
-        "CREATE TRIGGER disk_full BEFORE INSERT ON seen WHEN instr(CAST(NEW.sample AS TEXT), '\"loop\":\"2\"')"
+        'CREATE TRIGGER disk_full BEFORE INSERT ON seen WHEN instr(CAST(NEW.sample AS TEXT), \'"loop":"2"\')'
         " BEGIN SELECT RAISE(ABORT, 'disk full'); END",
     )
     other = '{"seq":1,"type":"fire","loop":"2"}'

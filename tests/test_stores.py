@@ -30,7 +30,6 @@ from collectors.timeseries.store import (
 from collectors.topics import Topic
 
 T0 = 1_790_000_000_000
-NOTHING = (False, [], [])
 
 
 class House(Protocol):
@@ -56,7 +55,9 @@ class SqliteHouse:
         return SqliteStore(self._file)
 
     def break_down(self) -> None:
-        self._change("CREATE TRIGGER full BEFORE INSERT ON latest BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+        self._change(
+            "CREATE TRIGGER full BEFORE INSERT ON latest BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+        )
 
     def repair(self) -> None:
         self._change("DROP TRIGGER full")
@@ -98,8 +99,13 @@ def reading(at: int, equipment: str = "S1", tie: int = 0, **fields: Value) -> Re
     return Reading(sensor(equipment), dict(fields), T0 + at, T0 + at + 50, (T0 + at) * 1_000_000 + tie)
 
 
+def of_fields(at: int, fields: dict[str, Value]) -> Reading:
+    """A reading whose fields have names that are no words of Python."""
+    return msgspec.structs.replace(reading(at), fields=fields)
+
+
 async def look(
-    store: Store, field: str, start: int = 0, end: int = 1000, points: int = 500, equipment: str = "S1"
+    store: Store, field: str, start: int = 0, end: int = 1000, *, points: int = 500, equipment: str = "S1"
 ) -> History:
     series = Series("garden", "sensor", equipment, "telemetry")
     return await store.history(series, field, T0 + start, T0 + end, points)
@@ -168,7 +174,7 @@ async def test_a_batch_of_many_equipments_and_odd_sizes_is_kept_whole(store: Sto
     kept = [
         (bucket.at - T0, bucket.mean)
         for number in range(7)
-        for bucket in (await look(store, "level", 0, 2_000, 2_000, f"S{number}")).buckets
+        for bucket in (await look(store, "level", 0, 2_000, points=2_000, equipment=f"S{number}")).buckets
     ]
     assert sorted(kept) == [(at, float(at)) for at in range(1_237)]
 
@@ -179,7 +185,9 @@ async def test_an_empty_batch_is_no_work(store: Store) -> None:
 
 async def test_equipment_of_one_name_on_two_sites_is_two(store: Store) -> None:
     other = Topic("harbour", Kind.SENSOR, "S1", Channel.TELEMETRY)
-    await store.write([reading(1, level=1.0), Reading(other, {"level": 9.0}, T0 + 1, T0 + 1, (T0 + 1) * 10**6)])
+    await store.write(
+        [reading(1, level=1.0), Reading(other, {"level": 9.0}, T0 + 1, T0 + 1, (T0 + 1) * 10**6)]
+    )
     assert await look(store, "level") == raw((1, 1.0))
     assert store.latest()["harbour", "S1"].fields["level"].value == 9.0
 
@@ -190,7 +198,9 @@ FINITE = st.floats(allow_nan=False, allow_infinity=False)
 PLAIN_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=40)
 ANY_VALUE = FINITE | st.booleans() | PLAIN_TEXT
 _numbers = itertools.count()
-on_one_store = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+on_one_store = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
+)
 
 
 def fresh() -> str:
@@ -210,13 +220,22 @@ async def test_a_value_comes_back_as_it_went_in_with_its_type(store: Store, valu
 
 
 async def test_a_whole_number_stays_a_float_and_a_boolean_a_boolean_after_a_restart(house: House) -> None:
-    fields: dict[str, Value] = {"number": 1.0, "yes": True, "no": False, "text": "1", "word": "true", "empty": ""}
+    fields: dict[str, Value] = {
+        "number": 1.0,
+        "yes": True,
+        "no": False,
+        "text": "1",
+        "word": "true",
+        "empty": "",
+    }
     async with opened(house) as store:
-        await store.write([reading(1, **fields)])
+        await store.write([of_fields(1, fields)])
     async with opened(house) as store:
         newest = {name: value.value for name, value in store.latest()["garden", "S1"].fields.items()}
         bucket = (await look(store, "number")).buckets[0]
-        texts = [(await look(store, name)).changes[0].value for name in ("yes", "no", "text", "word", "empty")]
+        texts = [
+            (await look(store, name)).changes[0].value for name in ("yes", "no", "text", "word", "empty")
+        ]
     assert newest == fields
     assert {name: type(value) for name, value in newest.items()} == {
         name: type(value) for name, value in fields.items()
@@ -246,7 +265,7 @@ async def test_a_whole_number_stays_a_float_and_a_boolean_a_boolean_after_a_rest
     ],
 )
 async def test_odd_but_permitted_field_names_are_only_names(store: Store, name: str) -> None:
-    await store.write([reading(1, **{name: 1.5, "other": 2.0}), reading(2, **{name: 2.5})])
+    await store.write([of_fields(1, {name: 1.5, "other": 2.0}), of_fields(2, {name: 2.5})])
     assert await look(store, name) == raw((1, 1.5), (2, 2.5))
     assert await look(store, "other") == raw((1, 2.0))
     assert store.latest()["garden", "S1"].fields[name] == LatestValue(2.5, T0 + 2)
@@ -261,7 +280,9 @@ async def test_chinese_and_quotes_and_line_ends_in_text_are_kept(store: Store) -
 # -- newest values -------------------------------------------------------------------------------------
 
 
-async def test_latest_is_the_newest_by_time_of_measurement_whatever_the_order_of_arrival(store: Store) -> None:
+async def test_latest_is_the_newest_by_time_of_measurement_whatever_the_order_of_arrival(
+    store: Store,
+) -> None:
     await store.write([reading(5, level=5.0)])
     await store.write([reading(9, leak=True), reading(3, level=3.0, humidity=40.0)])
     assert store.latest()["garden", "S1"].fields == {
@@ -273,7 +294,9 @@ async def test_latest_is_the_newest_by_time_of_measurement_whatever_the_order_of
 
 async def test_latest_survives_a_restart_and_goes_on_from_there(house: House) -> None:
     async with opened(house) as store:
-        await store.write([reading(5, level=5.0), reading(3, level=3.0, note="水箱"), reading(1, "S2", leak=False)])
+        await store.write(
+            [reading(5, level=5.0), reading(3, level=3.0, note="水箱"), reading(1, "S2", leak=False)]
+        )
         before = dict(store.latest())
     async with opened(house) as store:
         assert dict(store.latest()) == before
@@ -313,7 +336,7 @@ async def test_buckets_equal_a_plain_calculation(
 ) -> None:
     equipment, end = fresh(), start + width
     await store.write([reading(at, equipment, x=value) for at, value in samples.items()])
-    found = await look(store, "x", start, end, points, equipment)
+    found = await look(store, "x", start, end, points=points, equipment=equipment)
     inside = {T0 + at: value for at, value in samples.items() if start <= at < end}
     if len(inside) <= points:
         assert found == raw(*((at - T0, value) for at, value in sorted(inside.items())))
@@ -331,9 +354,11 @@ async def test_buckets_equal_a_plain_calculation(
 
 
 @on_one_store
-@given(values=st.lists(st.booleans(), max_size=25) | st.lists(st.sampled_from(["开", "关", "off"]), max_size=25))
+@given(
+    values=st.lists(st.booleans(), max_size=25) | st.lists(st.sampled_from(["开", "关", "off"]), max_size=25)
+)
 async def test_booleans_and_text_come_as_the_moments_at_which_they_changed(
-    store: Store, values: list[bool] | list[str]
+    store: Store, values: list[bool | str]
 ) -> None:
     equipment = fresh()
     await store.write([reading(at, equipment, x=value) for at, value in enumerate(values)])
@@ -344,7 +369,9 @@ async def test_booleans_and_text_come_as_the_moments_at_which_they_changed(
 
 
 async def test_samples_without_the_field_neither_count_nor_change_anything(store: Store) -> None:
-    await store.write([reading(1, note="a", level=1.0), reading(2, leak=True), reading(3, note="a", level=3.0)])
+    await store.write(
+        [reading(1, note="a", level=1.0), reading(2, leak=True), reading(3, note="a", level=3.0)]
+    )
     assert await look(store, "note") == changes((1, "a"))
     assert await look(store, "level") == raw((1, 1.0), (3, 3.0))
 
@@ -363,7 +390,9 @@ async def test_a_field_that_changed_its_type_yields_values_of_one_kind(
 ) -> None:
     refused = []
     for at, value in enumerate([first, *others]):
-        refused += await store.write([reading(at, odd=value)])  # a store may refuse the other type, with a reason
+        refused += await store.write(
+            [reading(at, odd=value)]
+        )  # a store may refuse the other type, with a reason
     found = await look(store, "odd", points=points)
     assert bool(found.buckets) != bool(found.changes)
     assert {type(figure) for bucket in found.buckets for figure in bucket[1:4]} <= {float}
@@ -385,7 +414,7 @@ async def test_where_nothing_is_known_the_history_is_empty(
     store: Store, field: str, equipment: str, start: int, end: int
 ) -> None:
     await store.write([reading(5, level=1.0)])
-    assert holds_nothing(await look(store, field, start, end, 500, equipment))
+    assert holds_nothing(await look(store, field, start, end, equipment=equipment))
 
 
 async def test_a_range_may_be_as_wide_as_somebody_types_it(store: Store) -> None:
@@ -441,13 +470,13 @@ async def test_readers_see_whole_batches_while_others_are_written(store: Store) 
     writing = asyncio.create_task(write_all())
     seen = [0]
     while not writing.done():
-        found = await asyncio.gather(*(look(store, "level", 0, 10_000, 10_000) for _ in range(4)))
+        found = await asyncio.gather(*(look(store, "level", 0, 10_000, points=10_000) for _ in range(4)))
         for history in found:
             samples = len(history.buckets)
             assert (samples - 1) % size == 0, "a batch is all there or not at all"
             seen.append(samples)
     await writing
-    assert len((await look(store, "level", 0, 10_000, 10_000)).buckets) == 1 + batches * size
+    assert len((await look(store, "level", 0, 10_000, points=10_000)).buckets) == 1 + batches * size
     assert seen[-1] > 1
 
 

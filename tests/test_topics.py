@@ -41,17 +41,25 @@ def test_any_text_is_a_topic_of_the_contract_or_refused(text: str) -> None:
         ("gengfu/garden/elevator//telemetry", "equipment may have"),  # empty equipment
         ("gengfu/花园/elevator/L1/telemetry", "site may have"),  # names are ASCII
         ("gengfu/garden/elevator/L 1/telemetry", "equipment may have"),  # a blank
-        ("gengfu/garden/elevator/L1\n/telemetry", "equipment may have"),  # a line end, which `$` would let pass
+        (
+            "gengfu/garden/elevator/L1\n/telemetry",
+            "equipment may have",
+        ),  # a line end, which `$` would let pass
         ("gengfu/garden/elevator/L1\x00/telemetry", "equipment may have"),  # NUL
         (f"gengfu/{'a' * 65}/elevator/L1/telemetry", "site may have 1 to 64"),  # one character too long
         ("gengfu/garden/lift/L1/telemetry", "unknown kind; permitted: elevator, pump"),  # no kind of ours
         ("gengfu/garden/Elevator/L1/telemetry", "unknown kind"),  # kinds are lower case
-        ("gengfu/garden/elevator/L1/state", "unknown channel; permitted: telemetry, event, status"),  # no channel
+        (
+            "gengfu/garden/elevator/L1/state",
+            "unknown channel; permitted: telemetry, event, status",
+        ),  # no channel
         ("gengfu/+/elevator/L1/telemetry", "site may have"),  # a filter is no topic
         ("\ufffd", "expected gengfu/"),  # what the broker's side puts for a topic that is not UTF-8
     ],
 )
-def test_a_topic_outside_the_contract_is_refused_and_the_wrong_part_is_named(text: str, complaint: str) -> None:
+def test_a_topic_outside_the_contract_is_refused_and_the_wrong_part_is_named(
+    text: str, complaint: str
+) -> None:
     with pytest.raises(TopicError) as refused:
         parse_topic(text)
     assert complaint in str(refused.value)

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-WITHIN_S = 20.0
+WITHIN_S = 10.0
 """Generous: a deadline says that something hangs, not that it is slow."""
 
 

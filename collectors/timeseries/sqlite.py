@@ -17,7 +17,6 @@ from typing import Final, TypeVar
 import msgspec
 
 from collectors.reading import Reading
-from collectors.topics import Topic
 from collectors.timeseries.latest import LatestTable
 from collectors.timeseries.store import (
     DEFAULT_POINTS,
@@ -29,6 +28,7 @@ from collectors.timeseries.store import (
     Series,
     StoreUnavailable,
 )
+from collectors.topics import Topic
 
 _KEYS_PER_MS: Final = 1_000_000
 _LAST_MS: Final = 2**63 // _KEYS_PER_MS

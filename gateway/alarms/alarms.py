@@ -211,10 +211,10 @@ async def save(connection: AsyncConnection, written: Written) -> None:
     """Write rows as part of the caller's transaction."""
     new = [row for identity, row in written.alarms.items() if identity in written.new]
     changed = [row for identity, row in written.alarms.items() if identity not in written.new]
+    if changed:  # before the new ones: an alarm that closes gives its key to the one that opens
+        await connection.execute(_UPDATE_ALARM, [{**row, "of_id": row["id"]} for row in changed])
     if new:
         await connection.execute(insert(alarm), new)
-    if changed:
-        await connection.execute(_UPDATE_ALARM, [{**row, "of_id": row["id"]} for row in changed])
     if written.ended:
         await connection.execute(_END_ACTIVATION, written.ended)
     if written.activations:

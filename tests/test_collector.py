@@ -1,0 +1,349 @@
+"""The loop of ingest: what must have happened before a message is acknowledged; fakes hold each stage."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from collectors import collector as collector_module
+from collectors.broker import Broker, BrokerAddress, Message
+from collectors.collector import Collector, Quarantined
+from collectors.metrics import IngestMetrics
+from collectors.payloads.native import Reason
+from collectors.reading import Reading
+from collectors.sequences import SequenceMemory
+from collectors.timeseries.sqlite import SqliteStore
+from collectors.timeseries.store import Refused, Series
+from collectors.topics import SUBSCRIPTION, parse_topic
+from collectors.write_buffer import WriteBuffer
+from tests.mosquitto import Mosquitto
+from tests.waiting import until
+from tests.wire import send
+
+T0 = 1_790_000_000_000
+PUMP, PANEL = "gengfu/garden/pump/P1/telemetry", "gengfu/garden/fire_panel/F1/event"
+
+
+class Gate:
+    """Lets through, or holds while it is shut; counts who came."""
+
+    def __init__(self) -> None:
+        self.came = 0
+        self._open = asyncio.Event()
+        self._open.set()
+
+    async def pass_through(self) -> None:
+        self.came += 1
+        await self._open.wait()
+
+    def shut(self) -> None:
+        self._open.clear()
+
+    def open(self) -> None:
+        self._open.set()
+
+
+class Line:
+    """A collector between fakes: source, decision, store and quarantine only note what they are given."""
+
+    def __init__(self, folder: Path) -> None:
+        self.registry = CollectorRegistry()
+        self.events: list[str] = []
+        """What happened, in order."""
+        self.acknowledged: list[Message] = []
+        self.decided: list[Reading] = []
+        self.written: list[Reading] = []
+        self.announced: list[Reading] = []
+        self.aside: list[Quarantined] = []
+        self.refused: list[Refused] = []
+        self.deciding, self.writing, self.quarantining = Gate(), Gate(), Gate()
+        self.sequences = SequenceMemory(folder / "sequences.db")
+        self._arrivals: asyncio.Queue[list[Message]] = asyncio.Queue()
+        self._mid = 0
+
+    def arrive(self, *items: tuple[str, str | bytes]) -> list[Message]:
+        """One batch from the broker."""
+        batch = []
+        for topic, payload in items:
+            self._mid += 1
+            content = payload.encode() if isinstance(payload, str) else payload
+            batch.append(Message(topic, content, self._mid, 1, (T0 + self._mid) * 1_000_000))
+        self._arrivals.put_nowait(batch)
+        return batch
+
+    # the fakes
+
+    async def next_batch(self, most: int) -> list[Message]:
+        assert most == collector_module.BATCH
+        return await self._arrivals.get()
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        self.events.append("acknowledged")
+        self.acknowledged += messages
+
+    async def decide(self, readings: Sequence[Reading]) -> None:
+        await self.deciding.pass_through()
+        self.events.append("decided")
+        self.decided += readings
+
+    async def write(self, readings: Sequence[Reading]) -> list[Refused]:
+        await self.writing.pass_through()
+        self.events.append("written")
+        self.written += readings
+        return [one for one in self.refused if one.reading.key in {reading.key for reading in readings}]
+
+    async def quarantine(self, messages: Sequence[Quarantined]) -> None:
+        await self.quarantining.pass_through()
+        self.events.append("quarantined")
+        self.aside += messages
+
+    def announce(self, readings: Sequence[Reading]) -> None:
+        self.events.append("announced")
+        self.announced += readings
+
+    # what is counted
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+    async def all_acknowledged(self, count: int) -> None:
+        await until(lambda: len(self.acknowledged) == count, f"{count} messages are acknowledged")
+
+
+@pytest.fixture
+async def line(tmp_path: Path) -> AsyncIterator[Line]:
+    line = Line(tmp_path)
+    await line.sequences.open()
+    collector = Collector(
+        line,
+        WriteBuffer(line),  # type: ignore[arg-type]  # of a store it has only the write
+        line.sequences,
+        line.quarantine,
+        IngestMetrics(line.registry),
+        line.decide,
+        line.announce,
+    )
+    task = asyncio.create_task(collector.run())
+    yield line
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    await line.sequences.close()
+
+
+def flow(number: int) -> tuple[str, str]:
+    return PUMP, f'{{"at":{T0 + number},"flow":{number}}}'
+
+
+# -- when a message is acknowledged --------------------------------------------------------------------
+
+
+async def test_a_message_is_acknowledged_after_decision_quarantine_and_write(line: Line) -> None:
+    messages = line.arrive(flow(1), (PUMP, "nonsense"))
+    await line.all_acknowledged(2)
+    assert line.acknowledged == messages
+    assert line.events == ["decided", "quarantined", "written", "announced", "acknowledged"]
+
+
+@pytest.mark.parametrize("stage", ["deciding", "writing", "quarantining"])
+async def test_nothing_is_acknowledged_while_a_stage_is_not_done(line: Line, stage: str) -> None:
+    gate: Gate = getattr(line, stage)
+    gate.shut()
+    line.arrive(flow(1), (PUMP, "nonsense"))
+    await until(lambda: gate.came, f"{stage} has begun")
+    await until(Idle(line), "everything that can happen has happened")
+    assert line.acknowledged == []
+    assert line.announced == [], "the live feed shows only what is durable"
+    gate.open()
+    await line.all_acknowledged(2)
+
+
+class Idle:
+    """True when nothing new has happened for twenty looks: the loop has had its turns."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._seen: list[str] = []
+        self._looks = 0
+
+    def __call__(self) -> bool:
+        self._looks = self._looks + 1 if self._seen == self._line.events else 0
+        self._seen = list(self._line.events)
+        return self._looks >= 20
+
+
+async def test_acknowledgements_keep_the_order_of_arrival(line: Line) -> None:
+    line.writing.shut()
+    messages = [message for number in range(4) for message in line.arrive(flow(number), (PUMP, "nonsense"))]
+    await until(lambda: line.writing.came, "the first write has begun")
+    line.writing.open()
+    await line.all_acknowledged(8)
+    assert line.acknowledged == messages
+
+
+async def test_a_slow_store_does_not_hold_back_the_decision_of_the_next_batches(line: Line) -> None:
+    line.writing.shut()
+    for number in range(4):
+        line.arrive(flow(number), (PANEL, f'{{"at":{T0 + number},"type":"fire","address":"{number}"}}'))
+    await until(lambda: len(line.decided) == 8, "every batch is decided while the first write hangs")
+    assert line.writing.came == 1
+    assert line.acknowledged == []
+    line.writing.open()
+    await line.all_acknowledged(8)
+
+
+async def test_memory_is_bounded_while_the_store_hangs(line: Line) -> None:
+    line.writing.shut()
+    for number in range(20):
+        line.arrive(flow(number))
+    await until(Idle(line), "everything that can happen has happened")
+    assert len(line.decided) < 20, "what is not taken waits at the broker"
+    line.writing.open()
+    await line.all_acknowledged(20)
+    assert [reading.fields["flow"] for reading in line.written] == [float(number) for number in range(20)]
+
+
+async def test_an_event_is_durable_by_its_decision_and_no_point_of_a_time_series(line: Line) -> None:
+    line.arrive((PANEL, f'{{"at":{T0},"type":"fire"}}'))
+    await line.all_acknowledged(1)
+    assert [reading.fields for reading in line.decided] == [{"type": "fire"}]
+    assert line.written == []
+    assert line.events == ["decided", "acknowledged"]
+
+
+async def test_a_reading_is_decided_and_written_as_one(line: Line) -> None:
+    line.arrive((PUMP, '{"seq":1,"flow":1}'))
+    line.arrive((PUMP, '{"seq":1,"flow":1}'))
+    await line.all_acknowledged(2)
+    first, second = line.decided
+    assert first.key == second.key, "the sequence number is recognised before anything is decided"
+    assert line.written == line.decided == line.announced
+
+
+# -- what cannot be read -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload", "reason"),
+    [
+        (PUMP, b"", Reason.EMPTY),
+        (PUMP, b"offline", Reason.NOT_JSON),
+        (PUMP, b"\xff\x00", Reason.NOT_JSON),
+        (PUMP, b"[" * 100_000, Reason.NOT_JSON),
+        (PUMP, b"17", Reason.NOT_OBJECT),
+        (PUMP, b"{}", Reason.NO_FIELDS),
+        (PUMP, b'{"running":true,"running":true}', Reason.DUPLICATE_KEY),
+        (PUMP, b'{"running":true,"flow":"much"}', Reason.BAD_FIELD),
+        (PUMP, b'{"running":true,"at":"yesterday"}', Reason.BAD_TIME),
+        (PUMP, b'{"running":true,"at":1' + b"0" * 400 + b"}", Reason.BAD_TIME),
+        (PUMP, b'{"running":true,"seq":1' + b"0" * 400 + b"}", Reason.BAD_FIELD),
+        ("gengfu/garden/pump/P1/state", b"{}", Reason.BAD_TOPIC),
+        ("gengfu/\ufffd/pump/P1/event", b"{}", Reason.BAD_TOPIC),
+    ],
+)
+async def test_a_bad_message_is_counted_put_aside_acknowledged_and_blocks_nothing(
+    line: Line, topic: str, payload: bytes, reason: Reason
+) -> None:
+    bad, good = line.arrive((topic, payload), flow(1))
+    (later,) = line.arrive(flow(2))
+    await line.all_acknowledged(3)
+    assert line.acknowledged == [bad, good, later]
+    assert [reading.fields["flow"] for reading in line.written if "flow" in reading.fields] == [1.0, 2.0]
+    assert line.count("gengfu_decode_failures_total", reason=reason.value) == 1
+    (kept,) = line.aside
+    assert (kept.topic, kept.reason, kept.size) == (topic, reason.value, len(payload))
+    assert kept.payload == payload[: 8 * 1024]
+    assert kept.received_at == T0 + 1
+    assert kept.detail
+
+
+async def test_of_a_message_with_many_faults_a_few_are_shown_and_the_good_part_is_kept(line: Line) -> None:
+    line.arrive((PUMP, f'[{",".join(["7"] * 1000)},{{"at":{T0},"flow":1}}]'))
+    await line.all_acknowledged(1)
+    assert len(line.aside) == 3
+    assert [reading.fields for reading in line.written] == [{"flow": 1.0}]
+
+
+async def test_a_message_of_nothing_but_rubbish_is_acknowledged(line: Line) -> None:
+    line.arrive((PUMP, "rubbish"))
+    await line.all_acknowledged(1)
+    assert line.written == []
+
+
+async def test_what_the_store_never_takes_is_put_aside_before_it_is_acknowledged(line: Line) -> None:
+    readings = line.arrive(flow(1), flow(2))
+    key = (T0 + 1) * 1_000_000
+    line.refused = [
+        Refused(Reading(parse_topic(PUMP), {"flow": 1.0}, T0 + 1, T0 + 1, key), "field type conflict")
+    ]
+    await line.all_acknowledged(2)
+    assert line.acknowledged == readings
+    (kept,) = line.aside
+    assert (kept.topic, kept.reason, kept.detail) == (PUMP, "refused_by_store", "field type conflict")
+    assert kept.payload == b'{"flow":1.0}'
+    assert line.events == ["decided", "written", "quarantined", "announced", "acknowledged"]
+
+
+async def test_messages_readings_and_doubts_are_counted(line: Line) -> None:
+    line.arrive(flow(1), (PUMP, f'[{{"flow":1}},{{"at":{T0},"colour":1}}]'), (PUMP, "rubbish"))
+    await line.all_acknowledged(3)
+    assert line.count("gengfu_messages_total") == 3
+    assert line.count("gengfu_messages_acknowledged_total") == 3
+    assert line.count("gengfu_readings_total") == 3
+    assert line.count("gengfu_doubtful_readings_total", flag="no_time") == 1
+    assert line.count("gengfu_doubtful_readings_total", flag="unknown_field") == 1
+    assert line.count("gengfu_acknowledgement_lag_seconds_count") == 1
+
+
+async def test_topics_that_are_made_up_do_not_fill_the_memory(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector_module, "_KNOWN_TOPICS", 10)
+    for number in range(50):
+        line.arrive((f"gengfu/garden/pump/P{number}/telemetry", f'{{"at":{T0},"flow":{number}}}'))
+    await line.all_acknowledged(50)
+    assert [reading.topic.equipment for reading in line.written] == [f"P{number}" for number in range(50)]
+
+
+# -- the real parts ------------------------------------------------------------------------------------
+
+
+@pytest.mark.server
+async def test_from_broker_to_store_poison_is_passed_by_and_nothing_comes_twice(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """The same with Mosquitto and SQLite; the decision and the quarantine stay fakes."""
+    line, store = Line(tmp_path), SqliteStore(tmp_path / "history.db")
+    await line.sequences.open()
+    await store.open()
+    poison = [(PUMP, b"\xff"), (PUMP, b'{"flow":1,"seq":1' + b"0" * 400 + b"}"), ("gengfu/a/b/c/d", b"{}")]
+    items = [(PUMP, f'{{"at":{T0 + number},"flow":{number}}}'.encode()) for number in range(3_000)]
+    items[1_000:1_000] = poison
+    for published in (items, items[:1]):  # the second time with nothing left over from the first
+        broker = Broker(BrokerAddress(port=mosquitto.port), [SUBSCRIPTION])
+        metrics = IngestMetrics(registry := CollectorRegistry())
+        collector = Collector(
+            broker, WriteBuffer(store), line.sequences, line.quarantine, metrics, line.decide, line.announce
+        )
+        running = asyncio.create_task(broker.run()), asyncio.create_task(collector.run())
+        await until(partial(getattr, broker, "connected"), "the broker lets us in")
+        await send(mosquitto.port, published)
+        done = partial(registry.get_sample_value, "gengfu_messages_acknowledged_total")
+        await until(partial(reaches, done, len(published)), "everything is acknowledged")
+        await broker.close()
+        running[1].cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        assert done() == len(published)
+    found = await store.history(Series("garden", "pump", "P1", "telemetry"), "flow", T0, T0 + 3_000, 5_000)
+    assert [bucket.mean for bucket in found.buckets] == [float(number) for number in range(3_000)]
+    assert sorted(kept.reason for kept in line.aside) == ["bad_field", "bad_topic", "not_json"]
+    await store.close()
+    await line.sequences.close()
+
+
+def reaches(figure: Callable[[], float | None], wanted: float) -> bool:
+    return (figure() or 0) >= wanted

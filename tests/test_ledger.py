@@ -1,0 +1,101 @@
+"""The ledger: what is known, what was heard and is not known, and how much of that is kept."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.equipment.ledger import Equipment, Ledger, Site
+from gateway.people.audit import CLOCK
+from gateway.storage.database import Database
+from gateway.storage.tables import audit, equipment, fact, site
+from tests.builders import PANEL, PUMP, T0, only_row, rows_of, sample
+
+HQ = Site("HQ", {"en": "Head office", "zh-CN": "总部"}, "Asia/Shanghai")
+P1 = Equipment("HQ", "P-1", "pump", {"en": "Pump 1", "zh-CN": "一号泵"}, "Basement")
+
+
+def heard(topic: str) -> list:  # type: ignore[type-arg]
+    return [sample(topic, {"x": 1.0}, T0)]
+
+
+async def make_ledger(database: Database, unknown_limit: int = 10) -> Ledger:
+    ledger = Ledger(database, unknown_limit, "Europe/Berlin")
+    await ledger.load()
+    return ledger
+
+
+async def test_what_is_entered_is_found_again_after_a_restart(database: Database) -> None:
+    await (await make_ledger(database)).enter([HQ], [P1], CLOCK, T0)
+    again = await make_ledger(database)
+    assert again.sites == {"HQ": HQ}
+    assert again.equipment == {("HQ", "P-1"): P1}
+    assert (await only_row(database, audit))["act"] == "equipment.enter"
+    assert (await only_row(database, fact))["kind"] == "equipment.entered"
+
+
+async def test_entering_again_replaces_and_keeps_one_row(database: Database) -> None:
+    ledger = await make_ledger(database)
+    await ledger.enter([HQ], [P1], CLOCK, T0)
+    moved = Equipment("HQ", "P-1", "pump", P1.name, "Roof", version=2)
+    await ledger.enter([HQ], [moved], CLOCK, T0 + 5)
+    row = await only_row(database, equipment)
+    assert (row["place"], row["version"], row["created_at"]) == ("Roof", 2, T0)
+    before = (await rows_of(database, audit))[-1]["before"]
+    assert before["place"] == "Basement"
+
+
+async def test_equipment_that_nobody_knows_is_listed_with_its_site(database: Database) -> None:
+    ledger = await make_ledger(database)
+    await ledger.meet(heard(PUMP), T0)
+    await ledger.meet(heard(PUMP), T0 + 1)
+    item = ledger.equipment["HQ", "P-1"]
+    assert (item.adopted, item.kind, item.id) == (False, "pump", "HQ:P-1")
+    row = await only_row(database, site)
+    assert (row["code"], row["time_zone"]) == ("HQ", "Europe/Berlin")
+
+
+async def test_known_equipment_is_not_entered_again_when_it_is_heard(database: Database) -> None:
+    ledger = await make_ledger(database)
+    await ledger.enter([HQ], [P1], CLOCK, T0)
+    await ledger.meet(heard(PUMP), T0)
+    assert ledger.equipment["HQ", "P-1"] is P1
+    assert len(await rows_of(database, audit)) == 1
+
+
+async def test_beyond_the_limit_strangers_are_counted_not_listed(database: Database) -> None:
+    ledger = await make_ledger(database, unknown_limit=2)
+    await ledger.enter([HQ], [P1], CLOCK, T0)  # adopted: does not count
+    topics = [PUMP.replace("P-1", f"X-{number}") for number in range(4)]
+    await ledger.meet([reading for topic in topics for reading in heard(topic)], T0)
+    assert ledger.turned_away == 2
+    again = await make_ledger(database, unknown_limit=2)
+    await again.meet(heard(PUMP.replace("P-1", "X-9")), T0)
+    assert (again.turned_away, len(again.equipment)) == (1, 3)
+
+
+def fail_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, failures = database.transaction, [OperationalError("COMMIT", {}, Exception("disk full"))]
+
+    @contextlib.asynccontextmanager
+    async def transaction() -> AsyncIterator[AsyncConnection]:
+        async with real() as connection:
+            yield connection
+            if failures:
+                raise failures.pop()
+
+    monkeypatch.setattr(database, "transaction", transaction)
+
+
+async def test_after_trouble_the_next_message_enters_the_stranger_and_its_site(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = await make_ledger(database)
+    fail_once(database, monkeypatch)
+    await ledger.meet(heard(PANEL), T0)
+    assert (ledger.sites, ledger.equipment) == ({}, {})
+    await ledger.meet(heard(PANEL), T0 + 1)
+    assert ("HQ", "FP-1") in ledger.equipment
+    assert (await only_row(database, site))["code"] == "HQ"

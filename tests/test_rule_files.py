@@ -1,0 +1,175 @@
+"""Rule files: the shipped ones load, what cannot work is refused and the text says why."""
+
+from pathlib import Path
+
+import pytest
+
+from collectors.fields import Channel, Kind, fields_of
+from gateway.alarms.rule_files import LANGUAGES, RuleError, load_rules, parse_rules, shipped_rules
+from gateway.alarms.rules import Priority, Rule, RuleType, TicketWish
+
+GOOD = """
+rules:
+  - id: site.hot
+    kind: pump
+    type: limit
+    field: bearing_temperature
+    above: 82
+    priority: high
+    source: site value
+    title: {en: Hot, zh-CN: 热}
+    advice: {en: Look., zh-CN: 查看。}
+"""
+STATE = GOOD.replace("type: limit", "type: state").replace("above: 82", "in: [1]").replace(
+    "field: bearing_temperature", "field: drive_fault"
+)  # fmt: skip
+EVENT = GOOD.replace("kind: pump", "kind: fire_panel").replace("type: limit", "type: event").replace(
+    "above: 82", "match: {type: fire}"
+).replace("    field: bearing_temperature\n", "")  # fmt: skip
+
+
+def read(text: str) -> Rule:
+    (rule,) = parse_rules(text, "site.yaml")
+    return rule
+
+
+def test_a_rule_is_read_as_it_is_written() -> None:
+    rule = read(
+        GOOD.replace(
+            "above: 82", "above: 82\n    deadband: 2\n    on_delay: 1.5 min\n    while: {running: true}"
+        )
+    )
+    assert (rule.id, rule.kind, rule.type, rule.priority) == (
+        "site.hot",
+        Kind.PUMP,
+        RuleType.LIMIT,
+        Priority.HIGH,
+    )
+    assert (rule.above, rule.deadband, rule.on_delay, rule.off_delay) == (82.0, 2.0, 90_000, 0)
+    assert rule.condition == {"running": True}
+    assert rule.ticket is TicketWish.NONE
+
+
+@pytest.mark.parametrize(
+    ("written", "milliseconds"),
+    [("0s", 0), ("500ms", 500), ("5s", 5_000), ("2min", 120_000), ("1h", 3_600_000), (" 0.5 s ", 500)],
+)
+def test_durations_carry_their_unit(written: str, milliseconds: int) -> None:
+    assert read(GOOD + f"    off_delay: {written!r}\n").off_delay == milliseconds
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("rules: [", "site.yaml"),  # no YAML
+        ("- id: x", "one list under 'rules:'"),  # no mapping at the top
+        ("rules: {}", "one list under 'rules:'"),
+        (GOOD + "more: 1\n", "one list under 'rules:'"),  # a second key at the top
+        ("rules: [5]", "rule 1"),  # no mapping
+        (GOOD.replace("above: 82", "abov: 82"), "abov"),  # a misspelt key would be a rule without a limit
+        (GOOD.replace("kind: pump", "kind: boiler"), "boiler"),
+        (GOOD.replace("priority: high", "priority: urgent"), "urgent"),
+        (GOOD.replace("    source: site value\n", ""), "source"),
+        (GOOD.replace(", zh-CN: 热", ""), "title must be given in en and zh-CN"),
+        (GOOD.replace("zh-CN: 查看。", "zh-CN: ' '"), "advice must be given"),
+        (GOOD + "    below: 3\n", "either 'above' or 'below'"),
+        (GOOD.replace("    above: 82\n", ""), "either 'above' or 'below'"),
+        (GOOD.replace("above: 82", "above: .nan"), "finite"),  # nothing is ever beyond it
+        (GOOD.replace("above: 82", "above: .inf"), "finite"),
+        (GOOD + "    deadband: -1\n", "deadband"),
+        (GOOD + "    deadband: .nan\n", "deadband"),
+        (GOOD.replace("    field: bearing_temperature\n", ""), "names its 'field'"),
+        (GOOD.replace("bearing_temperature", "running"), "running is a boolean"),
+        (GOOD + "    on_delay: 5\n", "on_delay"),  # five what?
+        (GOOD + "    on_delay: soon\n", "no duration"),
+        (GOOD + "    on_delay: -5s\n", "no duration"),
+        (GOOD + "    while: {running: 'yes'}\n", "running is a boolean"),  # could never be fulfilled
+        (GOOD.replace("priority: high", "priority: critical\n    on_delay: 1s"), "life safety never waits"),
+        (GOOD.replace("id: site.hot", "id: ''"), "id must have"),
+        (GOOD.replace("id: site.hot", f"id: {'x' * 129}"), "id must have"),  # more than its column holds
+        (GOOD + GOOD.replace("rules:\n", ""), "stands twice"),
+        (STATE.replace("in: [1]", "in: []"), "either 'in' or 'not_in'"),
+        (STATE + "    not_in: [0]\n", "either 'in' or 'not_in'"),
+        (STATE.replace("drive_fault", "mode").replace("[1]", "[manual, off]"), "need quotes"),  # bare off is false
+        (STATE.replace("drive_fault", "mode").replace("[1]", "[manuel]"), "one of auto, manual, off"),
+        (STATE.replace("in: [1]", "in: ['1']"), "drive_fault is a number"),
+        (EVENT.replace("    match: {type: fire}\n", ""), "which events are its own"),
+        (EVENT.replace("{type: fire}", "{typ: fire}"), "have no typ"),
+        (EVENT.replace("{type: fire}", "{type: fier}"), "one of fire, supervisory"),
+        (EVENT + "    per: [loops]\n", "have no loops"),
+        (EVENT + "    on_delay: 5s\n", "an event has no delay"),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_is_refused_with_the_reason(text: str, complaint: str) -> None:
+    with pytest.raises(RuleError) as refused:
+        parse_rules(text, "site.yaml")
+    assert "site.yaml" in str(refused.value)
+    assert complaint in str(refused.value)
+
+
+def test_a_complaint_names_file_rule_and_id() -> None:
+    second = GOOD.replace("rules:\n", "").replace("site.hot", "site.cold").replace("above", "beside")
+    with pytest.raises(RuleError, match=r"^site\.yaml, rule 2 \(site\.cold\): .*beside"):
+        parse_rules(GOOD + second, "site.yaml")
+
+
+def test_a_field_outside_the_contract_may_have_any_value() -> None:
+    assert read(STATE.replace("drive_fault", "vendor_flag").replace("[1]", "[odd, 3, true]")).values == {
+        "odd",
+        3.0,
+        True,
+    }
+
+
+def test_a_later_file_replaces_a_rule_by_its_id_and_adds_others(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(GOOD.replace("site.hot", "pump.bearing_hot").replace("82", "60"), encoding="utf-8")
+    more = tmp_path / "more.yaml"
+    more.write_text(GOOD, encoding="utf-8")
+    rules = {rule.id: rule for rule in load_rules([own, more])}
+    assert set(rules) == {rule.id for rule in shipped_rules()} | {"site.hot"}
+    assert rules["pump.bearing_hot"].above == 60.0
+
+
+def test_a_file_that_is_not_there_is_an_error_not_an_empty_list(tmp_path: Path) -> None:
+    with pytest.raises(RuleError, match=r"none\.yaml: No such file"):
+        load_rules([tmp_path / "none.yaml"])
+
+
+SHIPPED = shipped_rules()
+
+
+def test_every_kind_has_shipped_rules_and_every_id_stands_once() -> None:
+    assert {rule.kind for rule in SHIPPED} == set(Kind)
+    assert len({rule.id for rule in SHIPPED}) == len(SHIPPED)
+    assert all(rule.id.startswith(f"{rule.kind}.") for rule in SHIPPED)
+
+
+def test_every_kind_has_an_alarm_for_its_silence() -> None:
+    offline = [rule for rule in SHIPPED if rule.field == "online" and rule.values == {False}]
+    assert {rule.kind for rule in offline} == set(Kind)
+
+
+@pytest.mark.parametrize("rule", SHIPPED, ids=lambda rule: rule.id)
+def test_a_shipped_rule_is_complete(rule: Rule) -> None:
+    for texts in (rule.title, rule.advice):
+        assert set(texts) == set(LANGUAGES)
+        assert all(text.strip() for text in texts.values())
+        assert any("\u4e00" <= letter <= "\u9fff" for letter in texts["zh-CN"])
+    assert rule.source.strip()
+    fields = fields_of(rule.kind, Channel.TELEMETRY) | fields_of(rule.kind, Channel.STATUS)
+    named = {rule.field, *rule.condition} - {""}
+    assert named <= set(fields)
+
+
+@pytest.mark.parametrize("rule", [rule for rule in SHIPPED if rule.life_safety], ids=lambda rule: rule.id)
+def test_life_safety_never_waits_and_always_opens_an_emergency(rule: Rule) -> None:
+    assert rule.on_delay == 0
+    assert rule.ticket is TicketWish.EMERGENCY
+    assert rule.playbook
+
+
+def test_fire_smoke_and_the_lifts_calls_for_help_are_life_safety() -> None:
+    assert {rule.id for rule in SHIPPED if rule.life_safety} == {
+        "fire_panel.fire", "sensor.smoke", "elevator.alarm_button", "elevator.entrapment_fault",
+    }  # fmt: skip
