@@ -64,7 +64,9 @@ class Load:
         """Stop, and wait until the broker has acknowledged everything."""
         self._stop.set()
         self._thread.join()
-        wait_until(lambda: self._acknowledged >= self._sent.keys(), "the broker has acknowledged everything", 60)
+        wait_until(
+            lambda: self._acknowledged >= self._sent.keys(), "the broker has acknowledged everything", 60
+        )
         for remember in self._sent.values():
             remember()
         self._client.disconnect()

@@ -453,9 +453,12 @@ async def test_nothing_of_a_failed_write_is_kept_and_it_can_be_tried_again(house
         with pytest.raises(StoreUnavailable):
             await store.write(lost)
         house.repair()
+        assert await store.write([reading(2, "OTHER", level=9.0)]) == []
         assert await store.write(lost) == []
+    async with opened(house) as store:
         assert await look(store, "level") == raw((1, 1.0), (2, 2.0))
-        assert await look(store, "level", equipment="NEW") == raw((2, 2.0))
+        assert await look(store, "level", equipment="NEW") == raw((2, 2.0)), "not mixed up with the other one"
+        assert await look(store, "level", equipment="OTHER") == raw((2, 9.0))
 
 
 async def test_readers_see_whole_batches_while_others_are_written(store: Store) -> None:

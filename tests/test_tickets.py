@@ -24,7 +24,7 @@ from gateway.storage.facts import read_cursor
 from gateway.storage.tables import alarm, audit, fact, journal, ticket, ticket_activation
 from gateway.tickets.numbers import day_of, format_number, next_number
 from gateway.tickets.states import CLOSED, FIRST_STATE, STEPS, Action, NotPermitted, TicketType, after
-from gateway.tickets.tickets import NoSuchTicket, StaleVersion, act
+from gateway.tickets.tickets import FACTS_TAKE_MS, NoSuchTicket, StaleVersion, act
 from tests.builders import (
     OPERATOR,
     T0,
@@ -211,8 +211,14 @@ async def test_an_alarm_that_wants_no_ticket_gets_none(database: Database) -> No
     desk = await open_desk(database, make_rule(ticket=TicketWish.NONE))
     await desk.decide(bearing(91, T0))
     await caught_up(desk)
-    await desk.tickets.tick()
+    await tick(desk)
     assert await tickets_of(desk) == []
+
+
+async def tick(desk: Desk) -> None:
+    """A tick that comes when facts should have done their work."""
+    desk.clock.now += FACTS_TAKE_MS
+    await desk.tickets.tick()
 
 
 async def lose_facts(database: Database) -> None:
@@ -224,11 +230,19 @@ async def test_where_the_fact_is_lost_the_tick_opens_the_ticket(database: Databa
     desk = await open_desk(database, make_rule())
     await desk.decide(bearing(91, T0))
     await lose_facts(database)
-    await desk.tickets.tick()
+    await tick(desk)
     row = await only_row(database, ticket)
     assert (row["number"], row["type"]) == ("R-HQ-20251122-0001", "repair")
-    await desk.tickets.tick()
+    await tick(desk)
     assert await tickets_of(desk) == [row]
+
+
+async def test_the_tick_leaves_a_moment_to_the_fact(database: Database) -> None:
+    desk = await open_desk(database, make_rule())
+    await desk.decide(bearing(91, T0))
+    with capture_logs() as logged:
+        await desk.tickets.tick()
+    assert (await tickets_of(desk), logged) == ([], [])
 
 
 async def test_fact_and_tick_at_once_open_one_ticket(database: Database) -> None:
@@ -236,7 +250,7 @@ async def test_fact_and_tick_at_once_open_one_ticket(database: Database) -> None
     for number in range(20):
         await desk.decide(panel_event(T0 + number, address=str(number)))
     async with desk.following():
-        await asyncio.gather(*(desk.tickets.tick() for _ in range(5)))
+        await asyncio.gather(*(tick(desk) for _ in range(5)))
     await caught_up(desk)
     assert len(await rows_of(database, ticket_activation)) == 20
     assert len(await tickets_of(desk)) == 20
@@ -246,7 +260,7 @@ async def test_fact_and_tick_at_once_open_one_ticket(database: Database) -> None
 async def test_a_second_open_ticket_of_one_key_is_refused_by_the_database_itself(database: Database) -> None:
     desk = await open_desk(database, make_rule())
     await desk.decide(bearing(91, T0))
-    await desk.tickets.tick()
+    await tick(desk)
     second = {**await only_row(database, ticket), "number": "R-HQ-1", "id": "another"}
     with pytest.raises(IntegrityError, match="open_key"):
         async with database.transaction() as connection:
@@ -282,7 +296,7 @@ async def test_the_tick_finds_an_activation_that_was_not_joined(database: Databa
     await caught_up(desk)
     await desk.decide(bearing(50, T0 + 1), bearing(92, T0 + 2))
     await lose_facts(database)
-    await desk.tickets.tick()
+    await tick(desk)
     assert len(await rows_of(database, ticket_activation)) == 2
     await only_row(database, ticket)
 
@@ -301,7 +315,7 @@ async def test_a_ticket_closed_while_the_alarm_stands_is_not_opened_again_until_
     await close_repair(desk)
     with capture_logs() as logged:
         for _ in range(3):
-            await desk.tickets.tick()
+            await tick(desk)
     assert len(await tickets_of(desk)) == 1
     assert logged == []  # each second the same line would hide every other
     await desk.decide(bearing(50, T0 + 1), bearing(92, T0 + 2))
@@ -323,7 +337,7 @@ async def test_who_lost_the_lease_opens_no_ticket(database: Database) -> None:
     await desk.decide(bearing(91, T0))
     await lease.take(database, "another", T0 + lease.LIFETIME_MS)
     with pytest.raises(lease.LeaseLost):
-        await desk.tickets.tick()
+        await tick(desk)
     with pytest.raises(lease.LeaseLost):
         await asyncio.wait_for(desk.tickets.follow_alarms(), 5)
     assert await tickets_of(desk) == []

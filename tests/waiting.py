@@ -4,6 +4,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from tests.mosquitto import Mosquitto
+
 WITHIN_S = 10.0
 """Generous: a deadline says that something hangs, not that it is slow."""
 
@@ -14,3 +16,12 @@ async def until(condition: Callable[[], object], what: str, within_s: float = WI
     while not condition():
         assert time.monotonic() < deadline, f"waited {within_s:g} s in vain until {what}"
         await asyncio.sleep(0.01)
+
+
+async def parted(mosquitto: Mosquitto, client_id: str = "gengfu", times: int = 1) -> None:
+    """Return when the broker has read all that a client sent, its good-bye last.
+
+    Before that a new connection takes the session over, and acknowledgements that were not read yet are gone.
+    """
+    log, said = mosquitto.folder / "mosquitto.log", f"Client {client_id} disconnected."
+    await until(lambda: log.read_text().count(said) >= times, "the broker has heard the good-bye")

@@ -96,6 +96,7 @@ def _new_alarm(decision: Decision, now: int) -> Row:
         "acknowledged_by": None,
         "closed_at": None,
         "activations": 0,
+        "field": rule.field,
         "value": decision.value,
         "unit": unit_of(rule),
         "wants_ticket": rule.ticket.value,

@@ -12,10 +12,10 @@ from gateway.alarms.rules import Priority
 from gateway.alarms.states import NotPermitted, State
 from gateway.api.bodies import Acknowledge, ActivationBody, AlarmBody, AlarmDetail, JournalEntry, Page
 from gateway.api.problems import ProblemError
-from gateway.api.routes import Call, Route
+from gateway.api.routes import Call, Route, Services
 from gateway.api.session_routes import texts
+from gateway.people.accounts import Accounts
 from gateway.people.permissions import Act, may
-from gateway.storage.database import Database
 from gateway.storage.tables import activation, alarm, journal, ticket
 
 Row = Any
@@ -46,7 +46,7 @@ def select_alarms() -> Select[Any]:
     return select(alarm, ticket.c.number.label("ticket_number")).select_from(joined)
 
 
-def alarm_body(row: Row) -> AlarmBody:
+def alarm_body(row: Row, accounts: Accounts) -> AlarmBody:
     return AlarmBody(
         id=row["id"],
         site=row["site"],
@@ -64,9 +64,12 @@ def alarm_body(row: Row) -> AlarmBody:
         received_at=to_datetime(row["received_at"]),
         returned_at=None if row["returned_at"] is None else to_datetime(row["returned_at"]),
         acknowledged_at=None if row["acknowledged_at"] is None else to_datetime(row["acknowledged_at"]),
-        acknowledged_by=row["acknowledged_by"],
+        acknowledged_by=None
+        if row["acknowledged_by"] is None
+        else texts(accounts.name_of(row["acknowledged_by"])),
         closed_at=None if row["closed_at"] is None else to_datetime(row["closed_at"]),
         activations=row["activations"],
+        field=row["field"],
         value=row["value"],
         unit=row["unit"],
         drill=row["drill"],
@@ -75,23 +78,23 @@ def alarm_body(row: Row) -> AlarmBody:
     )
 
 
-async def alarm_bodies(database: Database, identities: Iterable[str]) -> list[AlarmBody]:
+async def alarm_bodies(services: Services, identities: Iterable[str]) -> list[AlarmBody]:
     """Alarms by id, as they are now."""
     wanted = list(identities)
     if not wanted:
         return []
-    async with database.reading() as connection:
+    async with services.database.reading() as connection:
         rows = await connection.execute(select_alarms().where(alarm.c.id.in_(wanted)))
-        return [alarm_body(row) for row in rows.mappings()]
+        return [alarm_body(row, services.accounts) for row in rows.mappings()]
 
 
-async def open_alarm_bodies(database: Database, sites: frozenset[str] | None) -> list[AlarmBody]:
+async def open_alarm_bodies(services: Services, sites: frozenset[str] | None) -> list[AlarmBody]:
     """Every open alarm on the given sites (None: on all)."""
-    async with database.reading() as connection:
+    async with services.database.reading() as connection:
         rows = await connection.execute(
             _on_sites(select_alarms().where(alarm.c.open_key.is_not(None)), sites)
         )
-        return [alarm_body(row) for row in rows.mappings()]
+        return [alarm_body(row, services.accounts) for row in rows.mappings()]
 
 
 async def list_alarms(call: Call) -> Page[AlarmBody]:
@@ -105,12 +108,14 @@ async def list_alarms(call: Call) -> Page[AlarmBody]:
         statement = statement.where(alarm.c.priority == query.priority.value)
     statement = of_place(statement, alarm, query.site, query.equipment)
     rows, following = await page_of(call, statement, alarm.c.id, query.cursor, query.limit)
-    return Page([alarm_body(row) for row in rows], following)
+    return Page([alarm_body(row, call.services.accounts) for row in rows], following)
 
 
 async def show_alarm(call: Call) -> AlarmDetail:
     row = await _find(call, Act.WATCH)
-    return AlarmDetail(alarm_body(row), await journal_entries(call.services.database, "alarm", row["id"]))
+    return AlarmDetail(
+        alarm_body(row, call.services.accounts), await journal_entries(call.services, "alarm", row["id"])
+    )
 
 
 async def acknowledge_alarm(call: Call) -> AlarmBody:
@@ -126,7 +131,7 @@ async def acknowledge_alarm(call: Call) -> AlarmBody:
         raise ProblemError("stale_version", str(error)) from error
     except NotPermitted as error:
         raise ProblemError("not_permitted_in_state", str(error)) from error
-    return alarm_body(await _find(call, Act.ACKNOWLEDGE_ALARM))
+    return alarm_body(await _find(call, Act.ACKNOWLEDGE_ALARM), services.accounts)
 
 
 async def list_activations(call: Call) -> Page[ActivationBody]:
@@ -164,16 +169,21 @@ async def page_of(
     return rows[:limit], rows[limit - 1][key.name] if len(rows) > limit else None
 
 
-async def journal_entries(database: Database, subject: str, thing: str) -> list[JournalEntry]:
+async def journal_entries(services: Services, subject: str, thing: str) -> list[JournalEntry]:
     """The journal of an alarm or a ticket, oldest first."""
     statement = (
         select(journal).where(journal.c.subject == subject, journal.c.thing == thing).order_by(journal.c.id)
     )
-    async with database.reading() as connection:
+    async with services.database.reading() as connection:
         rows = (await connection.execute(statement)).mappings().all()
     return [
         JournalEntry(
-            to_datetime(row["at"]), row["event"], row["before"], row["after"], row["actor"], row["note"]
+            to_datetime(row["at"]),
+            row["event"],
+            row["before"],
+            row["after"],
+            texts(services.accounts.name_of(row["actor"])),
+            row["note"],
         )
         for row in rows
     ]

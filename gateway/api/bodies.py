@@ -51,6 +51,10 @@ class Me(msgspec.Struct, frozen=True):
     username: str
     name: Texts
     roles: dict[str, list[str]]
+    acts: list[str]
+    """What I may do, on some site at least: what I may not, a page need not offer."""
+    account: bool
+    """False for the local person of a service without accounts: there is nothing to log out of."""
     demo: bool
     """True while the service runs the demo: every page says so."""
 
@@ -158,9 +162,12 @@ class AlarmBody(msgspec.Struct, frozen=True):
     received_at: datetime
     returned_at: datetime | None
     acknowledged_at: datetime | None
-    acknowledged_by: str | None
+    acknowledged_by: Texts | None
+    """Name of the person, or of the part of the platform, that did."""
     closed_at: datetime | None
     activations: int
+    field: str
+    """The field that the rule looks at, "" for an event; `value` is what it was when the alarm was raised."""
     value: Value | None
     unit: str
     drill: bool
@@ -174,7 +181,7 @@ class JournalEntry(msgspec.Struct, frozen=True):
     event: str
     before: str
     after: str
-    actor: str
+    actor: Texts
     note: str
 
 

@@ -133,7 +133,7 @@ class LiveFeed:
         for ticket in tickets:
             self._tell(LiveTicket(0, ticket), ticket.site)
         moved = [ticket.alarm for ticket in tickets if ticket.alarm is not None]
-        for alarm in await alarm_bodies(database, {**things["alarm"], **dict.fromkeys(moved)}):
+        for alarm in await alarm_bodies(self._services, {**things["alarm"], **dict.fromkeys(moved)}):
             self._tell(LiveAlarm(0, alarm), alarm.site)
         for identity in things["equipment"]:
             site, _, code = identity.partition(":")
@@ -218,11 +218,8 @@ class LiveFeed:
         number, beat_at = 1, time.monotonic() + _BEAT_S
         while not listener.behind:
             number += 1
-            try:
-                message: Message | Beat = await asyncio.wait_for(
-                    listener.waiting.get(), max(0.0, beat_at - time.monotonic())
-                )
-            except TimeoutError:
+            message: Message | Beat | None = await _next_until(beat_at, listener.waiting)
+            if message is None:
                 beat_at = time.monotonic() + _BEAT_S
                 message = Beat(0, to_datetime(self._services.clock()))
             await _send(socket, msgspec.structs.replace(message, seq=number))
@@ -236,13 +233,24 @@ class LiveFeed:
             sites=[site_body(site) for site in services.ledger.sites.values() if site.code in watched],
             profiles=profile_bodies(),
             equipment=equipment_bodies(services, watched),
-            alarms=await open_alarm_bodies(services.database, watched),
+            alarms=await open_alarm_bodies(services, watched),
             tickets=await open_ticket_bodies(services.database, _sites(person, services, Act.READ_TICKETS)),
         )
 
 
 def _sites(person: Person, services: Services, act: Act) -> frozenset[str]:
     return frozenset(code for code in services.ledger.sites if may(person.grants, act, code).permitted)
+
+
+async def _next_until(deadline: float, waiting: asyncio.Queue[Message]) -> Message | None:
+    """The next message, or None at the deadline, also where more messages wait."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        return None
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(left):
+            return await waiting.get()
+    return None
 
 
 async def _send(socket: web.WebSocketResponse, message: msgspec.Struct) -> None:

@@ -4,8 +4,8 @@ from gateway.api.bodies import Login, Me, Page, SiteBody, Texts
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, Reply, Route
 from gateway.equipment.ledger import Site
-from gateway.people.accounts import Person
-from gateway.people.permissions import Act
+from gateway.people.accounts import Accounts, Person
+from gateway.people.permissions import Act, permitted_acts
 
 
 def texts(value: dict[str, str]) -> Texts:
@@ -13,9 +13,16 @@ def texts(value: dict[str, str]) -> Texts:
     return Texts(value["en"], value["zh-CN"])
 
 
-def me_body(person: Person, *, demo: bool) -> Me:
-    roles = {site: [str(role) for role in held] for site, held in person.grants.items()}
-    return Me(person.id, person.username, texts(person.name), roles, demo)
+def me_body(person: Person, accounts: Accounts) -> Me:
+    return Me(
+        id=person.id,
+        username=person.username,
+        name=texts(person.name),
+        roles={site: [str(role) for role in held] for site, held in person.grants.items()},
+        acts=[act.value for act in permitted_acts(person.grants)],
+        account=accounts.present,
+        demo=accounts.demo,
+    )
 
 
 def site_body(site: Site) -> SiteBody:
@@ -28,7 +35,7 @@ async def log_in(call: Call) -> Reply:
     if entered is None:
         raise ProblemError("bad_credentials")
     person, token = entered
-    return Reply(me_body(person, demo=call.services.accounts.demo), cookie=token)
+    return Reply(me_body(person, call.services.accounts), cookie=token)
 
 
 async def log_out(call: Call) -> Reply:
@@ -40,7 +47,7 @@ async def log_out(call: Call) -> Reply:
 async def who_am_i(call: Call) -> Me:
     if call.person is None:
         raise ProblemError("not_signed_in")
-    return me_body(call.person, demo=call.services.accounts.demo)
+    return me_body(call.person, call.services.accounts)
 
 
 async def list_sites(call: Call) -> Page[SiteBody]:

@@ -84,9 +84,7 @@ async def list_tickets(call: Call) -> Page[TicketBody]:
 
 async def show_ticket(call: Call) -> TicketDetail:
     row = await _find(call, Act.READ_TICKETS)
-    return TicketDetail(
-        ticket_body(row), await journal_entries(call.services.database, "ticket", row["number"])
-    )
+    return TicketDetail(ticket_body(row), await journal_entries(call.services, "ticket", row["number"]))
 
 
 async def act_on_ticket(call: Call) -> TicketBody:

@@ -38,6 +38,8 @@ class Accounts(Protocol):
     """How people get in."""
 
     demo: bool
+    present: bool
+    """Whether there are accounts at all."""
 
     def log_in(self, username: str, password: str, now: int) -> tuple[Person, str] | None:
         """The person and the cookie's value, or None where name or password is wrong."""
@@ -48,11 +50,15 @@ class Accounts(Protocol):
     def whose(self, token: str | None, now: int) -> Person | None:
         """Whose cookie this is."""
 
+    def name_of(self, identity: str) -> dict[str, str]:
+        """A person's name in both languages, or that of the part of the platform that acted; else the id itself."""
+
 
 class DemoAccounts:
     """One account a role, named as the role, all with the password that the demo prints. Kept in memory."""
 
     demo = True
+    present = True
 
     def __init__(self) -> None:
         self._hasher = PasswordHasher()
@@ -76,6 +82,10 @@ class DemoAccounts:
     def log_out(self, token: str) -> None:
         self._logins.pop(token, None)
 
+    def name_of(self, identity: str) -> dict[str, str]:
+        person = self._people.get(identity.removeprefix("demo:"))
+        return person.name if person else name_of_part(identity)
+
     def whose(self, token: str | None, now: int) -> Person | None:
         person, ends_at = self._logins.get(token or "", (None, 0))
         return person if ends_at > now else None
@@ -85,6 +95,7 @@ class LocalPerson:
     """Until accounts exist, `serve` answers on loopback only, and whoever is on this machine is this person."""
 
     demo = False
+    present = False
 
     def __init__(self) -> None:
         everything = {ALL_SITES: tuple(Role)}
@@ -98,6 +109,16 @@ class LocalPerson:
 
     def whose(self, token: str | None, now: int) -> Person | None:
         return self._person
+
+    def name_of(self, identity: str) -> dict[str, str]:
+        return self._person.name if identity == self._person.id else name_of_part(identity)
+
+
+def name_of_part(identity: str) -> dict[str, str]:
+    """What acted by itself is the platform; which part of it stands in the audit."""
+    if identity.startswith("system:"):
+        return {"en": "Gengfu", "zh-CN": "更夫系统"}
+    return {"en": identity, "zh-CN": identity}
 
 
 def _demo_person(role: Role) -> Person:

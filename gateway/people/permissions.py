@@ -65,6 +65,12 @@ class Decision(StrEnum):
         return self in {Decision.PUBLIC, Decision.ROLE}
 
 
+def permitted_acts(grants: Grants) -> list[Act]:
+    """What a person may do on some site at least."""
+    held = {role for roles in grants.values() for role in roles}
+    return [act for act, roles in PERMITTED.items() if held & roles]
+
+
 def may(grants: Grants | None, act: Act, site: str | None = None) -> Decision:
     """Decide.
 

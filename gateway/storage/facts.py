@@ -156,5 +156,7 @@ async def follow(database: Database, cursor: int) -> AsyncIterator[list[Fact]]:
 
 async def wait_for_news(waker: asyncio.Event) -> None:
     """Wait for a commit, but never longer than a second: another process may have written."""
+    # Not wait_for: in Python 3.11 it forgets a cancellation that comes together with the news.
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(waker.wait(), _LOOK_AGAIN_S)
+        async with asyncio.timeout(_LOOK_AGAIN_S):
+            await waker.wait()

@@ -99,6 +99,7 @@ alarm = Table(
     Column("acknowledged_by", String(64), nullable=True),
     _time("closed_at", nullable=True, index=True),
     Column("activations", Integer, nullable=False),
+    Column("field", String(64), nullable=False),
     Column("value", JSON(none_as_null=True), nullable=True),
     Column("unit", String(16), nullable=False),
     Column("wants_ticket", String(16), nullable=False),

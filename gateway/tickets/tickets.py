@@ -24,6 +24,8 @@ from gateway.tickets.states import CLOSED, FIRST_STATE, Action, TicketType, afte
 log = structlog.get_logger(__name__)
 
 CONSUMER: Final = "tickets"
+FACTS_TAKE_MS: Final = 1_000
+"""An activation younger than this may still get its ticket from its fact."""
 Clock = Callable[[], int]
 """Now, in epoch milliseconds."""
 Row = dict[str, Any]
@@ -58,7 +60,9 @@ class Tickets:
     async def tick(self) -> None:
         """Open a ticket for each open alarm that wants one and has none: certainty behind the facts' speed."""
         async with self._database.reading() as connection:
-            owed = [(row.alarm, row.id) for row in await connection.execute(_ACTIVATIONS_OWED_A_TICKET)]
+            overdue = activation.c.received_at <= self._clock() - FACTS_TAKE_MS
+            rows = await connection.execute(_ACTIVATIONS_OWED_A_TICKET.where(overdue))
+            owed = [(row.alarm, row.id) for row in rows]
         if not owed:
             return
         log.warning("alarms without the ticket they want", alarms=[identity for identity, _ in owed])

@@ -30,6 +30,7 @@ export function anAlarm(given: Partial<AlarmBody> = {}): AlarmBody {
     acknowledged_by: null,
     closed_at: null,
     activations: 1,
+    field: '',
     value: null,
     unit: '',
     drill: false,

@@ -1,6 +1,6 @@
 /** Acknowledging (接警): one request, its waiting, and its result in words. Nothing is shown as done before it is. */
 
-import { shallowReactive } from 'vue'
+import { computed, shallowReactive } from 'vue'
 
 import { acknowledgeAlarm, fetchAlarm, RefusedError } from '@/shared/api_client'
 import type { AlarmBody } from '@/shared/contract'
@@ -16,9 +16,10 @@ export function useAcknowledging() {
   const session = useSession()
   const { say, text, refusal } = useWording()
   const pending = shallowReactive(new Set<string>())
+  const permitted = computed(() => session.me?.acts.includes('acknowledge_alarm') ?? false)
 
   async function acknowledge(alarm: AlarmBody): Promise<void> {
-    if (pending.has(alarm.id)) return
+    if (!permitted.value || pending.has(alarm.id)) return
     pending.add(alarm.id)
     const title = text(alarm.title)
     try {
@@ -50,5 +51,5 @@ export function useAcknowledging() {
     }
   }
 
-  return { pending, acknowledge }
+  return { pending, permitted, acknowledge }
 }

@@ -36,6 +36,8 @@ export interface Me {
   name: Texts
   /** A site's code, or "*" for all, to the roles held there. */
   roles: Record<string, string[]>
+  acts: string[]
+  account: boolean
   demo: boolean
 }
 
@@ -147,9 +149,10 @@ export interface AlarmBody {
   received_at: Time
   returned_at: Time | null
   acknowledged_at: Time | null
-  acknowledged_by: string | null
+  acknowledged_by: Texts | null
   closed_at: Time | null
   activations: number
+  field: string
   value: Value | null
   unit: string
   drill: boolean
@@ -163,7 +166,7 @@ export interface JournalEntry {
   event: string
   before: string
   after: string
-  actor: string
+  actor: Texts
   note: string
 }
 
@@ -237,7 +240,6 @@ export interface HealthBody {
 
 export interface ReadyBody {
   ready: boolean
-  /** Each part to "ready" or to what it is waiting for. */
   parts: Record<string, string>
 }
 

@@ -37,6 +37,7 @@ def upgrade() -> None:
         sa.Column("acknowledged_by", sa.String(length=64), nullable=True),
         sa.Column("closed_at", sa.BigInteger(), nullable=True),
         sa.Column("activations", sa.Integer(), nullable=False),
+        sa.Column("field", sa.String(length=64), nullable=False),
         sa.Column("value", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("unit", sa.String(length=16), nullable=False),
         sa.Column("wants_ticket", sa.String(length=16), nullable=False),
