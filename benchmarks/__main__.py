@@ -28,7 +28,9 @@ def main() -> None:
 
 def table(figures: list[Figure]) -> str:
     """Machine, date and a row a figure."""
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}"
+    machine = (
+        f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}"
+    )
     head = f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine}.\n\n"
     rows = "\n".join(figure.row() for figure in figures)
     return f"{head}| what | load | median | spread | asked for |\n|---|---|---|---|---|\n{rows}\n"

@@ -171,9 +171,7 @@ class _Client(Client):
     """paho's client with a buffered socket and acknowledgements that leave in one write."""
 
     def _create_socket(self) -> Any:
-        return _BufferedSocket(
-            super()._create_socket(), has_properties=self._protocol == MQTTProtocolVersion.MQTTv5
-        )
+        return _BufferedSocket(super()._create_socket(), has_properties=self._protocol == MQTTProtocolVersion.MQTTv5)
 
     @property
     def buffer(self) -> _BufferedSocket | None:
@@ -453,8 +451,7 @@ class Broker:
             return
         connection, now = self._connection, time.time_ns()
         self._waiting.extend(
-            Message(topic.decode("utf-8", "replace"), payload, mid, connection, now)
-            for topic, payload, mid in packets
+            Message(topic.decode("utf-8", "replace"), payload, mid, connection, now) for topic, payload, mid in packets
         )
         self._arrived.set()
 

@@ -156,9 +156,7 @@ class Collector:
         kept = message.payload[:QUARANTINE_BYTES]
         received_at = message.received_ns // 1_000_000
         batch.aside.append(
-            Quarantined(
-                received_at, message.topic, kept, len(message.payload), fault.reason.value, fault.detail
-            )
+            Quarantined(received_at, message.topic, kept, len(message.payload), fault.reason.value, fault.detail)
         )
 
     def _count(self, batch: _Batch) -> None:

@@ -72,6 +72,7 @@ class SequenceMemory:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(_SCHEMA)
+        connection.execute("CREATE INDEX IF NOT EXISTS seen_age ON seen (received_at)")
         self._connection = connection
 
     def _recognise(self, readings: list[Reading]) -> None:
@@ -83,7 +84,5 @@ class SequenceMemory:
                 sample = _encode((str(reading.topic), reading.seq, reading.fields))
                 row = (sample, reading.received_at, reading.key)
                 connection.execute("INSERT OR IGNORE INTO seen VALUES (?,?,?)", row)
-                first = connection.execute(
-                    "SELECT received_at, key FROM seen WHERE sample = ?", (sample,)
-                ).fetchone()
+                first = connection.execute("SELECT received_at, key FROM seen WHERE sample = ?", (sample,)).fetchone()
                 place_in_time(reading, *first)

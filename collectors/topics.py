@@ -40,9 +40,7 @@ def parse_topic(text: str) -> Topic:
     if len(parts) != 5 or parts[0] != ROOT:
         raise TopicError(f"expected {ROOT}/site/kind/equipment/channel")
     _, site, kind, equipment, channel = parts
-    return Topic(
-        _name(site, "site"), _member(Kind, kind), _name(equipment, "equipment"), _member(Channel, channel)
-    )
+    return Topic(_name(site, "site"), _member(Kind, kind), _name(equipment, "equipment"), _member(Channel, channel))
 
 
 def _name(text: str, role: str) -> str:

@@ -45,9 +45,7 @@ class WriteBuffer:
                 refused = await self._store.write(readings)
             except StoreUnavailable as error:
                 if str(error) != self.trouble:
-                    log.error(
-                        "readings wait: the store does not take them", why=str(error), readings=len(readings)
-                    )
+                    log.error("readings wait: the store does not take them", why=str(error), readings=len(readings))
                 self.trouble = str(error)
                 await self._sleep(pause)
                 pause = min(pause * 2, _LAST_RETRY_S)

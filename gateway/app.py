@@ -22,9 +22,9 @@ from gateway.api.platform_routes import READY
 from gateway.api.routes import Services
 from gateway.api.server import LOOPBACK, make_app
 from gateway.equipment.ledger import Equipment, Ledger, Site
+from gateway.owner import Owner
 from gateway.people.accounts import Accounts, LocalPerson
 from gateway.people.audit import Cause, Via
-from gateway.owner import Owner
 from gateway.settings import Settings, SettingsError
 from gateway.storage import lease
 from gateway.storage.database import Database

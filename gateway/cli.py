@@ -57,9 +57,7 @@ CaFile = Annotated[Path | None, typer.Option(help="CA of the broker's certificat
 def demo(
     http_port: Annotated[int, typer.Option(help="Port of the page and the API.")] = 8080,
     mqtt_port: Annotated[int, typer.Option(help="Port of the embedded broker.")] = 1883,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Keep the data here; default: fresh each time.")
-    ] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Keep the data here; default: fresh each time.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same run.")] = 1,
 ) -> None:
     """Show a small simulated estate on this machine: nothing to install, nothing to set.
@@ -100,9 +98,7 @@ async def _serve(settings: Settings) -> None:
 
 @cli.command()
 def simulate(
-    estate: Annotated[
-        str, typer.Option(help="Estate file, or the name of one that comes with Gengfu.")
-    ] = "demo",
+    estate: Annotated[str, typer.Option(help="Estate file, or the name of one that comes with Gengfu.")] = "demo",
     scenario: Annotated[str, typer.Option(help="Scenario file, or a name.")] = "demo",
     rate: Annotated[float, typer.Option(help="2 sends telemetry twice as often.")] = 1.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same run.")] = 1,
@@ -131,12 +127,8 @@ async def _simulate(estate: str, scenario: str, rate: float, seed: int, address:
 @cli.command()
 def replay(
     file: Annotated[Path, typer.Argument(help="CSV file to send.")],
-    map_name: Annotated[
-        str, typer.Option("--map", help="Mapping file, or the name of one that comes with Gengfu.")
-    ],
-    speed: Annotated[
-        float, typer.Option(min=0, help="Seconds of data a second; 0: as fast as acknowledged.")
-    ] = 1.0,
+    map_name: Annotated[str, typer.Option("--map", help="Mapping file, or the name of one that comes with Gengfu.")],
+    speed: Annotated[float, typer.Option(min=0, help="Seconds of data a second; 0: as fast as acknowledged.")] = 1.0,
     keep_times: Annotated[bool, typer.Option("--keep-times", help="Send the data's own times.")] = False,
     site: Annotated[str | None, typer.Option(help="Send it as equipment of this site.")] = None,
     equipment: Annotated[str | None, typer.Option(help="Send it as this equipment.")] = None,
@@ -166,9 +158,7 @@ async def _replay(
 ) -> None:
     mapping = load_mapping(name).aimed_at(site=target[0], equipment=target[1])
     async with Publisher(address) as publisher:
-        summary = await replay_file(
-            file, mapping, publisher, speed=speed, keep_times=keep_times, clock=now_ms
-        )
+        summary = await replay_file(file, mapping, publisher, speed=speed, keep_times=keep_times, clock=now_ms)
     typer.echo(f"{summary.sent} of {summary.rows} rows sent in {summary.seconds:.1f} s")
     if summary.cells_left_out:
         typer.echo(f"{summary.cells_left_out} cells left out:", err=True)
@@ -211,9 +201,7 @@ async def _migrate(settings: Settings) -> None:
             copy = await migrate_database(database)
         finally:
             await database.close()
-    typer.echo(
-        f"The database is at {newest_revision()}." + (f" The copy from before: {copy}" if copy else "")
-    )
+    typer.echo(f"The database is at {newest_revision()}." + (f" The copy from before: {copy}" if copy else ""))
 
 
 def _show_version(wanted: bool) -> None:

@@ -30,10 +30,7 @@ SKAB_RULES: Final = Path(str(files("simulators"))) / "replays" / "skab.rules.yam
 def ledger_of(estate: Estate) -> tuple[list[Site], list[Equipment]]:
     """An estate file's site and equipment as the ledger wants them."""
     site = Site(estate.site, _texts(estate.name), _TIME_ZONE)
-    items = [
-        Equipment(estate.site, item.code, item.kind, _texts(item.name), item.place)
-        for item in estate.equipment
-    ]
+    items = [Equipment(estate.site, item.code, item.kind, _texts(item.name), item.place) for item in estate.equipment]
     return [site], items
 
 
@@ -77,9 +74,7 @@ async def _simulate_while(serving: asyncio.Task[None], estate: Estate, mqtt_port
     stop = asyncio.Event()
     serving.add_done_callback(lambda _: stop.set())
     async with Publisher(BrokerAddress(_HOST, mqtt_port)) as publisher:
-        await simulate(
-            estate, load_scenario("demo"), publisher, seed=seed, clock=now_ms, stop=stop, announce=True
-        )
+        await simulate(estate, load_scenario("demo"), publisher, seed=seed, clock=now_ms, stop=stop, announce=True)
     await serving
 
 

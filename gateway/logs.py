@@ -8,9 +8,7 @@ import structlog
 
 def configure_logs(level: str, *, json_lines: bool) -> None:
     """Set up structlog for the process."""
-    renderer = (
-        structlog.processors.JSONRenderer() if json_lines else structlog.dev.ConsoleRenderer(colors=False)
-    )
+    renderer = structlog.processors.JSONRenderer() if json_lines else structlog.dev.ConsoleRenderer(colors=False)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -1,4 +1,4 @@
-"""What only the owner of the alarms does: listen to the broker, decide, open tickets; for as long as the lease holds."""
+"""What only the owner of the alarms does, for as long as the lease holds: listen, decide, open tickets."""
 
 import asyncio
 import contextlib
@@ -145,9 +145,7 @@ class Owner:
 def broker_address(settings: Settings) -> BrokerAddress:
     """The broker's settings as the collector wants them."""
     broker = settings.broker
-    return BrokerAddress(
-        **broker.model_dump(exclude={"password"}), password=broker.password.get_secret_value()
-    )
+    return BrokerAddress(**broker.model_dump(exclude={"password"}), password=broker.password.get_secret_value())
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

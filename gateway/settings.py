@@ -33,9 +33,7 @@ class _Section(Model):
 class BrokerSettings(_Section):
     host: str = Field("127.0.0.1", description="Address of the MQTT broker.")
     port: int = Field(1883, ge=1, le=65535, description="Its port; 8883 is usual with TLS.")
-    client_id: str = Field(
-        "gengfu", min_length=1, description="Our name at the broker; the session is kept under it."
-    )
+    client_id: str = Field("gengfu", min_length=1, description="Our name at the broker; the session is kept under it.")
     username: str = Field("", description="User at the broker, empty for none.")
     password: SecretStr = Field(SecretStr(""), description="Password at the broker.")
     protocol: Literal[4, 5] = Field(5, description="MQTT version: 4 (that is 3.1.1) or 5.")
@@ -46,36 +44,26 @@ class BrokerSettings(_Section):
 
 
 class HttpSettings(_Section):
-    host: str = Field(
-        "127.0.0.1", description="Address to listen on. Until accounts exist only loopback is permitted."
-    )
-    port: int = Field(
-        8080, ge=0, le=65535, description="Port of the web page and the API; 0 takes a free one."
-    )
+    host: str = Field("127.0.0.1", description="Address to listen on. Until accounts exist only loopback is permitted.")
+    port: int = Field(8080, ge=0, le=65535, description="Port of the web page and the API; 0 takes a free one.")
     public_url: str = Field("", description="Address by which people reach the service, where it differs.")
 
 
 class StorageSettings(_Section):
     data_dir: Path = Field(Path("data"), description="Folder of the databases and the lock file.")
-    database_url: str = Field(
-        "", description="SQLAlchemy address of the database; empty: SQLite in data_dir."
-    )
+    database_url: str = Field("", description="SQLAlchemy address of the database; empty: SQLite in data_dir.")
     history_days: int = Field(730, ge=1, description="Days for which readings are kept.")
 
 
 class AlarmSettings(_Section):
     rule_files: tuple[Path, ...] = Field((), description="YAML files with rules beside the ones that ship.")
-    late_window_s: float = Field(
-        60, ge=0, description="Seconds within which a disordered sample may change an alarm."
-    )
+    late_window_s: float = Field(60, ge=0, description="Seconds within which a disordered sample may change an alarm.")
     tick_s: float = Field(1, gt=0, description="Seconds between checks of what events should have done.")
 
 
 class EquipmentSettings(_Section):
     time_zone: str = Field("Asia/Shanghai", description="Time zone of a site that nobody has entered yet.")
-    unknown_limit: int = Field(
-        1000, ge=0, description="Unknown equipment that is kept until someone adopts it."
-    )
+    unknown_limit: int = Field(1000, ge=0, description="Unknown equipment that is kept until someone adopts it.")
 
     @field_validator("time_zone")
     @classmethod
@@ -89,9 +77,7 @@ class EquipmentSettings(_Section):
 
 
 class LogSettings(_Section):
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least level that is written."
-    )
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is written.")
     json_lines: bool = Field(False, description="Write JSON lines instead of text.")
 
 
@@ -116,7 +102,7 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic's signature
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
@@ -143,9 +129,7 @@ def load_settings(file: Path | None = None, overrides: dict[str, Any] | None = N
             return settings
         return settings.model_copy(
             update={
-                section: type(getattr(settings, section)).model_validate(
-                    {**dict(getattr(settings, section)), **values}
-                )
+                section: type(getattr(settings, section)).model_validate({**dict(getattr(settings, section)), **values})
                 for section, values in overrides.items()
             }
         )

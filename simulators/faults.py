@@ -96,9 +96,7 @@ FAULTS: Final[dict[str, Fault]] = {
     "bearing_hot": Fault(
         kinds=frozenset({Kind.PUMP}),
         courses={
-            "bearing_temperature": Course(
-                ((6.0, 84.5), (20.0, 90.0), (28.0, 96.0), (180.0, 102.0)), fade_s=40.0
-            ),
+            "bearing_temperature": Course(((6.0, 84.5), (20.0, 90.0), (28.0, 96.0), (180.0, 102.0)), fade_s=40.0),
             "vibration": Course(((28.0, 3.2), (180.0, 3.9)), fade_s=10.0),  # below the 4.5 mm/s of an alarm
         },
     ),

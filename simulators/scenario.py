@@ -98,9 +98,7 @@ def _entry(path: Path, number: int, line: _Line) -> Entry:
     where = f"$.timeline[{number}]"
     fault = FAULTS.get(line.fault)
     if fault is None:
-        raise entry_error(
-            path, f"{where}.fault", f"unknown fault '{line.fault}'; permitted: {', '.join(FAULTS)}"
-        )
+        raise entry_error(path, f"{where}.fault", f"unknown fault '{line.fault}'; permitted: {', '.join(FAULTS)}")
     return Entry(line.equipment, line.fault, _window(path, where, line, fault), where)
 
 

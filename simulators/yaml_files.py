@@ -8,9 +8,7 @@ import msgspec
 import yaml
 
 _T = TypeVar("_T")
-_PATH_IN_MESSAGE: Final = re.compile(
-    r"^(?P<what>.*?)(?: - at (?:`key` in )?`(?P<path>\$[^`]*)`)?$", re.DOTALL
-)
+_PATH_IN_MESSAGE: Final = re.compile(r"^(?P<what>.*?)(?: - at (?:`key` in )?`(?P<path>\$[^`]*)`)?$", re.DOTALL)
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 
 

@@ -91,9 +91,7 @@ def smoke_rule(**changes: Any) -> Rule:
     return make_rule("sensor.smoke", **given | changes)
 
 
-def sample(
-    topic: str, fields: dict[str, Value], at: int, received_at: int | None = None, quality: int = 0
-) -> Reading:
+def sample(topic: str, fields: dict[str, Value], at: int, received_at: int | None = None, quality: int = 0) -> Reading:
     """A reading of periodic state, received when it was measured unless said otherwise."""
     received_at = at if received_at is None else received_at
     return Reading(parse_topic(topic), dict(fields), at, received_at, at * 1_000_000, None, quality)

@@ -11,6 +11,7 @@ from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
 from tests.builders import sqlite_address
 from tests.mosquitto import Mosquitto
+from tests.server_house import House, open_house
 
 
 @pytest.fixture
@@ -56,3 +57,10 @@ async def database(migrated_file: Path, tmp_path: Path) -> AsyncIterator[Databas
     database = Database(sqlite_address(file))
     yield database
     await database.close()
+
+
+@pytest.fixture
+async def house(database: Database, tmp_path: Path) -> AsyncIterator[House]:
+    """A real HTTP server with a small ledger."""
+    async with open_house(database, tmp_path) as opened:
+        yield opened

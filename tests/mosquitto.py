@@ -18,9 +18,7 @@ def require_mosquitto() -> None:
     """Skip on a machine without Mosquitto; fail in CI, where it must be there."""
     if Path(MOSQUITTO).exists():
         return
-    message = (
-        "mosquitto is not installed; `make test` installs it (apt-get install mosquitto mosquitto-clients)"
-    )
+    message = "mosquitto is not installed; `make test` installs it (apt-get install mosquitto mosquitto-clients)"
     if os.environ.get("CI") == "true":
         pytest.fail(message)
     pytest.skip(message)

@@ -33,16 +33,12 @@ def test_the_demo_has_an_account_of_each_roles_name(accounts: DemoAccounts, role
         ("operator", DEMO_PASSWORD + " "),
     ],
 )
-def test_a_wrong_name_or_password_lets_nobody_in(
-    accounts: DemoAccounts, username: str, password: str
-) -> None:
+def test_a_wrong_name_or_password_lets_nobody_in(accounts: DemoAccounts, username: str, password: str) -> None:
     assert accounts.log_in(username, password, T0) is None
 
 
 def test_each_login_has_a_cookie_of_its_own_and_logging_out_ends_only_that(accounts: DemoAccounts) -> None:
-    (person, first), (_, second) = (
-        accounts.log_in("viewer", DEMO_PASSWORD, T0) or pytest.fail() for _ in "12"
-    )
+    (person, first), (_, second) = (accounts.log_in("viewer", DEMO_PASSWORD, T0) or pytest.fail() for _ in "12")
     assert first != second
     assert len(first) >= 32
     accounts.log_out(first)

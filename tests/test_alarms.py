@@ -36,9 +36,7 @@ from tests.builders import (
     sample,
 )
 
-OFFLINE = make_rule(
-    "pump.offline", type=RuleType.STATE, field="online", values=frozenset({False}), on_delay=30_000
-)
+OFFLINE = make_rule("pump.offline", type=RuleType.STATE, field="online", values=frozenset({False}), on_delay=30_000)
 
 
 async def counted(database: Database) -> dict[str, int]:
@@ -202,9 +200,7 @@ async def test_a_decision_that_the_database_refused_is_written_exactly_once(
     }  # fmt: skip
 
 
-async def test_while_the_database_is_away_trouble_says_so(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_while_the_database_is_away_trouble_says_so(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = await open_desk(database, make_rule())
     trouble = Troubled(database, monkeypatch)
     trouble.at_start = 1
@@ -299,9 +295,7 @@ async def test_an_alarm_keeps_the_words_of_the_rule_that_raised_it(database: Dat
     assert row["advice"] == {"en": "Look.", "zh-CN": "查看。"}
 
 
-async def test_many_decisions_share_one_transaction(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_many_decisions_share_one_transaction(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = await open_desk(database, fire_rule())
     trouble = Troubled(database, monkeypatch)
     await desk.decide(*(panel_event(T0 + number, address=str(number)) for number in range(1_200)))

@@ -74,9 +74,7 @@ def numbers(messages: list[Message]) -> list[int]:
 
 @pytest.mark.server
 @VERSIONS
-async def test_a_message_arrives_with_topic_payload_and_time_of_receipt(
-    mosquitto: Mosquitto, protocol: int
-) -> None:
+async def test_a_message_arrives_with_topic_payload_and_time_of_receipt(mosquitto: Mosquitto, protocol: int) -> None:
     before = time.time_ns()
     async with connected(mosquitto.port, protocol=protocol) as broker:
         await send(mosquitto.port, [(TOPIC, '{"text":"三楼"}'.encode())])
@@ -98,9 +96,7 @@ async def test_what_was_published_while_we_were_away_arrives(mosquitto: Mosquitt
 
 @pytest.mark.server
 @VERSIONS
-async def test_what_was_not_acknowledged_comes_again_and_what_was_does_not(
-    mosquitto: Mosquitto, protocol: int
-) -> None:
+async def test_what_was_not_acknowledged_comes_again_and_what_was_does_not(mosquitto: Mosquitto, protocol: int) -> None:
     async with connected(mosquitto.port, protocol=protocol) as broker:
         await send(mosquitto.port, numbered(0, 6))
         messages = await take(broker, 6)
@@ -113,9 +109,7 @@ async def test_what_was_not_acknowledged_comes_again_and_what_was_does_not(
 
 @pytest.mark.server
 @VERSIONS
-async def test_an_acknowledgement_for_an_earlier_connection_is_never_sent(
-    mosquitto: Mosquitto, protocol: int
-) -> None:
+async def test_an_acknowledgement_for_an_earlier_connection_is_never_sent(mosquitto: Mosquitto, protocol: int) -> None:
     async with connected(mosquitto.port, protocol=protocol) as broker:
         await send(mosquitto.port, numbered(0, 5))
         old = await take(broker, 5)
@@ -193,9 +187,7 @@ async def test_a_wrong_password_ends_the_run_with_a_clear_text(
     passwords.touch()
     write_password(passwords, "gengfu", "right")
     port = start_mosquitto(f"allow_anonymous false\npassword_file {passwords}\n").port
-    wrong = Broker(
-        BrokerAddress(port=port, username="gengfu", password="wrong", protocol=protocol), [SUBSCRIPTION]
-    )
+    wrong = Broker(BrokerAddress(port=port, username="gengfu", password="wrong", protocol=protocol), [SUBSCRIPTION])
     with pytest.raises(BrokerRefused, match=rf"the broker at 127\.0\.0\.1:{port} answers: Not authorized"):
         async with asyncio.timeout(WITHIN_S):
             await wrong.run()
@@ -284,12 +276,8 @@ class Authority:
 
 
 @pytest.mark.server
-@pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # paho drops a failed handshake's socket
-async def test_tls_asks_both_sides_for_their_certificates(
-    start_mosquitto: StartMosquitto, tmp_path: Path
-) -> None:
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho drops a failed handshake's socket
+async def test_tls_asks_both_sides_for_their_certificates(start_mosquitto: StartMosquitto, tmp_path: Path) -> None:
     authority, stranger = Authority(tmp_path, "authority"), Authority(tmp_path, "stranger")
     certificate, key = authority.issue("server")
     mine, my_key = map(str, authority.issue("client"))
@@ -307,9 +295,7 @@ async def test_tls_asks_both_sides_for_their_certificates(
     async with running(mosquitto.port, ca_file=str(stranger.certificate)) as broker:
         await until(lambda: "CERTIFICATE_VERIFY_FAILED" in broker.trouble, "the server is not believed")
     async with running(mosquitto.port, ca_file=str(authority.certificate)) as broker:
-        await until(
-            lambda: "connection lost" in broker.trouble or "cannot" in broker.trouble, "it is refused"
-        )
+        await until(lambda: "connection lost" in broker.trouble or "cannot" in broker.trouble, "it is refused")
         assert not broker.connected
 
 
@@ -447,9 +433,7 @@ class Pieces:
 
 PUBLISHED = st.tuples(st.text(min_size=1, max_size=200), st.binary(max_size=300), st.integers(0, 65_535))
 USER_PROPERTY = b"\x26\x00\x01k\x00\x01v"
-PROPERTIES = st.integers(0, 30).map(
-    lambda count: USER_PROPERTY * count
-)  # over 127 bytes: a length of two bytes
+PROPERTIES = st.integers(0, 30).map(lambda count: USER_PROPERTY * count)  # over 127 bytes: a length of two bytes
 
 
 @given(st.lists(PUBLISHED, max_size=12), st.booleans(), st.data())
@@ -457,8 +441,7 @@ def test_packets_are_taken_whole_wherever_the_stream_was_cut(
     published: list[tuple[str, bytes, int]], is_v5: bool, data: st.DataObject
 ) -> None:
     packets = [
-        wire.publish(topic, payload, mid, data.draw(PROPERTIES) if is_v5 else None)
-        for topic, payload, mid in published
+        wire.publish(topic, payload, mid, data.draw(PROPERTIES) if is_v5 else None) for topic, payload, mid in published
     ]
     stream = b"".join(packets)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))

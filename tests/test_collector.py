@@ -277,9 +277,7 @@ async def test_a_message_of_nothing_but_rubbish_is_acknowledged(line: Line) -> N
 async def test_what_the_store_never_takes_is_put_aside_before_it_is_acknowledged(line: Line) -> None:
     readings = line.arrive(flow(1), flow(2))
     key = (T0 + 1) * 1_000_000
-    line.refused = [
-        Refused(Reading(parse_topic(PUMP), {"flow": 1.0}, T0 + 1, T0 + 1, key), "field type conflict")
-    ]
+    line.refused = [Refused(Reading(parse_topic(PUMP), {"flow": 1.0}, T0 + 1, T0 + 1, key), "field type conflict")]
     await line.all_acknowledged(2)
     assert line.acknowledged == readings
     (kept,) = line.aside
@@ -299,9 +297,7 @@ async def test_messages_readings_and_doubts_are_counted(line: Line) -> None:
     assert line.count("gengfu_acknowledgement_lag_seconds_count") == 1
 
 
-async def test_topics_that_are_made_up_do_not_fill_the_memory(
-    line: Line, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_topics_that_are_made_up_do_not_fill_the_memory(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector_module, "_KNOWN_TOPICS", 10)
     for number in range(50):
         line.arrive((f"gengfu/garden/pump/P{number}/telemetry", f'{{"at":{T0},"flow":{number}}}'))

@@ -1,4 +1,4 @@
-"""The commands as people type them, against a real Mosquitto: what they do, and what they say when it cannot be done."""
+"""The commands as people type them, against a real Mosquitto: what they do, and say where it cannot be done."""
 
 import json
 import os
@@ -37,7 +37,9 @@ def publish(port: int, topic: str, payload: str) -> None:
     subprocess.run(["mosquitto_pub", "-p", str(port), "-q", "1", "-t", topic, "-m", payload], check=True, timeout=20)
 
 
-def test_a_message_raises_an_alarm_that_opens_a_ticket_and_is_acknowledged(service: Service, mosquitto: Mosquitto) -> None:
+def test_a_message_raises_an_alarm_that_opens_a_ticket_and_is_acknowledged(
+    service: Service, mosquitto: Mosquitto
+) -> None:
     service.start_ready()
     publish(mosquitto.port, "gengfu/hq/elevator/L-1/telemetry", '{"alarm_button": true}')
     (alarm,) = wait_until(lambda: service.get("/api/v1/alarms?state=open")["items"], "the alarm is there")
@@ -69,8 +71,9 @@ def test_latest_values_alarms_and_delays_survive_a_restart(service: Service, mos
     latest = service.get("/api/v1/equipment/hq:P-1/latest")["latest"]
     assert latest["bearing_temperature"]["value"] == 97.5
     rules = wait_until(
-        lambda: len(found := {alarm["rule"] for alarm in service.get("/api/v1/alarms?state=open")["items"]}) == 2
-        and found,
+        lambda: (
+            len(found := {alarm["rule"] for alarm in service.get("/api/v1/alarms?state=open")["items"]}) == 2 and found
+        ),
         "the delay that ran before the restart ends after it",
     )
     assert rules == {"pump.bearing_very_hot", "pump.bearing_hot"}
@@ -144,9 +147,7 @@ def unready_parts(service: Service) -> dict[str, str] | None:
 
 def test_a_second_service_on_one_data_folder_is_refused(service: Service, mosquitto: Mosquitto) -> None:
     service.start_ready()
-    second = gengfu(
-        "serve", "--data-dir", str(service.folder), "--http-port", "0", "--mqtt-port", str(mosquitto.port)
-    )
+    second = gengfu("serve", "--data-dir", str(service.folder), "--http-port", "0", "--mqtt-port", str(mosquitto.port))
     assert second.returncode == 1
     assert "another gengfu" in second.stderr
     assert "Traceback" not in second.stderr

@@ -16,9 +16,7 @@ def decide(raised: bool, at: int, rule: Rule | None = None, key: Key = KEY, dige
     return Decision(key, rule or make_rule(), Kind.PUMP, Change(raised, T0 + at), 91.0, T0 + at + 5, digest)
 
 
-def write(
-    *decisions: Decision, open_alarms: dict[str, Row] | None = None, known: set[str] | None = None
-) -> Written:
+def write(*decisions: Decision, open_alarms: dict[str, Row] | None = None, known: set[str] | None = None) -> Written:
     return write_up(decisions, {} if open_alarms is None else open_alarms, known or set(), RULES, T0 + 100)
 
 

@@ -118,9 +118,7 @@ async def until_place(database: Database, wanted: int) -> None:
     pytest.fail(f"the cursor never came to {wanted}")
 
 
-async def test_while_the_database_is_in_trouble_facts_wait_and_trouble_says_so(
-    database: Database, run: Run
-) -> None:
+async def test_while_the_database_is_in_trouble_facts_wait_and_trouble_says_so(database: Database, run: Run) -> None:
     diary = Diary(database, "a", OperationalError("COMMIT", {}, Exception("disk I/O error")))
     run(diary)
     await tell(database, "a")

@@ -61,11 +61,7 @@ def test_the_table_names_each_kind_and_channel_of_the_contract_and_no_other() ->
 
 @pytest.mark.parametrize(("kind", "channel"), CONTRACT)
 def test_every_field_has_the_type_and_unit_of_the_contract(kind: Kind, channel: Channel) -> None:
-    promised = {
-        name: (form, unit)
-        for (form, unit), names in CONTRACT[kind, channel].items()
-        for name in names.split()
-    }
+    promised = {name: (form, unit) for (form, unit), names in CONTRACT[kind, channel].items() for name in names.split()}
     assert {name: (field.type, field.unit) for name, field in fields_of(kind, channel).items()} == promised
     assert all(name == field.name for name, field in fields_of(kind, channel).items())
 
@@ -84,9 +80,7 @@ def test_every_field_has_the_type_and_unit_of_the_contract(kind: Kind, channel: 
         (Kind.FIRE_PANEL, EVENT, "device_type", DETECTORS),
     ],
 )
-def test_a_closed_set_lists_its_texts(
-    kind: Kind, channel: Channel, name: str, choices: tuple[str, ...]
-) -> None:
+def test_a_closed_set_lists_its_texts(kind: Kind, channel: Channel, name: str, choices: tuple[str, ...]) -> None:
     assert fields_of(kind, channel)[name].choices == choices
 
 

@@ -68,13 +68,8 @@ def test_a_file_says_in_its_first_lines_what_it_is_for(file: Path) -> None:
 @pytest.mark.parametrize("name", sorted(PURE))
 def test_a_pure_file_knows_no_clock_and_no_device(name: str) -> None:
     tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
-    imported = {
-        (node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
-    } | {
-        alias.name.split(".")[0]
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import)
-        for alias in node.names
+    imported = {(node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)} | {
+        alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
     }
     assert not imported & CLOCKS_AND_DEVICES
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.Await | ast.AsyncFunctionDef)]
@@ -90,6 +85,4 @@ def test_each_pure_file_has_its_contracts_in_import_linter() -> None:
     ]
     assert len(contracts) == 2
     for contract in contracts:
-        assert set(contract["source_modules"]) == {
-            name.removesuffix(".py").replace("/", ".") for name in PURE
-        }
+        assert set(contract["source_modules"]) == {name.removesuffix(".py").replace("/", ".") for name in PURE}

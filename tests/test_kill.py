@@ -64,9 +64,7 @@ class Load:
         """Stop, and wait until the broker has acknowledged everything."""
         self._stop.set()
         self._thread.join()
-        wait_until(
-            lambda: self._acknowledged >= self._sent.keys(), "the broker has acknowledged everything", 60
-        )
+        wait_until(lambda: self._acknowledged >= self._sent.keys(), "the broker has acknowledged everything", 60)
         for remember in self._sent.values():
             remember()
         self._client.disconnect()
@@ -127,9 +125,7 @@ def service(mosquitto: Mosquitto, tmp_path: Path) -> Iterator[Service]:
     service.kill()
 
 
-def test_kill_9_of_the_service_loses_nothing_and_doubles_nothing(
-    service: Service, mosquitto: Mosquitto
-) -> None:
+def test_kill_9_of_the_service_loses_nothing_and_doubles_nothing(service: Service, mosquitto: Mosquitto) -> None:
     rng = random.Random(22)
     service.start_ready()
     with load_on(mosquitto) as load:
@@ -161,14 +157,10 @@ def test_a_broker_that_stops_and_starts_under_load_loses_nothing_and_doubles_not
 def check_everything_is_there_once(service: Service, load: Load) -> None:
     wait_until(service.is_ready, "the service is ready")
     with closing(sqlite3.connect(service.folder / "history.db")) as history:
-        wait_until(
-            lambda: count(history, "reading") >= len(load.samples), "every sample is in the store", 120
-        )
+        wait_until(lambda: count(history, "reading") >= len(load.samples), "every sample is in the store", 120)
     with closing(sqlite3.connect(service.folder / "gengfu.db")) as database:
         wait_until(lambda: count(database, "event") >= len(load.fires), "every event is in the database", 120)
-        wait_until(
-            lambda: tickets_wanted(database) == count(database, "ticket"), "every alarm has its ticket", 60
-        )
+        wait_until(lambda: tickets_wanted(database) == count(database, "ticket"), "every alarm has its ticket", 60)
     assert service.stop() == 0
     assert len(load.samples) > 1_000
     assert len(load.fires) > 10
@@ -177,7 +169,7 @@ def check_everything_is_there_once(service: Service, load: Load) -> None:
 
 
 def count(connection: sqlite3.Connection, table: str) -> int:
-    return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608 - our own names
+    return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
 
 def tickets_wanted(database: sqlite3.Connection) -> int:
@@ -209,9 +201,7 @@ def check_alarms(folder: Path, load: Load) -> None:
         parts = Counter(
             part for (part,) in database.execute("SELECT part FROM activation WHERE rule = 'fire_panel.fire'")
         )
-        events = Counter(
-            json.loads(fields)["address"] for (fields,) in database.execute("SELECT fields FROM event")
-        )
+        events = Counter(json.loads(fields)["address"] for (fields,) in database.execute("SELECT fields FROM event"))
         tickets = Counter(key for (key,) in database.execute("SELECT open_key FROM ticket"))
         alarms = {key for (key,) in database.execute("SELECT open_key FROM alarm")}
         joined = count(database, "ticket_activation")

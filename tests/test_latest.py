@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.fields import Channel, Kind
-from collectors.reading import Reading, Value
+from collectors.reading import Quality, Reading, Value
 from collectors.timeseries.latest import LatestTable
 from collectors.timeseries.store import Latest, LatestValue
 from collectors.topics import Topic
@@ -65,9 +65,7 @@ ARRIVALS = st.lists(
         st.sampled_from(["L1", "L2"]),
         st.integers(0, 6),
         st.integers(0, 6),
-        st.dictionaries(
-            st.sampled_from(["speed", "load", "floor"]), st.integers(0, 9).map(float), max_size=3
-        ),
+        st.dictionaries(st.sampled_from(["speed", "load", "floor"]), st.integers(0, 9).map(float), max_size=3),
         st.booleans(),
     ),
     max_size=30,
@@ -92,3 +90,12 @@ def test_the_table_equals_a_plain_calculation_whoever_looks_in_between(
     for equipment, heard_at in heard.items():
         expected = {name: value for (who, name), value in values.items() if who == equipment}
         assert table[("garden", equipment)] == Latest("elevator", heard_at, expected)
+
+
+def test_a_clock_that_is_ahead_does_not_freeze_its_value() -> None:
+    table = LatestTable()
+    ahead = reading(2_000, 10, leak=False)
+    ahead.quality = int(Quality.FUTURE)
+    table.absorb([ahead])
+    table.absorb([reading(11, 11, leak=True)])
+    assert table[L1].fields == {"leak": LatestValue(True, 11)}

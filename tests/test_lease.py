@@ -47,9 +47,7 @@ async def test_at_the_same_moment_one_of_two_wins(database: Database, other: Dat
     assert sorted(found, key=str) == [1, None]
 
 
-async def test_a_lease_that_ended_goes_to_the_next_with_a_new_epoch(
-    database: Database, other: Database
-) -> None:
+async def test_a_lease_that_ended_goes_to_the_next_with_a_new_epoch(database: Database, other: Database) -> None:
     assert await take(database, "a", T0) == 1
     assert await take(other, "b", T0 + LIFETIME_MS) == 2
     with pytest.raises(LeaseLost, match="epoch 1 is over, 2 has begun"):

@@ -204,9 +204,7 @@ def test_a_bad_sample_does_not_take_its_neighbours_along() -> None:
         (b'{"at":1790000000000,"seq":1}', Reason.NO_FIELDS),
     ],
 )
-def test_a_message_that_cannot_be_read_yields_one_reason_and_no_reading(
-    payload: bytes, reason: Reason
-) -> None:
+def test_a_message_that_cannot_be_read_yields_one_reason_and_no_reading(payload: bytes, reason: Reason) -> None:
     decoded = read(payload)
     assert decoded.readings == []
     assert reasons(decoded) == [reason]
@@ -358,9 +356,7 @@ def test_a_sequence_number_is_a_whole_number(seq: str, kept: int | None) -> None
     assert reading.key == NOW * 1_000_000 + (kept or 0) % 1_000_000
 
 
-@pytest.mark.parametrize(
-    "seq", ["1.5", '"7"', "true", "[]", "NaN", "1e300", str(2**53), "1" + "0" * 400, "9" * 5000]
-)
+@pytest.mark.parametrize("seq", ["1.5", '"7"', "true", "[]", "NaN", "1e300", str(2**53), "1" + "0" * 400, "9" * 5000])
 @pytest.mark.parametrize("topic", [SENSOR, PANEL])
 def test_a_sequence_number_that_is_none_is_left_out(topic: Topic, seq: str) -> None:
     decoded = decode(topic, f'{{"at":{NOW},"seq":{seq},"active":true}}'.encode(), NOW)
@@ -422,9 +418,7 @@ def test_the_order_of_an_events_keys_does_not_matter() -> None:
 
 NUMBERS = st.floats() | st.integers() | st.sampled_from([10**400, -(10**30), 2**63, 2**64, 1e308, 5e-324])
 WORDS = st.text(st.characters(exclude_categories=()), max_size=20)  # lone surrogates too
-NAMES = WORDS | st.sampled_from(
-    ["at", "seq", "leak", "type", "alarm_button", "floor", "speed", "card", "online"]
-)
+NAMES = WORDS | st.sampled_from(["at", "seq", "leak", "type", "alarm_button", "floor", "speed", "card", "online"])
 SCALARS = st.none() | st.booleans() | NUMBERS | WORDS
 TREES: st.SearchStrategy[Any] = st.recursive(
     SCALARS,

@@ -51,9 +51,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command = [GENGFU, "demo", "--http-port", str(http), "--mqtt-port", str(mqtt)]
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         try:
-            wait_until(
-                lambda: "Gengfu demo: http" in log.read_text(encoding="utf-8"), "the demo tells its address"
-            )
+            wait_until(lambda: "Gengfu demo: http" in log.read_text(encoding="utf-8"), "the demo tells its address")
             yield f"http://127.0.0.1:{http}"
         finally:
             process.terminate()
@@ -88,9 +86,7 @@ async def log_in(page: Page, username: str, password: str = PASSWORD) -> None:
     await form.locator("button[type=submit]").click()
 
 
-async def test_a_fault_becomes_alarm_and_ticket_on_the_page_within_a_minute(
-    demo: str, browser: Browser
-) -> None:
+async def test_a_fault_becomes_alarm_and_ticket_on_the_page_within_a_minute(demo: str, browser: Browser) -> None:
     page, complaints = await open_page(browser, demo)
     await log_in(page, "operator")
     await expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "live")

@@ -61,9 +61,7 @@ def test_every_live_message_asks_for_an_act() -> None:
         ({"HQ": (Role.OPERATOR,), "*": (Role.VIEWER,)}, Act.ACKNOWLEDGE_ALARM, "B", Decision.NO_ROLE),
     ],
 )
-def test_a_decision_names_its_reason(
-    grants: Grants | None, act: Act, site: str | None, decision: Decision
-) -> None:
+def test_a_decision_names_its_reason(grants: Grants | None, act: Act, site: str | None, decision: Decision) -> None:
     assert may(grants, act, site) is decision
 
 
@@ -71,9 +69,7 @@ GRANTS = st.dictionaries(st.sampled_from([ALL_SITES, "A", "B"]), st.lists(st.sam
 
 
 @given(grants=GRANTS, more=GRANTS, act=st.sampled_from(Act), site=st.sampled_from([None, "A", "B", "C"]))
-def test_a_further_role_never_takes_anything_away(
-    grants: Grants, more: Grants, act: Act, site: str | None
-) -> None:
+def test_a_further_role_never_takes_anything_away(grants: Grants, more: Grants, act: Act, site: str | None) -> None:
     both = {place: (*grants.get(place, ()), *more.get(place, ())) for place in {*grants, *more}}
     if may(grants, act, site).permitted:
         assert may(both, act, site).permitted

@@ -27,24 +27,18 @@ async def test_messages_are_kept_newest_first_and_page_by_page(database: Databas
     assert [row["topic"] for row in second] == ["gengfu/x/2", "gengfu/x/1", "gengfu/x/0"]
 
 
-async def test_beyond_the_limit_the_oldest_are_forgotten(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_beyond_the_limit_the_oldest_are_forgotten(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quarantine, "KEPT", 3)
     for number in range(0, 10, 2):
         await keep_quarantined(database, [message(number), message(number + 1)])
     kept = await newest_quarantined(database, None, 100)
     assert [row["received_at"] - T0 for row in kept] == [9, 8, 7]
-    await keep_quarantined(
-        database, [message(number) for number in range(100, 120)]
-    )  # more than all room at once
+    await keep_quarantined(database, [message(number) for number in range(100, 120)])  # more than all room at once
     kept = await newest_quarantined(database, None, 100)
     assert [row["received_at"] - T0 for row in kept] == [119, 118, 117]
 
 
-async def test_through_trouble_they_are_kept_once(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_through_trouble_they_are_kept_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     real, failures = database.transaction, [OperationalError("COMMIT", {}, Exception("locked"))] * 2
 
     @contextlib.asynccontextmanager

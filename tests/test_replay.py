@@ -42,7 +42,7 @@ class Ledger:
         self.topics: set[str] = set()
         self.flushed = False
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:  # noqa: ARG002
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         self.topics.add(topic)
         self.messages.append(json.loads(payload))
         self.moments.append(asyncio.get_running_loop().time())
@@ -89,9 +89,7 @@ CONVERSIONS = [
 
 
 @pytest.mark.parametrize(("cells", "fields"), CONVERSIONS)
-def test_cells_become_fields(
-    mapping: Mapping, cells: dict[str, str | None], fields: dict[str, Value]
-) -> None:
+def test_cells_become_fields(mapping: Mapping, cells: dict[str, str | None], fields: dict[str, Value]) -> None:
     converted = convert({"when": "1", **cells}, mapping, "f, line 2", 2).fields
     assert converted.keys() == fields.keys()
     for name, value in fields.items():

@@ -15,9 +15,7 @@ RULES: Final[dict[str, dict[str, Any]]] = {
     rule["id"]: rule for rule in yaml.safe_load((REPLAYS / "skab.rules.yaml").read_text("utf-8"))["rules"]
 }
 
-pytestmark = pytest.mark.skipif(
-    not DATA.is_dir(), reason="SKAB is not at ../shared/data/pump/skab (GPL-3.0, not ours)"
-)
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="SKAB is not at ../shared/data/pump/skab (GPL-3.0, not ours)")
 
 
 def load(file: str) -> list[Row]:

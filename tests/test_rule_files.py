@@ -35,9 +35,7 @@ def read(text: str) -> Rule:
 
 def test_a_rule_is_read_as_it_is_written() -> None:
     rule = read(
-        GOOD.replace(
-            "above: 82", "above: 82\n    deadband: 2\n    on_delay: 1.5 min\n    while: {running: true}"
-        )
+        GOOD.replace("above: 82", "above: 82\n    deadband: 2\n    on_delay: 1.5 min\n    while: {running: true}")
     )
     assert (rule.id, rule.kind, rule.type, rule.priority) == (
         "site.hot",

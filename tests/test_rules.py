@@ -167,9 +167,7 @@ def test_after_a_quiet_time_the_clock_ends_a_delay_by_its_own_length() -> None:
     delay=st.integers(1, 50), passed=st.integers(0, 200), since=st.integers(0, 1000), lag=st.integers(-90, 90),
     active=st.booleans(),
 )  # fmt: skip
-def test_clock_and_later_sample_decide_alike(
-    delay: int, passed: int, since: int, lag: int, active: bool
-) -> None:
+def test_clock_and_later_sample_decide_alike(delay: int, passed: int, since: int, lag: int, active: bool) -> None:
     rule = make_rule(on_delay=delay, off_delay=delay)
     memory = Memory(active, 0, 0, since, since + lag)
     by_clock = mature(rule, memory, since + lag + passed)
@@ -181,9 +179,7 @@ def expected_changes(rule: Rule, breaches: dict[int, bool], end: int) -> list[Ch
     """What holds at each millisecond, worked out one by one."""
     holds, since, active, found = False, 0, False, []
     for now in range(end + 1):
-        for _ in range(
-            2
-        ):  # a delay ends before the sample of that moment, and may end at it where it is none
+        for _ in range(2):  # a delay ends before the sample of that moment, and may end at it where it is none
             delay = rule.off_delay if active else rule.on_delay
             if holds is not active and now - since >= delay:
                 active = holds
@@ -309,9 +305,7 @@ def test_events_have_no_delay_and_life_safety_is_believed_however_late(
 
 def test_a_late_fire_does_not_turn_back_the_time_of_what_is_known() -> None:
     memory, _ = judge_event(fire_rule(), Memory(False, 10), True, 4)
-    assert (
-        judge_event(fire_rule(), memory, False, 7).changes == ()
-    )  # older than the reset at 10 that is known
+    assert judge_event(fire_rule(), memory, False, 7).changes == ()  # older than the reset at 10 that is known
     assert judge_event(fire_rule(), memory, False, 11).changes == (returned(11),)
 
 

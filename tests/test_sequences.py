@@ -35,9 +35,7 @@ async def memory(file: Path) -> AsyncIterator[SequenceMemory]:
     await memory.close()
 
 
-def fire(
-    received_at: int, payload: str = '{"seq":1,"type":"fire","loop":"1"}', topic: Topic = PANEL
-) -> Reading:
+def fire(received_at: int, payload: str = '{"seq":1,"type":"fire","loop":"1"}', topic: Topic = PANEL) -> Reading:
     (reading,) = decode(topic, payload.encode(), received_at).readings
     return reading
 

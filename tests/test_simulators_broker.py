@@ -28,8 +28,7 @@ from simulators.scenario import load_scenario
 pytestmark = pytest.mark.server
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 HEADER = (
-    "datetime;Accelerometer1RMS;Accelerometer2RMS;Current;Pressure;"
-    "Temperature;Thermocouple;Voltage;Volume Flow RateRMS"
+    "datetime;Accelerometer1RMS;Accelerometer2RMS;Current;Pressure;Temperature;Thermocouple;Voltage;Volume Flow RateRMS"
 )
 
 
@@ -226,9 +225,7 @@ async def test_tls_is_checked_against_the_given_authority(broker: Mosquitto, tmp
             await publisher.publish("gengfu/a/pump/P-1/telemetry", b"{}")
         assert publisher.acknowledged == 1
         with pytest.raises(PublisherError, match="certificate verify failed"):
-            await Publisher(
-                msgspec.structs.replace(secure.address, ca_file=theirs), connect_within_s=1
-            ).__aenter__()
+            await Publisher(msgspec.structs.replace(secure.address, ca_file=theirs), connect_within_s=1).__aenter__()
     finally:
         secure.stop()
         gc.collect()  # here, not in another test
@@ -268,9 +265,7 @@ async def test_replayed_file_arrives_whole(broker: Mosquitto, tmp_path: Path) ->
     path.write_text("\n".join([HEADER, *lines]), "utf-8")
     async with listening(broker.address) as listener:
         async with Publisher(broker.address) as publisher:
-            summary = await replay_file(
-                path, load_mapping("skab"), publisher, speed=0, keep_times=False, clock=now_ms
-            )
+            summary = await replay_file(path, load_mapping("skab"), publisher, speed=0, keep_times=False, clock=now_ms)
         await listener.wait_for(300)
     assert (summary.rows, summary.sent, summary.cells_left_out) == (300, 300, 1)
     assert {topic for topic, _, _ in listener.got} == {"gengfu/demo/pump/SKAB-1/telemetry"}

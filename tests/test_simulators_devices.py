@@ -64,9 +64,7 @@ def test_calm_devices_raise_nothing_that_a_rule_could_alarm_on() -> None:
     for spec in ESTATE.equipment:
         for sample in run(spec, 900):
             fields = sample.fields
-            assert not any(
-                fields.get(name) for name in ("alarm_button", "leak", "smoke", "fault_code", "drive_fault")
-            )
+            assert not any(fields.get(name) for name in ("alarm_button", "leak", "smoke", "fault_code", "drive_fault"))
             assert sample.channel is not Channel.EVENT or "tag" in fields
             assert float(fields.get("bearing_temperature", 0.0)) < 71  # normal up to 71 °C
 

@@ -13,9 +13,7 @@ ESTATE = load_estate("demo")
 TYPES = {FieldType.NUMBER: float, FieldType.BOOLEAN: bool, FieldType.TEXT: str}
 
 
-def run(
-    fault: str, code: str, seconds: int, *windows: Window, dt_s: float = 1.0
-) -> list[tuple[float, Sample]]:
+def run(fault: str, code: str, seconds: int, *windows: Window, dt_s: float = 1.0) -> list[tuple[float, Sample]]:
     """(second, sample) with the fault from second 10 for 60 s, unless other windows are given."""
     spec = ESTATE.find(code)
     assert spec is not None
@@ -29,9 +27,7 @@ def telemetry(samples: list[tuple[float, Sample]], begin: float, end: float) -> 
 
 
 def happenings(samples: list[tuple[float, Sample]]) -> list[tuple[float, dict[str, Value]]]:
-    return [
-        (at, s.fields) for at, s in samples if s.channel is not Channel.TELEMETRY and "tag" not in s.fields
-    ]
+    return [(at, s.fields) for at, s in samples if s.channel is not Channel.TELEMETRY and "tag" not in s.fields]
 
 
 # fault, equipment, fields that hold all the time it lasts

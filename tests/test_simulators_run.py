@@ -87,9 +87,7 @@ async def run_for(seconds: float, outlet: Ledger, **options: Any) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().call_later(seconds, stop.set)
     await asyncio.wait_for(
-        simulate(
-            load_estate(), load_scenario(), outlet, seed=1, clock=lambda: START_MS, stop=stop, **options
-        ),
+        simulate(load_estate(), load_scenario(), outlet, seed=1, clock=lambda: START_MS, stop=stop, **options),
         10,
     )
 
@@ -117,7 +115,7 @@ async def test_simulation_stops_although_the_broker_takes_nothing() -> None:
 
 async def test_error_of_the_outlet_ends_the_simulation() -> None:
     class Broken(Ledger):
-        async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:  # noqa: ARG002
+        async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
             raise OSError("gone")
 
     with pytest.raises(OSError, match="gone"):

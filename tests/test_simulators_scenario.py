@@ -162,9 +162,7 @@ def test_code_that_stands_twice_is_refused(tmp_path: Path) -> None:
         load_estate(path)
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("500ms", 0.5), ("12s", 12), ("1.5min", 90), ("2h", 7200), (" 3 s ", 3)]
-)
+@pytest.mark.parametrize(("text", "seconds"), [("500ms", 0.5), ("12s", 12), ("1.5min", 90), ("2h", 7200), (" 3 s ", 3)])
 def test_durations(text: str, seconds: float) -> None:
     assert to_seconds(text) == seconds
 

@@ -55,9 +55,7 @@ class SqliteHouse:
         return SqliteStore(self._file)
 
     def break_down(self) -> None:
-        self._change(
-            "CREATE TRIGGER full BEFORE INSERT ON latest BEGIN SELECT RAISE(ABORT, 'disk full'); END"
-        )
+        self._change("CREATE TRIGGER full BEFORE INSERT ON latest BEGIN SELECT RAISE(ABORT, 'disk full'); END")
 
     def repair(self) -> None:
         self._change("DROP TRIGGER full")
@@ -185,9 +183,7 @@ async def test_an_empty_batch_is_no_work(store: Store) -> None:
 
 async def test_equipment_of_one_name_on_two_sites_is_two(store: Store) -> None:
     other = Topic("harbour", Kind.SENSOR, "S1", Channel.TELEMETRY)
-    await store.write(
-        [reading(1, level=1.0), Reading(other, {"level": 9.0}, T0 + 1, T0 + 1, (T0 + 1) * 10**6)]
-    )
+    await store.write([reading(1, level=1.0), Reading(other, {"level": 9.0}, T0 + 1, T0 + 1, (T0 + 1) * 10**6)])
     assert await look(store, "level") == raw((1, 1.0))
     assert store.latest()["harbour", "S1"].fields["level"].value == 9.0
 
@@ -198,9 +194,7 @@ FINITE = st.floats(allow_nan=False, allow_infinity=False)
 PLAIN_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=40)
 ANY_VALUE = FINITE | st.booleans() | PLAIN_TEXT
 _numbers = itertools.count()
-on_one_store = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
-)
+on_one_store = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 
 
 def fresh() -> str:
@@ -233,9 +227,7 @@ async def test_a_whole_number_stays_a_float_and_a_boolean_a_boolean_after_a_rest
     async with opened(house) as store:
         newest = {name: value.value for name, value in store.latest()["garden", "S1"].fields.items()}
         bucket = (await look(store, "number")).buckets[0]
-        texts = [
-            (await look(store, name)).changes[0].value for name in ("yes", "no", "text", "word", "empty")
-        ]
+        texts = [(await look(store, name)).changes[0].value for name in ("yes", "no", "text", "word", "empty")]
     assert newest == fields
     assert {name: type(value) for name, value in newest.items()} == {
         name: type(value) for name, value in fields.items()
@@ -294,9 +286,7 @@ async def test_latest_is_the_newest_by_time_of_measurement_whatever_the_order_of
 
 async def test_latest_survives_a_restart_and_goes_on_from_there(house: House) -> None:
     async with opened(house) as store:
-        await store.write(
-            [reading(5, level=5.0), reading(3, level=3.0, note="水箱"), reading(1, "S2", leak=False)]
-        )
+        await store.write([reading(5, level=5.0), reading(3, level=3.0, note="水箱"), reading(1, "S2", leak=False)])
         before = dict(store.latest())
     async with opened(house) as store:
         assert dict(store.latest()) == before
@@ -354,9 +344,7 @@ async def test_buckets_equal_a_plain_calculation(
 
 
 @on_one_store
-@given(
-    values=st.lists(st.booleans(), max_size=25) | st.lists(st.sampled_from(["开", "关", "off"]), max_size=25)
-)
+@given(values=st.lists(st.booleans(), max_size=25) | st.lists(st.sampled_from(["开", "关", "off"]), max_size=25))
 async def test_booleans_and_text_come_as_the_moments_at_which_they_changed(
     store: Store, values: list[bool | str]
 ) -> None:
@@ -369,9 +357,7 @@ async def test_booleans_and_text_come_as_the_moments_at_which_they_changed(
 
 
 async def test_samples_without_the_field_neither_count_nor_change_anything(store: Store) -> None:
-    await store.write(
-        [reading(1, note="a", level=1.0), reading(2, leak=True), reading(3, note="a", level=3.0)]
-    )
+    await store.write([reading(1, note="a", level=1.0), reading(2, leak=True), reading(3, note="a", level=3.0)])
     assert await look(store, "note") == changes((1, "a"))
     assert await look(store, "level") == raw((1, 1.0), (3, 3.0))
 
@@ -390,9 +376,7 @@ async def test_a_field_that_changed_its_type_yields_values_of_one_kind(
 ) -> None:
     refused = []
     for at, value in enumerate([first, *others]):
-        refused += await store.write(
-            [reading(at, odd=value)]
-        )  # a store may refuse the other type, with a reason
+        refused += await store.write([reading(at, odd=value)])  # a store may refuse the other type, with a reason
     found = await look(store, "odd", points=points)
     assert bool(found.buckets) != bool(found.changes)
     assert {type(figure) for bucket in found.buckets for figure in bucket[1:4]} <= {float}

@@ -182,9 +182,7 @@ async def caught_up(desk: Desk) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_an_alarm_has_its_ticket_within_a_moment(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_alarm_has_its_ticket_within_a_moment(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Woken by the commit: looking again each second is switched off here."""
     monkeypatch.setattr(facts_module, "_LOOK_AGAIN_S", 3_600.0)
     desk = await open_desk(database, fire_rule())

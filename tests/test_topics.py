@@ -57,9 +57,7 @@ def test_any_text_is_a_topic_of_the_contract_or_refused(text: str) -> None:
         ("\ufffd", "expected gengfu/"),  # what the broker's side puts for a topic that is not UTF-8
     ],
 )
-def test_a_topic_outside_the_contract_is_refused_and_the_wrong_part_is_named(
-    text: str, complaint: str
-) -> None:
+def test_a_topic_outside_the_contract_is_refused_and_the_wrong_part_is_named(text: str, complaint: str) -> None:
     with pytest.raises(TopicError) as refused:
         parse_topic(text)
     assert complaint in str(refused.value)

@@ -25,9 +25,7 @@ from tests.builders import (
     smoke_rule,
 )
 
-OFFLINE = make_rule(
-    "pump.offline", type=RuleType.STATE, field="online", values=frozenset({False}), on_delay=30_000
-)
+OFFLINE = make_rule("pump.offline", type=RuleType.STATE, field="online", values=frozenset({False}), on_delay=30_000)
 LOW = make_rule("pump.low", field="discharge_pressure", below=0.2, deadband=0.02, condition={"running": True})
 
 

@@ -65,9 +65,7 @@ async def test_accepted_readings_are_in_the_store_when_write_returns() -> None:
 
 async def test_a_reading_that_is_refused_for_good_is_handed_back_and_not_tried_again() -> None:
     store = FakeStore(refused=[Refused(reading(1), "field type conflict")])
-    assert await make_buffer(store).write([reading(1), reading(2)]) == [
-        Refused(reading(1), "field type conflict")
-    ]
+    assert await make_buffer(store).write([reading(1), reading(2)]) == [Refused(reading(1), "field type conflict")]
     assert store.kept == [reading(2)]
     assert store.tries == 1
 

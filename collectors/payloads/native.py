@@ -124,9 +124,7 @@ def _parse_anything(payload: bytes, faults: list[Fault]) -> Any:
     def take_last(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         members = dict(pairs)
         if len(members) < len(pairs):
-            faults.append(
-                Fault(Reason.DUPLICATE_KEY, "a key stands twice in one object; the last one was taken")
-            )
+            faults.append(Fault(Reason.DUPLICATE_KEY, "a key stands twice in one object; the last one was taken"))
         return members
 
     try:
@@ -141,9 +139,7 @@ def _parse_anything(payload: bytes, faults: list[Fault]) -> Any:
     return None
 
 
-def _read_sample(
-    topic: Topic, sample: Any, received_at: int, arrival: int, faults: list[Fault]
-) -> Reading | None:
+def _read_sample(topic: Topic, sample: Any, received_at: int, arrival: int, faults: list[Fault]) -> Reading | None:
     if type(sample) is not dict:
         faults.append(Fault(Reason.NOT_OBJECT, f"expected an object, found {_json_name(sample)}"))
         return None
@@ -248,11 +244,7 @@ def _check_fields(
         if field is None:
             unknown = True
             clean = clean and kind in _FAST_TYPES and _is_plain(name, value)
-        elif (
-            _PYTHON_TYPE[field.type] is not kind
-            or kind is str
-            or (kind is float and not math.isfinite(value))
-        ):
+        elif _PYTHON_TYPE[field.type] is not kind or kind is str or (kind is float and not math.isfinite(value)):
             clean = False
     if clean and len(sample) <= MAX_FIELDS:
         return sample, unknown
@@ -294,9 +286,7 @@ def _sift_fields(sample: dict[str, Any], known: Mapping[str, Field], faults: lis
         else:
             kept[name] = fitted
     if room < 0:
-        faults.append(
-            Fault(Reason.TOO_MANY_FIELDS, f"{-room} unknown fields beyond {MAX_FIELDS} were left out")
-        )
+        faults.append(Fault(Reason.TOO_MANY_FIELDS, f"{-room} unknown fields beyond {MAX_FIELDS} were left out"))
     return kept
 
 
@@ -325,11 +315,7 @@ def _complaint(name: str, value: object, field: Field | None) -> str:
 
 def _json_name(value: object) -> str:
     if isinstance(value, str):
-        return (
-            "a text"
-            if _is_plain_text(value)
-            else "a text that is too long or has characters no store can keep"
-        )
+        return "a text" if _is_plain_text(value) else "a text that is too long or has characters no store can keep"
     if isinstance(value, float) and not math.isfinite(value):
         return "a number that is not finite"
     names = {dict: "an object", list: "an array", bool: "a boolean", type(None): "null"}

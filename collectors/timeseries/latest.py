@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from collectors.reading import Reading
+from collectors.reading import Quality, Reading
 from collectors.timeseries.store import Latest, LatestValue
 
 Who = tuple[str, str]
@@ -55,16 +55,22 @@ class LatestTable(Mapping[Who, Latest]):
         if known is None:
             known = self._merged[who] = Latest(reading.topic.kind.value, 0, {})
         known.heard_at = max(known.heard_at, reading.received_at)
+        at = _rank(reading)
         for name, value in reading.fields.items():
             before = known.fields.get(name)
-            if before is None or before.at <= reading.measured_at:
-                known.fields[name] = LatestValue(value, reading.measured_at)
+            if before is None or before.at <= at:
+                known.fields[name] = LatestValue(value, at)
+
+
+def _rank(reading: Reading) -> int:
+    """When it was measured; a clock that is ahead must not freeze its value on the screen, so then when it came."""
+    return reading.received_at if reading.quality & Quality.FUTURE else reading.measured_at
 
 
 def _replaces(reading: Reading, before: Reading) -> bool:
     """Whether nothing of the earlier reading is still the newest."""
     return (
-        reading.measured_at >= before.measured_at
+        _rank(reading) >= _rank(before)
         and reading.received_at >= before.received_at
         and reading.fields.keys() >= before.fields.keys()
     )

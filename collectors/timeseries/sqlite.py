@@ -102,9 +102,7 @@ class SqliteStore:
     def latest(self) -> LatestTable:
         return self._latest
 
-    async def history(
-        self, series: Series, field: str, start: int, end: int, points: int = DEFAULT_POINTS
-    ) -> History:
+    async def history(self, series: Series, field: str, start: int, end: int, points: int = DEFAULT_POINTS) -> History:
         return await self._on(self._readers, self._history, series, field, start, end, points)
 
     async def erase_before(self, moment: int) -> int:
@@ -128,16 +126,12 @@ class SqliteStore:
         self._connection = connection
         self._series = {
             Series(*names): identity
-            for identity, *names in connection.execute(
-                "SELECT id, site, kind, equipment, channel FROM series"
-            )
+            for identity, *names in connection.execute("SELECT id, site, kind, equipment, channel FROM series")
         }
         for site, equipment, body in connection.execute("SELECT site, equipment, body FROM latest"):
             self._latest.put((site, equipment), msgspec.json.decode(body, type=Latest))
 
-    def _write(
-        self, rows: list[tuple[Topic, int, int, int, str]], bodies: list[tuple[str, str, str]]
-    ) -> None:
+    def _write(self, rows: list[tuple[Topic, int, int, int, str]], bodies: list[tuple[str, str, str]]) -> None:
         with self._transaction() as connection:
             ids = self._name_series({row[0] for row in rows})
             # By series: rows that stand together in the file are written together. The sort keeps each series' order.
@@ -206,9 +200,7 @@ class SqliteStore:
                 return History(raw=True, buckets=[], changes=[])
             if found[0] != "real":
                 return _read_changes(connection, scope, points)
-            return _read_raw(connection, scope, points) or _read_buckets(
-                connection, scope, start, end, points
-            )
+            return _read_raw(connection, scope, points) or _read_buckets(connection, scope, start, end, points)
 
 
 # A field that the contract does not name may change its type: the first one in the range says what is asked for.
@@ -256,9 +248,7 @@ def _read_raw(connection: sqlite3.Connection, scope: _Scope, points: int) -> His
     return History(True, [Bucket(at, value, value, value, 1) for at, value in rows], [])
 
 
-def _read_buckets(
-    connection: sqlite3.Connection, scope: _Scope, start: int, end: int, points: int
-) -> History:
+def _read_buckets(connection: sqlite3.Connection, scope: _Scope, start: int, end: int, points: int) -> History:
     rows = connection.execute(_BUCKET_SQL, (*scope, start, end, points))
     buckets = [Bucket(start + index * (end - start) // points, *figures) for index, *figures in rows]
     return History(False, buckets, [])

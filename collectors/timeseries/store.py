@@ -2,7 +2,8 @@
 
 * `write` returns when the readings are durable. Writing a reading again changes nothing; two readings
   with one time key and different fields become one with the fields of both, the later write winning.
-* `latest` is the newest value of each field by time of measurement and survives a restart.
+* `latest` is the newest value of each field by time of measurement (of receipt, where the clock is ahead) and survives
+  a restart. In memory it may run ahead of a write that is being tried again.
 * `history` gives numbers as buckets of min, mean and max (one a sample where there are few), text and booleans as
   the changes of their value.
 """
@@ -92,9 +93,7 @@ class Store(Protocol):
     def latest(self) -> Mapping[tuple[str, str], Latest]:
         """(site, equipment) -> newest values. The store's own live view: look, do not change."""
 
-    async def history(
-        self, series: Series, field: str, start: int, end: int, points: int = DEFAULT_POINTS
-    ) -> History:
+    async def history(self, series: Series, field: str, start: int, end: int, points: int = DEFAULT_POINTS) -> History:
         """What a field was between `start` and `end`, in at most `points` buckets or changes."""
 
     async def erase_before(self, moment: int) -> int:

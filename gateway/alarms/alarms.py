@@ -55,9 +55,7 @@ class AlarmMetrics:
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
             registry=registry,
         )
-        self.retries = Counter(
-            "gengfu_decision_retries", "Decision transactions written again", registry=registry
-        )
+        self.retries = Counter("gengfu_decision_retries", "Decision transactions written again", registry=registry)
 
 
 class Alarms:
@@ -119,9 +117,7 @@ class Alarms:
         joined = select(activation.c.alarm).join(
             ticket_activation, ticket_activation.c.activation == activation.c.id
         ).where(ticket_activation.c.ticket == fact.thing)  # fmt: skip
-        found = await connection.execute(
-            select(alarm).where(alarm.c.id.in_(joined), alarm.c.open_key.is_not(None))
-        )
+        found = await connection.execute(select(alarm).where(alarm.c.id.in_(joined), alarm.c.open_key.is_not(None)))
         cause = Cause(str(fact.body.get("actor", "")), Via.FACT, why=f"fact {fact.id}")
         for row in found.mappings().all():
             if (State(row["state"]), Event.ACKNOWLEDGED) in TRANSITIONS:
@@ -180,9 +176,7 @@ class Alarms:
             await _keep_memories(connection, outcome.memories)
 
 
-async def acknowledge(
-    database: Database, identity: str, version: int, note: str, cause: Cause, now: int
-) -> None:
+async def acknowledge(database: Database, identity: str, version: int, note: str, cause: Cause, now: int) -> None:
     """A person has taken notice and answers for what follows.
 
     Raises:
@@ -240,9 +234,7 @@ async def _open_alarms(connection: AsyncConnection, keys: set[str]) -> dict[str,
     ordered = sorted(keys)  # in one order, so that two transactions cannot wait for each other
     for first in range(0, len(ordered), _KEYS_AT_ONCE):
         part = ordered[first : first + _KEYS_AT_ONCE]
-        statement = (
-            select(alarm).where(alarm.c.open_key.in_(part)).order_by(alarm.c.open_key).with_for_update()
-        )
+        statement = select(alarm).where(alarm.c.open_key.in_(part)).order_by(alarm.c.open_key).with_for_update()
         found = await connection.execute(statement)
         rows |= {row["open_key"]: dict(row) for row in found.mappings()}
     return rows
@@ -253,9 +245,7 @@ async def _known_activations(connection: AsyncConnection, decisions: Sequence[De
     known: set[str] = set()
     for first in range(0, len(raised), _KEYS_AT_ONCE):
         part = raised[first : first + _KEYS_AT_ONCE]
-        known.update(
-            await connection.scalars(select(activation.c.identity).where(activation.c.identity.in_(part)))
-        )
+        known.update(await connection.scalars(select(activation.c.identity).where(activation.c.identity.in_(part))))
     return known
 
 

@@ -61,9 +61,7 @@ def shipped_rules() -> list[Rule]:
     """The rules that come with the product, one file a kind."""
     folder = files("gateway.alarms") / "default_rules"
     texts = {
-        entry.name: entry.read_text(encoding="utf-8")
-        for entry in folder.iterdir()
-        if entry.name.endswith(".yaml")
+        entry.name: entry.read_text(encoding="utf-8") for entry in folder.iterdir() if entry.name.endswith(".yaml")
     }
     return [rule for name in sorted(texts) for rule in parse_rules(texts[name], name)]
 
@@ -90,11 +88,7 @@ def parse_rules(text: str, name: str) -> list[Rule]:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RuleError(f"{name}: {error}") from error
-    if (
-        not isinstance(document, dict)
-        or set(document) != {"rules"}
-        or not isinstance(document["rules"], list)
-    ):
+    if not isinstance(document, dict) or set(document) != {"rules"} or not isinstance(document["rules"], list):
         raise RuleError(f"{name}: expected one list under 'rules:'")
     rules: dict[str, Rule] = {}
     for number, entry in enumerate(document["rules"], 1):
@@ -176,9 +170,7 @@ def _complaint(rule: Rule, written: _Written) -> str | None:
         RuleType.STATE: _state_complaint,
         RuleType.EVENT: _event_complaint,
     }
-    return checks[rule.type](rule, written) or _values_complaint(
-        rule, fields_of(rule.kind, Channel.TELEMETRY)
-    )
+    return checks[rule.type](rule, written) or _values_complaint(rule, fields_of(rule.kind, Channel.TELEMETRY))
 
 
 def _limit_complaint(rule: Rule, written: _Written) -> str | None:

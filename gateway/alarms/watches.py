@@ -209,8 +209,7 @@ class Watches:
             watch.low, watch.high = quiet_band(watch.rule, memory, values)
         value = values.get(watch.rule.field)
         outcome.decisions.extend(
-            Decision(watch.key, watch.rule, watch.kind, change, value, received_at, digest)
-            for change in changes
+            Decision(watch.key, watch.rule, watch.kind, change, value, received_at, digest) for change in changes
         )
 
     # -- events ----------------------------------------------------------------------------------------
@@ -224,9 +223,7 @@ class Watches:
         active = fields.get("active", True) is not False
         for rule in station.by_event:
             if is_match(rule, fields):
-                key = Key(
-                    reading.topic.site, reading.topic.equipment, part_of(rule, fields)[:_PART_LENGTH], rule.id
-                )
+                key = Key(reading.topic.site, reading.topic.equipment, part_of(rule, fields)[:_PART_LENGTH], rule.id)
                 watch = station.watches.get(key) or self._add_watch(station, key, reading.topic.kind, rule)
                 self._judge_event(watch, active, reading, outcome)
 
@@ -266,14 +263,10 @@ class Watches:
                 for key in self._standing.get((topic.site, topic.equipment, rule.id), ()):
                     self._add_watch(station, key, topic.kind, rule)
             return
-        if (rule.field in _STATUS_FIELDS) is not (
-            topic.channel is Channel.STATUS
-        ) or topic.channel is Channel.EVENT:
+        if (rule.field in _STATUS_FIELDS) is not (topic.channel is Channel.STATUS) or topic.channel is Channel.EVENT:
             return
         watch = self._add_watch(station, Key(topic.site, topic.equipment, "", rule.id), topic.kind, rule)
-        (station.by_limit if rule.type is RuleType.LIMIT else station.by_state).setdefault(
-            rule.field, []
-        ).append(watch)
+        (station.by_limit if rule.type is RuleType.LIMIT else station.by_state).setdefault(rule.field, []).append(watch)
         for name in rule.condition:
             station.by_state.setdefault(name, []).append(watch)
 

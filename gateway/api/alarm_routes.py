@@ -64,9 +64,7 @@ def alarm_body(row: Row, accounts: Accounts) -> AlarmBody:
         received_at=to_datetime(row["received_at"]),
         returned_at=None if row["returned_at"] is None else to_datetime(row["returned_at"]),
         acknowledged_at=None if row["acknowledged_at"] is None else to_datetime(row["acknowledged_at"]),
-        acknowledged_by=None
-        if row["acknowledged_by"] is None
-        else texts(accounts.name_of(row["acknowledged_by"])),
+        acknowledged_by=None if row["acknowledged_by"] is None else texts(accounts.name_of(row["acknowledged_by"])),
         closed_at=None if row["closed_at"] is None else to_datetime(row["closed_at"]),
         activations=row["activations"],
         field=row["field"],
@@ -91,9 +89,7 @@ async def alarm_bodies(services: Services, identities: Iterable[str]) -> list[Al
 async def open_alarm_bodies(services: Services, sites: frozenset[str] | None) -> list[AlarmBody]:
     """Every open alarm on the given sites (None: on all)."""
     async with services.database.reading() as connection:
-        rows = await connection.execute(
-            _on_sites(select_alarms().where(alarm.c.open_key.is_not(None)), sites)
-        )
+        rows = await connection.execute(_on_sites(select_alarms().where(alarm.c.open_key.is_not(None)), sites))
         return [alarm_body(row, services.accounts) for row in rows.mappings()]
 
 
@@ -122,9 +118,7 @@ async def acknowledge_alarm(call: Call) -> AlarmBody:
     row, wanted = await _find(call, Act.ACKNOWLEDGE_ALARM), call.body
     services = call.services
     try:
-        await acknowledge(
-            services.database, row["id"], wanted.version, wanted.note, call.cause, services.clock()
-        )
+        await acknowledge(services.database, row["id"], wanted.version, wanted.note, call.cause, services.clock())
     except NoSuchAlarm:
         raise ProblemError("not_found") from None
     except StaleVersion as error:
@@ -171,9 +165,7 @@ async def page_of(
 
 async def journal_entries(services: Services, subject: str, thing: str) -> list[JournalEntry]:
     """The journal of an alarm or a ticket, oldest first."""
-    statement = (
-        select(journal).where(journal.c.subject == subject, journal.c.thing == thing).order_by(journal.c.id)
-    )
+    statement = select(journal).where(journal.c.subject == subject, journal.c.thing == thing).order_by(journal.c.id)
     async with services.database.reading() as connection:
         rows = (await connection.execute(statement)).mappings().all()
     return [

@@ -52,8 +52,7 @@ class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def profile_body(kind: Kind, profile: Profile) -> ProfileBody:
     known = fields_of(kind, Channel.TELEMETRY) | fields_of(kind, Channel.STATUS)
     fields = [
-        FieldBody(name, texts(label), known[name].type, known[name].unit)
-        for name, label in profile.fields.items()
+        FieldBody(name, texts(label), known[name].type, known[name].unit) for name, label in profile.fields.items()
     ]
     return ProfileBody(kind, texts(profile.name), fields)
 
@@ -63,11 +62,7 @@ def profile_bodies() -> list[ProfileBody]:
 
 
 def field_values(fields: dict[str, LatestValue]) -> dict[str, FieldValue]:
-    return {
-        name: FieldValue(entry.value, to_datetime(entry.at))
-        for name, entry in fields.items()
-        if name != "online"
-    }
+    return {name: FieldValue(entry.value, to_datetime(entry.at)) for name, entry in fields.items() if name != "online"}
 
 
 def is_online(latest: Latest | None) -> bool | None:
@@ -136,9 +131,7 @@ async def show_history(call: Call) -> HistoryBody:
         raise ProblemError("bad_query", "start must be before end")
     if not 1 <= query.points <= 10_000:
         raise ProblemError("bad_query", "points must be between 1 and 10000")
-    channel = (
-        Channel.STATUS if query.field in fields_of(Kind(item.kind), Channel.STATUS) else Channel.TELEMETRY
-    )
+    channel = Channel.STATUS if query.field in fields_of(Kind(item.kind), Channel.STATUS) else Channel.TELEMETRY
     series = Series(item.site, item.kind, item.code, channel.value)
     try:
         found = await call.services.store.history(series, query.field, start, end, query.points)
@@ -152,10 +145,7 @@ async def show_history(call: Call) -> HistoryBody:
         start=to_datetime(start),
         end=to_datetime(end),
         raw=found.raw,
-        buckets=[
-            Bucket(to_datetime(at), least, mean, most, count)
-            for at, least, mean, most, count in found.buckets
-        ],
+        buckets=[Bucket(to_datetime(at), least, mean, most, count) for at, least, mean, most, count in found.buckets],
         changes=[Change(to_datetime(at), value) for at, value in found.changes],
     )
 
@@ -180,9 +170,7 @@ ROUTES = (
         "Kinds of equipment and their fields",
         Page[ProfileBody],
     ),
-    Route(
-        "GET", "/equipment", Act.WATCH, list_equipment, "Equipment", Page[EquipmentBody], query=EquipmentQuery
-    ),
+    Route("GET", "/equipment", Act.WATCH, list_equipment, "Equipment", Page[EquipmentBody], query=EquipmentQuery),
     Route("GET", _ONE, Act.WATCH, show_equipment, "One equipment, named {site}:{code}", EquipmentBody),
     Route("GET", _ONE + "/latest", Act.WATCH, show_latest, "Its newest values", LatestBody),
     Route(

@@ -49,7 +49,7 @@ def _operation(path: str, route: Route, schemas: dict[Any, Any]) -> dict[str, An
         "operationId": route.handler.__name__,
         "summary": route.summary,
         "description": f"Permission: `{route.act}`.",
-        "parameters": _parameters(path, route, schemas),
+        "parameters": _parameters(path, route),
         "responses": {str(route.status): _response(route, schemas), "default": _PROBLEM},
     }
     if route.act is Act.PUBLIC:
@@ -75,7 +75,7 @@ def _response(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
     }
 
 
-def _parameters(path: str, route: Route, schemas: dict[Any, Any]) -> list[dict[str, Any]]:
+def _parameters(path: str, route: Route) -> list[dict[str, Any]]:
     parameters: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in re.findall(r"\{(\w+)\}", path)

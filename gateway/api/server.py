@@ -46,9 +46,7 @@ def route_table() -> list[tuple[str, Route]]:
     return table + [(route.path, route) for route in platform_routes.ROOT_ROUTES]
 
 
-def make_app(
-    services: Services, feed: LiveFeed, web_app: Path | None, hosts: frozenset[str] | None
-) -> web.Application:
+def make_app(services: Services, feed: LiveFeed, web_app: Path | None, hosts: frozenset[str] | None) -> web.Application:
     """The application.
 
     Args:
@@ -117,9 +115,7 @@ def _respond(answer: msgspec.Struct | Reply, status: int, request: web.Request) 
         body = msgspec.json.encode(reply.body)
         response = web.Response(status=reply.status, body=body, content_type="application/json")
     if reply.cookie:
-        response.set_cookie(
-            COOKIE, reply.cookie, httponly=True, samesite="Lax", secure=request.secure, path="/"
-        )
+        response.set_cookie(COOKIE, reply.cookie, httponly=True, samesite="Lax", secure=request.secure, path="/")
     elif reply.cookie == "":
         response.del_cookie(COOKIE, path="/")
     return response
@@ -197,9 +193,7 @@ def _fixed(body: bytes, content_type: str) -> Next:
 
 def _metrics(services: Services) -> Next:
     async def answer(_request: web.Request) -> web.StreamResponse:
-        return web.Response(
-            body=generate_latest(services.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
+        return web.Response(body=generate_latest(services.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return answer
 

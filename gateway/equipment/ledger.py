@@ -123,14 +123,10 @@ class Ledger:
             await connection.execute(insert(equipment).values(**row, created_at=now))
         else:
             await connection.execute(
-                update(equipment)
-                .where(equipment.c.site == item.site, equipment.c.code == item.code)
-                .values(**row)
+                update(equipment).where(equipment.c.site == item.site, equipment.c.code == item.code).values(**row)
             )
         old: dict[str, Any] | None = None if before is None else msgspec.structs.asdict(before)
-        await write_records(
-            connection, [], [audited(now, item.site, cause, "equipment.enter", item.id, old, row)]
-        )
+        await write_records(connection, [], [audited(now, item.site, cause, "equipment.enter", item.id, old, row)])
         await write_facts(connection, [NewFact(now, item.site, "equipment.entered", item.id)])
 
 

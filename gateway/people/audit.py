@@ -73,9 +73,7 @@ def audited(
     after: dict[str, Any] | None,
 ) -> AuditRow:
     """The row for a change that `cause` made."""
-    return AuditRow(
-        at, site, cause.actor, cause.via.value, cause.origin, act, thing, before, after, cause.why
-    )
+    return AuditRow(at, site, cause.actor, cause.via.value, cause.origin, act, thing, before, after, cause.why)
 
 
 async def write_records(

@@ -71,9 +71,7 @@ async def newest_fact(database: Database) -> int:
 
 async def facts_after(connection: AsyncConnection, cursor: int) -> list[Fact]:
     """The next facts, oldest first."""
-    rows = await connection.execute(
-        select(fact).where(fact.c.id > cursor).order_by(fact.c.id).limit(_AT_ONCE)
-    )
+    rows = await connection.execute(select(fact).where(fact.c.id > cursor).order_by(fact.c.id).limit(_AT_ONCE))
     return [Fact(**row) for row in rows.mappings()]
 
 
@@ -85,9 +83,7 @@ async def read_cursor(connection: AsyncConnection, consumer: str) -> int:
 
 async def move_cursor(connection: AsyncConnection, consumer: str, to: int) -> None:
     """Keep a consumer's place, in the transaction in which it did its work."""
-    moved = await connection.execute(
-        update(fact_cursor).where(fact_cursor.c.consumer == consumer).values(fact=to)
-    )
+    moved = await connection.execute(update(fact_cursor).where(fact_cursor.c.consumer == consumer).values(fact=to))
     if moved.rowcount == 0:
         await connection.execute(insert(fact_cursor).values(consumer=consumer, fact=to))
 
@@ -115,9 +111,7 @@ class Consumer:
                     self.trouble = ""
                 except DatabaseTrouble as error:
                     if not self.trouble:
-                        log.error(
-                            "facts wait: the database does not take them", consumer=self._name, why=str(error)
-                        )
+                        log.error("facts wait: the database does not take them", consumer=self._name, why=str(error))
                     self.trouble, more = str(error), False
                     await asyncio.sleep(_RETRY_S)
                 if not more:

@@ -57,9 +57,7 @@ async def renew(database: Database, epoch: int, now: int) -> None:
     """Hold on. Raises LeaseLost."""
     async with database.transaction() as connection:
         held = await connection.execute(
-            update(lease)
-            .where(lease.c.name == OWNER, lease.c.epoch == epoch)
-            .values(expires_at=now + LIFETIME_MS)
+            update(lease).where(lease.c.name == OWNER, lease.c.epoch == epoch).values(expires_at=now + LIFETIME_MS)
         )
         if held.rowcount == 0:
             raise LeaseLost("another process owns the alarms")
@@ -79,9 +77,7 @@ async def verify(connection: AsyncConnection, epoch: int) -> None:
     Raises:
         LeaseLost: another epoch has begun.
     """
-    current = await connection.scalar(
-        select(lease.c.epoch).where(lease.c.name == OWNER).with_for_update(read=True)
-    )
+    current = await connection.scalar(select(lease.c.epoch).where(lease.c.name == OWNER).with_for_update(read=True))
     if current != epoch:
         raise LeaseLost(f"epoch {epoch} is over, {current} has begun")
 

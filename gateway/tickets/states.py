@@ -61,10 +61,7 @@ STEPS: Final[dict[TicketType, dict[tuple[str, Action], str]]] = {
         ("on_scene", Action.CONTAIN): "contained",
         ("contained", Action.RESOLVE): "resolved",
         ("resolved", Action.REVIEW): "reviewed",
-        **{
-            (state, Action.STAND_DOWN): "stood_down"
-            for state in ("open", "acknowledged", "responding", "on_scene")
-        },
+        **{(state, Action.STAND_DOWN): "stood_down" for state in ("open", "acknowledged", "responding", "on_scene")},
     },
 }
 """Type -> (state, action) -> state."""

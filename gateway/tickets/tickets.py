@@ -83,9 +83,7 @@ class Tickets:
             await _acknowledge_for(connection, fact, now)
 
 
-async def act(
-    database: Database, number: str, action: Action, version: int, note: str, cause: Cause, now: int
-) -> None:
+async def act(database: Database, number: str, action: Action, version: int, note: str, cause: Cause, now: int) -> None:
     """Take a ticket one step through its life.
 
     Raises:
@@ -102,9 +100,7 @@ async def act(
         await _step(connection, row, action, note, cause, now)
 
 
-async def _open_for(
-    connection: AsyncConnection, identity: str, activated: str, now: int, cause: Cause
-) -> None:
+async def _open_for(connection: AsyncConnection, identity: str, activated: str, now: int, cause: Cause) -> None:
     """Open a ticket for an alarm, or let the activation join the one that is open."""
     found = await connection.execute(select(alarm).where(alarm.c.id == identity))
     source = dict(found.mappings().one())
@@ -165,9 +161,7 @@ async def _note(connection: AsyncConnection, identity: str, what: str, now: int,
         await _write(connection, row, what, row["state"], now, cause)
 
 
-async def _step(
-    connection: AsyncConnection, row: Row, action: Action, note: str, cause: Cause, now: int
-) -> None:
+async def _step(connection: AsyncConnection, row: Row, action: Action, note: str, cause: Cause, now: int) -> None:
     following = after(TicketType(row["type"]), row["state"], action)
     await _write(connection, row, action.value, following, now, cause, note=note)
 
@@ -206,9 +200,7 @@ async def _record(
     line = JournalRow("ticket", number, now, what, state_before, row["state"], cause.actor, note)
     audit: AuditRow = audited(now, row["site"], cause, f"ticket.{what}", number, _shown(before), _shown(row))
     await write_records(connection, [line], [audit])
-    await write_facts(
-        connection, [NewFact(now, row["site"], f"ticket.{what}", number, {"actor": cause.actor})]
-    )
+    await write_facts(connection, [NewFact(now, row["site"], f"ticket.{what}", number, {"actor": cause.actor})])
 
 
 def _shown(row: Row | None) -> Row | None:

@@ -46,9 +46,7 @@ class Sensor:
 
     def step(self, now_ms: int, dt_s: float) -> list[Sample]:
         """Telemetry of this moment."""
-        self._battery = max(
-            0.0, self._battery - dt_s * 100 / (3 * 365 * 86_400)
-        )  # a battery lasts three years
+        self._battery = max(0.0, self._battery - dt_s * 100 / (3 * 365 * 86_400))  # a battery lasts three years
         measured: dict[str, Value] = {
             name: self._measure(name, mean, now_ms, dt_s) for name, mean in self._spec.means.items()
         }

@@ -53,9 +53,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "audit",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("site", sa.String(length=64), nullable=False),
         sa.Column("actor", sa.String(length=64), nullable=False),
@@ -88,9 +86,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "fact",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("site", sa.String(length=64), nullable=False),
         sa.Column("kind", sa.String(length=32), nullable=False),
@@ -107,9 +103,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "journal",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("subject", sa.String(length=16), nullable=False),
         sa.Column("thing", sa.String(length=100), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
@@ -131,9 +125,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "quarantine",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
         sa.Column("topic", sa.Text(), nullable=False),
         sa.Column("payload", sa.LargeBinary(), nullable=False),
@@ -230,9 +222,7 @@ def upgrade() -> None:
         "ticket_activation",
         sa.Column("activation", sa.String(length=36), nullable=False),
         sa.Column("ticket", sa.String(length=100), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["activation"], ["activation.id"], name=op.f("fk_ticket_activation_activation")
-        ),
+        sa.ForeignKeyConstraint(["activation"], ["activation.id"], name=op.f("fk_ticket_activation_activation")),
         sa.ForeignKeyConstraint(["ticket"], ["ticket.number"], name=op.f("fk_ticket_activation_ticket")),
         sa.PrimaryKeyConstraint("activation", name=op.f("pk_ticket_activation")),
     )
