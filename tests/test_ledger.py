@@ -14,7 +14,9 @@ from gateway.storage.tables import audit, equipment, fact, site
 from tests.builders import PANEL, PUMP, T0, only_row, rows_of, sample
 
 HQ = Site("HQ", {"en": "Head office", "zh-CN": "总部"}, "Asia/Shanghai")
-P1 = Equipment("HQ", "P-1", "pump", {"en": "Pump 1", "zh-CN": "一号泵"}, "Basement")
+P1 = Equipment("HQ", "P-1", "pump", {"en": "Pump 1", "zh-CN": "一号泵"}, {"en": "Basement", "zh-CN": "地下室"})
+
+ROOF = {"en": "Roof", "zh-CN": "屋面"}
 
 
 def heard(topic: str) -> list:  # type: ignore[type-arg]
@@ -39,12 +41,12 @@ async def test_what_is_entered_is_found_again_after_a_restart(database: Database
 async def test_entering_again_replaces_and_keeps_one_row(database: Database) -> None:
     ledger = await make_ledger(database)
     await ledger.enter([HQ], [P1], CLOCK, T0)
-    moved = Equipment("HQ", "P-1", "pump", P1.name, "Roof", version=2)
+    moved = Equipment("HQ", "P-1", "pump", P1.name, ROOF, version=2)
     await ledger.enter([HQ], [moved], CLOCK, T0 + 5)
     row = await only_row(database, equipment)
-    assert (row["place"], row["version"], row["created_at"]) == ("Roof", 2, T0)
+    assert (row["place"], row["version"], row["created_at"]) == (ROOF, 2, T0)
     before = (await rows_of(database, audit))[-1]["before"]
-    assert before["place"] == "Basement"
+    assert before["place"]["en"] == "Basement"
 
 
 async def test_equipment_that_nobody_knows_is_listed_with_its_site(database: Database) -> None:

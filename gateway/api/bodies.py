@@ -97,7 +97,7 @@ class EquipmentBody(msgspec.Struct, frozen=True):
     code: str
     kind: Kind
     name: Texts
-    place: str
+    place: Texts
     adopted: bool
     version: int
     online: bool | None = None

@@ -78,7 +78,7 @@ def equipment_body(item: Equipment, latest: Latest | None) -> EquipmentBody:
         code=item.code,
         kind=Kind(item.kind),
         name=texts(item.name),
-        place=item.place,
+        place=texts(item.place),
         adopted=item.adopted,
         version=item.version,
         online=is_online(latest),
@@ -108,7 +108,7 @@ async def list_equipment(call: Call) -> Page[EquipmentBody]:
             for body in equipment_bodies(call.services, call.sites(Act.WATCH))
             if query.site in {None, body.site}
             and query.kind in {None, body.kind}
-            and wanted in f"{body.code} {body.name.en} {body.name.zh} {body.place}".casefold()
+            and wanted in f"{body.code} {body.name.en} {body.name.zh} {body.place.en} {body.place.zh}".casefold()
         ]
     )
 

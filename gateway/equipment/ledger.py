@@ -36,7 +36,7 @@ class Equipment(msgspec.Struct, frozen=True):
     code: str
     kind: str
     name: dict[str, str]
-    place: str = ""
+    place: dict[str, str] = msgspec.field(default_factory=lambda: {"en": "", "zh-CN": ""})
     adopted: bool = True
     version: int = 1
 
