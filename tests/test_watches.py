@@ -145,6 +145,17 @@ def test_a_disordered_all_clear_does_not_end_what_the_newest_sample_says() -> No
     assert take(watches, sample(SMOKE, {"smoke": False}, T0 + 100)) == []
 
 
+def test_each_activation_of_a_disordered_backlog_counts() -> None:
+    """Live first, then what was buffered, in its own order: two breaches in it are two activations."""
+    watches = make_watches(make_rule(), smoke_rule())
+    assert take(watches, bearing(50, T0 + 1_000)) == []
+    backlog = [bearing(celsius, T0 + at) for at, celsius in [(10, 90), (20, 90), (30, 50), (40, 90), (50, 50)]]
+    assert take(watches, *backlog) == [
+        ("pump.hot", True, 10), ("pump.hot", False, 30), ("pump.hot", True, 40), ("pump.hot", False, 50),
+    ]  # fmt: skip
+    assert take(watches, bearing(50, T0 + 2_000)) == []
+
+
 def test_a_disordered_spike_begins_no_delay() -> None:
     """What was measured after it is not known any more, so nobody can say that it lasted."""
     watches = make_watches(make_rule(on_delay=10_000))

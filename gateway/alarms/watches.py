@@ -154,10 +154,10 @@ class Watches:
             self._judge(station, touched or (), values, at, reading.received_at, outcome, fields)
 
     def _take_disordered(self, station: _Station, reading: Reading, at: int, outcome: Outcome) -> None:
-        """A sample from before the newest one: it may still tell of a breach, but not what holds now.
+        """A sample from before the newest one: what holds now stands, but an alarm of then is not lost.
 
-        So it may raise a rule that has no delay, and the next sample in order says whether that still stands. It ends
-        nothing, and it begins no delay: what was measured after it is not known any more.
+        It may raise a rule that has no delay, and end that again where the newest values are no breach either; the
+        next sample in order has the last word. It begins no delay: what was measured after it is not known any more.
         """
         behind = max(0, min(station.newest_at, reading.received_at) - at)
         if behind > self._late_window_ms:
@@ -167,11 +167,15 @@ class Watches:
                    for watch in table.get(name, ())]  # fmt: skip
         values = {**station.values, **reading.fields}
         for watch in watches:
-            rule, memory = watch.rule, watch.memory
-            if not memory.active and rule.on_delay == 0 and is_breached(rule, values, active=False):
-                station.unsettled.add(watch.key)
-                judgement = judge(rule, memory, True, at, reading.received_at)
-                self._keep(watch, judgement, values, reading.received_at, outcome)
+            rule, active = watch.rule, watch.memory.active
+            breached = is_breached(rule, values, active)
+            if breached is None or breached is active or (rule.off_delay if active else rule.on_delay):
+                continue
+            if active and is_breached(rule, station.values, active) is not False:
+                continue
+            station.unsettled.add(watch.key)
+            judgement = judge(rule, watch.memory, breached, at, reading.received_at)
+            self._keep(watch, judgement, values, reading.received_at, outcome)
 
     def _judge(
         self,

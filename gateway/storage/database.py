@@ -78,5 +78,12 @@ def _prepare_sqlite(engine: AsyncEngine) -> None:
     @event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: Any) -> None:
         # A transaction that starts as a reader and then writes can fail in the middle; this one cannot.
-        if connection.get_isolation_level() != "AUTOCOMMIT":
+        # The option is asked, not the connection: SQLite's driver never says that it commits by itself.
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
             connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    @event.listens_for(engine.sync_engine, "invalidate")
+    def _roll_back(connection: Any, _entry: ConnectionPoolEntry, _error: BaseException | None) -> None:
+        # A cancelled task's connection is closed, but what it had begun would lock the file until it is collected.
+        with contextlib.suppress(Exception):
+            connection.rollback()
