@@ -16,7 +16,8 @@ import msgspec
 from collectors.broker import Message
 from collectors.fields import Channel
 from collectors.metrics import IngestMetrics
-from collectors.payloads.native import Fault, Reason, decode
+from collectors.payloads.native import decode
+from collectors.payloads.samples import Fault, Reason
 from collectors.reading import Quality, Reading
 from collectors.sequences import SequenceMemory
 from collectors.topics import Topic, TopicError, parse_topic

@@ -13,7 +13,7 @@ from collectors import collector as collector_module
 from collectors.broker import Broker, BrokerAddress, Message
 from collectors.collector import Collector, Quarantined
 from collectors.metrics import IngestMetrics
-from collectors.payloads.native import Reason
+from collectors.payloads.samples import Reason
 from collectors.reading import Reading
 from collectors.sequences import SequenceMemory
 from collectors.timeseries.sqlite import SqliteStore
