@@ -10,8 +10,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from collectors.broker import BrokerRefused
+from collectors.payloads.mapping import MappingError
 from gateway.alarms.rule_files import RuleError, load_rules
-from gateway.app import Application, database_url, now_ms
+from gateway.app import Application, database_url, make_decoder, now_ms
 from gateway.demo import run_demo
 from gateway.logs import configure_logs
 from gateway.settings import Settings, SettingsError, load_settings
@@ -34,7 +35,7 @@ cli = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-_EXPECTED = (SettingsError, RuleError, FolderInUse, BrokerRefused, YamlFileError, CsvError, OSError)
+_EXPECTED = (SettingsError, RuleError, MappingError, FolderInUse, BrokerRefused, YamlFileError, CsvError, OSError)
 """What a user can mend: shown as one sentence, without a trace."""
 
 SettingsFile = Annotated[
@@ -175,11 +176,13 @@ def check_settings(settings: SettingsFile = None) -> None:
     loaded = _load(settings, {})
     try:
         rules = load_rules(loaded.alarms.rule_files)
-    except RuleError as error:
+        topics = make_decoder(loaded).subscriptions
+    except (RuleError, MappingError) as error:
         _fail(error)
     for section, values in loaded.model_dump(mode="json").items():
         for key, value in values.items():
             typer.echo(f"{section}.{key} = {value}")
+    typer.echo(f"Topics: {', '.join(topics)}")
     typer.echo(f"{len(rules)} rules. The settings are good.")
 
 

@@ -13,9 +13,9 @@ from prometheus_client import CollectorRegistry
 from collectors.broker import Broker, BrokerAddress
 from collectors.collector import Announce, Collector, Quarantined
 from collectors.metrics import IngestMetrics
+from collectors.payloads.decoder import Decoder
 from collectors.reading import Reading
 from collectors.sequences import SequenceMemory
-from collectors.topics import SUBSCRIPTION
 from collectors.write_buffer import WriteBuffer
 from gateway.alarms.alarms import AlarmMetrics, Alarms
 from gateway.alarms.rules import Rule
@@ -41,6 +41,7 @@ class Owner:
         self,
         *,
         settings: Settings,
+        decoder: Decoder,
         rules: Sequence[Rule],
         database: Database,
         ledger: Ledger,
@@ -52,6 +53,7 @@ class Owner:
         clock: Callable[[], int],
     ) -> None:
         self._settings = settings
+        self._decoder = decoder
         self._rules = rules
         self._database = database
         self._ledger = ledger
@@ -94,10 +96,10 @@ class Owner:
     async def _work(self, epoch: int) -> None:
         alarms = await self._make_alarms(epoch)
         tickets = Tickets(self._database, epoch, self._clock)
-        broker = Broker(broker_address(self._settings), [SUBSCRIPTION])
+        broker = Broker(broker_address(self._settings), self._decoder.subscriptions)
         collector = Collector(
             broker, self._buffer, self._sequences, self._keep_aside, self._ingest_metrics, self._deciding(alarms),
-            self._announce,
+            self._announce, self._decoder,
         )  # fmt: skip
         self._report(alarms, tickets, broker)
         tick_s = self._settings.alarms.tick_s

@@ -48,8 +48,10 @@ class Reason(StrEnum):
     """Why a message, a sample or a field was put aside."""
 
     BAD_TOPIC = "bad_topic"
+    NO_MAPPING = "no_mapping"
     TOO_LARGE = "too_large"
     EMPTY = "empty"
+    BAD_ENCODING = "bad_encoding"
     NOT_JSON = "not_json"
     NOT_OBJECT = "not_object"
     NO_FIELDS = "no_fields"
