@@ -54,8 +54,12 @@ def database_url(settings: Settings) -> str:
 
 def make_decoder(settings: Settings) -> Decoder:
     """The native payload and the mappings in use. Raises MappingError."""
-    defaults = Defaults(settings.collect.site, settings.equipment.time_zone)
-    return Decoder(load_mappings(settings.collect.mappings, defaults))
+    return Decoder(load_mappings(settings.collect.mappings, mapping_defaults(settings)))
+
+
+def mapping_defaults(settings: Settings) -> Defaults:
+    """What a mapping need not say."""
+    return Defaults(settings.collect.site, settings.equipment.time_zone)
 
 
 def web_app_folder() -> Path | None:

@@ -12,8 +12,9 @@ import typer
 from collectors.broker import BrokerRefused
 from collectors.payloads.mapping import MappingError
 from gateway.alarms.rule_files import RuleError, load_rules
-from gateway.app import Application, database_url, make_decoder, now_ms
+from gateway.app import Application, database_url, make_decoder, mapping_defaults, now_ms
 from gateway.demo import run_demo
+from gateway.doctor import examine, read_payload
 from gateway.logs import configure_logs
 from gateway.settings import Settings, SettingsError, load_settings
 from gateway.storage.database import Database
@@ -205,6 +206,38 @@ async def _migrate(settings: Settings) -> None:
         finally:
             await database.close()
     typer.echo(f"The database is at {newest_revision()}." + (f" The copy from before: {copy}" if copy else ""))
+
+
+@cli.command()
+def doctor(
+    message: Annotated[
+        tuple[str, str],
+        typer.Option("--message", help="Topic and payload; a payload may be text, @FILE, hex:0A0B or base64:Cgs=."),
+    ],
+    settings: SettingsFile = None,
+    mapping: Annotated[
+        list[str] | None, typer.Option(help="A mapping to try beside those in the settings: a shipped name, or a file.")
+    ] = None,
+) -> None:
+    """Show what becomes of a message, and why; nothing is written and no broker is asked.
+
+    Exit code 1: nothing could be read.
+
+    Example: gengfu doctor --message zigbee2mqtt/leak1 '{"water_leak": true}' --mapping zigbee2mqtt
+    """
+    loaded = _load(settings, {})
+    tried = (*loaded.collect.mappings, *(mapping or ()))
+    loaded = loaded.model_copy(update={"collect": loaded.collect.model_copy(update={"mappings": tried})})
+    try:
+        rules, decoder = load_rules(loaded.alarms.rule_files), make_decoder(loaded)
+        payload = read_payload(message[1])
+    except (*_EXPECTED, ValueError) as error:
+        _fail(error)
+    findings = examine(decoder, rules, message[0], payload, now_ms(), mapping_defaults(loaded))
+    for line in findings.lines:
+        typer.echo(line)
+    if not findings.readable:
+        raise typer.Exit(1)
 
 
 def _show_version(wanted: bool) -> None:
