@@ -16,6 +16,7 @@ from gateway.app import Application, database_url, make_decoder, mapping_default
 from gateway.demo import run_demo
 from gateway.doctor import examine, read_payload
 from gateway.logs import configure_logs
+from gateway.remote import RemoteError, adopt, list_unknown, logged_in
 from gateway.settings import Settings, SettingsError, load_settings
 from gateway.storage.database import Database
 from gateway.storage.lease import FolderInUse, lock_folder
@@ -36,7 +37,17 @@ cli = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-_EXPECTED = (SettingsError, RuleError, MappingError, FolderInUse, BrokerRefused, YamlFileError, CsvError, OSError)
+_EXPECTED = (
+    SettingsError,
+    RuleError,
+    MappingError,
+    RemoteError,
+    FolderInUse,
+    BrokerRefused,
+    YamlFileError,
+    CsvError,
+    OSError,
+)
 """What a user can mend: shown as one sentence, without a trace."""
 
 SettingsFile = Annotated[
@@ -238,6 +249,50 @@ def doctor(
         typer.echo(line)
     if not findings.readable:
         raise typer.Exit(1)
+
+
+equipment = typer.Typer(help="Equipment: what was heard and belongs to nobody yet.", no_args_is_help=True)
+cli.add_typer(equipment, name="equipment")
+Url = Annotated[str, typer.Option(help="Address of the running service.")]
+Login = Annotated[str, typer.Option("--username", help="Account at the service; the password is asked for.")]
+
+
+@equipment.command("list")
+def list_equipment(url: Url = "http://127.0.0.1:8080", username: Login = "") -> None:
+    """Show unknown equipment and what each sent last. Asks the running service.
+
+    Example: gengfu equipment list --url http://127.0.0.1:8080
+    """
+    _run(_list_equipment(url, username, _ask_password(username)))
+
+
+async def _list_equipment(url: str, username: str, password: str) -> None:
+    async with logged_in(url, username, password) as remote:
+        await list_unknown(remote, typer.echo)
+
+
+@equipment.command("adopt")
+def adopt_equipment(
+    identity: Annotated[str, typer.Argument(metavar="SITE:CODE", help="As gengfu equipment list shows it.")],
+    name: Annotated[str, typer.Option(help="What people call it; default: its code.")] = "",
+    place: Annotated[str, typer.Option(help="Where it stands.")] = "",
+    url: Url = "http://127.0.0.1:8080",
+    username: Login = "",
+) -> None:
+    """Say that unknown equipment belongs here. Asks the running service.
+
+    Example: gengfu equipment adopt hq:0x00158d000202eff6 --name "Smoke, kitchen" --place "Building 3, 2F"
+    """
+    _run(_adopt_equipment(identity, name, place, url, username, _ask_password(username)))
+
+
+async def _adopt_equipment(identity: str, name: str, place: str, url: str, username: str, password: str) -> None:
+    async with logged_in(url, username, password) as remote:
+        await adopt(remote, identity, name, place, typer.echo)
+
+
+def _ask_password(username: str) -> str:
+    return typer.prompt("Password", hide_input=True, err=True) if username else ""
 
 
 def _show_version(wanted: bool) -> None:

@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 _RENEW_S: Final = lease.LIFETIME_MS / 3000
 _WAIT_FOR_LEASE_S: Final = 1.0
 _RETRY_S: Final = 1.0
+_LAST_MESSAGES_S: Final = 5.0
 
 
 class Owner:
@@ -99,7 +100,7 @@ class Owner:
         broker = Broker(broker_address(self._settings), self._decoder.subscriptions)
         collector = Collector(
             broker, self._buffer, self._sequences, self._keep_aside, self._ingest_metrics, self._deciding(alarms),
-            self._announce, self._decoder,
+            self._announce, self._decoder, self._ledger.hear,
         )  # fmt: skip
         self._report(alarms, tickets, broker)
         tick_s = self._settings.alarms.tick_s
@@ -111,6 +112,7 @@ class Owner:
                 group.create_task(alarms.follow_tickets(), name="alarms.tickets")
                 group.create_task(_every(tick_s, alarms.tick), name="alarms.tick")
                 group.create_task(_every(tick_s, tickets.tick), name="tickets.tick")
+                group.create_task(_every(_LAST_MESSAGES_S, self._ledger.keep_last_messages), name="last_messages")
                 group.create_task(_every(_RENEW_S, lambda: self._renew(epoch)), name="lease")
         finally:
             await broker.close()

@@ -35,7 +35,7 @@ HOUR_MS = 3_600_000
 TABLE = route_table()
 NAMES = [f"{route.method} {path}" for path, route in TABLE]
 GUARDED = [(path, route) for path, route in TABLE if route.act is not Act.PUBLIC]
-BODIES: dict[str, dict[str, Any]] = {"Acknowledge": {"version": 1}, "TicketAct": {"version": 1}}
+BODIES: dict[str, dict[str, Any]] = {"Acknowledge": {"version": 1}, "TicketAct": {"version": 1}, "Adopt": {"version": 1}}
 QUERIES = {"HistoryQuery": {"field": "flow"}}
 
 
