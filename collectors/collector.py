@@ -3,11 +3,13 @@
     next_batch -> decode -> decide (alarms, committed) -> [settling] -> write (durable) -> acknowledge
 
 Two stages run at once: while one batch is written, the next is decoded and decided. Batches settle in order of
-arrival, so acknowledgements do too, and a slow store holds back neither decoding nor alarms.
+arrival, so acknowledgements do too. A slow store holds back neither decoding nor alarms, until forty thousand messages
+wait for it or the broker's window of unacknowledged messages is full.
 """
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
@@ -26,7 +28,10 @@ from collectors.write_buffer import WriteBuffer
 
 BATCH: Final = 4_000
 """Messages. Small enough for decisions to come every few milliseconds, large enough to share one fsync."""
-_BATCHES_SETTLING: Final = 4
+MOST_SETTLING: Final = 40_000
+"""Messages that are decided and not yet durable: so many alarms' worth of messages go on while the store does not."""
+_SETTLED_AT_ONCE: Final = 8_000
+"""Messages one write may hold."""
 _KNOWN_TOPICS: Final = 50_000
 QUARANTINE_BYTES: Final = 8 * 1024
 
@@ -99,7 +104,9 @@ class Collector:
         self._decoder = decoder or Decoder()
         self._hear = hear
         self._metrics = metrics
-        self._settling: asyncio.Queue[_Batch] = asyncio.Queue(_BATCHES_SETTLING)
+        self._settling: deque[_Batch] = deque()
+        self._unsettled = 0
+        self._moved = asyncio.Condition()
         self._routes: dict[str, Route] = {}
         self._arrivals = 0
 
@@ -114,24 +121,46 @@ class Collector:
             batch = self._decode(await self._source.next_batch(BATCH))
             await self._sequences.recognise(batch.readings)
             await self._decide(batch.readings)
-            await self._settling.put(batch)
+            async with self._moved:
+                await self._moved.wait_for(lambda: self._unsettled < MOST_SETTLING)
+                self._settling.append(batch)
+                self._unsettled += len(batch.messages)
+                self._moved.notify_all()
 
     async def _settle(self) -> None:
         while True:
-            batch = await self._settling.get()
+            batch = await self._next_to_settle()
             if batch.aside:
                 await self._quarantine(batch.aside)
             states = [reading for reading in batch.readings if reading.topic.channel is not Channel.EVENT]
             if states:
-                self._metrics.buffer.set(self._buffer.depth + len(states))
-                refused = await self._buffer.write(states)
-                if refused:
-                    await self._quarantine([_refused(reading, why) for reading, why in refused])
-                self._announce(states)
+                await self._keep(states)
             self._source.acknowledge(batch.messages)
+            async with self._moved:
+                self._unsettled -= len(batch.messages)
+                self._moved.notify_all()
+            self._metrics.buffer.set(self._unsettled)
             self._metrics.acknowledged.inc(len(batch.messages))
-            self._metrics.buffer.set(self._buffer.depth)
             self._metrics.acknowledgement.observe((time.time_ns() - batch.messages[0].received_ns) / 1e9)
+
+    async def _next_to_settle(self) -> _Batch:
+        """All that waits, oldest first, as one batch: what came during one write shares the next."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._settling)
+            batch = self._settling.popleft()
+            while self._settling and len(batch.messages) + len(self._settling[0].messages) <= _SETTLED_AT_ONCE:
+                further = self._settling.popleft()
+                batch.messages += further.messages
+                batch.readings += further.readings
+                batch.aside += further.aside
+            return batch
+
+    async def _keep(self, states: list[Reading]) -> None:
+        self._metrics.buffer.set(self._unsettled)
+        refused = await self._buffer.write(states)
+        if refused:
+            await self._quarantine([_refused(reading, why) for reading, why in refused])
+        self._announce(states)
 
     def _decode(self, messages: list[Message]) -> _Batch:
         batch = _Batch(messages, [], [])

@@ -21,8 +21,15 @@ class IngestMetrics:
             "gengfu_doubtful_readings", "Readings kept with a quality flag", ["flag"], registry=registry
         )
         self.waiting = Gauge("gengfu_messages_waiting", "Messages received and not yet decoded", registry=registry)
-        self.buffer = Gauge("gengfu_buffer_depth", "Readings that wait to become durable", registry=registry)
+        self.buffer = Gauge(
+            "gengfu_buffer_depth", "Messages that are decided and wait to become durable", registry=registry
+        )
         self.connected = Gauge("gengfu_broker_connected", "1 while the broker is connected", registry=registry)
+        self.turned_away = Gauge(
+            "gengfu_equipment_turned_away",
+            "Unknown equipment beyond the limit: judged, but not listed",
+            registry=registry,
+        )
         self.acknowledgement = Histogram(
             "gengfu_acknowledgement_lag_seconds",
             "Time from receipt of a batch's oldest message to its acknowledgement",

@@ -81,7 +81,7 @@ class Application:
         if settings.http.host not in LOOPBACK:
             raise NotLoopback(
                 f"http.host is {settings.http.host}: until accounts exist the service listens on 127.0.0.1 only; "
-                "put a reverse proxy with a login in front of it"
+                "put a reverse proxy with a login in front of it and name its address in http.public_url"
             )
         self.settings = settings
         self.address = ""
@@ -146,7 +146,7 @@ class Application:
 
     async def _listen(self, stack: contextlib.AsyncExitStack, services: Services, feed: LiveFeed) -> None:
         http = self.settings.http
-        app = make_app(services, feed, web_app_folder(), LOOPBACK)
+        app = make_app(services, feed, web_app_folder(), LOOPBACK, http.public_url)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

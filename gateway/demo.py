@@ -30,7 +30,9 @@ SKAB_RULES: Final = Path(str(files("simulators"))) / "replays" / "skab.rules.yam
 def ledger_of(estate: Estate) -> tuple[list[Site], list[Equipment]]:
     """An estate file's site and equipment as the ledger wants them."""
     site = Site(estate.site, _texts(estate.name), _TIME_ZONE)
-    items = [Equipment(estate.site, item.code, item.kind, _texts(item.name), item.place) for item in estate.equipment]
+    items = [
+        Equipment(estate.site, item.code, item.kind, _texts(item.name), _texts(item.place)) for item in estate.equipment
+    ]
     return [site], items
 
 

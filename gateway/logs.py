@@ -8,7 +8,14 @@ import structlog
 
 def configure_logs(level: str, *, json_lines: bool) -> None:
     """Set up structlog for the process."""
-    renderer = structlog.processors.JSONRenderer() if json_lines else structlog.dev.ConsoleRenderer(colors=False)
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if json_lines
+        else structlog.dev.ConsoleRenderer(
+            colors=False,
+            exception_formatter=structlog.dev.plain_traceback,  # local variables hold passwords
+        )
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -144,6 +144,7 @@ class Owner:
         self._parts["broker"] = lambda: broker.trouble or READY
         self._ingest_metrics.waiting.set_function(lambda: broker.waiting)
         self._ingest_metrics.connected.set_function(lambda: broker.connected)
+        self._ingest_metrics.turned_away.set_function(lambda: self._ledger.turned_away)
 
 
 def broker_address(settings: Settings) -> BrokerAddress:

@@ -66,8 +66,8 @@ async def list_unknown(remote: Remote, tell: Callable[[str], None]) -> None:
 async def adopt(remote: Remote, identity: str, name: str, place: str, tell: Callable[[str], None]) -> None:
     """Take unknown equipment in, as it is now."""
     item = await remote.ask("GET", f"/equipment/{identity}")
-    body: dict[str, Any] = {"version": item["version"], "place": place}
-    if name:
-        body["name"] = {"en": name, "zh-CN": name}
+    said = {"name": name, "place": place}
+    both = {key: {"en": text, "zh-CN": text} for key, text in said.items() if text}
+    body = {"version": item["version"], **both}
     adopted = await remote.ask("POST", f"/equipment/{identity}/adopt", json=body)
     tell(f"{adopted['id']} ({adopted['kind']}) is adopted as {adopted['name']['zh-CN']}.")

@@ -55,7 +55,9 @@ class CollectSettings(_Section):
 class HttpSettings(_Section):
     host: str = Field("127.0.0.1", description="Address to listen on. Until accounts exist only loopback is permitted.")
     port: int = Field(8080, ge=0, le=65535, description="Port of the web page and the API; 0 takes a free one.")
-    public_url: str = Field("", description="Address by which people reach the service, where it differs.")
+    public_url: str = Field(
+        "", description="Address by which people reach the service, where it differs (a reverse proxy)."
+    )
 
 
 class StorageSettings(_Section):

@@ -2,7 +2,7 @@
 
 estate = load_estate("demo")            # or a path to a YAML file of the same form
 for item in estate.equipment:
-    print(estate.site, item.kind, item.code, item.name.en, item.name.zh, item.place)
+    print(estate.site, item.kind, item.code, item.name.en, item.name.zh, item.place.zh)
 """
 
 from pathlib import Path

@@ -130,8 +130,8 @@ FAULTS: Final[dict[str, Fault]] = {
     "smoke_alarm": Fault(
         kinds=frozenset({Kind.FIRE_PANEL}),
         happenings=(
-            Happening(0.0, _smoke("23", "3F corridor east")),
-            Happening(12.0, _smoke("24", "3F corridor west")),
+            Happening(0.0, _smoke("23", "三层东走廊 3F E")),
+            Happening(12.0, _smoke("24", "三层西走廊 3F W")),
         ),
         closing=(_event(type="reset", text="panel reset"),),
     ),

@@ -1,4 +1,4 @@
-"""A real Mosquitto for one test: own port, own folder, the limits that production has (docs/production limits)."""
+"""A real Mosquitto for one test: own port, own folder, the limits that the README asks for."""
 
 import os
 import shutil

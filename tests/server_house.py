@@ -72,7 +72,9 @@ async def open_house(database: Database, folder: Path) -> AsyncIterator[House]:
     ledger = Ledger(database, 10, "UTC")
     places = [Site(code, {"en": code, "zh-CN": code}, "Asia/Shanghai") for code in ("HQ", "B")]
     items = [
-        Equipment("HQ", "P-1", Kind.PUMP.value, {"en": "Pump 1", "zh-CN": "一号泵"}, "Basement"),
+        Equipment(
+            "HQ", "P-1", Kind.PUMP.value, {"en": "Pump 1", "zh-CN": "一号泵"}, {"en": "Basement", "zh-CN": "地下室"}
+        ),
         Equipment("HQ", "FP-1", Kind.FIRE_PANEL.value, {"en": "Panel", "zh-CN": "主机"}),
         Equipment("B", "P-1", Kind.PUMP.value, {"en": "Pump B", "zh-CN": "乙泵"}),
     ]

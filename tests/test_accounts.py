@@ -38,7 +38,9 @@ def test_a_wrong_name_or_password_lets_nobody_in(accounts: DemoAccounts, usernam
 
 
 def test_each_login_has_a_cookie_of_its_own_and_logging_out_ends_only_that(accounts: DemoAccounts) -> None:
-    (person, first), (_, second) = (accounts.log_in("viewer", DEMO_PASSWORD, T0) or pytest.fail() for _ in "12")
+    (person, first), (_, second) = (
+        accounts.log_in("viewer", DEMO_PASSWORD, T0) or pytest.fail("refused") for _ in "12"
+    )
     assert first != second
     assert len(first) >= 32
     accounts.log_out(first)
@@ -48,7 +50,7 @@ def test_each_login_has_a_cookie_of_its_own_and_logging_out_ends_only_that(accou
 
 
 def test_a_login_ends_by_itself(accounts: DemoAccounts) -> None:
-    _, token = accounts.log_in("viewer", DEMO_PASSWORD, T0) or pytest.fail()
+    _, token = accounts.log_in("viewer", DEMO_PASSWORD, T0) or pytest.fail("refused")
     assert accounts.whose(token, T0 + LOGIN_LIFETIME_MS - 1) is not None
     assert accounts.whose(token, T0 + LOGIN_LIFETIME_MS) is None
 

@@ -44,10 +44,14 @@ async def test_one_call_adopts_it(house: House) -> None:
     house.log_in(Role.SHIFT_LEADER)
     assert (await house.post(path, {"version": 1}))[0] == 403
     house.log_in(Role.ADMIN)
-    body: dict[str, Any] = {"version": 1, "name": {"en": "Smoke", "zh-CN": "烟感"}, "place": "2F"}
+    body: dict[str, Any] = {
+        "version": 1,
+        "name": {"en": "Smoke", "zh-CN": "烟感"},
+        "place": {"en": "2F", "zh-CN": "二楼"},
+    }
     status, problem = await house.post(path, {**body, "version": 7})
     assert (status, problem["code"]) == (409, "stale_version")
-    for wrong in ({"name": {"en": " ", "zh-CN": "烟感"}}, {"place": "x" * 201}, {"colour": "red"}):
+    for wrong in ({"name": {"en": " ", "zh-CN": "烟感"}}, {"place": {"en": "x" * 201, "zh-CN": ""}}, {"colour": "red"}):
         status, problem = await house.post(path, {**body, **wrong})
         assert (status, problem["code"]) == (400, "bad_request"), wrong
     status, item = await house.post(path, body)

@@ -199,7 +199,18 @@ async def test_a_slow_store_does_not_hold_back_the_decision_of_the_next_batches(
     await line.all_acknowledged(8)
 
 
-async def test_memory_is_bounded_while_the_store_hangs(line: Line) -> None:
+async def test_alarms_go_on_while_the_store_hangs(line: Line) -> None:
+    line.writing.shut()
+    for number in range(200):
+        line.arrive(flow(number))
+        await until(lambda number=number: len(line.decided) == number + 1, "the decision does not wait for the store")
+    line.writing.open()
+    await line.all_acknowledged(200)
+    assert [reading.fields["flow"] for reading in line.written] == [float(number) for number in range(200)]
+
+
+async def test_memory_is_bounded_while_the_store_hangs(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collector_module, "MOST_SETTLING", 5)
     line.writing.shut()
     for number in range(20):
         line.arrive(flow(number))

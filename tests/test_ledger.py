@@ -24,7 +24,9 @@ from gateway.storage.tables import audit, equipment, fact, last_message, site
 from tests.builders import OPERATOR, PANEL, PUMP, T0, only_row, rows_of, sample
 
 HQ = Site("HQ", {"en": "Head office", "zh-CN": "总部"}, "Asia/Shanghai")
-P1 = Equipment("HQ", "P-1", "pump", {"en": "Pump 1", "zh-CN": "一号泵"}, "Basement")
+P1 = Equipment("HQ", "P-1", "pump", {"en": "Pump 1", "zh-CN": "一号泵"}, {"en": "Basement", "zh-CN": "地下室"})
+
+ROOF = {"en": "Roof", "zh-CN": "屋面"}
 
 
 def heard(topic: str) -> list:  # type: ignore[type-arg]
@@ -49,12 +51,12 @@ async def test_what_is_entered_is_found_again_after_a_restart(database: Database
 async def test_entering_again_replaces_and_keeps_one_row(database: Database) -> None:
     ledger = await make_ledger(database)
     await ledger.enter([HQ], [P1], CLOCK, T0)
-    moved = Equipment("HQ", "P-1", "pump", P1.name, "Roof", version=2)
+    moved = Equipment("HQ", "P-1", "pump", P1.name, ROOF, version=2)
     await ledger.enter([HQ], [moved], CLOCK, T0 + 5)
     row = await only_row(database, equipment)
-    assert (row["place"], row["version"], row["created_at"]) == ("Roof", 2, T0)
+    assert (row["place"], row["version"], row["created_at"]) == (ROOF, 2, T0)
     before = (await rows_of(database, audit))[-1]["before"]
-    assert before["place"] == "Basement"
+    assert before["place"]["en"] == "Basement"
 
 
 async def test_equipment_that_nobody_knows_is_listed_with_its_site(database: Database) -> None:
@@ -170,8 +172,8 @@ async def test_adopting_names_audits_and_makes_room_for_the_next_stranger(databa
     await ledger.meet(heard(PUMP), T0)
     await ledger.keep_last_messages()
     name = {"en": "Pump 1", "zh-CN": "一号泵"}
-    adopted = await ledger.adopt(("HQ", "P-1"), Adoption(1, name, "Basement"), OPERATOR, T0 + 1)
-    assert (adopted.adopted, adopted.version, adopted.name, adopted.place) == (True, 2, name, "Basement")
+    adopted = await ledger.adopt(("HQ", "P-1"), Adoption(1, name, ROOF), OPERATOR, T0 + 1)
+    assert (adopted.adopted, adopted.version, adopted.name, adopted.place) == (True, 2, name, ROOF)
     assert (await make_ledger(database)).equipment == {("HQ", "P-1"): adopted}
     record = (await rows_of(database, audit))[-1]
     assert (record["act"], record["actor"], record["before"]["adopted"], record["after"]["adopted"]) == (

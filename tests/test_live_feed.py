@@ -45,6 +45,12 @@ class Listener:
             if message["type"] in types:
                 return message
 
+    async def hear_all(self, *types: str) -> None:
+        """Return when each of these types has come, in whatever order."""
+        missing = set(types)
+        while missing:
+            missing.discard((await self.next())["type"])
+
     async def types_for(self, seconds: float) -> list[str]:
         """What comes within a time."""
         found: list[str] = []
@@ -212,8 +218,7 @@ async def test_a_listener_hears_of_its_own_sites_only(house: House, listen: List
     everyone = await listen(Role.OPERATOR)
     await house.raise_fire()
     await announce(house, bearing(50, T0))
-    await everyone.next_of("alarm")
-    await everyone.next_of("reading")
+    await everyone.hear_all("alarm", "reading")
     assert not {"alarm", "ticket", "reading"} & set(await listener.types_for(0.5))
 
 

@@ -384,7 +384,7 @@ async def test_equipment_shows_its_newest_values_and_its_history(house: House) -
     house.log_in(Role.ENGINEER)
     _, shown = await house.get("/api/v1/equipment/HQ:P-1")
     assert shown["latest"]["bearing_temperature"] == {"value": 60.0, "at": "2025-11-22T08:26:41Z"}
-    assert (shown["name"]["zh-CN"], shown["place"], shown["online"]) == ("一号泵", "Basement", None)
+    assert (shown["name"]["zh-CN"], shown["place"]["en"], shown["online"]) == ("一号泵", "Basement", None)
     _, history = await house.get("/api/v1/equipment/HQ:P-1/history?field=bearing_temperature")
     assert (history["unit"], history["raw"]) == ("°C", True)
     assert [bucket["mean"] for bucket in history["buckets"]] == [50.0, 60.0]

@@ -104,7 +104,7 @@ def test_a_file_that_was_named_must_be_there() -> None:
 
 def test_a_file_that_is_no_utf_8_is_an_error_not_a_trace(tmp_path: Path) -> None:
     (tmp_path / "gengfu.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(SettingsError, match="gengfu.toml"):
+    with pytest.raises(SettingsError, match=r"gengfu\.toml"):
         load_settings()
 
 

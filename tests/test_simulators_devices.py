@@ -37,11 +37,11 @@ def numbers(samples: list[Sample], field: str) -> list[float]:
 
 def lift(**changes: object) -> ElevatorSpec:
     floors = tuple(str(floor) for floor in range(1, 13))
-    return ElevatorSpec(code="L-9", name=NAME, place="", floors=floors, **changes)  # type: ignore[arg-type]
+    return ElevatorSpec(code="L-9", name=NAME, place=NAME, floors=floors, **changes)  # type: ignore[arg-type]
 
 
 def pump(**changes: object) -> PumpSpec:
-    return PumpSpec(code="P-9", name=NAME, place="", **changes)  # type: ignore[arg-type]
+    return PumpSpec(code="P-9", name=NAME, place=NAME, **changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("spec", ESTATE.equipment, ids=lambda spec: spec.code)
@@ -133,14 +133,14 @@ def test_fire_pump_stands_by_in_auto_under_pressure() -> None:
 
 def test_patrol_reader_taps_in_order_and_cards_take_turns() -> None:
     stops = tuple(Checkpoint(code=f"CP-{n}", tag=f"04A1B2C3D4E58{n}", name=NAME) for n in range(3))
-    spec = PatrolReaderSpec(code="R-9", name=NAME, place="", checkpoints=stops, cards=("A", "B"), walk_s=10)
+    spec = PatrolReaderSpec(code="R-9", name=NAME, place=NAME, checkpoints=stops, cards=("A", "B"), walk_s=10)
     taps = run(spec, 100)[:6]
     assert series(taps, "tag") == [stop.tag for stop in stops] * 2
     assert series(taps, "card") == ["A"] * 3 + ["B"] * 3
 
 
 def test_sensor_reports_what_it_has_and_no_more() -> None:
-    spec = SensorSpec(code="S-9", name=NAME, place="", means={"temperature": 20.0}, detects=("leak",))
+    spec = SensorSpec(code="S-9", name=NAME, place=NAME, means={"temperature": 20.0}, detects=("leak",))
     samples = run(spec, 600)
     assert {name for sample in samples for name in sample.fields} == {"temperature", "leak", "battery"}
     assert all(abs(value - 20) < 1 for value in numbers(samples, "temperature"))

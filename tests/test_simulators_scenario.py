@@ -139,10 +139,14 @@ def test_demo_estate_has_what_the_demo_shows() -> None:
 
 # the equipment list, line of the complaint, what it must say
 BAD_ESTATES = [
-    ("[{kind: pmp, code: P-1, name: {en: a, zh-CN: b}, place: c}]", 3, "Invalid value 'pmp'"),
-    ("[{kind: pump, code: P 1, name: {en: a, zh-CN: b}, place: c}]", 3, "each may have 1 to 64 letters"),
-    ("[{kind: pump, code: P-1, name: {en: a}, place: c}]", 3, "missing required field `zh-CN`"),
-    ("[{kind: pump, code: P-1, name: {en: a, zh-CN: b}, place: c, rpm: 1}]", 3, "unknown field `rpm`"),
+    ("[{kind: pmp, code: P-1, name: {en: a, zh-CN: b}, place: {en: c, zh-CN: d}}]", 3, "Invalid value 'pmp'"),
+    (
+        "[{kind: pump, code: P 1, name: {en: a, zh-CN: b}, place: {en: c, zh-CN: d}}]",
+        3,
+        "each may have 1 to 64 letters",
+    ),
+    ("[{kind: pump, code: P-1, name: {en: a}, place: {en: c, zh-CN: d}}]", 3, "missing required field `zh-CN`"),
+    ("[{kind: pump, code: P-1, name: {en: a, zh-CN: b}, place: {en: c, zh-CN: d}, rpm: 1}]", 3, "unknown field `rpm`"),
     ("[]", 3, "length >= 1"),
 ]
 
@@ -156,7 +160,7 @@ def test_bad_estate_is_refused(tmp_path: Path, equipment: str, line: int, compla
 
 
 def test_code_that_stands_twice_is_refused(tmp_path: Path) -> None:
-    entry = "  - {kind: fire_panel, code: F-1, name: {en: a, zh-CN: b}, place: c}\n"
+    entry = "  - {kind: fire_panel, code: F-1, name: {en: a, zh-CN: b}, place: {en: c, zh-CN: d}}\n"
     path = write(tmp_path, f"site: demo\nname: {{en: a, zh-CN: b}}\nequipment:\n{entry}{entry}")
     with pytest.raises(YamlFileError, match=r"line 5, equipment\[1\]\.code: code F-1 stands twice"):
         load_estate(path)

@@ -137,12 +137,15 @@ async def numbers_at(database: Database, *wanted: tuple[str, TicketType, str]) -
 
 async def test_numbers_count_by_site_type_and_day(database: Database) -> None:
     await enter_sites(database, ("HQ", "Asia/Shanghai"), ("B", "UTC"))
-    before, after_midnight = "2026-11-22T15:59:59Z", "2026-11-22T16:00:01Z"
-    assert await numbers_at(
-        database, (before, R, "HQ"), (before, R, "HQ"), (before, E, "HQ"), (after_midnight, R, "HQ"), (after_midnight, R, "B"),
-    ) == [
-        "R-HQ-20261122-0001", "R-HQ-20261122-0002", "E-HQ-20261122-0001", "R-HQ-20261123-0001", "R-B-20261122-0001",
-    ]  # fmt: skip
+    evening, midnight = "2026-11-22T15:59:59Z", "2026-11-22T16:00:00Z"  # in Shanghai
+    expected = {
+        (evening, R, "HQ"): "R-HQ-20261122-0001",
+        (evening, E, "HQ"): "E-HQ-20261122-0001",
+        (midnight, R, "HQ"): "R-HQ-20261123-0001",
+        (midnight, R, "B"): "R-B-20261122-0001",
+    }
+    assert await numbers_at(database, *expected) == list(expected.values())
+    assert await numbers_at(database, (evening, R, "HQ")) == ["R-HQ-20261122-0002"]
 
 
 async def test_sites_that_differ_in_capitals_only_never_share_a_number(database: Database) -> None:

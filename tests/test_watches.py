@@ -1,6 +1,7 @@
 """Watches: many rules on many readings, with the fast path, disorder, doubtful clocks and restarts."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -266,7 +267,7 @@ def run(watches: Watches, batches: Iterable[Sequence[Reading]]) -> tuple[list[To
 @settings(max_examples=200, deadline=None)
 def test_batches_are_only_packing(readings: list[Reading], cuts: set[int]) -> None:
     edges = sorted({0, len(readings), *(cut for cut in cuts if cut < len(readings))})
-    batches = [readings[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    batches = [readings[start:end] for start, end in pairwise(edges)]
     assert run(make_watches(*RULES), batches) == run(make_watches(*RULES), [copies(readings)])
 
 

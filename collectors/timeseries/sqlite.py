@@ -36,6 +36,8 @@ _LAST_MS: Final = 2**63 // _KEYS_PER_MS
 _PORTIONS: Final = (2_000, 400, 80, 16, 4, 1)
 """Rows a statement: few different sizes, so that SQLite keeps the statements prepared; 10,000 values at the most."""
 _READERS: Final = 2
+_BUSY_S: Final = 1.0
+"""Nobody else writes here; who holds the file longer than that is trouble, and is reported as such."""
 Answer = TypeVar("Answer")
 
 _SCHEMA: Final = """
@@ -118,7 +120,7 @@ class SqliteStore:
 
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(self._path, _BUSY_S, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -65536")

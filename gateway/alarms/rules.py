@@ -172,7 +172,8 @@ def judge(rule: Rule, memory: Memory, breached: bool, at: int, received_at: int)
     matured = _mature(rule, memory, at)
     memory = matured.memory
     if breached == memory.active:
-        return Judgement(_without_pending(memory), matured.changes)
+        known_at = at if matured.changes else memory.known_at
+        return Judgement(_settled(memory, known_at), matured.changes)
     if _delay(rule, memory) == 0:
         change = Change(breached, max(at, memory.changed_at))
         return Judgement(Memory(breached, change.at, at), (*matured.changes, change))
@@ -194,7 +195,8 @@ def _mature(rule: Rule, memory: Memory, at: int) -> Judgement:
     due = memory.pending_since + _delay(rule, memory)
     if at < due:
         return Judgement(memory)
-    return Judgement(Memory(not memory.active, due, memory.pending_since), (Change(not memory.active, due),))
+    change = Change(not memory.active, max(due, memory.changed_at))
+    return Judgement(Memory(change.raised, change.at, memory.pending_since), (change,))
 
 
 def judge_event(rule: Rule, memory: Memory, active: bool, at: int) -> Judgement:
@@ -211,7 +213,8 @@ def _delay(rule: Rule, memory: Memory) -> int:
     return rule.off_delay if memory.active else rule.on_delay
 
 
-def _without_pending(memory: Memory) -> Memory:
-    if memory.pending_since is None:
+def _settled(memory: Memory, known_at: int) -> Memory:
+    """Without a pending delay."""
+    if memory.pending_since is None and memory.known_at == known_at:
         return memory
-    return Memory(memory.active, memory.changed_at, memory.known_at)
+    return Memory(memory.active, memory.changed_at, known_at)

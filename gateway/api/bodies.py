@@ -116,7 +116,7 @@ class EquipmentBody(msgspec.Struct, frozen=True):
     code: str
     kind: Kind
     name: Texts
-    place: str
+    place: Texts
     adopted: bool
     version: int
     online: bool | None = None
@@ -134,7 +134,7 @@ class Adopt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     version: int
     name: Texts | None = None
-    place: str = ""
+    place: Texts | None = None
 
 
 class LatestBody(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ from gateway.api.bodies import (
     LatestBody,
     Page,
     ProfileBody,
+    Texts,
     payload_text,
 )
 from gateway.api.problems import ProblemError
@@ -84,7 +85,7 @@ def equipment_body(item: Equipment, latest: Latest | None) -> EquipmentBody:
         code=item.code,
         kind=Kind(item.kind),
         name=texts(item.name),
-        place=item.place,
+        place=texts(item.place),
         adopted=item.adopted,
         version=item.version,
         online=is_online(latest),
@@ -115,7 +116,7 @@ async def list_equipment(call: Call) -> Page[EquipmentBody]:
             if query.site in {None, body.site}
             and query.kind in {None, body.kind}
             and query.adopted in {None, body.adopted}
-            and wanted in f"{body.code} {body.name.en} {body.name.zh} {body.place}".casefold()
+            and wanted in f"{body.code} {body.name.en} {body.name.zh} {body.place.en} {body.place.zh}".casefold()
         ]
     )
 
@@ -141,11 +142,11 @@ async def adopt_equipment(call: Call) -> EquipmentBody:
     item, wanted = _find(call, Act.WATCH), call.body
     if not may(call.person.grants if call.person else None, Act.ADOPT_EQUIPMENT, item.site).permitted:
         raise ProblemError("forbidden")
-    name = {} if wanted.name is None else {"en": wanted.name.en, "zh-CN": wanted.name.zh}
-    if len(wanted.place) > _PLACE_LENGTH or any(not text.strip() for text in name.values()):
+    name, place = _both(wanted.name), _both(wanted.place)
+    if any(len(text) > _PLACE_LENGTH for text in place.values()) or not all(map(str.strip, name.values())):
         raise ProblemError("bad_request", f"a name cannot be empty, a place has at most {_PLACE_LENGTH} characters")
     services = call.services
-    adoption = Adoption(wanted.version, name, wanted.place)
+    adoption = Adoption(wanted.version, name, place)
     try:
         adopted = await services.ledger.adopt((item.site, item.code), adoption, call.cause, services.clock())
     except NoSuchEquipment as error:
@@ -155,6 +156,10 @@ async def adopt_equipment(call: Call) -> EquipmentBody:
     except StaleEquipment as error:
         raise ProblemError("stale_version", str(error)) from error
     return equipment_body(adopted, services.store.latest().get((adopted.site, adopted.code)))
+
+
+def _both(said: Texts | None) -> dict[str, str]:
+    return {} if said is None else {"en": said.en, "zh-CN": said.zh}
 
 
 async def show_latest(call: Call) -> LatestBody:

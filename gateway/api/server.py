@@ -19,6 +19,7 @@ from gateway.people.permissions import Act, Decision, may
 
 log = structlog.get_logger(__name__)
 
+_PUBLIC_HOST: Final = web.AppKey("public_host", str)
 PREFIX: Final = "/api/v1"
 COOKIE: Final = "gengfu_login"
 MAX_BODY: Final = 1024 * 1024
@@ -46,16 +47,22 @@ def route_table() -> list[tuple[str, Route]]:
     return table + [(route.path, route) for route in platform_routes.ROOT_ROUTES]
 
 
-def make_app(services: Services, feed: LiveFeed, web_app: Path | None, hosts: frozenset[str] | None) -> web.Application:
+def make_app(
+    services: Services, feed: LiveFeed, web_app: Path | None, hosts: frozenset[str], public_url: str = ""
+) -> web.Application:
     """The application.
 
     Args:
         services: what handlers work with.
         feed: the live feed.
         web_app: folder of the built page; None answers with a note how to build it.
-        hosts: names under which the service may be addressed; None for any.
+        hosts: names under which the service may be addressed.
+        public_url: a further address under which people reach it; "" for none.
     """
-    app = web.Application(middlewares=[_answer_problems, _check_origin(hosts)], client_max_size=MAX_BODY)
+    public = _host_of(public_url)
+    guard = _check_origin(hosts | {public} if public else hosts)
+    app = web.Application(middlewares=[_answer_problems, guard], client_max_size=MAX_BODY)
+    app[_PUBLIC_HOST] = public or ""
     document = msgspec.json.encode(make_document(route_table()))
     for path, route in route_table():
         app.router.add_route(route.method, path, _endpoint(route, services))
@@ -153,11 +160,11 @@ async def _answer_problems(request: web.Request, handler: Next) -> web.StreamRes
         return problem_response("internal_error", "it has been logged; try again")
 
 
-def _check_origin(hosts: frozenset[str] | None) -> Any:
+def _check_origin(hosts: frozenset[str]) -> Any:
     @web.middleware
     async def check(request: web.Request, handler: Next) -> web.StreamResponse:
         # Another site's page must not speak for the person at this browser, by name tricks neither.
-        if hosts is not None and _host_of(f"//{request.host}") not in hosts:
+        if _host_of(f"//{request.host}") not in hosts:
             raise ProblemError("foreign_origin", f"this service answers to {', '.join(sorted(hosts))} only")
         if request.method not in _SAFE:
             _require_own_origin(request)
@@ -175,7 +182,10 @@ def _host_of(address: str) -> str | None:
 
 def _require_own_origin(request: web.Request) -> None:
     origin = request.headers.get("Origin")
-    if origin is not None and origin.partition("://")[2] != request.host:
+    if origin is None or origin.partition("://")[2] == request.host:
+        return
+    public = request.app[_PUBLIC_HOST]
+    if not public or _host_of(origin) != public:
         raise ProblemError("foreign_origin")
 
 
@@ -239,5 +249,5 @@ def _file(path: Path) -> Next:
 
 
 async def _no_page(_request: web.Request) -> web.StreamResponse:
-    text = "The page is not built. Run `make web` in the checkout, or install the wheel. The API is at /api/v1.\n"
+    text = "The page is not built. Run `make demo` in the checkout, or install the wheel. The API is at /api/v1.\n"
     return web.Response(text=text, status=503)

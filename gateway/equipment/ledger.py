@@ -40,7 +40,7 @@ class Equipment(msgspec.Struct, frozen=True):
     code: str
     kind: str
     name: dict[str, str]
-    place: str = ""
+    place: dict[str, str] = msgspec.field(default_factory=lambda: {"en": "", "zh-CN": ""})
     adopted: bool = True
     version: int = 1
 
@@ -64,7 +64,7 @@ class Adoption(msgspec.Struct, frozen=True):
 
     version: int
     name: dict[str, str] = {}
-    place: str = ""
+    place: dict[str, str] = {}
 
 
 class NoSuchEquipment(Exception):

@@ -68,7 +68,7 @@ equipment = Table(
     Column("code", String(64), primary_key=True),
     Column("kind", String(32), nullable=False),
     _texts("name"),
-    Column("place", String(200), nullable=False, default=""),
+    _texts("place"),
     Column("adopted", Boolean, nullable=False),
     _time("created_at"),
     _version(),

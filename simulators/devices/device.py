@@ -20,7 +20,7 @@ class Equipment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     code: str
     name: Texts
-    place: str
+    place: Texts
     every_s: float = 2.0
 
     @property

@@ -47,7 +47,7 @@ export function anEquipment(given: Partial<EquipmentBody> = {}): EquipmentBody {
     code: 'lift-1',
     kind: 'elevator',
     name: { en: 'Lift 1', 'zh-CN': '1号梯' },
-    place: '1栋',
+    place: { en: 'Building 1', 'zh-CN': '1栋' },
     adopted: true,
     version: 1,
     online: true,

@@ -77,7 +77,7 @@ export interface EquipmentBody {
   code: string
   kind: Kind
   name: Texts
-  place: string
+  place: Texts
   adopted: boolean
   version: number
   /** null until the equipment has said so. */

@@ -79,10 +79,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("digest", name=op.f("pk_event")),
     )
     op.create_index(
-        op.f("ix_event_site_equipment_measured_at"),
-        "event",
-        ["site", "equipment", "measured_at"],
-        unique=False,
+        op.f("ix_event_site_equipment_measured_at"), "event", ["site", "equipment", "measured_at"], unique=False
     )
     op.create_table(
         "fact",
@@ -188,7 +185,7 @@ def upgrade() -> None:
         sa.Column("code", sa.String(length=64), nullable=False),
         sa.Column("kind", sa.String(length=32), nullable=False),
         sa.Column("name", sa.JSON(), nullable=False),
-        sa.Column("place", sa.String(length=200), nullable=False),
+        sa.Column("place", sa.JSON(), nullable=False),
         sa.Column("adopted", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
