@@ -251,7 +251,9 @@ def doctor(
         raise typer.Exit(1)
 
 
-equipment = typer.Typer(help="Equipment: what was heard and belongs to nobody yet.", no_args_is_help=True)
+equipment = typer.Typer(
+    help="What was heard and belongs to nobody yet.\n\nExample: gengfu equipment list", no_args_is_help=True
+)
 cli.add_typer(equipment, name="equipment")
 Url = Annotated[str, typer.Option(help="Address of the running service.")]
 Login = Annotated[str, typer.Option("--username", help="Account at the service; the password is asked for.")]
