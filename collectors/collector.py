@@ -18,10 +18,12 @@ import msgspec
 from collectors.broker import Message
 from collectors.fields import Channel
 from collectors.metrics import IngestMetrics
-from collectors.payloads.native import Fault, Reason, decode
+from collectors.payloads.decoder import Decoder, Route
+from collectors.payloads.native import decode
+from collectors.payloads.samples import Fault, Reason
 from collectors.reading import Quality, Reading
 from collectors.sequences import SequenceMemory
-from collectors.topics import Topic, TopicError, parse_topic
+from collectors.topics import Topic
 from collectors.write_buffer import WriteBuffer
 
 BATCH: Final = 4_000
@@ -66,6 +68,8 @@ class _Batch(msgspec.Struct):
 
 Announce = Callable[[Sequence[Reading]], None]
 """Told of readings that are durable: the live feed."""
+Hear = Callable[[Message, Sequence[Reading]], None]
+"""Told of each message and its readings before anything is decided: who keeps the last message of unknown equipment."""
 
 
 async def no_decision(_readings: Sequence[Reading]) -> None:
@@ -88,6 +92,8 @@ class Collector:
         metrics: IngestMetrics,
         decide: Decide = no_decision,
         announce: Announce = no_audience,
+        decoder: Decoder | None = None,
+        hear: Hear | None = None,
     ) -> None:
         self._source = source
         self._buffer = buffer
@@ -95,11 +101,13 @@ class Collector:
         self._quarantine = quarantine
         self._decide = decide
         self._announce = announce
+        self._decoder = decoder or Decoder()
+        self._hear = hear
         self._metrics = metrics
         self._settling: deque[_Batch] = deque()
         self._unsettled = 0
         self._moved = asyncio.Condition()
-        self._topics: dict[str, Topic | Fault] = {}
+        self._routes: dict[str, Route] = {}
         self._arrivals = 0
 
     async def run(self) -> None:
@@ -157,12 +165,18 @@ class Collector:
     def _decode(self, messages: list[Message]) -> _Batch:
         batch = _Batch(messages, [], [])
         for message in messages:
-            topic = self._topics.get(message.topic) or self._learn_topic(message.topic)
-            if isinstance(topic, Fault):
-                self._put_aside(batch, message, topic)
+            route = self._routes.get(message.topic) or self._learn_route(message.topic)
+            received_at = message.received_ns // 1_000_000
+            if isinstance(route, Topic):
+                decoded = decode(route, message.payload, received_at, self._arrivals)
+            elif isinstance(route, Fault):
+                self._put_aside(batch, message, route)
                 continue
-            decoded = decode(topic, message.payload, message.received_ns // 1_000_000, self._arrivals)
+            else:
+                decoded = route.decode(message.payload, received_at, self._arrivals)
             self._arrivals += len(decoded.readings)
+            if self._hear is not None:
+                self._hear(message, decoded.readings)
             batch.readings += decoded.readings
             if decoded.faults:
                 for fault in decoded.faults[:_FAULTS_SHOWN]:
@@ -170,15 +184,11 @@ class Collector:
         self._count(batch)
         return batch
 
-    def _learn_topic(self, text: str) -> Topic | Fault:
-        if len(self._topics) >= _KNOWN_TOPICS:
-            self._topics.clear()
-        try:
-            topic: Topic | Fault = parse_topic(text)
-        except TopicError as error:
-            topic = Fault(Reason.BAD_TOPIC, str(error))
-        self._topics[text] = topic
-        return topic
+    def _learn_route(self, topic: str) -> Route:
+        if len(self._routes) >= _KNOWN_TOPICS:
+            self._routes.clear()
+        route = self._routes[topic] = self._decoder.route(topic)
+        return route
 
     def _put_aside(self, batch: _Batch, message: Message, fault: Fault) -> None:
         self._metrics.faults.labels(fault.reason.value).inc()

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from collectors.payloads.native import place_in_time
+from collectors.payloads.samples import place_in_time
 from collectors.reading import Quality, Reading
 
 log = structlog.get_logger(__name__)

@@ -12,6 +12,8 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from collectors.payloads.decoder import Decoder
+from collectors.payloads.mapping import Defaults, load_mappings
 from collectors.sequences import SequenceMemory
 from collectors.timeseries.sqlite import SqliteStore
 from collectors.timeseries.store import StoreUnavailable
@@ -50,6 +52,16 @@ def database_url(settings: Settings) -> str:
     return settings.storage.database_url or f"sqlite+aiosqlite:///{file}"
 
 
+def make_decoder(settings: Settings) -> Decoder:
+    """The native payload and the mappings in use. Raises MappingError."""
+    return Decoder(load_mappings(settings.collect.mappings, mapping_defaults(settings)))
+
+
+def mapping_defaults(settings: Settings) -> Defaults:
+    """What a mapping need not say."""
+    return Defaults(settings.collect.site, settings.equipment.time_zone)
+
+
 def web_app_folder() -> Path | None:
     """The built page: inside the wheel, or in the checkout after `make`."""
     inside = Path(str(files("gateway"))) / "web_app"
@@ -77,6 +89,7 @@ class Application:
         self._accounts = accounts or LocalPerson()
         self._estate = estate
         self._rules = load_rules(settings.alarms.rule_files)
+        self._decoder = make_decoder(settings)
         self._parts: dict[str, Callable[[], str]] = {}
         self._stop = asyncio.Event()
         self.started = asyncio.Event()
@@ -106,8 +119,9 @@ class Application:
             feed = LiveFeed(services)
             await self._listen(stack, services, feed)
             owner = Owner(
-                settings=settings, rules=self._rules, database=database, ledger=ledger, buffer=buffer,
-                sequences=sequences, announce=feed.note, parts=self._parts, registry=self.registry, clock=now_ms,
+                settings=settings, decoder=self._decoder, rules=self._rules, database=database, ledger=ledger,
+                buffer=buffer, sequences=sequences, announce=feed.note, parts=self._parts, registry=self.registry,
+                clock=now_ms,
             )  # fmt: skip
             self._catch_signals(stack)
             async with asyncio.TaskGroup() as group:  # a task that fails ends the service, with its error

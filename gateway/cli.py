@@ -10,10 +10,13 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from collectors.broker import BrokerRefused
+from collectors.payloads.mapping import MappingError
 from gateway.alarms.rule_files import RuleError, load_rules
-from gateway.app import Application, database_url, now_ms
+from gateway.app import Application, database_url, make_decoder, mapping_defaults, now_ms
 from gateway.demo import run_demo
+from gateway.doctor import examine, read_payload
 from gateway.logs import configure_logs
+from gateway.remote import RemoteError, adopt, list_unknown, logged_in
 from gateway.settings import Settings, SettingsError, load_settings
 from gateway.storage.database import Database
 from gateway.storage.lease import FolderInUse, lock_folder
@@ -34,7 +37,17 @@ cli = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-_EXPECTED = (SettingsError, RuleError, FolderInUse, BrokerRefused, YamlFileError, CsvError, OSError)
+_EXPECTED = (
+    SettingsError,
+    RuleError,
+    MappingError,
+    RemoteError,
+    FolderInUse,
+    BrokerRefused,
+    YamlFileError,
+    CsvError,
+    OSError,
+)
 """What a user can mend: shown as one sentence, without a trace."""
 
 SettingsFile = Annotated[
@@ -175,11 +188,13 @@ def check_settings(settings: SettingsFile = None) -> None:
     loaded = _load(settings, {})
     try:
         rules = load_rules(loaded.alarms.rule_files)
-    except RuleError as error:
+        topics = make_decoder(loaded).subscriptions
+    except (RuleError, MappingError) as error:
         _fail(error)
     for section, values in loaded.model_dump(mode="json").items():
         for key, value in values.items():
             typer.echo(f"{section}.{key} = {value}")
+    typer.echo(f"Topics: {', '.join(topics)}")
     typer.echo(f"{len(rules)} rules. The settings are good.")
 
 
@@ -202,6 +217,84 @@ async def _migrate(settings: Settings) -> None:
         finally:
             await database.close()
     typer.echo(f"The database is at {newest_revision()}." + (f" The copy from before: {copy}" if copy else ""))
+
+
+@cli.command()
+def doctor(
+    message: Annotated[
+        tuple[str, str],
+        typer.Option("--message", help="Topic and payload; a payload may be text, @FILE, hex:0A0B or base64:Cgs=."),
+    ],
+    settings: SettingsFile = None,
+    mapping: Annotated[
+        list[str] | None, typer.Option(help="A mapping to try beside those in the settings: a shipped name, or a file.")
+    ] = None,
+) -> None:
+    """Show what becomes of a message, and why; nothing is written and no broker is asked.
+
+    Exit code 1: nothing could be read.
+
+    Example: gengfu doctor --message zigbee2mqtt/leak1 '{"water_leak": true}' --mapping zigbee2mqtt
+    """
+    loaded = _load(settings, {})
+    tried = (*loaded.collect.mappings, *(mapping or ()))
+    loaded = loaded.model_copy(update={"collect": loaded.collect.model_copy(update={"mappings": tried})})
+    try:
+        rules, decoder = load_rules(loaded.alarms.rule_files), make_decoder(loaded)
+        payload = read_payload(message[1])
+    except (*_EXPECTED, ValueError) as error:
+        _fail(error)
+    findings = examine(decoder, rules, message[0], payload, now_ms(), mapping_defaults(loaded))
+    for line in findings.lines:
+        typer.echo(line)
+    if not findings.readable:
+        raise typer.Exit(1)
+
+
+equipment = typer.Typer(
+    help="What was heard and belongs to nobody yet.\n\nExample: gengfu equipment list", no_args_is_help=True
+)
+cli.add_typer(equipment, name="equipment")
+Url = Annotated[str, typer.Option(help="Address of the running service.")]
+Login = Annotated[str, typer.Option("--username", help="Account at the service; the password is asked for.")]
+
+
+@equipment.command("list")
+def list_equipment(url: Url = "http://127.0.0.1:8080", username: Login = "") -> None:
+    """Show unknown equipment and what each sent last. Asks the running service.
+
+    Example: gengfu equipment list --url http://127.0.0.1:8080
+    """
+    _run(_list_equipment(url, username, _ask_password(username)))
+
+
+async def _list_equipment(url: str, username: str, password: str) -> None:
+    async with logged_in(url, username, password) as remote:
+        await list_unknown(remote, typer.echo)
+
+
+@equipment.command("adopt")
+def adopt_equipment(
+    identity: Annotated[str, typer.Argument(metavar="SITE:CODE", help="As gengfu equipment list shows it.")],
+    name: Annotated[str, typer.Option(help="What people call it; default: its code.")] = "",
+    place: Annotated[str, typer.Option(help="Where it stands.")] = "",
+    url: Url = "http://127.0.0.1:8080",
+    username: Login = "",
+) -> None:
+    """Say that unknown equipment belongs here. Asks the running service.
+
+    Example: gengfu equipment adopt hq:0x00158d000202eff6 --name "Smoke, kitchen" --place "Building 3, 2F"
+    """
+    _run(_adopt_equipment(identity, name, place, url, username, _ask_password(username)))
+
+
+async def _adopt_equipment(identity: str, name: str, place: str, url: str, username: str, password: str) -> None:
+    async with logged_in(url, username, password) as remote:
+        await adopt(remote, identity, name, place, typer.echo)
+
+
+def _ask_password(username: str) -> str:
+    return typer.prompt("Password", hide_input=True, err=True) if username else ""
 
 
 def _show_version(wanted: bool) -> None:

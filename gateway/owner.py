@@ -13,9 +13,9 @@ from prometheus_client import CollectorRegistry
 from collectors.broker import Broker, BrokerAddress
 from collectors.collector import Announce, Collector, Quarantined
 from collectors.metrics import IngestMetrics
+from collectors.payloads.decoder import Decoder
 from collectors.reading import Reading
 from collectors.sequences import SequenceMemory
-from collectors.topics import SUBSCRIPTION
 from collectors.write_buffer import WriteBuffer
 from gateway.alarms.alarms import AlarmMetrics, Alarms
 from gateway.alarms.rules import Rule
@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 _RENEW_S: Final = lease.LIFETIME_MS / 3000
 _WAIT_FOR_LEASE_S: Final = 1.0
 _RETRY_S: Final = 1.0
+_LAST_MESSAGES_S: Final = 5.0
 
 
 class Owner:
@@ -41,6 +42,7 @@ class Owner:
         self,
         *,
         settings: Settings,
+        decoder: Decoder,
         rules: Sequence[Rule],
         database: Database,
         ledger: Ledger,
@@ -52,6 +54,7 @@ class Owner:
         clock: Callable[[], int],
     ) -> None:
         self._settings = settings
+        self._decoder = decoder
         self._rules = rules
         self._database = database
         self._ledger = ledger
@@ -94,10 +97,10 @@ class Owner:
     async def _work(self, epoch: int) -> None:
         alarms = await self._make_alarms(epoch)
         tickets = Tickets(self._database, epoch, self._clock)
-        broker = Broker(broker_address(self._settings), [SUBSCRIPTION])
+        broker = Broker(broker_address(self._settings), self._decoder.subscriptions)
         collector = Collector(
             broker, self._buffer, self._sequences, self._keep_aside, self._ingest_metrics, self._deciding(alarms),
-            self._announce,
+            self._announce, self._decoder, self._ledger.hear,
         )  # fmt: skip
         self._report(alarms, tickets, broker)
         tick_s = self._settings.alarms.tick_s
@@ -109,6 +112,7 @@ class Owner:
                 group.create_task(alarms.follow_tickets(), name="alarms.tickets")
                 group.create_task(_every(tick_s, alarms.tick), name="alarms.tick")
                 group.create_task(_every(tick_s, tickets.tick), name="tickets.tick")
+                group.create_task(_every(_LAST_MESSAGES_S, self._ledger.keep_last_messages), name="last_messages")
                 group.create_task(_every(_RENEW_S, lambda: self._renew(epoch)), name="lease")
         finally:
             await broker.close()

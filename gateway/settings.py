@@ -43,6 +43,15 @@ class BrokerSettings(_Section):
     key_file: str = Field("", description="Key of our certificate.")
 
 
+class CollectSettings(_Section):
+    mappings: tuple[str, ...] = Field(
+        (), description="Mappings of third-party devices in use: names of shipped ones, or paths of YAML files."
+    )
+    site: str = Field(
+        "default", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Site of equipment whose mapping does not name one."
+    )
+
+
 class HttpSettings(_Section):
     host: str = Field("127.0.0.1", description="Address to listen on. Until accounts exist only loopback is permitted.")
     port: int = Field(8080, ge=0, le=65535, description="Port of the web page and the API; 0 takes a free one.")
@@ -64,7 +73,9 @@ class AlarmSettings(_Section):
 
 
 class EquipmentSettings(_Section):
-    time_zone: str = Field("Asia/Shanghai", description="Time zone of a site that nobody has entered yet.")
+    time_zone: str = Field(
+        "Asia/Shanghai", description="Time zone of a site that nobody has entered yet, and of times without one."
+    )
     unknown_limit: int = Field(1000, ge=0, description="Unknown equipment that is kept until someone adopts it.")
 
     @field_validator("time_zone")
@@ -95,6 +106,7 @@ class Settings(BaseSettings):
     )
 
     broker: BrokerSettings = BrokerSettings()
+    collect: CollectSettings = CollectSettings()
     http: HttpSettings = HttpSettings()
     storage: StorageSettings = StorageSettings()
     alarms: AlarmSettings = AlarmSettings()

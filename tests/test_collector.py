@@ -13,7 +13,10 @@ from collectors import collector as collector_module
 from collectors.broker import Broker, BrokerAddress, Message
 from collectors.collector import Collector, Quarantined
 from collectors.metrics import IngestMetrics
-from collectors.payloads.native import Reason
+from collectors.payloads.decoder import Decoder
+from collectors.payloads.mapped import permitted_name
+from collectors.payloads.mapping import Defaults, load_mappings
+from collectors.payloads.samples import Reason
 from collectors.reading import Reading
 from collectors.sequences import SequenceMemory
 from collectors.timeseries.sqlite import SqliteStore
@@ -355,3 +358,38 @@ async def test_from_broker_to_store_poison_is_passed_by_and_nothing_comes_twice(
 
 def reaches(figure: Callable[[], float | None], wanted: float) -> bool:
     return (figure() or 0) >= wanted
+
+
+@pytest.mark.server
+async def test_a_third_party_device_is_subscribed_to_and_read_by_its_mapping(
+    mosquitto: Mosquitto, line: Line, tmp_path: Path
+) -> None:
+    decoder = Decoder(load_mappings(["zigbee2mqtt"], Defaults("hq")))
+    broker = Broker(BrokerAddress(port=mosquitto.port), decoder.subscriptions)
+    sequences = SequenceMemory(tmp_path / "own.db")
+    await sequences.open()
+    heard: list[tuple[str, int]] = []
+    collector = Collector(
+        broker, WriteBuffer(line), sequences, line.quarantine, IngestMetrics(CollectorRegistry()), line.decide,  # type: ignore[arg-type]
+        decoder=decoder, hear=lambda message, readings: heard.append((message.topic, len(readings))),
+    )  # fmt: skip
+    running = asyncio.create_task(broker.run()), asyncio.create_task(collector.run())
+    await until(partial(getattr, broker, "connected"), "the broker lets us in")
+    await send(mosquitto.port, [("zigbee2mqtt/smoke 1", b'{"smoke":true}'), ("zigbee2mqtt/bridge/config", b"{}"),
+                                ("zigbee2mqtt/smoke2", b"[]"), (PUMP, b'{"flow":1}')])  # fmt: skip
+    await until(lambda: len(line.written) == 2, "both readings are written")
+    assert [str(reading.topic) for reading in line.decided] == [
+        f"gengfu/hq/sensor/{permitted_name('smoke 1')}/telemetry", PUMP,
+    ]  # fmt: skip
+    assert [kept.reason for kept in line.aside] == ["no_fields"]
+    assert heard == [("zigbee2mqtt/smoke 1", 1), ("zigbee2mqtt/smoke2", 0), (PUMP, 1)]
+    await broker.close()
+    running[1].cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    await sequences.close()
+
+
+async def test_a_topic_that_no_mapping_takes_is_put_aside_with_that_reason(line: Line) -> None:
+    line.arrive(("spBv1.0/g/NDATA/n", b"\x08\x01"), flow(1))
+    await line.all_acknowledged(2)
+    assert [kept.reason for kept in line.aside] == ["no_mapping"]

@@ -197,11 +197,14 @@ def test_until_accounts_exist_only_loopback_is_served(tmp_path: Path) -> None:
 def test_migrate_keeps_a_copy_only_where_there_was_something(tmp_path: Path) -> None:
     first = gengfu("migrate", "--data-dir", str(tmp_path))
     assert (first.returncode, "copy" in first.stdout) == (0, False)
-    assert "0001" in first.stdout
+    assert "0002" in first.stdout
 
 
-@pytest.mark.parametrize("command", ["demo", "serve", "simulate", "replay", "check-settings", "migrate"])
+@pytest.mark.parametrize(
+    "command",
+    ["demo", "serve", "simulate", "replay", "check-settings", "migrate", "doctor", "equipment list", "equipment adopt"],
+)
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
-    done = gengfu(command, "--help")
+    done = gengfu(*command.split(), "--help")
     assert done.returncode == 0
     assert f"Example: gengfu {command}" in done.stdout

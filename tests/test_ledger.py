@@ -7,11 +7,21 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.equipment.ledger import Equipment, Ledger, Site
+from collectors.broker import Message
+from gateway.equipment.ledger import (
+    MESSAGE_BYTES,
+    Adoption,
+    AlreadyAdopted,
+    Equipment,
+    Ledger,
+    NoSuchEquipment,
+    Site,
+    StaleEquipment,
+)
 from gateway.people.audit import CLOCK
 from gateway.storage.database import Database
-from gateway.storage.tables import audit, equipment, fact, site
-from tests.builders import PANEL, PUMP, T0, only_row, rows_of, sample
+from gateway.storage.tables import audit, equipment, fact, last_message, site
+from tests.builders import OPERATOR, PANEL, PUMP, T0, only_row, rows_of, sample
 
 HQ = Site("HQ", {"en": "Head office", "zh-CN": "总部"}, "Asia/Shanghai")
 P1 = Equipment("HQ", "P-1", "pump", {"en": "Pump 1", "zh-CN": "一号泵"}, {"en": "Basement", "zh-CN": "地下室"})
@@ -101,3 +111,92 @@ async def test_after_trouble_the_next_message_enters_the_stranger_and_its_site(
     await ledger.meet(heard(PANEL), T0 + 1)
     assert ("HQ", "FP-1") in ledger.equipment
     assert (await only_row(database, site))["code"] == "HQ"
+
+
+# -- what unknown equipment sent last, and adopting it -----------------------------------------------------
+
+
+def message(topic: str, payload: bytes, at: int = T0) -> Message:
+    return Message(topic, payload, 1, 1, at * 1_000_000)
+
+
+async def test_the_last_message_of_a_stranger_is_kept_cut_and_found_after_a_restart(database: Database) -> None:
+    ledger = await make_ledger(database)
+    ledger.hear(message("z/first", b"1"), heard(PUMP))  # heard before it is listed
+    await ledger.meet(heard(PUMP), T0)
+    ledger.hear(message("z/pump", b"x" * 5000, T0 + 7), heard(PUMP))
+    await ledger.keep_last_messages()
+    again = await make_ledger(database)
+    last = again.last_messages["HQ", "P-1"]
+    assert (last.topic, last.payload, last.size, last.received_at) == ("z/pump", b"x" * MESSAGE_BYTES, 5000, T0 + 7)
+    assert again.last_messages == ledger.last_messages
+    await ledger.keep_last_messages()  # nothing new: nothing to write
+    assert len(await rows_of(database, last_message)) == 1
+
+
+async def test_known_equipment_leaves_no_last_message(database: Database) -> None:
+    ledger = await make_ledger(database)
+    await ledger.enter([HQ], [P1], CLOCK, T0)
+    ledger.hear(message(PUMP, b"1"), heard(PUMP))
+    await ledger.keep_last_messages()
+    assert (ledger.last_messages, await rows_of(database, last_message)) == ({}, [])
+
+
+async def test_strangers_beyond_the_limit_fill_neither_memory_nor_table(database: Database) -> None:
+    ledger = await make_ledger(database, unknown_limit=2)
+    for number in range(50):
+        topic = PUMP.replace("P-1", f"X-{number}")
+        ledger.hear(message(topic, b"1"), heard(topic))
+        await ledger.meet(heard(topic), T0)
+    assert len(ledger._heard) == 2
+    await ledger.keep_last_messages()
+    assert {row["equipment"] for row in await rows_of(database, last_message)} == {"X-0", "X-1"}
+
+
+async def test_a_last_message_that_could_not_be_written_is_written_next_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = await make_ledger(database)
+    await ledger.meet(heard(PUMP), T0)
+    ledger.hear(message(PUMP, b"1"), heard(PUMP))
+    fail_once(database, monkeypatch)
+    with pytest.raises(OperationalError):
+        await ledger.keep_last_messages()
+    await ledger.keep_last_messages()
+    assert (await only_row(database, last_message))["payload"] == b"1"
+
+
+async def test_adopting_names_audits_and_makes_room_for_the_next_stranger(database: Database) -> None:
+    ledger = await make_ledger(database, unknown_limit=1)
+    ledger.hear(message(PUMP, b"1"), heard(PUMP))
+    await ledger.meet(heard(PUMP), T0)
+    await ledger.keep_last_messages()
+    name = {"en": "Pump 1", "zh-CN": "一号泵"}
+    adopted = await ledger.adopt(("HQ", "P-1"), Adoption(1, name, ROOF), OPERATOR, T0 + 1)
+    assert (adopted.adopted, adopted.version, adopted.name, adopted.place) == (True, 2, name, ROOF)
+    assert (await make_ledger(database)).equipment == {("HQ", "P-1"): adopted}
+    record = (await rows_of(database, audit))[-1]
+    assert (record["act"], record["actor"], record["before"]["adopted"], record["after"]["adopted"]) == (
+        "equipment.adopt", OPERATOR.actor, False, True,
+    )  # fmt: skip
+    assert (await rows_of(database, fact))[-1]["kind"] == "equipment.adopted"
+    assert (ledger.last_messages, await rows_of(database, last_message)) == ({}, [])
+    await ledger.meet(heard(PANEL), T0 + 2)
+    assert ("HQ", "FP-1") in ledger.equipment
+
+
+async def test_only_what_is_unknown_and_as_it_was_seen_is_adopted(database: Database) -> None:
+    ledger = await make_ledger(database)
+    await ledger.enter([HQ], [P1], CLOCK, T0)
+    with pytest.raises(AlreadyAdopted):
+        await ledger.adopt(("HQ", "P-1"), Adoption(1), OPERATOR, T0)
+    with pytest.raises(NoSuchEquipment):
+        await ledger.adopt(("HQ", "P-2"), Adoption(1), OPERATOR, T0)
+    await ledger.meet(heard(PANEL), T0)
+    with pytest.raises(StaleEquipment):
+        await ledger.adopt(("HQ", "FP-1"), Adoption(2), OPERATOR, T0)
+    other = await make_ledger(database)  # another process was quicker
+    await other.adopt(("HQ", "FP-1"), Adoption(1), OPERATOR, T0)
+    with pytest.raises(StaleEquipment):
+        await ledger.adopt(("HQ", "FP-1"), Adoption(1), OPERATOR, T0)
+    assert not ledger.equipment["HQ", "FP-1"].adopted

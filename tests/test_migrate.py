@@ -32,7 +32,7 @@ async def test_a_new_database_needs_no_copy_and_a_second_time_does_nothing(tmp_p
 
 
 async def test_an_older_database_is_copied_before_it_is_changed(tmp_path: Path, monkeypatch) -> None:
-    """There is one revision yet: an older one is pretended, and the upgrade is left out."""
+    """An older revision is pretended, and the upgrade is left out."""
     file = tmp_path / "gengfu.db"
     database = Database(sqlite_address(file))
     await migrate(database)
@@ -58,4 +58,4 @@ async def test_every_transaction_on_sqlite_is_durable_and_checked(database: Data
             found = await connection.exec_driver_sql(f"PRAGMA {pragma}")
             assert found.scalar() == value, pragma
     assert await rows_of(database, site) == []
-    assert newest_revision() == "0001"
+    assert newest_revision() == "0002"

@@ -18,6 +18,7 @@ TABLE = {
     Act.READ_TICKETS:      "x   x    .    x    x   .    x   x    x",
     Act.ACT_ON_TICKET:     "x   x    .    x    .   .    x   .    .",
     Act.READ_QUARANTINE:   ".   .    .    .    .   .    .   x    .",
+    Act.ADOPT_EQUIPMENT:   ".   .    .    .    .   .    .   x    .",
 }  # fmt: skip
 PUBLIC = {
     "POST /api/v1/session", "DELETE /api/v1/session", "GET /healthz", "GET /readyz",

@@ -89,6 +89,25 @@ class ProfileBody(msgspec.Struct, frozen=True):
     fields: list[FieldBody]
 
 
+def payload_text(payload: bytes) -> tuple[str, str]:
+    """A payload for JSON: as text where it is text (the last character may be cut), else in hex; and which of both."""
+    try:
+        return payload.decode("utf-8"), "utf-8"
+    except UnicodeDecodeError as error:
+        cut = error.reason == "unexpected end of data"
+        return (payload[: error.start].decode("utf-8"), "utf-8") if cut else (payload.hex(), "hex")
+
+
+class LastMessageBody(msgspec.Struct, frozen=True):
+    """What unknown equipment sent last: at most the first 1 KiB of it, as text where it is text, else hex."""
+
+    topic: str
+    received_at: datetime
+    payload: str
+    encoding: str
+    size: int
+
+
 class EquipmentBody(msgspec.Struct, frozen=True):
     """`id` is `{site}:{code}`. `online` is null until the equipment has said so. `adopted` is false while unknown."""
 
@@ -103,6 +122,19 @@ class EquipmentBody(msgspec.Struct, frozen=True):
     online: bool | None = None
     last_seen: datetime | None = None
     latest: dict[str, FieldValue] = {}
+    last_message: LastMessageBody | None = None
+    """Of equipment that is not adopted, in lists and for those who may adopt it."""
+
+
+class Adopt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`version` is the one on the screen: if the equipment has changed since, the answer is 409.
+
+    What is left out stays as it is.
+    """
+
+    version: int
+    name: Texts | None = None
+    place: Texts | None = None
 
 
 class LatestBody(msgspec.Struct, frozen=True):

@@ -9,23 +9,28 @@ from collectors.fields import Channel, Kind, fields_of
 from collectors.reading import to_datetime, to_milliseconds
 from collectors.timeseries.store import Latest, LatestValue, Series, StoreUnavailable
 from gateway.api.bodies import (
+    Adopt,
     Bucket,
     Change,
     EquipmentBody,
     FieldBody,
     FieldValue,
     HistoryBody,
+    LastMessageBody,
     LatestBody,
     Page,
     ProfileBody,
+    Texts,
+    payload_text,
 )
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, Route, Services
 from gateway.api.session_routes import texts
-from gateway.equipment.ledger import Equipment
+from gateway.equipment.ledger import Adoption, AlreadyAdopted, Equipment, NoSuchEquipment, StaleEquipment
 from gateway.equipment.profiles import PROFILES, Profile
 from gateway.people.permissions import Act, may
 
+_PLACE_LENGTH = 200
 _DAY_MS = 24 * 3600 * 1000
 
 
@@ -34,6 +39,8 @@ class EquipmentQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: Kind | None = None
     q: str = ""
     """Part of the code, name or place."""
+    adopted: bool | None = None
+    """false: only what was heard and belongs to nobody yet, with its last message."""
 
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -104,10 +111,11 @@ async def list_equipment(call: Call) -> Page[EquipmentBody]:
     wanted = query.q.casefold()
     return Page(
         [
-            body
+            with_last_message(call, body)
             for body in equipment_bodies(call.services, call.sites(Act.WATCH))
             if query.site in {None, body.site}
             and query.kind in {None, body.kind}
+            and query.adopted in {None, body.adopted}
             and wanted in f"{body.code} {body.name.en} {body.name.zh} {body.place.en} {body.place.zh}".casefold()
         ]
     )
@@ -115,7 +123,43 @@ async def list_equipment(call: Call) -> Page[EquipmentBody]:
 
 async def show_equipment(call: Call) -> EquipmentBody:
     item = _find(call, Act.WATCH)
-    return equipment_body(item, call.services.store.latest().get((item.site, item.code)))
+    body = equipment_body(item, call.services.store.latest().get((item.site, item.code)))
+    return with_last_message(call, body)
+
+
+def with_last_message(call: Call, body: EquipmentBody) -> EquipmentBody:
+    """For those who may adopt it, what it sent last: by that they see what it is."""
+    last = call.services.ledger.last_messages.get((body.site, body.code))
+    grants = call.person.grants if call.person else None
+    if body.adopted or last is None or not may(grants, Act.ADOPT_EQUIPMENT, body.site).permitted:
+        return body
+    payload, encoding = payload_text(last.payload)
+    shown = LastMessageBody(last.topic, to_datetime(last.received_at), payload, encoding, last.size)
+    return msgspec.structs.replace(body, last_message=shown)
+
+
+async def adopt_equipment(call: Call) -> EquipmentBody:
+    item, wanted = _find(call, Act.WATCH), call.body
+    if not may(call.person.grants if call.person else None, Act.ADOPT_EQUIPMENT, item.site).permitted:
+        raise ProblemError("forbidden")
+    name, place = _both(wanted.name), _both(wanted.place)
+    if any(len(text) > _PLACE_LENGTH for text in place.values()) or not all(map(str.strip, name.values())):
+        raise ProblemError("bad_request", f"a name cannot be empty, a place has at most {_PLACE_LENGTH} characters")
+    services = call.services
+    adoption = Adoption(wanted.version, name, place)
+    try:
+        adopted = await services.ledger.adopt((item.site, item.code), adoption, call.cause, services.clock())
+    except NoSuchEquipment as error:
+        raise ProblemError("not_found", str(error)) from error
+    except AlreadyAdopted as error:
+        raise ProblemError("not_permitted_in_state", str(error)) from error
+    except StaleEquipment as error:
+        raise ProblemError("stale_version", str(error)) from error
+    return equipment_body(adopted, services.store.latest().get((adopted.site, adopted.code)))
+
+
+def _both(said: Texts | None) -> dict[str, str]:
+    return {} if said is None else {"en": said.en, "zh-CN": said.zh}
 
 
 async def show_latest(call: Call) -> LatestBody:
@@ -173,6 +217,15 @@ ROUTES = (
     Route("GET", "/equipment", Act.WATCH, list_equipment, "Equipment", Page[EquipmentBody], query=EquipmentQuery),
     Route("GET", _ONE, Act.WATCH, show_equipment, "One equipment, named {site}:{code}", EquipmentBody),
     Route("GET", _ONE + "/latest", Act.WATCH, show_latest, "Its newest values", LatestBody),
+    Route(
+        "POST",
+        _ONE + "/adopt",
+        Act.ADOPT_EQUIPMENT,
+        adopt_equipment,
+        "Say that unknown equipment belongs here",
+        EquipmentBody,
+        request=Adopt,
+    ),
     Route(
         "GET",
         _ONE + "/history",

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 
 from collectors.reading import to_datetime
-from gateway.api.bodies import HealthBody, Page, QuarantineBody, ReadyBody
+from gateway.api.bodies import HealthBody, Page, QuarantineBody, ReadyBody, payload_text
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, Reply, Route
 from gateway.people.permissions import Act
@@ -43,10 +43,7 @@ async def list_quarantine(call: Call) -> Page[QuarantineBody]:
 
 def _quarantine_body(row: dict[str, object]) -> QuarantineBody:
     payload = bytes(row["payload"])  # type: ignore[call-overload]  # bytes or memoryview, by the driver
-    try:
-        text, encoding = payload.decode("utf-8"), "utf-8"
-    except UnicodeDecodeError:
-        text, encoding = payload.hex(), "hex"
+    text, encoding = payload_text(payload)
     return QuarantineBody(
         id=int(str(row["id"])),
         received_at=to_datetime(int(str(row["received_at"]))),

@@ -1,21 +1,25 @@
 """Sites and equipment: what there is. Equipment that is heard but not known is kept until someone adopts it."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import structlog
-from sqlalchemy import insert, select, update
+from sqlalchemy import Delete, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from collectors.broker import Message
 from collectors.reading import Reading
 from collectors.topics import Topic
 from gateway.people.audit import Cause, Via, audited, write_records
 from gateway.storage.database import Database, DatabaseTrouble
 from gateway.storage.facts import NewFact, write_facts
-from gateway.storage.tables import equipment, site
+from gateway.storage.tables import equipment, last_message, site
 
 log = structlog.get_logger(__name__)
+
+MESSAGE_BYTES: Final = 1024
+"""What is kept of the last message of unknown equipment: with 1,000 of them 1 MB."""
 
 Who = tuple[str, str]
 """(site, code)."""
@@ -46,6 +50,35 @@ class Equipment(msgspec.Struct, frozen=True):
         return f"{self.site}:{self.code}"
 
 
+class LastMessage(msgspec.Struct, frozen=True):
+    """What unknown equipment sent last, as it sent it: the topic, and the first 1 KiB of the payload."""
+
+    topic: str
+    payload: bytes
+    size: int
+    received_at: int
+
+
+class Adoption(msgspec.Struct, frozen=True):
+    """What somebody says who adopts equipment. `name` in both languages; what is empty stays as it was."""
+
+    version: int
+    name: dict[str, str] = {}
+    place: dict[str, str] = {}
+
+
+class NoSuchEquipment(Exception):
+    """There is none of this code on this site."""
+
+
+class AlreadyAdopted(Exception):
+    """Somebody has adopted it before."""
+
+
+class StaleEquipment(Exception):
+    """It has changed since whoever acts looked at it."""
+
+
 class Ledger:
     """The ledger, held in memory and kept in the database."""
 
@@ -58,17 +91,107 @@ class Ledger:
         self._unknown_limit = unknown_limit
         self._time_zone = time_zone
         self._unknown = 0
+        self.last_messages: dict[Who, LastMessage] = {}
+        """Of equipment that is listed and not adopted."""
+        self._heard: dict[Who, LastMessage] = {}
+        """Newer than what the database has; of strangers that are not listed, at most as many as the limit."""
 
     async def load(self) -> None:
         async with self._database.reading() as connection:
             sites = (await connection.execute(select(site.c.code, site.c.name, site.c.time_zone))).all()
             rows = (await connection.execute(select(equipment))).mappings().all()
+            messages = (await connection.execute(select(last_message))).mappings().all()
         self.sites = {code: Site(code, name, zone) for code, name, zone in sites}
         self.equipment = {
             (row["site"], row["code"]): Equipment(**{name: row[name] for name in Equipment.__struct_fields__})
             for row in rows
         }
         self._unknown = sum(not item.adopted for item in self.equipment.values())
+        self.last_messages = {
+            (row["site"], row["equipment"]): LastMessage(**{name: row[name] for name in LastMessage.__struct_fields__})
+            for row in messages
+        }
+
+    def hear(self, message: Message, readings: Sequence[Reading]) -> None:
+        """Take note of a message, where its equipment is unknown. Quick: every message comes by here."""
+        whom = None
+        for reading in readings:
+            topic = reading.topic
+            if topic is whom:
+                continue  # the samples of one array
+            whom = topic
+            who = topic.site, topic.equipment
+            item = self.equipment.get(who)
+            if item is not None and item.adopted:
+                continue
+            if item is not None or who in self._heard or len(self._heard) < self._unknown_limit:
+                self._heard[who] = LastMessage(
+                    message.topic,
+                    message.payload[:MESSAGE_BYTES],
+                    len(message.payload),
+                    message.received_ns // 1_000_000,
+                )
+                if item is not None:
+                    self.last_messages[who] = self._heard[who]
+
+    async def keep_last_messages(self) -> None:
+        """Write what was heard since the last time; the newest message of each is enough."""
+        heard, self._heard = self._heard, {}
+        listed = {who: last for who, last in heard.items() if who in self.equipment and not self.equipment[who].adopted}
+        if not listed:
+            return
+        self.last_messages |= listed
+        rows = [{"site": who[0], "equipment": who[1], **msgspec.structs.asdict(last)} for who, last in listed.items()]
+        try:
+            async with self._database.transaction() as connection:
+                for row in rows:
+                    await connection.execute(_of(delete(last_message), row["site"], row["equipment"]))
+                await connection.execute(insert(last_message), rows)
+        except DatabaseTrouble:
+            self._heard = listed | self._heard
+            raise
+
+    async def adopt(self, who: Who, wanted: Adoption, cause: Cause, now: int) -> Equipment:
+        """Say that unknown equipment belongs here, and what it is called.
+
+        Raises:
+            NoSuchEquipment: there is none of this code.
+            AlreadyAdopted: it was adopted before.
+            StaleEquipment: its version is another one.
+        """
+        item = self.equipment.get(who)
+        if item is None:
+            raise NoSuchEquipment(f"{who[0]}:{who[1]}")
+        if item.adopted:
+            raise AlreadyAdopted(f"{item.id} is adopted already")
+        if item.version != wanted.version:
+            raise StaleEquipment(f"{item.id} is at version {item.version}")
+        adopted = msgspec.structs.replace(
+            item,
+            adopted=True,
+            version=item.version + 1,
+            name=wanted.name or item.name,
+            place=wanted.place or item.place,
+        )
+        row = msgspec.structs.asdict(adopted)
+        async with self._database.transaction() as connection:
+            changed = await connection.execute(
+                update(equipment)
+                .where(equipment.c.site == who[0], equipment.c.code == who[1], equipment.c.version == wanted.version)
+                .values(**row)
+            )
+            if changed.rowcount == 0:
+                raise StaleEquipment(f"{item.id} has changed since it was looked at")
+            await connection.execute(_of(delete(last_message), *who))
+            before = msgspec.structs.asdict(item)
+            record = audited(now, item.site, cause, "equipment.adopt", item.id, before, row)
+            await write_records(connection, [], [record])
+            await write_facts(connection, [NewFact(now, item.site, "equipment.adopted", item.id)])
+        self.equipment[who] = adopted
+        self.last_messages.pop(who, None)
+        self._heard.pop(who, None)
+        self._unknown = sum(not one.adopted for one in self.equipment.values())
+        return adopted
 
     async def enter(self, places: Iterable[Site], items: Sequence[Equipment], cause: Cause, now: int) -> None:
         """Enter sites and equipment, replacing what is known of them."""
@@ -128,6 +251,10 @@ class Ledger:
         old: dict[str, Any] | None = None if before is None else msgspec.structs.asdict(before)
         await write_records(connection, [], [audited(now, item.site, cause, "equipment.enter", item.id, old, row)])
         await write_facts(connection, [NewFact(now, item.site, "equipment.entered", item.id)])
+
+
+def _of(statement: Delete, code: str, of_equipment: str) -> Delete:
+    return statement.where(last_message.c.site == code, last_message.c.equipment == of_equipment)
 
 
 async def _write_site(connection: AsyncConnection, place: Site, now: int) -> None:

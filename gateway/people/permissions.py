@@ -32,6 +32,7 @@ class Act(StrEnum):
     READ_TICKETS = "read_tickets"
     ACT_ON_TICKET = "act_on_ticket"
     READ_QUARANTINE = "read_quarantine"
+    ADOPT_EQUIPMENT = "adopt_equipment"
 
 
 _O, _L, _G, _E, _S, _C, _M, _A, _V = Role
@@ -43,6 +44,7 @@ PERMITTED: Final[Mapping[Act, frozenset[Role]]] = {
     Act.READ_TICKETS: frozenset({_O, _L, _E, _S, _M, _A, _V}),
     Act.ACT_ON_TICKET: frozenset({_O, _L, _E, _M}),
     Act.READ_QUARANTINE: frozenset({_A}),
+    Act.ADOPT_EQUIPMENT: frozenset({_A}),
 }
 """Act -> the roles that may. What is not here is permitted to nobody."""
 

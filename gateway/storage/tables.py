@@ -74,6 +74,18 @@ equipment = Table(
     _version(),
 )
 
+last_message = Table(
+    "last_message",
+    metadata,
+    # Of equipment that nobody has adopted: by it people see what it is. Erased when it is adopted.
+    Column("site", String(64), primary_key=True),
+    Column("equipment", String(64), primary_key=True),
+    Column("topic", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("size", Integer, nullable=False),
+    _time("received_at"),
+)
+
 alarm = Table(
     "alarm",
     metadata,
