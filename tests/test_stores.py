@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import math
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from collectors.fields import Channel, Kind
 from collectors.reading import Reading, Value
+from collectors.timeseries.influx import InfluxStore
+from collectors.timeseries.influx_http import Access
 from collectors.timeseries.sqlite import SqliteStore
 from collectors.timeseries.store import (
     Bucket,
@@ -28,6 +30,7 @@ from collectors.timeseries.store import (
     StoreUnavailable,
 )
 from collectors.topics import Topic
+from tests.influxdb import InfluxDB
 
 T0 = 1_790_000_000_000
 
@@ -65,12 +68,32 @@ class SqliteHouse:
             connection.execute(statement)
 
 
-HOUSES: dict[str, Callable[[Path], House]] = {"sqlite": SqliteHouse}
+class InfluxHouse:
+    """One database of a real InfluxDB that all tests of this worker share. It breaks down as a whole."""
+
+    def __init__(self, folder: Path, server: InfluxDB) -> None:
+        self._marks, self._server = folder / "dirty-minutes.db", server
+        self._database = f"t{next(_databases)}"
+
+    def make(self) -> InfluxStore:
+        return InfluxStore(Access(self._server.url, self._database), self._marks)
+
+    def break_down(self) -> None:
+        self._server.stop()
+
+    def repair(self) -> None:
+        self._server.start()
+
+
+_databases = itertools.count()
+HOUSES = ("sqlite", pytest.param("influxdb", marks=pytest.mark.server))
 
 
 @pytest.fixture(params=HOUSES)
 def house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
-    return HOUSES[request.param](tmp_path)
+    if request.param == "sqlite":
+        return SqliteHouse(tmp_path)
+    return InfluxHouse(tmp_path, request.getfixturevalue("influxdb"))
 
 
 @pytest.fixture

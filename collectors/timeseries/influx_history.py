@@ -1,0 +1,120 @@
+"""A field's history out of InfluxDB: samples while there are few, else figures added up by the server."""
+
+from operator import itemgetter
+from typing import Any, Final
+
+from collectors.timeseries.dirty_minutes import DirtyMinutes
+from collectors.timeseries.influx_http import InfluxHttp, Result
+from collectors.timeseries.line_protocol import stored_names
+from collectors.timeseries.rollups import DAY, HOUR, MINUTE, SAMPLES, Figures, Piece, buckets, choose, pieces
+from collectors.timeseries.store import Bucket, Change, History, Series
+
+KEYS_PER_MS: Final = 1_000_000
+_LAST_MS: Final = (2**63 - 2) // KEYS_PER_MS
+SUFFIX: Final = {MINUTE: "_1m", HOUR: "_1h", DAY: "_1d"}
+"""Measurements of rollups: kind and suffix."""
+_PAGE: Final = 20_000
+"""Texts or booleans a request."""
+_EMPTY: Final = History(raw=True, buckets=[], changes=[])
+
+
+def where(series: Series, start: int, end: int) -> str:
+    """The condition for one series in a range; names off the wire hold nothing that would need a quote."""
+    return (
+        f" WHERE site = '{series.site}' AND equipment = '{series.equipment}' AND channel = '{series.channel}'"
+        f" AND time >= {start * KEYS_PER_MS} AND time < {end * KEYS_PER_MS}"
+    )
+
+
+async def read(
+    server: InfluxHttp, dirty: DirtyMinutes, series: Series, field: str, start: int, end: int, points: int
+) -> History:
+    """What `Store.history` promises."""
+    start, end = max(start, 0), min(end, _LAST_MS)
+    if end <= start:
+        return _EMPTY
+    names = stored_names(series.kind, series.channel, field)
+    source = f' FROM "{series.kind}"{where(series, start, end)}'
+    firsts = await server.ask(*(f'SELECT first("{name}"){source}' for name in names))
+    found = [(*first[0].values[0], name) for first, name in zip(firsts, names, strict=True) if first]
+    if not found:
+        return _EMPTY
+    _, value, name = min(found, key=itemgetter(0))  # the first one says what is asked for
+    asked = _Asked(server, series, name, start, end)
+    if isinstance(value, bool | str):
+        return await asked.changes(points)
+    grid = choose(start, end, points)
+    if grid is None:
+        return await asked.samples(points) or await asked.plain_buckets(points)
+    step, width = grid
+    cut = pieces(start, end, step, await dirty.of(series, start, end))
+    drawn = buckets(await asked.figures(cut, width), start, width)
+    few = sum(bucket.samples for bucket in drawn) <= points
+    return (await asked.samples(points) if few else None) or History(False, drawn, [])
+
+
+class _Asked:
+    """One field of one series in a range."""
+
+    def __init__(self, server: InfluxHttp, series: Series, name: str, start: int, end: int) -> None:
+        self.name = name
+        self._server, self._series, self._start, self._end = server, series, start, end
+
+    def source(self, suffix: str = "", start: int | None = None, end: int | None = None) -> str:
+        start, end = self._start if start is None else start, self._end if end is None else end
+        return f' FROM "{self._series.kind}{suffix}"{where(self._series, start, end)}'
+
+    async def samples(self, points: int) -> History | None:
+        """Every sample, or None where there are more than `points`."""
+        (found,) = await self._server.ask(f'SELECT "{self.name}"{self.source()} LIMIT {points + 1}')
+        rows = [(at // KEYS_PER_MS, float(value)) for at, value in _values(found)]
+        if len(rows) > points:
+            return None
+        return History(True, [Bucket(at, value, value, value, 1) for at, value in rows], [])
+
+    async def plain_buckets(self, points: int) -> History:
+        width = -(-(self._end - self._start) // points)
+        (found,) = await self._server.ask(self._figures_of(Piece(SAMPLES, self._start, self._end), width, self._start % width))
+        return History(False, buckets(_figures(found), self._start, 1), [])
+
+    async def figures(self, cut: list[Piece], width: int) -> list[Figures]:
+        answers = await self._server.ask(*(self._figures_of(piece, width) for piece in cut))
+        return [one for found in answers for one in _figures(found)]
+
+    def _figures_of(self, piece: Piece, width: int, offset: int = 0) -> str:
+        name, source = self.name, self.source(SUFFIX.get(piece.step, ""), piece.start, piece.end)
+        figures = (
+            f'min("{name}"), sum("{name}"), max("{name}"), count("{name}")'
+            if piece.step == SAMPLES
+            else f'min("{name} least"), sum("{name} total"), max("{name} most"), sum("{name} samples")'
+        )
+        return f"SELECT {figures}{source} GROUP BY time({width}ms, {offset}ms) fill(none)"
+
+    async def changes(self, points: int) -> History:
+        """The newest `points` changes, oldest first: read backwards, page by page, until there are enough."""
+        newest_first: list[Change] = []
+        end = self._end * KEYS_PER_MS
+        while len(newest_first) <= points:
+            bound = f" AND time < {end} ORDER BY time DESC LIMIT {_PAGE}"
+            (found,) = await self._server.ask(f'SELECT "{self.name}"{self.source()}{bound}')
+            rows = _values(found)
+            for key, value in rows:
+                if newest_first and newest_first[-1].value == value:
+                    newest_first.pop()  # it was that already
+                newest_first.append(Change(key // KEYS_PER_MS, value))
+            if len(rows) < _PAGE:
+                break
+            end = rows[-1][0]
+        return History(False, [], newest_first[:points][::-1])
+
+
+def _values(found: list[Result]) -> list[list[Any]]:
+    return found[0].values if found else []
+
+
+def _figures(found: list[Result]) -> list[Figures]:
+    return [
+        Figures(at // KEYS_PER_MS, float(least), float(total), float(most), int(samples))
+        for at, least, total, most, samples in _values(found)
+        if samples
+    ]

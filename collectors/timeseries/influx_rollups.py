@@ -1,0 +1,97 @@
+"""Keeps InfluxDB's rollups: reads what was written to, adds it up by minute, hour and day, and writes that back.
+
+Rollups of a kind stand in the measurements `<kind>_1m`, `_1h` and `_1d`, with the fields `<name> least`, `total`, `most`
+and `samples`. A minute's mark goes only when its minute, hour and day are written.
+"""
+
+from collections import defaultdict
+from typing import Final
+
+from collectors.fields import Kind
+from collectors.timeseries.dirty_minutes import DirtyMinutes, Mark
+from collectors.timeseries.influx_history import KEYS_PER_MS, SUFFIX, where
+from collectors.timeseries.influx_http import InfluxHttp, Result
+from collectors.timeseries.line_protocol import OWN_FIELDS, RECEIVED, encode_rollup
+from collectors.timeseries.rollups import DAY, FINER, MINUTE, STEPS, Figures
+from collectors.timeseries.store import Series
+
+_PORTION: Final = 3_000
+"""Minutes at a time."""
+_LINES: Final = 5_000
+_Days = dict[tuple[Series, int], list[int]]
+
+
+async def roll_up(server: InfluxHttp, dirty: DirtyMinutes, now: int) -> int:
+    """Make the rollups of a portion of minutes; return how many. What is still being written to waits."""
+    busy = dirty.settle()
+    marks = [mark for mark in await dirty.some(_PORTION, now) if mark not in busy]
+    days: _Days = defaultdict(list)
+    for mark in marks:
+        days[mark.series, mark.minute // DAY].append(mark.minute)
+    for step in STEPS if marks else ():
+        await _write_step(server, days, step)
+    await dirty.clear(marks)
+    return len(marks)
+
+
+async def _write_step(server: InfluxHttp, days: _Days, step: int) -> None:
+    statements = []
+    for (series, _), minutes in days.items():
+        start, end = min(minutes) // step * step, max(minutes) // step * step + step
+        source = f' FROM "{series.kind}{SUFFIX.get(FINER[step], "")}"{where(series, start, end)}'
+        figures = (
+            "min(*), sum(*), max(*), count(*)"
+            if step == MINUTE
+            else "min(/ least$/), sum(/ total$/), max(/ most$/), sum(/ samples$/)"
+        )
+        statements.append(f"SELECT {figures}{source} GROUP BY time({step}ms) fill(none)")
+    answers = await server.ask(*statements)
+    lines = [
+        encode_rollup(series, SUFFIX[step], at, figures)
+        for (series, _), found in zip(days, answers, strict=True)
+        for at, figures in _figures(found, step)
+    ]
+    for first in range(0, len(lines), _LINES):
+        await server.write(lines[first : first + _LINES])
+
+
+def _figures(found: list[Result], step: int) -> list[tuple[int, dict[str, Figures]]]:
+    """Rows of figures by field; a field that is no number has no total."""
+    rows = []
+    for row in found[0].rows() if found else ():
+        at = row["time"] // KEYS_PER_MS
+        by_field = {}
+        for column, total in row.items():
+            name = column.removeprefix("sum_")
+            if name == column or name in OWN_FIELDS or name.endswith(" samples" if step != MINUTE else "\0"):
+                continue
+            if step == MINUTE:
+                least, most, samples = row[f"min_{name}"], row[f"max_{name}"], row[f"count_{name}"]
+            else:
+                name = name.removesuffix(" total")
+                least, most, samples = row[f"min_{name} least"], row[f"max_{name} most"], row[f"sum_{name} samples"]
+            by_field[name] = Figures(at, least, total, most, samples)
+        if by_field:
+            rows.append((at, by_field))
+    return rows
+
+
+async def erase_before(server: InfluxHttp, dirty: DirtyMinutes, moment: int) -> int:
+    """Forget samples and rollups from before a moment; those around the moment are made anew."""
+    erased = 0
+    until = f"WHERE time < {moment * KEYS_PER_MS}"
+    kinds = [kind.value for kind in Kind]
+    counts = await server.ask(
+        *(f'SELECT count("{RECEIVED}") FROM "{kind}" {until} GROUP BY site, equipment, channel' for kind in kinds)
+    )
+    for kind, found in zip(kinds, counts, strict=True):
+        if not found:
+            continue
+        minute = moment // MINUTE * MINUTE
+        tags = [result.tags for result in found]
+        await dirty.mark({Mark(Series(tag["site"], kind, tag["equipment"], tag["channel"]), minute) for tag in tags})
+        await server.ask(*(f'DELETE FROM "{kind}{suffix}" {until}' for suffix in (*SUFFIX.values(), "")))
+        erased += sum(result.values[0][1] for result in found)
+    return erased
+
+
