@@ -42,7 +42,7 @@ class InfluxDB:
             f'reporting-disabled = true\nbind-address = "127.0.0.1:{rpc_port}"\n'
             f'[meta]\ndir = "{folder}/meta"\n'
             f'[data]\ndir = "{folder}/data"\nwal-dir = "{folder}/wal"\nquery-log-enabled = false\n'
-            "index-version = \"inmem\"\n[monitor]\nstore-enabled = false\n"
+            'index-version = "inmem"\n[monitor]\nstore-enabled = false\n'
             f'[http]\nbind-address = "127.0.0.1:{self.port}"\nlog-enabled = false\n'
             f"auth-enabled = {str(auth).lower()}\n[logging]\nsuppress-logo = true\n",
             encoding="utf-8",
@@ -50,7 +50,10 @@ class InfluxDB:
         (folder / "nginx.conf").write_text(
             f"daemon off;\nmaster_process off;\npid {folder}/nginx.pid;\nerror_log {folder}/nginx.log;\n"
             "events { worker_connections 256; }\nhttp {\n  access_log off;\n  client_max_body_size 64m;\n"
-            + "".join(f"  {kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+            + "".join(
+                f"  {kind}_temp_path {folder}/{kind};\n"
+                for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+            )
             + f"  server {{\n    listen 127.0.0.1:{self.front_port};\n    location = /api/v2/write {{\n"
             f"      proxy_pass http://127.0.0.1:{self.port}/write?db=$arg_bucket&precision=$arg_precision;\n    }}\n"
             f"    location / {{ proxy_pass http://127.0.0.1:{self.port}; }}\n  }}\n}}\n",

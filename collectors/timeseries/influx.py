@@ -168,7 +168,9 @@ class InfluxStore:
     async def _known_fields(self) -> dict[str, set[str]]:
         (results,) = await self._server().ask("SHOW FIELD KEYS")
         kinds = {kind.value for kind in Kind}
-        return {result.name: {row[0] for row in result.values} - OWN_FIELDS for result in results if result.name in kinds}
+        return {
+            result.name: {row[0] for row in result.values} - OWN_FIELDS for result in results if result.name in kinds
+        }
 
     # -- rollups ---------------------------------------------------------------------------------------
 

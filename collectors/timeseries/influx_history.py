@@ -74,7 +74,9 @@ class _Asked:
 
     async def plain_buckets(self, points: int) -> History:
         width = -(-(self._end - self._start) // points)
-        (found,) = await self._server.ask(self._figures_of(Piece(SAMPLES, self._start, self._end), width, self._start % width))
+        (found,) = await self._server.ask(
+            self._figures_of(Piece(SAMPLES, self._start, self._end), width, self._start % width)
+        )
         return History(False, buckets(_figures(found), self._start, 1), [])
 
     async def figures(self, cut: list[Piece], width: int) -> list[Figures]:

@@ -93,5 +93,3 @@ async def erase_before(server: InfluxHttp, dirty: DirtyMinutes, moment: int) -> 
         await server.ask(*(f'DELETE FROM "{kind}{suffix}" {until}' for suffix in (*SUFFIX.values(), "")))
         erased += sum(result.values[0][1] for result in found)
     return erased
-
-
