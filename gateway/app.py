@@ -13,8 +13,10 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from collectors.sequences import SequenceMemory
+from collectors.timeseries.influx import InfluxStore
+from collectors.timeseries.influx_http import Access
 from collectors.timeseries.sqlite import SqliteStore
-from collectors.timeseries.store import StoreUnavailable
+from collectors.timeseries.store import Store, StoreUnavailable
 from collectors.write_buffer import WriteBuffer
 from gateway.alarms.rule_files import load_rules
 from gateway.api.live_feed import LiveFeed
@@ -48,6 +50,23 @@ def database_url(settings: Settings) -> str:
     """Where the service keeps its own memory."""
     file = settings.storage.data_dir / "gengfu.db"
     return settings.storage.database_url or f"sqlite+aiosqlite:///{file}"
+
+
+def make_store(settings: Settings) -> Store:
+    """Where the settings say that readings are kept."""
+    folder, history = settings.storage.data_dir, settings.history
+    if history.store == "sqlite":
+        return SqliteStore(folder / "history.db")
+    access = Access(
+        url=history.url,
+        bucket=history.bucket,
+        org=history.org,
+        token=history.token.get_secret_value(),
+        username=history.username,
+        password=history.password.get_secret_value(),
+        gzip=history.gzip,
+    )
+    return InfluxStore(access, folder / "dirty-minutes.db", settings.storage.history_days)
 
 
 def web_app_folder() -> Path | None:
@@ -94,7 +113,7 @@ class Application:
             await ledger.load()
             if self._estate[0]:
                 await ledger.enter(*self._estate, Cause("system:demo", Via.CLOCK), now_ms())
-            store = SqliteStore(folder / "history.db")
+            store = make_store(settings)
             stack.push_async_callback(store.close)
             await store.open()
             sequences = SequenceMemory(folder / "sequences.db")
@@ -141,7 +160,7 @@ class Application:
         self.address = f"http://{http.host}:{port}"
         log.info("listening", address=self.address)
 
-    async def _forget_old(self, store: SqliteStore) -> None:
+    async def _forget_old(self, store: Store) -> None:
         kept_ms = self.settings.storage.history_days * 24 * 3600 * 1000
         while True:
             try:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import time
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -71,6 +72,12 @@ class InfluxDB:
                 return self
             time.sleep(0.02)
         raise RuntimeError(f"influxdb did not start: {(self.folder / 'influxd.log').read_text()[-2000:]}")
+
+    def add_admin(self, name: str, password: str) -> None:
+        """The first user, who may be made without a login."""
+        statement = f"CREATE USER {name} WITH PASSWORD '{password}' WITH ALL PRIVILEGES"
+        with urllib.request.urlopen(f"{self.url}/query", urllib.parse.urlencode({"q": statement}).encode()):
+            pass
 
     def stop(self) -> None:
         """The server only; what stands before it then answers 502."""

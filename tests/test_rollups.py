@@ -66,5 +66,9 @@ def test_a_year_of_a_thousand_points_comes_from_days_and_a_day_from_minutes() ->
 
 
 def test_figures_join_into_buckets_and_the_first_begins_where_the_range_does() -> None:
-    figures = [Figures(T0, 1.0, 3.0, 2.0, 2), Figures(T0 + MINUTE, 0.0, 0.0, 0.0, 1), Figures(T0 + HOUR, 7.0, 7.0, 7.0, 1)]
+    figures = [
+        Figures(T0, 1.0, 3.0, 2.0, 2),
+        Figures(T0 + MINUTE, 0.0, 0.0, 0.0, 1),
+        Figures(T0 + HOUR, 7.0, 7.0, 7.0, 1),
+    ]
     assert buckets(figures, T0 + 5, HOUR) == [Bucket(T0 + 5, 0.0, 1.0, 2.0, 3), Bucket(T0 + HOUR, 7.0, 7.0, 7.0, 1)]

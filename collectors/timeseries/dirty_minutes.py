@@ -103,13 +103,13 @@ class DirtyMinutes:
     def _remove(self, marks: list[Mark]) -> None:
         with self._opened() as connection:
             rows = [(*mark.series, mark.minute) for mark in marks]
-            connection.executemany(f"DELETE FROM dirty WHERE {_IS_SERIES} AND minute = ?", rows)  # noqa: S608 - a constant
+            connection.executemany(f"DELETE FROM dirty WHERE {_IS_SERIES} AND minute = ?", rows)
 
     def _some(self, portion: int, now: int) -> list[Mark]:
         is_over = "minute + 60000 <= ?1 OR minute > ?1"  # one in the future is not the current one either
-        rows = self._opened().execute(f"SELECT * FROM dirty WHERE {is_over} LIMIT ?2", (now, portion))  # noqa: S608 - a constant
+        rows = self._opened().execute(f"SELECT * FROM dirty WHERE {is_over} LIMIT ?2", (now, portion))
         return [Mark(Series(*names), minute) for *names, minute in rows]
 
     def _of(self, series: Series, start: int, end: int) -> list[int]:
-        statement = f"SELECT minute FROM dirty WHERE {_IS_SERIES} AND minute > ? AND minute < ?"  # noqa: S608 - a constant
+        statement = f"SELECT minute FROM dirty WHERE {_IS_SERIES} AND minute > ? AND minute < ?"
         return [minute for (minute,) in self._opened().execute(statement, (*series, start - 60_000, end))]

@@ -1,9 +1,9 @@
-"""Readings in InfluxDB: 1.8, 2 or 3, by line protocol and InfluxQL (tests: Debian's 1.6 behind a rewrite of one address).
+"""Readings in InfluxDB: 1.8, 2 or 3, by line protocol and InfluxQL (tests: Debian's 1.6, one address rewritten).
 
-Rollups are ours and not the server's: continuous queries and tasks of the server know nothing of late data, and adding up
-a year's three million samples at each look takes a second. So each minute that was written to is marked in a small file
-beside the service before its readings are sent, and summed up in the background. What this process has written is
-exact in its histories at any moment; late data of another process shows when that one has summed it up (seconds).
+Rollups are ours and not the server's: continuous queries and tasks of the server know nothing of late data, and adding
+up a year's three million samples at each look takes a second. So each minute that was written to is marked in a small
+file beside the service before its readings are sent, and summed up in the background. What this process has written
+is exact in its histories at any moment; late data of another process shows when that one has summed it up (seconds).
 """
 
 import asyncio
@@ -41,6 +41,7 @@ log = structlog.get_logger(__name__)
 _LINES: Final = 5_000
 """Readings a request: what InfluxDB's makers advise."""
 _ROLL_UP_EVERY_S: Final = 2.0
+_BREATH_S: Final = 0.1
 _CONFLICT: Final = re.compile(r'input field \\?"(.+?)\\?" on measurement \\?"(.+?)\\?" is type (\w+), already exists')
 _TYPES: Final[dict[str, type]] = {"float": float, "boolean": bool, "string": str}
 
@@ -60,18 +61,15 @@ class InfluxStore:
         self._retention_days = retention_days
         self._dirty = DirtyMinutes(marks)
         self._latest = LatestTable()
+        self._is_prepared = False
         self._http: InfluxHttp | None = None
         self._background: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         await self._dirty.open()
         self._http = InfluxHttp(self._access)
-        try:
-            await self._http.make_bucket(self._retention_days)
-            await self._restore_latest()
-        except BaseException:
-            await self.close()
-            raise
+        with contextlib.suppress(StoreUnavailable):  # alarms do not wait for history: the background goes on trying
+            await self._prepare()
         self._background = asyncio.create_task(self._keep_rolling_up(), name="influx.rollups")
 
     async def close(self) -> None:
@@ -145,6 +143,12 @@ class InfluxStore:
 
     # -- newest values ---------------------------------------------------------------------------------
 
+    async def _prepare(self) -> None:
+        if not self._is_prepared:
+            await self._server().make_bucket(self._retention_days)
+            await self._restore_latest()
+            self._is_prepared = True
+
     async def _restore_latest(self) -> None:
         """Ask for the last value of every field: of clocks that are right, and of those that were ahead."""
         asked = [(kind, name) for kind, names in (await self._known_fields()).items() for name in sorted(names)]
@@ -163,6 +167,10 @@ class InfluxStore:
                 for at, value, received_at in result.values:
                     _take(latest, name, _value(value), received_at if is_ahead else at // KEYS_PER_MS, received_at)
         for who, latest in found.items():
+            known = self._latest.get(who)  # something may have come before the server could be asked
+            if known is not None:
+                for name, value in known.fields.items():
+                    _take(latest, name, *value, known.heard_at)
             self._latest.put(who, latest)
 
     async def _known_fields(self) -> dict[str, set[str]]:
@@ -179,11 +187,12 @@ class InfluxStore:
         while True:
             await asyncio.sleep(_ROLL_UP_EVERY_S)
             try:
-                while await self.roll_up():
-                    await asyncio.sleep(0.1)  # a long backlog leaves the server time for what people ask
+                await self._prepare()
+                while await self.roll_up():  # noqa: ASYNC110 - a backlog leaves the server time for what people ask
+                    await asyncio.sleep(_BREATH_S)
             except (StoreUnavailable, Unacceptable) as error:
                 if str(error) != trouble:
-                    log.warning("rollups wait; histories are drawn from samples", why=str(error))
+                    log.warning("rollups and newest values wait for the server", why=str(error))
                 trouble = str(error)
             else:
                 trouble = ""

@@ -5,7 +5,8 @@ mend at the server, is StoreUnavailable; only what is wrong with the lines thems
 """
 
 import time
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import aiohttp
@@ -41,7 +42,8 @@ class Access(msgspec.Struct, frozen=True):
         if self.token:
             return {"Authorization": f"Token {self.token}"}
         if self.username:
-            return {"Authorization": aiohttp.BasicAuth(self.username, self.password).encode()}
+            pair = b64encode(f"{self.username}:{self.password}".encode()).decode()
+            return {"Authorization": f"Basic {pair}"}
         return {}
 
 
@@ -86,7 +88,7 @@ class InfluxHttp:
         self._access = access
         self._writer = InfluxDBClientAsync(
             access.url,
-            token=access.token or (f"{access.username}:{access.password}" if access.username else None),
+            token=access.token or (f"{access.username}:{access.password}" if access.username else ""),
             auth_basic=bool(access.username and not access.token),
             org=access.org or "-",  # InfluxDB 1 has none and the client insists on one
             timeout=int(access.timeout_s * 1000),
@@ -98,7 +100,7 @@ class InfluxHttp:
         self._quiet_until = 0.0
 
     async def close(self) -> None:
-        await self._writer.close()
+        await self._writer.close()  # type: ignore[no-untyped-call]
         await self._session.close()
 
     async def write(self, lines: Sequence[str]) -> None:
@@ -116,14 +118,15 @@ class InfluxHttp:
         except ApiException as error:
             self._explain(error)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise StoreUnavailable(f"InfluxDB: {error or type(error).__name__}") from error
+            raise StoreUnavailable(f"InfluxDB: {str(error) or type(error).__name__}") from error
 
     def _explain(self, error: ApiException) -> None:
         body = error.body.decode("utf-8", "replace") if isinstance(error.body, bytes) else str(error.body or "")
         reason = body.strip()[:_SHOWN] or str(error.reason)
         if error.status in _ABOUT_THE_LINES:
             raise Unacceptable(error.status, reason) from error
-        self._keep_quiet((error.headers or {}).get("Retry-After", ""))
+        headers: Mapping[str, str] = error.headers or {}
+        self._keep_quiet(headers.get("Retry-After", ""))
         raise StoreUnavailable(f"InfluxDB answers {error.status}: {reason}") from error
 
     def _keep_quiet(self, retry_after: str) -> None:
@@ -144,7 +147,7 @@ class InfluxHttp:
             async with self._session.post(f"{self._access.url.rstrip('/')}/query", data=form) as answer:
                 body = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise StoreUnavailable(f"InfluxDB: {error or type(error).__name__}") from error
+            raise StoreUnavailable(f"InfluxDB: {str(error) or type(error).__name__}") from error
         if answer.status != 200:
             shown = body.decode("utf-8", "replace").strip()[:_SHOWN]
             raise StoreUnavailable(f"InfluxDB answers {answer.status}: {shown}")

@@ -1,7 +1,7 @@
 """Keeps InfluxDB's rollups: reads what was written to, adds it up by minute, hour and day, and writes that back.
 
-Rollups of a kind stand in the measurements `<kind>_1m`, `_1h` and `_1d`, with the fields `<name> least`, `total`, `most`
-and `samples`. A minute's mark goes only when its minute, hour and day are written.
+Rollups of a kind stand in the measurements `<kind>_1m`, `_1h` and `_1d`, with the fields `<name> least`, `total`,
+`most` and `samples`. A minute's mark goes only when its minute, hour and day are written.
 """
 
 from collections import defaultdict

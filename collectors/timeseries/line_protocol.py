@@ -7,6 +7,7 @@ InfluxDB gives a field one type for all series of a measurement. So a text or bo
 name stands under its name and its type ("colour text"): two makes of device may disagree about it and nothing is lost.
 """
 
+from collections.abc import Hashable
 from functools import lru_cache
 from typing import Final
 
@@ -20,7 +21,7 @@ RECEIVED: Final = "received at"
 QUALITY: Final = "quality flags"
 OWN_FIELDS: Final = frozenset({RECEIVED, QUALITY})
 _OURS: Final = " field"
-_NAMED_BY_TYPE: Final = {bool: " boolean", str: " text"}
+_NAMED_BY_TYPE: Final[dict[Hashable, str]] = {bool: " boolean", str: " text"}
 # InfluxDB keeps these words for itself, or they are our tags.
 _TAKEN: Final = frozenset(
     {"time", "_time", "_field", "_measurement", "_value", "_start", "_stop", "site", "equipment", "channel"}
@@ -29,9 +30,13 @@ _KEY: Final = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ "})
 _TEXT: Final = str.maketrans({'"': r"\"", "\\": r"\\"})
 
 
-@lru_cache(maxsize=65536)
 def stored_name(kind: str, channel: str, name: str, kept_as: type) -> str:
     """The name under which a field's value of a type is kept."""
+    return _stored_name(kind, channel, name, kept_as)
+
+
+@lru_cache(maxsize=65536)
+def _stored_name(kind: str, channel: str, name: str, kept_as: Hashable) -> str:
     if kept_as in _NAMED_BY_TYPE and name not in fields_of(Kind(kind), Channel(channel)):
         return name + _NAMED_BY_TYPE[kept_as]
     return name + _OURS if name in _TAKEN else name

@@ -100,8 +100,8 @@ class Store(Protocol):
     async def history(self, series: Series, field: str, start: int, end: int, points: int = DEFAULT_POINTS) -> History:
         """What a field was between `start` and `end`, in at most `points` buckets or changes.
 
-        Where rollups draw it, buckets begin at whole minutes, hours or days UTC (the first one at `start`), so they may be
-        fewer than `points`; each holds exactly the samples from its `at` to the next one's.
+        Where rollups draw it, buckets begin at whole minutes, hours or days UTC (the first one at `start`), so they
+        may be fewer than `points`; each holds exactly the samples from its `at` to the next one's.
         """
 
     async def roll_up(self) -> int:
