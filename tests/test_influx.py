@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import itertools
+import subprocess
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,6 +25,8 @@ from collectors.timeseries.store import LatestValue, Series, StoreUnavailable
 from collectors.topics import Topic
 from collectors.write_buffer import WriteBuffer
 from tests.influxdb import InfluxDB
+from tests.mosquitto import Mosquitto
+from tests.service import Service, wait_until
 from tests.waiting import until
 
 T0 = 1_790_000_000_000
@@ -198,6 +201,22 @@ async def test_a_bucket_is_made_with_its_retention_and_one_that_is_there_is_kept
 
 
 @pytest.mark.server
+async def test_what_is_older_than_the_bucket_keeps_is_refused_and_the_rest_is_kept(
+    influxdb: InfluxDB, tmp_path: Path, database: str
+) -> None:
+    store = InfluxStore(Access(influxdb.url, database), tmp_path / "dirty-minutes.db", 10)
+    await store.open()
+    try:
+        now = time.time_ns() // 10**6 - T0
+        old, new = reading(now - 11 * 86_400_000, level=1.0), reading(now - 60_000, level=2.0)
+        assert [one.reading for one in await store.write([old, new])] == [old]
+        found = await store.history(S1, "level", T0, T0 + now)
+        assert [bucket.mean for bucket in found.buckets] == [2.0]
+    finally:
+        await store.close()
+
+
+@pytest.mark.server
 async def test_user_and_password_let_us_in_and_a_wrong_one_says_so(tmp_path: Path) -> None:
     server = InfluxDB(tmp_path / "server", auth=True).start()
     try:
@@ -210,6 +229,28 @@ async def test_user_and_password_let_us_in_and_a_wrong_one_says_so(tmp_path: Pat
                 await store.write([reading(1, level=1.0)])
     finally:
         server.close()
+
+
+@pytest.mark.server
+def test_the_service_keeps_its_history_where_the_settings_say(
+    influxdb: InfluxDB, mosquitto: Mosquitto, tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in {"STORE": "influxdb", "URL": influxdb.url, "BUCKET": database}.items():
+        monkeypatch.setenv(f"GENGFU_HISTORY__{key}", value)
+    service = Service(tmp_path / "data", mosquitto.port).start_ready()
+    try:
+        command = ["mosquitto_pub", "-p", str(mosquitto.port), "-q", "1"]
+        topic, sample = "gengfu/hq/pump/P-1/telemetry", '{"flow": 40.5, "running": true}'
+        subprocess.run([*command, "-t", topic, "-m", sample], check=True, timeout=20)
+        path = "/api/v1/equipment/hq:P-1/history?field=flow"
+        wait_until(lambda: service.metric("gengfu_messages_acknowledged_total") >= 1, "the message is acknowledged")
+        assert [bucket["mean"] for bucket in service.get(path)["buckets"]] == [40.5]
+        service.kill()
+        service.start_ready()
+        assert service.get("/api/v1/equipment/hq:P-1/latest")["latest"]["flow"]["value"] == 40.5
+        assert not (tmp_path / "data" / "history.db").exists()
+    finally:
+        service.kill()
 
 
 # -- a fake for what the real server cannot be made to say ---------------------------------------------

@@ -22,10 +22,10 @@ from collectors.reading import Quality, Reading, Value
 from collectors.timeseries import influx_history, influx_rollups
 from collectors.timeseries.dirty_minutes import DirtyMinutes, Mark
 from collectors.timeseries.influx_history import KEYS_PER_MS
-from collectors.timeseries.influx_http import TOO_LARGE, Access, InfluxHttp, Unacceptable
+from collectors.timeseries.influx_http import TOO_LARGE, TOO_OLD, Access, InfluxHttp, Unacceptable
 from collectors.timeseries.latest import LatestTable, Who
 from collectors.timeseries.line_protocol import OWN_FIELDS, QUALITY, RECEIVED, encode, stored_name, wire_name
-from collectors.timeseries.rollups import minute_of
+from collectors.timeseries.rollups import DAY, minute_of
 from collectors.timeseries.store import (
     DEFAULT_POINTS,
     History,
@@ -62,6 +62,7 @@ class InfluxStore:
         self._dirty = DirtyMinutes(marks)
         self._latest = LatestTable()
         self._is_prepared = False
+        self._rolling = asyncio.Lock()
         self._http: InfluxHttp | None = None
         self._background: asyncio.Task[None] | None = None
 
@@ -104,8 +105,9 @@ class InfluxStore:
 
     async def roll_up(self) -> int:
         """Make rollups of a portion of the minutes that were written to and are over; return how many minutes."""
-        now = time.time_ns() // KEYS_PER_MS
-        return await influx_rollups.roll_up(self._server(), self._dirty, now)
+        async with self._rolling:  # one pass at a time: each begins by forgetting what was written before it
+            now = time.time_ns() // KEYS_PER_MS
+            return await influx_rollups.roll_up(self._server(), self._dirty, now)
 
     def _server(self) -> InfluxHttp:
         if self._http is None:
@@ -125,6 +127,11 @@ class InfluxStore:
         return []
 
     async def _send_without(self, readings: Sequence[Reading], fault: Unacceptable) -> list[Refused]:
+        if TOO_OLD in str(fault) and self._retention_days:
+            oldest = time.time_ns() - self._retention_days * DAY * KEYS_PER_MS
+            refused = [Refused(reading, str(fault)) for reading in readings if reading.key < oldest]
+            if refused:
+                return refused + await self._send([reading for reading in readings if reading.key >= oldest])
         conflict = _CONFLICT.search(str(fault))
         if conflict is not None:
             kept, refused = _part(readings, conflict, str(fault))

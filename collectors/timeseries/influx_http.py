@@ -22,6 +22,8 @@ _LONGEST_QUIET_S: Final = 60.0
 _STATEMENTS: Final = 50
 """InfluxQL statements a request."""
 TOO_LARGE: Final = 413
+TOO_OLD: Final = "beyond retention policy"
+"""Stands in the answer where lines were older than what the bucket keeps; the others were taken."""
 _ABOUT_THE_LINES: Final = frozenset({400, TOO_LARGE, 422})
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from collectors.fields import Kind
 from collectors.timeseries.dirty_minutes import DirtyMinutes, Mark
 from collectors.timeseries.influx_history import KEYS_PER_MS, SUFFIX, where
-from collectors.timeseries.influx_http import InfluxHttp, Result
+from collectors.timeseries.influx_http import TOO_OLD, InfluxHttp, Result, Unacceptable
 from collectors.timeseries.line_protocol import OWN_FIELDS, RECEIVED, encode_rollup
 from collectors.timeseries.rollups import DAY, FINER, MINUTE, STEPS, Figures
 from collectors.timeseries.store import Series
@@ -18,6 +18,8 @@ from collectors.timeseries.store import Series
 _PORTION: Final = 3_000
 """Minutes at a time."""
 _LINES: Final = 5_000
+_MINUTE_COLUMNS: Final = ("min_{}", "sum_{}", "max_{}", "count_{}")
+_ROLLUP_COLUMNS: Final = ("min_{} least", "sum_{} total", "max_{} most", "sum_{} samples")
 _Days = dict[tuple[Series, int], list[int]]
 
 
@@ -52,25 +54,26 @@ async def _write_step(server: InfluxHttp, days: _Days, step: int) -> None:
         for at, figures in _figures(found, step)
     ]
     for first in range(0, len(lines), _LINES):
-        await server.write(lines[first : first + _LINES])
+        try:
+            await server.write(lines[first : first + _LINES])
+        except Unacceptable as fault:
+            if TOO_OLD not in str(fault):
+                raise  # what is older than the bucket keeps is not missed; anything else is
 
 
 def _figures(found: list[Result], step: int) -> list[tuple[int, dict[str, Figures]]]:
-    """Rows of figures by field; a field that is no number has no total."""
+    """Rows of figures by field. Only numbers have a total; a boolean has a least value and none."""
+    least, total, most, samples = _MINUTE_COLUMNS if step == MINUTE else _ROLLUP_COLUMNS
+    before, after = total.split("{}")
     rows = []
     for row in found[0].rows() if found else ():
         at = row["time"] // KEYS_PER_MS
-        by_field = {}
-        for column, total in row.items():
-            name = column.removeprefix("sum_")
-            if name == column or name in OWN_FIELDS or name.endswith(" samples" if step != MINUTE else "\0"):
-                continue
-            if step == MINUTE:
-                least, most, samples = row[f"min_{name}"], row[f"max_{name}"], row[f"count_{name}"]
-            else:
-                name = name.removesuffix(" total")
-                least, most, samples = row[f"min_{name} least"], row[f"max_{name} most"], row[f"sum_{name} samples"]
-            by_field[name] = Figures(at, least, total, most, samples)
+        names = [c.removeprefix(before).removesuffix(after) for c in row if c.startswith(before) and c.endswith(after)]
+        by_field = {
+            name: Figures(at, *(row[column.format(name)] for column in (least, total, most, samples)))
+            for name in names
+            if name not in OWN_FIELDS
+        }
         if by_field:
             rows.append((at, by_field))
     return rows

@@ -77,6 +77,7 @@ class SqliteStore:
         self._latest = LatestTable()
         self._connection: sqlite3.Connection | None = None
         self._background: asyncio.Task[None] | None = None
+        self._rolling = asyncio.Lock()
         self._marked: set[Mark] = set()
         """Dirty minutes that are surely in the file."""
         self._again: set[Mark] = set()
@@ -128,10 +129,11 @@ class SqliteStore:
 
         Adding up is done beside the writer's thread; the writer only puts down what comes out of it.
         """
-        marks = await self._on(self._writer, self._take_marks, time.time_ns() // _KEYS_PER_MS)
-        if marks:
-            figures = await self._on(self._readers, self._add_up, marks)
-            await self._on(self._writer, self._put_rollups, marks, figures)
+        async with self._rolling:  # one pass at a time: each begins by forgetting what was written before it
+            marks = await self._on(self._writer, self._take_marks, time.time_ns() // _KEYS_PER_MS)
+            if marks:
+                figures = await self._on(self._readers, self._add_up, marks)
+                await self._on(self._writer, self._put_rollups, marks, figures)
         return len(marks)
 
     async def _keep_rolling_up(self) -> None:
