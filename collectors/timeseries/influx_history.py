@@ -3,6 +3,7 @@
 from operator import itemgetter
 from typing import Any, Final
 
+from collectors.fields import Channel, FieldType, Kind, fields_of
 from collectors.timeseries.dirty_minutes import DirtyMinutes
 from collectors.timeseries.influx_http import InfluxHttp, Result
 from collectors.timeseries.line_protocol import stored_names
@@ -33,15 +34,13 @@ async def read(
     start, end = max(start, 0), min(end, _LAST_MS)
     if end <= start:
         return _EMPTY
-    names = stored_names(series.kind, series.channel, field)
     source = f' FROM "{series.kind}"{where(series, start, end)}'
-    firsts = await server.ask(*(f'SELECT first("{name}"){source}' for name in names))
-    found = [(*first[0].values[0], name) for first, name in zip(firsts, names, strict=True) if first]
-    if not found:
+    stored = await _find(server, series, field, source)
+    if stored is None:
         return _EMPTY
-    _, value, name = min(found, key=itemgetter(0))  # the first one says what is asked for
+    name, is_number = stored
     asked = _Asked(server, series, name, start, end)
-    if isinstance(value, bool | str):
+    if not is_number:
         return await asked.changes(points)
     grid = choose(start, end, points)
     if grid is None:
@@ -51,6 +50,23 @@ async def read(
     drawn = buckets(await asked.figures(cut, width), start, width)
     few = sum(bucket.samples for bucket in drawn) <= points
     return (await asked.samples(points) if few else None) or History(False, drawn, [])
+
+
+async def _find(server: InfluxHttp, series: Series, field: str, source: str) -> tuple[str, bool] | None:
+    """The name under which a field is kept, and whether it is a number.
+
+    Where the contract does not name the field its type may change: the first value in the range says what is asked for.
+    """
+    known = fields_of(Kind(series.kind), Channel(series.channel)).get(field)
+    if known is not None:
+        return field, known.type is FieldType.NUMBER
+    names = stored_names(series.kind, series.channel, field)
+    firsts = await server.ask(*(f'SELECT first("{name}"){source}' for name in names))
+    found = [(*first[0].values[0], name) for first, name in zip(firsts, names, strict=True) if first]
+    if not found:
+        return None
+    _, value, name = min(found, key=itemgetter(0))
+    return name, not isinstance(value, bool | str)
 
 
 class _Asked:
