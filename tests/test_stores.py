@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from collectors.fields import Channel, Kind
@@ -338,6 +338,7 @@ async def test_a_range_holds_its_start_and_not_its_end(store: Store) -> None:
 
 
 @on_one_store
+@example(samples={17: 0.0, 278: 1.0, 279: 2.0}, start=17, width=523, points=2)  # a sample on the edge
 @given(
     samples=st.dictionaries(st.integers(0, 999), st.floats(-1e9, 1e9), min_size=1, max_size=40),
     start=st.integers(0, 400),

@@ -1,5 +1,6 @@
 """A field's history out of InfluxDB: samples while there are few, else figures added up by the server."""
 
+from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
@@ -14,8 +15,9 @@ KEYS_PER_MS: Final = 1_000_000
 _LAST_MS: Final = (2**63 - 2) // KEYS_PER_MS
 SUFFIX: Final = {MINUTE: "_1m", HOUR: "_1h", DAY: "_1d"}
 """Measurements of rollups: kind and suffix."""
-_PAGE: Final = 20_000
-"""Texts or booleans a request."""
+_GLANCES: Final = 1_000
+"""Buckets in which texts or booleans are looked at before their samples are."""
+_GLANCES_AT_ONCE: Final = 25
 _EMPTY: Final = History(raw=True, buckets=[], changes=[])
 
 
@@ -60,7 +62,11 @@ async def _find(server: InfluxHttp, series: Series, field: str, source: str) -> 
     known = fields_of(Kind(series.kind), Channel(series.channel)).get(field)
     if known is not None:
         return field, known.type is FieldType.NUMBER
-    names = stored_names(series.kind, series.channel, field)
+    (keys,) = await server.ask(f'SHOW FIELD KEYS FROM "{series.kind}"')
+    types = dict(_values(keys))
+    names = [name for name in stored_names(series.kind, series.channel, field) if name in types]
+    if len(names) == len([name for name, _ in _values(keys) if name in names]) == 1:
+        return names[0], types[names[0]] == "float"
     firsts = await server.ask(*(f'SELECT first("{name}"){source}' for name in names))
     found = [(*first[0].values[0], name) for first, name in zip(firsts, names, strict=True) if first]
     if not found:
@@ -109,21 +115,39 @@ class _Asked:
         return f"SELECT {figures}{source} GROUP BY time({width}ms, {offset}ms) fill(none)"
 
     async def changes(self, points: int) -> History:
-        """The newest `points` changes, oldest first: read backwards, page by page, until there are enough."""
+        """The newest `points` changes, oldest first.
+
+        The server says which values there were in each of many buckets; samples are only read where that tells of
+        a change.
+        """
+        width = -(-(self._end - self._start) // _GLANCES)
+        group = f"GROUP BY time({width}ms, {self._start % width}ms) fill(none)"
+        (found,) = await self._server.ask(f'SELECT distinct("{self.name}"){self.source()} {group}')
         newest_first: list[Change] = []
-        end = self._end * KEYS_PER_MS
-        while len(newest_first) <= points:
-            bound = f" AND time < {end} ORDER BY time DESC LIMIT {_PAGE}"
-            (found,) = await self._server.ask(f'SELECT "{self.name}"{self.source()}{bound}')
-            rows = _values(found)
-            for key, value in rows:
+        telling = _telling_buckets(_values(found))
+        while telling and len(newest_first) <= points:
+            some, telling = telling[-_GLANCES_AT_ONCE:], telling[:-_GLANCES_AT_ONCE]
+            answers = await self._server.ask(*(self._samples_of(at // KEYS_PER_MS, width) for at in some))
+            for key, value in (row for found in reversed(answers) for row in reversed(_values(found))):
                 if newest_first and newest_first[-1].value == value:
                     newest_first.pop()  # it was that already
                 newest_first.append(Change(key // KEYS_PER_MS, value))
-            if len(rows) < _PAGE:
-                break
-            end = rows[-1][0]
         return History(False, [], newest_first[:points][::-1])
+
+    def _samples_of(self, at: int, width: int) -> str:
+        return f'SELECT "{self.name}"{self.source("", max(at, self._start), min(at + width, self._end))}'
+
+
+def _telling_buckets(values: list[list[Any]]) -> list[int]:
+    """Buckets in which, or at whose beginning, the value may have changed; `values` are (bucket, one of its values)."""
+    telling: list[int] = []
+    before: set[bool | str] = set()
+    for at, rows in groupby(values, itemgetter(0)):
+        held = {value for _, value in rows}
+        if held != before or len(held) > 1:
+            telling.append(at)
+        before = held
+    return telling
 
 
 def _values(found: list[Result]) -> list[list[Any]]:

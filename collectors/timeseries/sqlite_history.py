@@ -62,7 +62,8 @@ class Asked:
         """Equal buckets over the range, out of the samples."""
         start, end = self._start, self._end
         rows = self._connection.execute(_BUCKET_SQL, (*self._scope, start, end, points))
-        found = [Bucket(start + index * (end - start) // points, *figures) for index, *figures in rows]
+        # Rounded up: the first millisecond that the division in the statement puts into this bucket.
+        found = [Bucket(start + -(-index * (end - start) // points), *figures) for index, *figures in rows]
         return History(False, found, [])
 
     def buckets_of_rollups(self, step: int, width: int) -> list[Bucket]:
