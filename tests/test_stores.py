@@ -417,6 +417,19 @@ async def roll_up_all(store: Store) -> None:
         pass
 
 
+@pytest.mark.parametrize("erased_until", [1, HOUR - 1, HOUR + 5, 20 * HOUR])
+async def test_what_is_left_of_a_day_that_is_partly_erased_is_drawn_whole(store: Store, erased_until: int) -> None:
+    samples = {5 * HOUR + at * 10 * MINUTE: float(at) for at in range(2_000)}  # begins after most of the moments
+    await store.write([reading(at, level=value) for at, value in samples.items()])
+    await roll_up_all(store)
+    await store.erase_before(T0 + erased_until)
+    kept = {at: value for at, value in samples.items() if at >= erased_until}
+    for _ in range(2):
+        found = await look(store, "level", 0, 300 * DAY, points=100)
+        assert_is_history(found, kept, 0, 300 * DAY, 100)
+        await roll_up_all(store)
+
+
 async def test_a_year_is_drawn_from_rollups_and_late_data_shows_at_once(store: Store) -> None:
     hours = 24 * 365
     await store.write([reading(hour * HOUR, level=float(hour % 24)) for hour in range(hours)])

@@ -101,7 +101,8 @@ class InfluxStore:
         return await influx_history.read(self._server(), self._dirty, series, field, start, end, points)
 
     async def erase_before(self, moment: int) -> int:
-        return await influx_rollups.erase_before(self._server(), self._dirty, moment)
+        async with self._rolling:  # or a pass would put down again what it had read before
+            return await influx_rollups.erase_before(self._server(), self._dirty, moment)
 
     async def roll_up(self) -> int:
         """Make rollups of a portion of the minutes that were written to and are over; return how many minutes."""

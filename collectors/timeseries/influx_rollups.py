@@ -80,7 +80,7 @@ def _figures(found: list[Result], step: int) -> list[tuple[int, dict[str, Figure
 
 
 async def erase_before(server: InfluxHttp, dirty: DirtyMinutes, moment: int) -> int:
-    """Forget samples and rollups from before a moment; those around the moment are made anew."""
+    """Forget samples and rollups from before a moment; those that the moment cuts are made anew."""
     erased = 0
     until = f"WHERE time < {moment * KEYS_PER_MS}"
     kinds = [kind.value for kind in Kind]
@@ -90,9 +90,14 @@ async def erase_before(server: InfluxHttp, dirty: DirtyMinutes, moment: int) -> 
     for kind, found in zip(kinds, counts, strict=True):
         if not found:
             continue
-        minute = moment // MINUTE * MINUTE
-        tags = [result.tags for result in found]
-        await dirty.mark({Mark(Series(tag["site"], kind, tag["equipment"], tag["channel"]), minute) for tag in tags})
-        await server.ask(*(f'DELETE FROM "{kind}{suffix}" {until}' for suffix in (*SUFFIX.values(), "")))
+        cut = [Series(one.tags["site"], kind, one.tags["equipment"], one.tags["channel"]) for one in found]
+        await dirty.mark({Mark(series, moment // MINUTE * MINUTE) for series in cut})
+        await server.ask(f'DELETE FROM "{kind}" {until}')
+        for step in STEPS:
+            edge, source = moment // step * step, f'DELETE FROM "{kind}{SUFFIX[step]}"'
+            await server.ask(
+                f"{source} WHERE time < {edge * KEYS_PER_MS}",
+                *(f"{source}{where(series, edge, edge + 1)}" for series in cut),
+            )
         erased += sum(result.values[0][1] for result in found)
     return erased

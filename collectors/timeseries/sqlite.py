@@ -122,7 +122,8 @@ class SqliteStore:
         return await self._on(self._readers, self._history, series, field, start, end, points)
 
     async def erase_before(self, moment: int) -> int:
-        return await self._on(self._writer, self._erase_before, moment)
+        async with self._rolling:  # or a pass would put down again what it had read before
+            return await self._on(self._writer, self._erase_before, moment)
 
     async def roll_up(self) -> int:
         """Make rollups of a portion of the minutes that were written to and are over; return how many minutes.
@@ -226,9 +227,8 @@ class SqliteStore:
                 cursor = connection.execute(
                     "DELETE FROM reading WHERE series = ? AND key < ?", (identity, moment * _KEYS_PER_MS)
                 )
-                if cursor.rowcount:
-                    erased += cursor.rowcount
-                    edges.add((identity, moment // MINUTE))
+                erased += cursor.rowcount
+                edges.add((identity, moment // MINUTE))  # each has an hour and a day that the moment may cut
             sqlite_rollups.erase_before(connection, moment, edges)
         self._again |= edges
         self._marked |= edges
