@@ -186,7 +186,9 @@ class SqliteStore:
             marks = {(row[0], row[1] // KEYS_PER_MINUTE) for row in values}
             sqlite_rollups.mark(connection, marks - self._marked)
         self._again |= marks
-        self._marked = marks if len(self._marked) > _MARKS_REMEMBERED else self._marked | marks
+        if len(self._marked) > _MARKS_REMEMBERED:
+            self._marked.clear()
+        self._marked |= marks
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
