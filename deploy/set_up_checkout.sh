@@ -144,27 +144,35 @@ set_up_web() {
 }
 
 # Debian starts a server when it installs it, and again at each boot; the tests start their own, and a second
-# one would sit on the port that `gengfu demo` offers. Asked only for a mosquitto that was not there before.
-install_without_starting_mosquitto() {
+# one would sit on the port that `gengfu demo` or somebody else offers. Asked only for servers that were not there.
+install_without_starting() {
     local policy=/usr/sbin/policy-rc.d # Debian's scripts ask this file before they start anything
+    local servers=$1 server
+    shift
     if [[ ! -e $policy ]] && as_root true 2>/dev/null; then
         trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
-        printf '#!/bin/sh\ncase " $* " in *" mosquitto"*) exit 101 ;; esac\n' | as_root tee "$policy" >/dev/null
+        printf '#!/bin/sh\nfor one in %s; do case " $* " in *" $one"*) exit 101 ;; esac; done\n' "$servers" |
+            as_root tee "$policy" >/dev/null
         as_root chmod 755 "$policy"
     fi
     install_debian_packages "$@"
-    as_root systemctl disable mosquitto.service >/dev/null 2>&1 || true # no systemd: nothing to disable
+    for server in $servers; do
+        as_root systemctl disable "$server.service" >/dev/null 2>&1 || true # no systemd: nothing to disable
+    done
 }
 
 set_up_servers() {
-    local missing=()
-    PATH=$PATH:/usr/sbin # mosquitto is there, and not on everybody's path
+    local missing=() servers=()
+    PATH=$PATH:/usr/sbin # mosquitto and nginx are there, and not on everybody's path
+    command -v mosquitto >/dev/null || servers+=(mosquitto) missing+=(mosquitto)
+    command -v influxd >/dev/null || servers+=(influxdb) missing+=(influxdb)
+    command -v nginx >/dev/null || servers+=(nginx) missing+=(nginx-light)
     command -v mosquitto_sub >/dev/null || missing+=(mosquitto-clients)
     command -v chromium >/dev/null || missing+=(chromium)
     # Without a Chinese font the screenshots show boxes.
     [[ -n $(find /usr/share/fonts -name 'NotoSansCJK*' -print -quit 2>/dev/null) ]] || missing+=(fonts-noto-cjk)
-    if ! command -v mosquitto >/dev/null; then
-        install_without_starting_mosquitto mosquitto "${missing[@]}"
+    if ((${#servers[@]})); then
+        install_without_starting "${servers[*]}" "${missing[@]}"
     elif ((${#missing[@]})); then
         install_debian_packages "${missing[@]}"
     fi

@@ -15,8 +15,10 @@ from prometheus_client import CollectorRegistry
 from collectors.payloads.decoder import Decoder
 from collectors.payloads.mapping import Defaults, load_mappings
 from collectors.sequences import SequenceMemory
+from collectors.timeseries.influx import InfluxStore
+from collectors.timeseries.influx_http import Access
 from collectors.timeseries.sqlite import SqliteStore
-from collectors.timeseries.store import StoreUnavailable
+from collectors.timeseries.store import Store, StoreUnavailable
 from collectors.write_buffer import WriteBuffer
 from gateway.alarms.rule_files import load_rules
 from gateway.api.live_feed import LiveFeed
@@ -60,6 +62,23 @@ def make_decoder(settings: Settings) -> Decoder:
 def mapping_defaults(settings: Settings) -> Defaults:
     """What a mapping need not say."""
     return Defaults(settings.collect.site, settings.equipment.time_zone)
+
+
+def make_store(settings: Settings) -> Store:
+    """Where the settings say that readings are kept."""
+    folder, history = settings.storage.data_dir, settings.history
+    if history.store == "sqlite":
+        return SqliteStore(folder / "history.db")
+    access = Access(
+        url=history.url,
+        bucket=history.bucket,
+        org=history.org,
+        token=history.token.get_secret_value(),
+        username=history.username,
+        password=history.password.get_secret_value(),
+        gzip=history.gzip,
+    )
+    return InfluxStore(access, folder / "dirty-minutes.db", settings.storage.history_days)
 
 
 def web_app_folder() -> Path | None:
@@ -107,7 +126,7 @@ class Application:
             await ledger.load()
             if self._estate[0]:
                 await ledger.enter(*self._estate, Cause("system:demo", Via.CLOCK), now_ms())
-            store = SqliteStore(folder / "history.db")
+            store = make_store(settings)
             stack.push_async_callback(store.close)
             await store.open()
             sequences = SequenceMemory(folder / "sequences.db")
@@ -155,7 +174,7 @@ class Application:
         self.address = f"http://{http.host}:{port}"
         log.info("listening", address=self.address)
 
-    async def _forget_old(self, store: SqliteStore) -> None:
+    async def _forget_old(self, store: Store) -> None:
         kept_ms = self.settings.storage.history_days * 24 * 3600 * 1000
         while True:
             try:

@@ -66,6 +66,17 @@ class StorageSettings(_Section):
     history_days: int = Field(730, ge=1, description="Days for which readings are kept.")
 
 
+class HistorySettings(_Section):
+    store: Literal["sqlite", "influxdb"] = Field("sqlite", description="Where readings are kept.")
+    url: str = Field("http://127.0.0.1:8086", description="Address of InfluxDB.")
+    bucket: str = Field("gengfu", pattern=r'^[^"\\\s]+$', description="Its bucket (InfluxDB 1: database).")
+    org: str = Field("", description="Its organisation (InfluxDB 2).")
+    token: SecretStr = Field(SecretStr(""), description="Token for it (InfluxDB 2 and 3).")
+    username: str = Field("", description="User at InfluxDB 1, where there is no token.")
+    password: SecretStr = Field(SecretStr(""), description="Password of that user.")
+    gzip: bool = Field(False, description="Compress what is sent, for a server that is far away.")
+
+
 class AlarmSettings(_Section):
     rule_files: tuple[Path, ...] = Field((), description="YAML files with rules beside the ones that ship.")
     late_window_s: float = Field(60, ge=0, description="Seconds within which a disordered sample may change an alarm.")
@@ -109,6 +120,7 @@ class Settings(BaseSettings):
     collect: CollectSettings = CollectSettings()
     http: HttpSettings = HttpSettings()
     storage: StorageSettings = StorageSettings()
+    history: HistorySettings = HistorySettings()
     alarms: AlarmSettings = AlarmSettings()
     equipment: EquipmentSettings = EquipmentSettings()
     log: LogSettings = LogSettings()

@@ -10,6 +10,7 @@ import pytest
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
 from tests.builders import sqlite_address
+from tests.influxdb import InfluxDB
 from tests.mosquitto import Mosquitto
 from tests.server_house import House, open_house
 
@@ -33,6 +34,14 @@ def start_mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
 def mosquitto(start_mosquitto: Callable[..., Mosquitto]) -> Mosquitto:
     """One that lets everybody in."""
     return start_mosquitto()
+
+
+@pytest.fixture(scope="session")
+def influxdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxDB]:
+    """One server for all tests of a worker; each test takes a database of its own."""
+    server = InfluxDB(tmp_path_factory.mktemp("influxdb")).start()
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ SHAPES = {"utils", "util", "helpers", "helper", "common", "manager", "managers",
 MOST_LINES_IN_A_FILE = 600
 MOST_LINES_IN_A_FUNCTION = 60
 PURE = {
+    "collectors/timeseries/rollups.py",
     "gateway/alarms/rules.py",
     "gateway/alarms/states.py",
     "gateway/alarms/watches.py",

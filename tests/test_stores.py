@@ -5,17 +5,19 @@ import contextlib
 import itertools
 import math
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from collectors.fields import Channel, Kind
 from collectors.reading import Reading, Value
+from collectors.timeseries.influx import InfluxStore
+from collectors.timeseries.influx_http import Access
 from collectors.timeseries.sqlite import SqliteStore
 from collectors.timeseries.store import (
     Bucket,
@@ -28,6 +30,7 @@ from collectors.timeseries.store import (
     StoreUnavailable,
 )
 from collectors.topics import Topic
+from tests.influxdb import InfluxDB
 
 T0 = 1_790_000_000_000
 
@@ -65,12 +68,32 @@ class SqliteHouse:
             connection.execute(statement)
 
 
-HOUSES: dict[str, Callable[[Path], House]] = {"sqlite": SqliteHouse}
+class InfluxHouse:
+    """One database of a real InfluxDB that all tests of this worker share. It breaks down as a whole."""
+
+    def __init__(self, folder: Path, server: InfluxDB) -> None:
+        self._marks, self._server = folder / "dirty-minutes.db", server
+        self._database = f"t{next(_databases)}"
+
+    def make(self) -> InfluxStore:
+        return InfluxStore(Access(self._server.url, self._database), self._marks)
+
+    def break_down(self) -> None:
+        self._server.stop()
+
+    def repair(self) -> None:
+        self._server.start()
+
+
+_databases = itertools.count()
+HOUSES = ("sqlite", pytest.param("influxdb", marks=pytest.mark.server))
 
 
 @pytest.fixture(params=HOUSES)
 def house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
-    return HOUSES[request.param](tmp_path)
+    if request.param == "sqlite":
+        return SqliteHouse(tmp_path)
+    return InfluxHouse(tmp_path, request.getfixturevalue("influxdb"))
 
 
 @pytest.fixture
@@ -315,6 +338,7 @@ async def test_a_range_holds_its_start_and_not_its_end(store: Store) -> None:
 
 
 @on_one_store
+@example(samples={17: 0.0, 278: 1.0, 279: 2.0}, start=17, width=523, points=2)  # a sample on the edge
 @given(
     samples=st.dictionaries(st.integers(0, 999), st.floats(-1e9, 1e9), min_size=1, max_size=40),
     start=st.integers(0, 400),
@@ -327,6 +351,11 @@ async def test_buckets_equal_a_plain_calculation(
     equipment, end = fresh(), start + width
     await store.write([reading(at, equipment, x=value) for at, value in samples.items()])
     found = await look(store, "x", start, end, points=points, equipment=equipment)
+    assert_is_history(found, samples, start, end, points)
+
+
+def assert_is_history(found: History, samples: dict[int, float], start: int, end: int, points: int) -> None:
+    """What was found is what a plain calculation over all samples says."""
     inside = {T0 + at: value for at, value in samples.items() if start <= at < end}
     if len(inside) <= points:
         assert found == raw(*((at - T0, value) for at, value in sorted(inside.items())))
@@ -341,6 +370,89 @@ async def test_buckets_equal_a_plain_calculation(
         assert (bucket.least, bucket.most, bucket.samples) == (min(values), max(values), len(values))
         assert math.isclose(bucket.mean, math.fsum(values) / len(values), rel_tol=1e-9, abs_tol=1e-5)
     assert sum(bucket.samples for bucket in found.buckets) == len(inside), "each sample is in one bucket"
+
+
+MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+Act = tuple[str, dict[int, float], float]
+
+
+@st.composite
+def lives_of_a_series(draw: st.DrawFn) -> tuple[int, list[Act]]:
+    """A span, and what happens: batches in any order (late, again, overwriting), rollups between, retention."""
+    span = draw(st.sampled_from([2 * HOUR, 2 * DAY, 20 * DAY, 400 * DAY]))
+    near = st.integers(0, span // 1000).map(lambda second: second * 1000)
+    clustered = st.tuples(near, st.integers(0, 200_000)).map(sum) | near
+    batch = st.dictionaries(clustered, st.floats(-1e6, 1e6), min_size=1, max_size=30)
+    act = st.tuples(
+        st.sampled_from(["write", "write", "write", "roll up", "roll up", "erase"]), batch, st.floats(0, 0.6)
+    )
+    return span, draw(st.lists(act, min_size=1, max_size=8))
+
+
+@on_one_store
+@given(life=lives_of_a_series(), first=st.floats(0, 0.5), last=st.floats(0.5, 1.1), points=st.integers(1, 400))
+async def test_history_through_rollups_equals_a_plain_calculation_whatever_was_written_when(
+    store: Store, life: tuple[int, list[Act]], first: float, last: float, points: int
+) -> None:
+    (span, acts), equipment = life, fresh()
+    kept: dict[int, float] = {}
+    for act, batch, share in acts:
+        if act == "write":
+            await store.write([reading(at, equipment, x=value) for at, value in batch.items()])
+            kept |= batch
+        elif act == "roll up":
+            await roll_up_all(store)
+        else:
+            await store.erase_before(T0 + int(span * share))
+            kept = {at: value for at, value in kept.items() if at >= int(span * share)}
+        for start, end in ((0, span + MINUTE), (int(span * first), int(span * last))):
+            found = await look(store, "x", start, end, points=points, equipment=equipment)
+            assert_is_history(found, kept, start, end, points)
+
+
+async def roll_up_all(store: Store) -> None:
+    """Until nothing is left to do; what was just written may have to wait for a second round."""
+    await store.roll_up()
+    while await store.roll_up():
+        pass
+
+
+@pytest.mark.parametrize("erased_until", [1, HOUR - 1, HOUR + 5, 20 * HOUR])
+async def test_what_is_left_of_a_day_that_is_partly_erased_is_drawn_whole(store: Store, erased_until: int) -> None:
+    samples = {5 * HOUR + at * 10 * MINUTE: float(at) for at in range(2_000)}  # begins after most of the moments
+    await store.write([reading(at, level=value) for at, value in samples.items()])
+    await roll_up_all(store)
+    await store.erase_before(T0 + erased_until)
+    kept = {at: value for at, value in samples.items() if at >= erased_until}
+    for _ in range(2):
+        found = await look(store, "level", 0, 300 * DAY, points=100)
+        assert_is_history(found, kept, 0, 300 * DAY, 100)
+        await roll_up_all(store)
+
+
+async def test_a_year_is_drawn_from_rollups_and_late_data_shows_at_once(store: Store) -> None:
+    hours = 24 * 365
+    await store.write([reading(hour * HOUR, level=float(hour % 24)) for hour in range(hours)])
+    await roll_up_all(store)
+    before = await look(store, "level", 0, 365 * DAY, points=1000)
+    assert 360 <= len(before.buckets) <= 1000
+    await store.write([reading(100 * DAY + 17, level=99.0)])
+    for _ in range(2):
+        after = await look(store, "level", 0, 365 * DAY, points=1000)
+        assert max(bucket.most for bucket in after.buckets) == 99.0
+        assert sum(bucket.samples for bucket in after.buckets) == hours + 1
+        await roll_up_all(store)
+
+
+async def test_rollups_are_made_by_themselves_and_outlive_a_restart(house: House) -> None:
+    async with opened(house) as store:
+        await store.write([reading(minute * MINUTE, level=float(minute)) for minute in range(300)])
+    async with opened(house) as store:
+        deadline = asyncio.get_running_loop().time() + 10
+        while await store.roll_up():
+            assert asyncio.get_running_loop().time() < deadline
+        found = await look(store, "level", 0, 300 * MINUTE, points=200)
+        assert_is_history(found, {minute * MINUTE: float(minute) for minute in range(300)}, 0, 300 * MINUTE, 200)
 
 
 @on_one_store

@@ -7,6 +7,7 @@ interpreter's lock, and the loop that receives messages goes on meanwhile.
 import asyncio
 import contextlib
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -15,29 +16,32 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
+import structlog
 
 from collectors.reading import Reading
+from collectors.timeseries import sqlite_rollups
 from collectors.timeseries.latest import LatestTable
-from collectors.timeseries.store import (
-    DEFAULT_POINTS,
-    Bucket,
-    Change,
-    History,
-    Latest,
-    Refused,
-    Series,
-    StoreUnavailable,
-)
+from collectors.timeseries.rollups import MINUTE, choose
+from collectors.timeseries.sqlite_history import Asked
+from collectors.timeseries.sqlite_rollups import KEYS_PER_MINUTE, Mark, Rollup
+from collectors.timeseries.store import DEFAULT_POINTS, History, Latest, Refused, Series, StoreUnavailable
 from collectors.topics import Topic
+
+log = structlog.get_logger(__name__)
 
 _KEYS_PER_MS: Final = 1_000_000
 _LAST_MS: Final = 2**63 // _KEYS_PER_MS
 """No key lies beyond it."""
 _PORTIONS: Final = (2_000, 400, 80, 16, 4, 1)
 """Rows a statement: few different sizes, so that SQLite keeps the statements prepared; 10,000 values at the most."""
-_READERS: Final = 2
 _BUSY_S: Final = 1.0
 """Nobody else writes here; who holds the file longer than that is trouble, and is reported as such."""
+_READERS: Final = 3
+"""One of them may be adding up rollups."""
+_ROLL_UP_EVERY_S: Final = 2.0
+_REST: Final = 3.0
+"""Rest after a portion of rollups, as a multiple of the time it took."""
+_MARKS_REMEMBERED: Final = 200_000
 Answer = TypeVar("Answer")
 
 _SCHEMA: Final = """
@@ -74,11 +78,23 @@ class SqliteStore:
         self._ids: dict[Topic, int] = {}
         self._latest = LatestTable()
         self._connection: sqlite3.Connection | None = None
+        self._background: asyncio.Task[None] | None = None
+        self._rolling = asyncio.Lock()
+        self._marked: set[Mark] = set()
+        """Dirty minutes that are surely in the file."""
+        self._again: set[Mark] = set()
+        """Minutes that were written to since a portion of dirty ones was taken."""
 
     async def open(self) -> None:
         await self._on(self._writer, self._open)
+        self._background = asyncio.create_task(self._keep_rolling_up(), name="sqlite.rollups")
 
     async def close(self) -> None:
+        if self._background is not None:
+            self._background.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._background
+            self._background = None
         if self._connection is not None:
             await self._on(self._writer, self._connection.close)
             self._connection = None
@@ -108,7 +124,32 @@ class SqliteStore:
         return await self._on(self._readers, self._history, series, field, start, end, points)
 
     async def erase_before(self, moment: int) -> int:
-        return await self._on(self._writer, self._erase_before, moment)
+        async with self._rolling:  # or a pass would put down again what it had read before
+            return await self._on(self._writer, self._erase_before, moment)
+
+    async def roll_up(self) -> int:
+        """Make rollups of a portion of the minutes that were written to and are over; return how many minutes.
+
+        Adding up is done beside the writer's thread; the writer only puts down what comes out of it.
+        """
+        async with self._rolling:  # one pass at a time: each begins by forgetting what was written before it
+            marks = await self._on(self._writer, self._take_marks, time.time_ns() // _KEYS_PER_MS)
+            if marks:
+                figures = await self._on(self._readers, self._add_up, marks)
+                await self._on(self._writer, self._put_rollups, marks, figures)
+        return len(marks)
+
+    async def _keep_rolling_up(self) -> None:
+        while True:
+            await asyncio.sleep(_ROLL_UP_EVERY_S)
+            began = time.monotonic()
+            try:
+                while await self.roll_up():
+                    spent = time.monotonic() - began
+                    await asyncio.sleep(spent * _REST)  # a long backlog must not starve what comes in
+                    began = time.monotonic()
+            except StoreUnavailable as error:
+                log.warning("rollups wait; histories are drawn from samples", why=str(error))
 
     async def _on(self, pool: ThreadPoolExecutor, work: Callable[..., Answer], *arguments: object) -> Answer:
         try:
@@ -125,6 +166,7 @@ class SqliteStore:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -65536")
         connection.executescript(_SCHEMA)
+        sqlite_rollups.make_tables(connection)
         self._connection = connection
         self._series = {
             Series(*names): identity
@@ -143,12 +185,16 @@ class SqliteStore:
                 statement = _INSERT + ",".join([_ROW] * len(part)) + _MERGE
                 connection.execute(statement, list(chain.from_iterable(part)))
             connection.executemany("INSERT OR REPLACE INTO latest VALUES (?,?,?)", bodies)
+            marks = {(row[0], row[1] // KEYS_PER_MINUTE) for row in values}
+            sqlite_rollups.mark(connection, marks - self._marked)
+        self._again |= marks
+        if len(self._marked) > _MARKS_REMEMBERED:
+            self._marked.clear()
+        self._marked |= marks
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        connection = self._connection
-        if connection is None:
-            raise sqlite3.ProgrammingError("the store is not open")
+        connection = self._opened()
         named_before = dict(self._series)
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -178,6 +224,7 @@ class SqliteStore:
         return int(cursor.fetchone()[0])
 
     def _erase_before(self, moment: int) -> int:
+        edges: set[Mark] = set()
         with self._transaction() as connection:
             erased = 0
             for identity in self._series.values():  # by series: the key's prefix, so that each is a range
@@ -185,7 +232,26 @@ class SqliteStore:
                     "DELETE FROM reading WHERE series = ? AND key < ?", (identity, moment * _KEYS_PER_MS)
                 )
                 erased += cursor.rowcount
+                edges.add((identity, moment // MINUTE))  # each has an hour and a day that the moment may cut
+            sqlite_rollups.erase_before(connection, moment, edges)
+        self._again |= edges
+        self._marked |= edges
         return erased
+
+    def _take_marks(self, now: int) -> list[Mark]:
+        self._again.clear()
+        return sqlite_rollups.some_marks(self._opened(), now)
+
+    def _put_rollups(self, marks: list[Mark], figures: list[Rollup]) -> None:
+        done = [mark for mark in marks if mark not in self._again]
+        with self._transaction() as connection:
+            sqlite_rollups.put(connection, marks, done, figures)
+        self._marked.difference_update(done)
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise sqlite3.ProgrammingError("the store is not open")
+        return self._connection
 
     # -- in a reader's thread --------------------------------------------------------------------------
 
@@ -194,38 +260,31 @@ class SqliteStore:
         start, end = max(start, 0), min(end, _LAST_MS)
         if identity is None or end <= start:
             return History(raw=True, buckets=[], changes=[])
-        path = f'$."{field}"'
-        scope = (path, identity, start * _KEYS_PER_MS, end * _KEYS_PER_MS)
-        with contextlib.closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
-            found = connection.execute(_TYPE_SQL, scope).fetchone()
-            if found is None:
+        grid = choose(start, end, points)
+        with self._reading() as connection:
+            asked = Asked(connection, identity, field, start, end)
+            drawn = asked.buckets_of_rollups(*grid) if grid else None
+            first = asked.first_type()
+            if first is None:
                 return History(raw=True, buckets=[], changes=[])
-            if found[0] != "real":
-                return _read_changes(connection, scope, points)
-            return _read_raw(connection, scope, points) or _read_buckets(connection, scope, start, end, points)
+            if first != "real":
+                return asked.changes(points)
+            if drawn and sum(bucket.samples for bucket in drawn) > points:
+                return History(False, drawn, [])
+            return asked.samples(points) or asked.plain_buckets(points)
+
+    def _add_up(self, marks: list[Mark]) -> list[Rollup]:
+        with self._reading() as connection:
+            return sqlite_rollups.add_up(connection, marks)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """One state of the file for several statements."""
+        with contextlib.closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
+            connection.execute("BEGIN")
+            yield connection
 
 
-# A field that the contract does not name may change its type: the first one in the range says what is asked for.
-_SCOPE_SQL: Final = " FROM reading WHERE series = ?2 AND key >= ?3 AND key < ?4"
-_TYPE_SQL: Final = (
-    "SELECT type FROM (SELECT json_type(fields, ?1) AS type" + _SCOPE_SQL + ") WHERE type IS NOT NULL LIMIT 1"
-)
-_RAW_SQL: Final = (
-    "SELECT key / 1000000, value FROM (SELECT key, fields ->> ?1 AS value" + _SCOPE_SQL + ")"
-    " WHERE typeof(value) = 'real' ORDER BY key LIMIT ?5"
-)
-_BUCKET_SQL: Final = (
-    "SELECT (key / 1000000 - ?5) * ?7 / (?6 - ?5) AS bucket, min(value), avg(value), max(value), count(value)"
-    " FROM (SELECT key, fields ->> ?1 AS value"
-    + _SCOPE_SQL
-    + ") WHERE typeof(value) = 'real' GROUP BY bucket ORDER BY bucket"
-)
-_CHANGES_SQL: Final = (
-    "SELECT key / 1000000, value FROM (SELECT key, value, lag(value) OVER (ORDER BY key) AS before"
-    " FROM (SELECT key, fields -> ?1 AS value" + _SCOPE_SQL + ") WHERE value GLOB '[\"tf]*')"
-    " WHERE before IS NOT value ORDER BY key DESC LIMIT ?5"
-)
-_Scope = tuple[str, int, int, int]
 _Row = tuple[int, int, int, int, str]
 """Series, key, time of receipt, quality, fields."""
 
@@ -240,24 +299,3 @@ def _portions(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
 
 def _series_of(topic: Topic) -> Series:
     return Series(topic.site, topic.kind.value, topic.equipment, topic.channel.value)
-
-
-def _read_raw(connection: sqlite3.Connection, scope: _Scope, points: int) -> History | None:
-    """Every sample, or None where there are more than `points`."""
-    rows = connection.execute(_RAW_SQL, (*scope, points + 1)).fetchall()
-    if len(rows) > points:
-        return None
-    return History(True, [Bucket(at, value, value, value, 1) for at, value in rows], [])
-
-
-def _read_buckets(connection: sqlite3.Connection, scope: _Scope, start: int, end: int, points: int) -> History:
-    rows = connection.execute(_BUCKET_SQL, (*scope, start, end, points))
-    buckets = [Bucket(start + index * (end - start) // points, *figures) for index, *figures in rows]
-    return History(False, buckets, [])
-
-
-def _read_changes(connection: sqlite3.Connection, scope: _Scope, points: int) -> History:
-    """The newest `points` changes, oldest first."""
-    rows = connection.execute(_CHANGES_SQL, (*scope, points)).fetchall()
-    changes = [Change(at, msgspec.json.decode(value)) for at, value in reversed(rows)]
-    return History(False, [], changes)

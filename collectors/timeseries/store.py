@@ -5,7 +5,8 @@
 * `latest` is the newest value of each field by time of measurement (of receipt, where the clock is ahead) and survives
   a restart. In memory it may run ahead of a write that is being tried again.
 * `history` gives numbers as buckets of min, mean and max (one a sample where there are few), text and booleans as
-  the changes of their value.
+  the changes of their value. It is exact at any moment, late data included: rollups (by minute, hour and day) are only
+  used where nothing was written since they were made.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,10 @@ DEFAULT_POINTS = 500
 
 
 class StoreUnavailable(Exception):
-    """The store cannot be reached or cannot write now; nothing of the batch was kept and it can be tried again."""
+    """The store cannot be reached or cannot write now; the whole batch can be tried again.
+
+    A store that is reached over a network may have kept part of it: writing that again changes nothing.
+    """
 
 
 class Series(NamedTuple):
@@ -88,13 +92,20 @@ class Store(Protocol):
         """Let go of files and connections."""
 
     async def write(self, readings: Sequence[Reading]) -> list[Refused]:
-        """Keep readings; return those that never can be. Raises StoreUnavailable, then nothing was kept."""
+        """Keep readings; return those that never can be. Raises StoreUnavailable: try all of them again."""
 
     def latest(self) -> Mapping[tuple[str, str], Latest]:
         """(site, equipment) -> newest values. The store's own live view: look, do not change."""
 
     async def history(self, series: Series, field: str, start: int, end: int, points: int = DEFAULT_POINTS) -> History:
-        """What a field was between `start` and `end`, in at most `points` buckets or changes."""
+        """What a field was between `start` and `end`, in at most `points` buckets or changes.
+
+        Where rollups draw it, buckets begin at whole minutes, hours or days UTC (the first one at `start`), so they
+        may be fewer than `points`; each holds exactly the samples from its `at` to the next one's.
+        """
+
+    async def roll_up(self) -> int:
+        """Make rollups of a portion of what was written; return how many minutes. Runs by itself while open."""
 
     async def erase_before(self, moment: int) -> int:
         """Forget readings measured before `moment`; return how many."""

@@ -1,0 +1,114 @@
+"""History: what a page waits for. A day at 1 Hz and a year at 10 s, drawn in 1,000 points, out of both stores.
+
+Also how soon a late sample shows in the year, and what marking minutes costs the ingest. The InfluxDB is Debian's 1.6.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.figures import Figure
+from collectors.fields import Channel, Kind
+from collectors.reading import Reading
+from collectors.timeseries.influx import InfluxStore
+from collectors.timeseries.influx_http import Access
+from collectors.timeseries.sqlite import SqliteStore
+from collectors.timeseries.store import Series, Store
+from collectors.topics import Topic
+from tests.influxdb import InfluxDB
+
+DAY_MS = 86_400_000
+T0 = 1_700_000_000_000 // DAY_MS * DAY_MS
+POINTS = 1_000
+CALLS = 20
+_BATCH = 20_000
+_LATE_S = 5.0
+
+
+def run() -> list[Figure]:
+    """Measure; figures for the table."""
+    figures: list[Figure] = []
+    for name in ("SQLite", "InfluxDB"):
+        with TemporaryDirectory(prefix="gengfu-bench-") as folder:
+            figures += asyncio.run(_measure(name, Path(folder)))
+    return figures
+
+
+async def _measure(name: str, folder: Path) -> list[Figure]:
+    async with _store(name, folder) as store:
+        await _fill(store, "DAY", 1_000, DAY_MS)
+        began = time.perf_counter()
+        await _fill(store, "YEAR", 10_000, 365 * DAY_MS)
+        written_s = time.perf_counter() - began
+        began = time.perf_counter()
+        while await store.roll_up() or await store.roll_up():
+            pass
+        print(f"  {name}: a year written in {written_s:.0f} s, rolled up in {time.perf_counter() - began:.0f} s")
+        day = await _calls(store, "DAY", DAY_MS)
+        year = await _calls(store, "YEAR", 365 * DAY_MS)
+        late = [await _late(store, number) for number in range(3)]
+    return [
+        Figure(f"history of a day, {name}", f"86,400 samples at 1 Hz to {POINTS:,} points", day, "ms", "50 ms"),
+        Figure(f"history of a year, {name}", f"3,153,600 samples at 10 s to {POINTS:,} points", year, "ms", "100 ms"),
+        Figure(f"late sample shows, {name}", "in the year, after it is written", late, "ms", "5 s"),
+    ]
+
+
+@asynccontextmanager
+async def _store(name: str, folder: Path) -> AsyncIterator[Store]:
+    server = InfluxDB(folder / "influxdb").start() if name == "InfluxDB" else None
+    store: Store = (
+        InfluxStore(Access(server.url, "bench", timeout_s=60), folder / "dirty-minutes.db")
+        if server
+        else SqliteStore(folder / "history.db")
+    )
+    try:
+        await store.open()
+        yield store
+    finally:
+        await store.close()
+        if server:
+            server.close()
+
+
+async def _fill(store: Store, equipment: str, every_ms: int, length_ms: int) -> None:
+    """A pump with three fields, as it would report."""
+    for first in range(0, length_ms, every_ms * _BATCH):
+        moments = range(first, min(first + every_ms * _BATCH, length_ms), every_ms)
+        assert await store.write([_reading(equipment, at) for at in moments]) == []
+
+
+def _reading(equipment: str, at: int) -> Reading:
+    topic = Topic("bench", Kind.PUMP, equipment, Channel.TELEMETRY)
+    pressure = 0.6 + 0.05 * math.sin(at / 3_600_000)
+    fields = {"discharge_pressure": pressure, "flow": 40 + 100 * pressure, "running": True}
+    return Reading(topic, fields, T0 + at, T0 + at, (T0 + at) * 1_000_000)
+
+
+async def _calls(store: Store, equipment: str, length_ms: int) -> list[float]:
+    series = Series("bench", "pump", equipment, "telemetry")
+    took = []
+    for _ in range(CALLS):
+        began = time.perf_counter()
+        found = await store.history(series, "discharge_pressure", T0, T0 + length_ms, POINTS)
+        took.append((time.perf_counter() - began) * 1_000)
+        assert len(found.buckets) > POINTS / 3
+    return took
+
+
+async def _late(store: Store, number: int) -> float:
+    """Milliseconds until a late sample is in the figures of its day."""
+    series, at = Series("bench", "pump", "YEAR", "telemetry"), (100 + number) * DAY_MS + 5_001
+    late = _reading("YEAR", at)
+    late.fields["discharge_pressure"] = 9.0 + number
+    began = time.perf_counter()
+    await store.write([late])
+    while time.perf_counter() - began < _LATE_S:
+        found = await store.history(series, "discharge_pressure", T0, T0 + 365 * DAY_MS, POINTS)
+        if max(bucket.most for bucket in found.buckets) == 9.0 + number:
+            return (time.perf_counter() - began) * 1_000
+    raise TimeoutError("a late sample does not show")

@@ -1,0 +1,115 @@
+"""Which minutes were written to since their rollups were made: a small SQLite file beside a store that is elsewhere.
+
+A mark is durable before its readings are sent, so a crash can leave a mark too many and never one too few.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, NamedTuple, TypeVar
+
+from collectors.timeseries.store import Series, StoreUnavailable
+
+_SCHEMA: Final = (
+    "CREATE TABLE IF NOT EXISTS dirty (site TEXT, kind TEXT, equipment TEXT, channel TEXT, minute INTEGER,"
+    " PRIMARY KEY (site, kind, equipment, channel, minute)) WITHOUT ROWID"
+)
+_IS_SERIES: Final = "site = ? AND kind = ? AND equipment = ? AND channel = ?"
+_REMEMBERED: Final = 200_000
+Answer = TypeVar("Answer")
+
+
+class Mark(NamedTuple):
+    """A minute (its start, epoch ms) of a series."""
+
+    series: Series
+    minute: int
+
+
+class DirtyMinutes:
+    """The marks, and which of them were set again since somebody took them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="dirty-minutes")
+        self._connection: sqlite3.Connection | None = None
+        self._known: set[Mark] = set()
+        self._again: set[Mark] = set()
+
+    async def open(self) -> None:
+        await self._on(self._open)
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._on(self._connection.close)
+            self._connection = None
+        self._thread.shutdown()
+
+    async def mark(self, marks: set[Mark]) -> None:
+        """Return when the marks are durable. Most are already: a minute is marked once and written to often."""
+        self._again |= marks
+        new = marks - self._known
+        if new:
+            await self._on(self._add, new)
+            if len(self._known) > _REMEMBERED:
+                self._known.clear()
+            self._known |= new
+
+    def settle(self) -> set[Mark]:
+        """The marks that were set since the last time this was asked."""
+        again, self._again = self._again, set()
+        return again
+
+    async def some(self, portion: int, now: int) -> list[Mark]:
+        """Marks whose minute is over, a portion of them, neighbours together."""
+        return await self._on(self._some, portion, now)
+
+    async def of(self, series: Series, start: int, end: int) -> list[int]:
+        """The dirty minutes of a series in a range."""
+        return await self._on(self._of, series, start, end)
+
+    async def clear(self, marks: Iterable[Mark]) -> None:
+        """Take away marks whose rollups are made, except those that were set again meanwhile."""
+        done = [mark for mark in marks if mark not in self._again]
+        self._known.difference_update(done)
+        await self._on(self._remove, done)
+
+    async def _on(self, work: Callable[..., Answer], *arguments: object) -> Answer:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"{self._path}: {error}") from error
+
+    def _open(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self._path, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(_SCHEMA)
+        self._connection = connection
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise sqlite3.ProgrammingError("the memory of dirty minutes is not open")
+        return self._connection
+
+    def _add(self, marks: set[Mark]) -> None:
+        with self._opened() as connection:
+            rows = [(*mark.series, mark.minute) for mark in marks]
+            connection.executemany("INSERT OR IGNORE INTO dirty VALUES (?,?,?,?,?)", rows)
+
+    def _remove(self, marks: list[Mark]) -> None:
+        with self._opened() as connection:
+            rows = [(*mark.series, mark.minute) for mark in marks]
+            connection.executemany(f"DELETE FROM dirty WHERE {_IS_SERIES} AND minute = ?", rows)
+
+    def _some(self, portion: int, now: int) -> list[Mark]:
+        is_over = "minute + 60000 <= ?1 OR minute > ?1"  # one in the future is not the current one either
+        rows = self._opened().execute(f"SELECT * FROM dirty WHERE {is_over} LIMIT ?2", (now, portion))
+        return [Mark(Series(*names), minute) for *names, minute in rows]
+
+    def _of(self, series: Series, start: int, end: int) -> list[int]:
+        statement = f"SELECT minute FROM dirty WHERE {_IS_SERIES} AND minute > ? AND minute < ?"
+        return [minute for (minute,) in self._opened().execute(statement, (*series, start - 60_000, end))]

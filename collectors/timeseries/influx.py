@@ -1,0 +1,247 @@
+"""Readings in InfluxDB: 1.8, 2 or 3, by line protocol and InfluxQL (tests: Debian's 1.6, one address rewritten).
+
+Rollups are ours and not the server's: continuous queries and tasks of the server know nothing of late data, and adding
+up a year's three million samples at each look takes a second. So each minute that was written to is marked in a small
+file beside the service before its readings are sent, and summed up in the background. What this process has written
+is exact in its histories at any moment; late data of another process shows when that one has summed it up (seconds).
+"""
+
+import asyncio
+import contextlib
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from collectors.fields import Kind
+from collectors.reading import Quality, Reading, Value
+from collectors.timeseries import influx_history, influx_rollups
+from collectors.timeseries.dirty_minutes import DirtyMinutes, Mark
+from collectors.timeseries.influx_history import KEYS_PER_MS
+from collectors.timeseries.influx_http import TOO_LARGE, TOO_OLD, Access, InfluxHttp, Unacceptable
+from collectors.timeseries.latest import LatestTable, Who
+from collectors.timeseries.line_protocol import OWN_FIELDS, QUALITY, RECEIVED, encode, stored_name, wire_name
+from collectors.timeseries.rollups import DAY, minute_of
+from collectors.timeseries.store import (
+    DEFAULT_POINTS,
+    History,
+    Latest,
+    LatestValue,
+    Refused,
+    Series,
+    StoreUnavailable,
+)
+
+log = structlog.get_logger(__name__)
+
+_LINES: Final = 5_000
+"""Readings a request: what InfluxDB's makers advise."""
+_ROLL_UP_EVERY_S: Final = 2.0
+_BREATH_S: Final = 0.1
+_CONFLICT: Final = re.compile(r'input field \\?"(.+?)\\?" on measurement \\?"(.+?)\\?" is type (\w+), already exists')
+_TYPES: Final[dict[str, type]] = {"float": float, "boolean": bool, "string": str}
+
+
+class InfluxStore:
+    """One bucket of an InfluxDB. Writing is idempotent: the same series and time key is the same point."""
+
+    def __init__(self, access: Access, marks: Path, retention_days: int | None = None) -> None:
+        """Describe the store; `open` connects.
+
+        Args:
+            access: server, bucket, credentials.
+            marks: file in which minutes without rollups are remembered.
+            retention_days: given to the bucket where it is made by us.
+        """
+        self._access = access
+        self._retention_days = retention_days
+        self._dirty = DirtyMinutes(marks)
+        self._latest = LatestTable()
+        self._is_prepared = False
+        self._rolling = asyncio.Lock()
+        self._http: InfluxHttp | None = None
+        self._background: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        await self._dirty.open()
+        self._http = InfluxHttp(self._access)
+        with contextlib.suppress(StoreUnavailable):  # alarms do not wait for history: the background goes on trying
+            await self._prepare()
+        self._background = asyncio.create_task(self._keep_rolling_up(), name="influx.rollups")
+
+    async def close(self) -> None:
+        if self._background is not None:
+            self._background.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._background
+            self._background = None
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
+        await self._dirty.close()
+
+    async def write(self, readings: Sequence[Reading]) -> list[Refused]:
+        self._latest.absorb(readings)
+        marks = {Mark(series_of(reading), minute_of(reading.key)) for reading in readings}
+        refused: list[Refused] = []
+        await self._dirty.mark(marks)
+        for first in range(0, len(readings), _LINES):
+            refused += await self._send(readings[first : first + _LINES])
+        await self._dirty.mark(marks)  # a rollup that was made meanwhile did not see them all
+        return refused
+
+    def latest(self) -> LatestTable:
+        return self._latest
+
+    async def history(self, series: Series, field: str, start: int, end: int, points: int = DEFAULT_POINTS) -> History:
+        return await influx_history.read(self._server(), self._dirty, series, field, start, end, points)
+
+    async def erase_before(self, moment: int) -> int:
+        async with self._rolling:  # or a pass would put down again what it had read before
+            return await influx_rollups.erase_before(self._server(), self._dirty, moment)
+
+    async def roll_up(self) -> int:
+        """Make rollups of a portion of the minutes that were written to and are over; return how many minutes."""
+        async with self._rolling:  # one pass at a time: each begins by forgetting what was written before it
+            now = time.time_ns() // KEYS_PER_MS
+            return await influx_rollups.roll_up(self._server(), self._dirty, now)
+
+    def _server(self) -> InfluxHttp:
+        if self._http is None:
+            raise StoreUnavailable("the store is not open")
+        return self._http
+
+    # -- writing ---------------------------------------------------------------------------------------
+
+    async def _send(self, readings: Sequence[Reading]) -> list[Refused]:
+        """Send readings; where the server finds fault, send all but what it finds fault with."""
+        if not readings:
+            return []
+        try:
+            await self._server().write([encode(reading) for reading in readings])
+        except Unacceptable as fault:
+            return await self._send_without(readings, fault)
+        return []
+
+    async def _send_without(self, readings: Sequence[Reading], fault: Unacceptable) -> list[Refused]:
+        if TOO_OLD in str(fault) and self._retention_days:
+            oldest = time.time_ns() - self._retention_days * DAY * KEYS_PER_MS
+            refused = [Refused(reading, str(fault)) for reading in readings if reading.key < oldest]
+            if refused:
+                return refused + await self._send([reading for reading in readings if reading.key >= oldest])
+        conflict = _CONFLICT.search(str(fault))
+        if conflict is not None:
+            kept, refused = _part(readings, conflict, str(fault))
+            if refused:
+                return refused + await self._send(kept)
+        if len(readings) > 1:  # the answer does not say which: halves, until each fault stands alone
+            middle = len(readings) // 2
+            return await self._send(readings[:middle]) + await self._send(readings[middle:])
+        fields = readings[0].fields
+        if len(fields) > 1 and fault.status != TOO_LARGE:  # fields of one key become one point again
+            refused = []
+            for name, value in fields.items():
+                refused += await self._send([msgspec.structs.replace(readings[0], fields={name: value})])
+            return refused
+        return [Refused(readings[0], str(fault))]
+
+    # -- newest values ---------------------------------------------------------------------------------
+
+    async def _prepare(self) -> None:
+        if not self._is_prepared:
+            await self._server().make_bucket(self._retention_days)
+            await self._restore_latest()
+            self._is_prepared = True
+
+    async def _restore_latest(self) -> None:
+        """Ask for the last value of every field: of clocks that are right, and of those that were ahead."""
+        asked = [(kind, name) for kind, names in (await self._known_fields()).items() for name in sorted(names)]
+        statements = [
+            f'SELECT last("{name}"), "{RECEIVED}" FROM "{kind}" WHERE "{QUALITY}" & {Quality.FUTURE:d} = {flag}'
+            " GROUP BY site, equipment"
+            for kind, name in asked
+            for flag in (0, int(Quality.FUTURE))
+        ]
+        found: dict[Who, Latest] = {}
+        for index, results in enumerate(await self._server().ask(*statements)):
+            name, is_ahead = wire_name(asked[index // 2][1]), bool(index % 2)
+            for result in results:
+                who = (result.tags["site"], result.tags["equipment"])
+                latest = found.setdefault(who, Latest(result.name, 0, {}))
+                for at, value, received_at in result.values:
+                    _take(latest, name, _value(value), received_at if is_ahead else at // KEYS_PER_MS, received_at)
+        for who, latest in found.items():
+            known = self._latest.get(who)  # something may have come before the server could be asked
+            if known is not None:
+                for name, value in known.fields.items():
+                    _take(latest, name, *value, known.heard_at)
+            self._latest.put(who, latest)
+
+    async def _known_fields(self) -> dict[str, set[str]]:
+        (results,) = await self._server().ask("SHOW FIELD KEYS")
+        kinds = {kind.value for kind in Kind}
+        return {
+            result.name: {row[0] for row in result.values} - OWN_FIELDS for result in results if result.name in kinds
+        }
+
+    # -- rollups ---------------------------------------------------------------------------------------
+
+    async def _keep_rolling_up(self) -> None:
+        trouble = ""
+        while True:
+            await asyncio.sleep(_ROLL_UP_EVERY_S)
+            try:
+                await self._prepare()
+                while await self.roll_up():  # noqa: ASYNC110 - a backlog leaves the server time for what people ask
+                    await asyncio.sleep(_BREATH_S)
+            except (StoreUnavailable, Unacceptable) as error:
+                if str(error) != trouble:
+                    log.warning("rollups and newest values wait for the server", why=str(error))
+                trouble = str(error)
+            else:
+                trouble = ""
+
+
+def series_of(reading: Reading) -> Series:
+    """The series of which a reading is a point."""
+    topic = reading.topic
+    return Series(topic.site, topic.kind.value, topic.equipment, topic.channel.value)
+
+
+def _part(readings: Sequence[Reading], conflict: "re.Match[str]", why: str) -> tuple[list[Reading], list[Refused]]:
+    """Take a field of the wrong type out of the readings of a kind; the fields beside it are kept."""
+    stored, kind, type_name = conflict.groups()
+    wrong = _TYPES.get(type_name)
+    kept: list[Reading] = []
+    refused: list[Refused] = []
+    for reading in readings:
+        bad = {
+            name: value
+            for name, value in reading.fields.items()
+            if reading.topic.kind == kind
+            and type(value) is wrong
+            and stored_name(kind, reading.topic.channel, name, type(value)) == stored
+        }
+        if not bad:
+            kept.append(reading)
+            continue
+        refused.append(Refused(msgspec.structs.replace(reading, fields=bad), why))
+        rest = {name: value for name, value in reading.fields.items() if name not in bad}
+        if rest:
+            kept.append(msgspec.structs.replace(reading, fields=rest))
+    return kept, refused
+
+
+def _value(value: float | bool | str) -> Value:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _take(latest: Latest, name: str, value: Value, at: int, received_at: int) -> None:
+    latest.heard_at = max(latest.heard_at, received_at)
+    before = latest.fields.get(name)
+    if before is None or before.at <= at:
+        latest.fields[name] = LatestValue(value, at)
