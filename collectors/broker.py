@@ -35,6 +35,8 @@ _RECEIVE_BYTES: Final = 64 * 1024
 _SESSION_EXPIRY_S: Final = 7 * 24 * 3600
 _PUBLISH: Final = 0x30
 _QOS_2: Final = 0x04
+_DUP: Final = 0x08
+_RETAIN: Final = 0x01
 _PUBACK: Final = 0x40
 _PUBACK_HEAD: Final = 0x4002
 _FIRST_RETRY_S: Final = 0.5
@@ -72,6 +74,8 @@ class Message(msgspec.Struct, gc=False):
     mid: int
     connection: int
     received_ns: int
+    redelivered: bool = False
+    retained: bool = False
 
 
 class _Packet(NamedTuple):
@@ -80,6 +84,8 @@ class _Packet(NamedTuple):
     topic: bytes
     payload: bytes
     mid: int
+    head: int
+    """The first byte: its DUP and RETAIN bits tell how the message came."""
 
 
 class _BufferedSocket:
@@ -142,7 +148,7 @@ class _BufferedSocket:
             if not after_topic <= body <= stop:
                 self._malformed = True  # paho will say so and part
                 break
-            taken.append(_Packet(buffer[start + 2 : after_topic], buffer[body:stop], mid))
+            taken.append(_Packet(buffer[start + 2 : after_topic], buffer[body:stop], mid, head))
             at = stop
         self._at = at
         return taken
@@ -451,7 +457,10 @@ class Broker:
             return
         connection, now = self._connection, time.time_ns()
         self._waiting.extend(
-            Message(topic.decode("utf-8", "replace"), payload, mid, connection, now) for topic, payload, mid in packets
+            Message(
+                topic.decode("utf-8", "replace"), payload, mid, connection, now, bool(head & _DUP), bool(head & _RETAIN)
+            )
+            for topic, payload, mid, head in packets
         )
         self._arrived.set()
 

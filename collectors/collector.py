@@ -177,6 +177,8 @@ class Collector:
             self._arrivals += len(decoded.readings)
             if self._hear is not None:
                 self._hear(message, decoded.readings)
+            if message.redelivered or message.retained:
+                _mark(message, decoded.readings)
             batch.readings += decoded.readings
             if decoded.faults:
                 for fault in decoded.faults[:_FAULTS_SHOWN]:
@@ -205,6 +207,14 @@ class Collector:
             if reading.quality:
                 for flag in Quality(reading.quality).names():
                     self._metrics.doubtful.labels(flag).inc()
+
+
+def _mark(message: Message, readings: Sequence[Reading]) -> None:
+    """Carry over how the broker delivered it. Only a status is meant to be found by who comes later."""
+    for reading in readings:
+        reading.redelivered = message.redelivered
+        if message.retained and reading.quality & Quality.NO_TIME and reading.topic.channel is not Channel.STATUS:
+            reading.quality |= Quality.RETAINED
 
 
 _FAULTS_SHOWN: Final = 3

@@ -43,6 +43,8 @@ class Field(msgspec.Struct, frozen=True):
     type: FieldType
     unit: str = ""
     choices: tuple[str, ...] = ()
+    closed: bool = False
+    """Whether another text than the choices is a fault: what an event means must never be guessed."""
 
 
 def _number(unit: str, *names: str) -> list[Field]:
@@ -57,8 +59,8 @@ def _text(*names: str) -> list[Field]:
     return [Field(name, FieldType.TEXT) for name in names]
 
 
-def _choice(name: str, *choices: str) -> list[Field]:
-    return [Field(name, FieldType.TEXT, choices=choices)]
+def _choice(name: str, *choices: str, closed: bool = False) -> list[Field]:
+    return [Field(name, FieldType.TEXT, choices=choices, closed=closed)]
 
 
 def _table(*groups: list[Field]) -> dict[str, Field]:
@@ -101,7 +103,7 @@ _FIRE_PANEL = _table(_boolean("mains", "battery"), _choice("mode", "auto", "manu
 
 _FIRE_PANEL_EVENT = _table(
     _choice("type", "fire", "supervisory", "fault", "disabled", "started", "feedback", "reset", "silenced",
-            "test", "check_post"),
+            "test", "check_post", closed=True),
     _boolean("active"),
     _text("loop", "address", "zone", "text"),
     _choice("device_type", "smoke", "heat", "call_point", "flow_switch", "gas", "other"),

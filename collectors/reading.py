@@ -28,6 +28,8 @@ class Quality(IntFlag):
     """Some fields of the sample could not be read and were left out."""
     UNKNOWN_FIELD = 32
     """Has fields that the contract does not name."""
+    RETAINED = 64
+    """Kept by the broker from some time before, without a time of its own: shown, but no alarm follows from it."""
 
     def names(self) -> list[str]:
         """The flags as lower-case words, for people and for JSON."""
@@ -50,6 +52,8 @@ class Reading(msgspec.Struct, gc=False):
     seq: int | None = None
     quality: int = 0
     part: str = ""
+    redelivered: bool = False
+    """The broker sends it again (the DUP mark): a second delivery is likely."""
     digest: str = ""
     """For events: hash of topic and sample, by which a second delivery is known. Empty for telemetry."""
 

@@ -1,8 +1,8 @@
 """Remembers at what time a sample without a time first came, so that its second delivery is the same sample.
 
 Only samples with `seq` and without `at` come here. The memory is one small SQLite file, written before the sample
-goes any further. It forgets after an hour: a device that restarts counts from the beginning again, and its first
-new alarm must not be taken for the old one.
+goes any further. It forgets after an hour, and at once where a device counts from the beginning again: its first new
+alarm must not be taken for the old one.
 """
 
 import asyncio
@@ -23,9 +23,13 @@ log = structlog.get_logger(__name__)
 _RETRY_S: Final = 1.0
 REMEMBERED_MS: Final = 3600 * 1000
 _SCHEMA: Final = (
-    "CREATE TABLE IF NOT EXISTS seen (sample BLOB PRIMARY KEY, received_at INTEGER NOT NULL, key INTEGER NOT NULL)"
+    "CREATE TABLE IF NOT EXISTS seen (sample BLOB PRIMARY KEY, received_at INTEGER NOT NULL, key INTEGER NOT NULL,"
+    " topic TEXT NOT NULL, seq INTEGER NOT NULL)"
     " WITHOUT ROWID"
 )
+_FORGET: Final = "DELETE FROM seen WHERE topic = ?1 AND EXISTS (SELECT 1 FROM seen WHERE topic = ?1 AND seq > ?2)"
+_FIRST_NUMBERS: Final = 1
+"""A counter begins at 0 or 1: after higher numbers, one of these says that the device has started again."""
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -73,6 +77,7 @@ class SequenceMemory:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(_SCHEMA)
         connection.execute("CREATE INDEX IF NOT EXISTS seen_age ON seen (received_at)")
+        connection.execute("CREATE INDEX IF NOT EXISTS seen_topic ON seen (topic, seq)")
         self._connection = connection
 
     def _recognise(self, readings: list[Reading]) -> None:
@@ -81,8 +86,11 @@ class SequenceMemory:
             newest = max(reading.received_at for reading in readings)
             connection.execute("DELETE FROM seen WHERE received_at < ?", (newest - REMEMBERED_MS,))
             for reading in readings:
-                sample = _encode((str(reading.topic), reading.seq, reading.fields))
-                row = (sample, reading.received_at, reading.key)
-                connection.execute("INSERT OR IGNORE INTO seen VALUES (?,?,?)", row)
+                topic = str(reading.topic)
+                if reading.seq is not None and reading.seq <= _FIRST_NUMBERS and not reading.redelivered:
+                    connection.execute(_FORGET, (topic, _FIRST_NUMBERS))
+                sample = _encode((topic, reading.seq, reading.fields))
+                row = (sample, reading.received_at, reading.key, topic, reading.seq)
+                connection.execute("INSERT OR IGNORE INTO seen VALUES (?,?,?,?,?)", row)
                 first = connection.execute("SELECT received_at, key FROM seen WHERE sample = ?", (sample,)).fetchone()
                 place_in_time(reading, *first)

@@ -139,8 +139,8 @@ class Application:
             await self._listen(stack, services, feed)
             owner = Owner(
                 settings=settings, decoder=self._decoder, rules=self._rules, database=database, ledger=ledger,
-                buffer=buffer, sequences=sequences, announce=feed.note, parts=self._parts, registry=self.registry,
-                clock=now_ms,
+                buffer=buffer, latest=store.latest(), sequences=sequences, announce=feed.note, parts=self._parts,
+                registry=self.registry, clock=now_ms,
             )  # fmt: skip
             self._catch_signals(stack)
             async with asyncio.TaskGroup() as group:  # a task that fails ends the service, with its error

@@ -40,6 +40,8 @@ _ADVICE: Final[dict[Reason, str]] = {
     Reason.DUPLICATE_KEY: "The device's JSON is wrong; only the last of the two values can be seen.",
     Reason.TOO_MANY_FIELDS: "Name the fields that matter in a mapping instead of taking all of them.",
     Reason.BAD_FIELD: "Let the device send the type that is expected, or say in a mapping how to read it.",
+    Reason.UNKNOWN_CHOICE: "Map the device's word to one of the contract's; until then it raises only the general alarm.",
+    Reason.TOO_MANY_SAMPLES: "Let the device send what it has buffered in smaller messages.",
     Reason.BAD_TIME: "Name the format of the time, and its zone if it has none; until then receipt counts.",
     Reason.REFUSED_BY_STORE: "The field was stored with another type before; give it another name.",
 }
@@ -49,6 +51,7 @@ _QUALITY: Final[dict[Quality, str]] = {
     Quality.OLD: "measured more than seven days ago: stored; the rules below take it as of now",
     Quality.LATE: "too late to change an alarm",
     Quality.PARTIAL: "some of it could not be read and was left out",
+    Quality.RETAINED: "kept by the broker from before, without a time: shown, but no alarm follows",
     Quality.UNKNOWN_FIELD: "has fields that the wire contract does not name: stored and marked unknown",
 }
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -14,8 +14,9 @@ from collectors.broker import Broker, BrokerAddress
 from collectors.collector import Announce, Collector, Quarantined
 from collectors.metrics import IngestMetrics
 from collectors.payloads.decoder import Decoder
-from collectors.reading import Reading
+from collectors.reading import Reading, Value
 from collectors.sequences import SequenceMemory
+from collectors.timeseries.store import Latest
 from collectors.write_buffer import WriteBuffer
 from gateway.alarms.alarms import AlarmMetrics, Alarms
 from gateway.alarms.rules import Rule
@@ -47,6 +48,7 @@ class Owner:
         database: Database,
         ledger: Ledger,
         buffer: WriteBuffer,
+        latest: Mapping[tuple[str, str], Latest],
         sequences: SequenceMemory,
         announce: Announce,
         parts: dict[str, Callable[[], str]],
@@ -59,6 +61,7 @@ class Owner:
         self._database = database
         self._ledger = ledger
         self._buffer = buffer
+        self._latest = latest
         self._sequences = sequences
         self._announce = announce
         self._parts = parts
@@ -121,9 +124,16 @@ class Owner:
 
     async def _make_alarms(self, epoch: int) -> Alarms:
         window_ms = int(self._settings.alarms.late_window_s * 1000)
-        alarms = Alarms(self._database, self._rules, window_ms, epoch, self._alarm_metrics, self._clock)
+        alarms = Alarms(
+            self._database, self._rules, window_ms, epoch, self._alarm_metrics, self._clock, self._known_values
+        )
         await alarms.load()
         return alarms
+
+    def _known_values(self, site: str, equipment: str) -> dict[str, Value]:
+        """What an equipment said before the start: conditions go by it until it speaks again."""
+        latest = self._latest.get((site, equipment))
+        return {} if latest is None else {name: entry.value for name, entry in latest.fields.items()}
 
     def _deciding(self, alarms: Alarms) -> Callable[[Sequence[Reading]], Awaitable[None]]:
         async def decide(readings: Sequence[Reading]) -> None:

@@ -319,3 +319,23 @@ async def test_rows_from_an_earlier_version_of_memory_are_taken_up(database: Dat
     again = await open_desk(database, make_rule(), clock=desk.clock)
     await again.decide(bearing(50, T0 + 1))
     assert (await only_row(database, alarm))["state"] == "returned_unacknowledged"
+
+
+async def test_an_alarm_whose_rule_is_gone_returns_and_says_why(database: Database) -> None:
+    desk = await open_desk(database, make_rule())
+    await desk.decide(bearing(91, T0))
+    row = await only_row(database, alarm)
+    await acknowledge(database, row["id"], row["version"], "", OPERATOR, T0)
+    again = await open_desk(database, fire_rule(), clock=desk.clock)
+    row = await only_row(database, alarm)
+    assert (row["state"], row["active"], row["open_key"]) == ("normal", False, None)
+    assert [line["note"] for line in await rows_of(database, journal)][-1] == "rule withdrawn"
+    assert await rows_of(database, rule_memory) == []
+    assert (await only_row(database, activation))["ended_at"] == again.clock.now
+
+
+async def test_an_alarm_whose_rule_still_applies_stands_after_a_start(database: Database) -> None:
+    desk = await open_desk(database, make_rule())
+    await desk.decide(bearing(91, T0))
+    await open_desk(database, make_rule(above=70.0), fire_rule(), clock=desk.clock)
+    assert (await only_row(database, alarm))["active"] is True

@@ -451,7 +451,7 @@ def test_packets_are_taken_whole_wherever_the_stream_was_cut(
     with contextlib.suppress(BlockingIOError):
         while True:
             buffered.fill()
-            taken += buffered.take_publishes()
+            taken += [packet[:3] for packet in buffered.take_publishes()]
             assert not buffered.has_other_packet
     assert taken == [(topic.encode(), payload, mid) for topic, payload, mid in published]
     version = MQTTProtocolVersion.MQTTv5 if is_v5 else MQTTProtocolVersion.MQTTv311

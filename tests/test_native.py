@@ -100,6 +100,7 @@ def test_every_field_of_the_contract_is_read_without_doubt(kind: Kind, channel: 
         (READER, "card", "999999999999999", "999999999999999"),  # the longest that float64 and text both hold
         (LIFT, "door", '"OPEN"', "open"),  # words of closed sets come in any case
         (LIFT, "door", '"ajar"', "ajar"),  # a word outside the set is kept as it is
+        (LIFT, "door", '" Open "', "open"),  # and blanks around one do not matter
         (LIFT, "floor", '"Lobby"', "Lobby"),  # free text keeps its case
         (PANEL, "text", '"三楼走廊烟感报警"', "三楼走廊烟感报警"),
         (
@@ -477,3 +478,18 @@ def test_the_fast_path_keeps_what_the_slow_path_keeps(document: object, topic: T
     payload = json.dumps(document).encode()
     as_it_is = shape_of(decode(topic, payload, NOW))
     assert kept_by(samples.parse_json, topic, payload) == as_it_is
+
+
+def test_of_an_array_that_is_too_long_the_first_samples_are_read() -> None:
+    payload = b"[" + b",".join([b'{"at":1,"flow":1}'] * (native.MAX_SAMPLES + 5)) + b"]"
+    decoded = native.decode(Topic("garden", Kind.PUMP, "P1", Channel.TELEMETRY), payload, NOW)
+    assert len(decoded.readings) == native.MAX_SAMPLES
+    assert [fault.reason for fault in decoded.faults] == [Reason.TOO_MANY_SAMPLES]
+
+
+@pytest.mark.parametrize("word", ["alarm", "fire_alarm", "火警"])
+def test_an_event_of_unknown_type_is_kept_and_counted(word: str) -> None:
+    payload = json.dumps({"at": NOW, "type": word, "loop": "1"}).encode()
+    decoded = native.decode(PANEL, payload, NOW)
+    assert decoded.readings[0].fields["type"] == word
+    assert [fault.reason for fault in decoded.faults] == [Reason.UNKNOWN_CHOICE]

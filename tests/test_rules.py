@@ -72,7 +72,7 @@ def test_an_event_is_a_rules_own_only_with_every_field_that_it_names() -> None:
     ("fields", "part"),
     [
         ({"loop": "1", "address": "23"}, "1-23"),
-        ({"address": "23"}, "23"),  # a panel without loops
+        ({"address": "23"}, "-23"),  # a panel without loops: never taken for loop 23
         ({}, ""),  # a panel that says only "fire"
     ],
 )
@@ -307,7 +307,7 @@ FAULT_EVENT = fire_rule(priority=Priority.HIGH)
         (FAULT_EVENT, Memory(True, 10), False, 9, ()),  # ended before it began: an old one
         (FAULT_EVENT, Memory(False, 10), True, 9, ()),  # disordered: the end is known already
         (fire_rule(), Memory(False, 10), True, 9, (raised(9),)),  # life safety is believed however late
-        (fire_rule(), Memory(True, 10), False, 9, ()),  # but its end is not
+        (fire_rule(), Memory(True, 10), False, 9, (returned(10),)),  # and ended in the order of arrival
     ],
 )
 def test_events_have_no_delay_and_life_safety_is_believed_however_late(
@@ -320,8 +320,26 @@ def test_events_have_no_delay_and_life_safety_is_believed_however_late(
 
 def test_a_late_fire_does_not_turn_back_the_time_of_what_is_known() -> None:
     memory, _ = judge_event(fire_rule(), Memory(False, 10), True, 4)
-    assert judge_event(fire_rule(), memory, False, 7).changes == ()  # older than the reset at 10 that is known
+    assert judge_event(fire_rule(), memory, False, 7).changes == (returned(10),)
     assert judge_event(fire_rule(), memory, False, 11).changes == (returned(11),)
+
+
+def test_after_a_clock_went_back_a_reset_counts_and_the_next_fire_is_heard() -> None:
+    memory = FRESH
+    heard = []
+    for active, at in [(True, 1_000), (False, 1_001), (True, 400), (False, 401), (True, 402)]:
+        memory, changes = judge_event(fire_rule(), memory, active, at)
+        heard += [change.raised for change in changes]
+    assert heard == [True, False, True, False, True]
+
+
+def test_a_conventional_panel_has_its_zones_as_parts() -> None:
+    rule = fire_rule(per=("loop", "address"), per_otherwise=("zone",))
+    assert part_of(rule, {"zone": "1"}) != part_of(rule, {"zone": "2"})
+    assert part_of(rule, {"zone": "3F", "loop": "1", "address": "23"}) == "1-23"
+    long = [part_of(rule, {"loop": "1", "address": "x" * 500 + end}) for end in "ab"]
+    assert len(set(long)) == 2
+    assert max(map(len, long)) <= 128
 
 
 @given(events=st.lists(st.tuples(st.booleans(), st.integers(0, 50)), max_size=30))

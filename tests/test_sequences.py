@@ -154,3 +154,20 @@ def change_file(file: Path, statement: str) -> None:
     """What an administrator, or a full disk, does to the file from outside."""
     with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute(statement)
+
+
+async def test_a_device_that_counts_from_the_beginning_again_is_heard(memory: SequenceMemory) -> None:
+    before = fire(NOW)
+    await memory.recognise([before, fire(NOW + 1, '{"seq":2,"type":"reset"}')])
+    again = fire(NOW + 2)
+    await memory.recognise([again])
+    assert identity(again) != identity(before), "the same words, but another fire"
+
+
+async def test_what_the_broker_sends_again_is_known_also_from_the_beginning(memory: SequenceMemory) -> None:
+    before = fire(NOW)
+    await memory.recognise([before, fire(NOW + 1, '{"seq":2,"type":"reset"}')])
+    repeated = fire(NOW + 2)
+    repeated.redelivered = True
+    await memory.recognise([repeated])
+    assert identity(repeated) == identity(before)

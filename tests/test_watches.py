@@ -354,3 +354,55 @@ def test_one_sample_in_order_puts_right_whatever_disorder_did(readings: list[Rea
 def test_events_never_reach_the_rules_of_another_channel() -> None:
     assert take(make_watches(make_rule()), panel_event(T0)) == []
     assert PANEL.endswith("/event")
+
+
+# -- clocks that lie, brokers that repeat ----------------------------------------------------------------
+
+
+def smoke(value: bool, at: int, received_at: int, quality: int = 0) -> Reading:
+    return sample(SMOKE, {"smoke": value}, at, received_at, quality)
+
+
+def test_somebody_in_danger_is_heard_however_late_the_sample_is() -> None:
+    watches = make_watches(smoke_rule())
+    take(watches, smoke(False, T0, T0))
+    late = smoke(True, T0 - 3_600_000, T0 + 1)
+    assert [raised for _, raised, _ in take(watches, late)] == [True]
+    assert late.quality & Quality.LATE
+    assert [raised for _, raised, _ in take(watches, smoke(False, T0 + 2, T0 + 2))] == [False]
+
+
+def test_a_clock_that_was_set_back_silences_its_rules_for_one_window_at_most() -> None:
+    watches = make_watches(make_rule())
+    take(watches, bearing(60, T0))
+    hour = 3_600_000
+    silent = [bearing(91, T0 - hour + after, T0 + after) for after in range(1_000, WINDOW_MS, 1_000)]
+    assert take(watches, *silent) == []
+    after = WINDOW_MS + 1_000
+    told_at = T0 + after
+    assert take(watches, bearing(91, told_at - hour, told_at)) == [("pump.hot", True, after)]
+    assert take(watches, bearing(60, told_at + 1 - hour, told_at + 1)) == [("pump.hot", False, after + 1)]
+
+
+def test_late_samples_between_samples_in_order_do_not_look_like_a_clock_set_back() -> None:
+    watches = make_watches(make_rule())
+    hour = 3_600_000
+    for after in range(0, 3 * WINDOW_MS, 10_000):
+        assert take(watches, bearing(60, T0 + after), bearing(91, T0 + after - hour, T0 + after)) == []
+
+
+def test_what_a_broker_kept_without_a_time_raises_and_clears_nothing() -> None:
+    old = int(Quality.RETAINED | Quality.NO_TIME)
+    watches = make_watches(smoke_rule(), fire_rule())
+    assert take(watches, smoke(True, T0, T0, old)) == []
+    take(watches, smoke(True, T0 + 1, T0 + 1))
+    assert take(watches, smoke(False, T0 + 2, T0 + 2, old)) == []
+    fire = panel_event(T0, type="fire", loop="1", address="1")
+    fire.quality |= old
+    assert take(watches, fire) == []
+
+
+def test_conditions_go_by_what_was_known_before_the_start() -> None:
+    known = Watches([LOW], {}, WINDOW_MS, lambda _site, _equipment: {"running": False, "discharge_pressure": 0.1})
+    assert take(known, sample(PUMP, {"discharge_pressure": 0.1}, T0)) == []
+    assert [raised for _, raised, _ in take(known, sample(PUMP, {"running": True}, T0 + 1))] == [True]

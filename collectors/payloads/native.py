@@ -5,7 +5,7 @@ message is kept, because a lift whose door sensor talks nonsense may still be ca
 """
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -26,6 +26,8 @@ from collectors.topics import Topic
 
 _Sample = dict[str, Value]
 _fast = msgspec.json.Decoder(_Sample | list[_Sample])
+MAX_SAMPLES: Final = 10_000
+"""Samples a message; more of them would hold up everybody behind it."""
 
 
 def decode(topic: Topic, payload: bytes, received_at: int, arrival: int = 0) -> Decoded:
@@ -46,12 +48,14 @@ def decode(topic: Topic, payload: bytes, received_at: int, arrival: int = 0) -> 
         return Decoded([], faults)
     samples = document if isinstance(document, list) else [document]
     readings: list[Reading] = []
-    for sample in samples:
+    for sample in samples[:MAX_SAMPLES]:
         reading = _read_sample(topic, sample, received_at, arrival + len(readings), faults)
         if reading is not None:
             readings.append(reading)
     if not samples:
         faults.append(Fault(Reason.EMPTY, "the array has no samples"))
+    if len(samples) > MAX_SAMPLES:
+        faults.insert(0, Fault(Reason.TOO_MANY_SAMPLES, f"{len(samples)} samples; the first {MAX_SAMPLES} were read"))
     return Decoded(readings, faults)
 
 

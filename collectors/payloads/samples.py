@@ -58,6 +58,8 @@ class Reason(StrEnum):
     DUPLICATE_KEY = "duplicate_key"
     TOO_MANY_FIELDS = "too_many_fields"
     BAD_FIELD = "bad_field"
+    UNKNOWN_CHOICE = "unknown_choice"
+    TOO_MANY_SAMPLES = "too_many_samples"
     BAD_TIME = "bad_time"
     REFUSED_BY_STORE = "refused_by_store"
 
@@ -246,6 +248,11 @@ def _is_plain(name: str, value: Value) -> bool:
     )
 
 
+def is_field_name(name: str) -> bool:
+    """Whether a field may be called so."""
+    return _NAME.fullmatch(name) is not None
+
+
 def _is_plain_text(text: str) -> bool:
     """Short, no NUL, no lone surrogate (which no store could write)."""
     return len(text) <= MAX_TEXT and "\x00" not in text and (text.isascii() or not _SURROGATE.search(text))
@@ -264,8 +271,11 @@ def _sift_fields(sample: dict[str, Any], known: Mapping[str, Field], faults: lis
         fitted = _fit(name, value, field)
         if fitted is None:
             faults.append(Fault(Reason.BAD_FIELD, _complaint(name, value, field)))
-        else:
-            kept[name] = fitted
+            continue
+        kept[name] = fitted
+        if field is not None and field.closed and fitted not in field.choices:
+            permitted = ", ".join(field.choices)
+            faults.append(Fault(Reason.UNKNOWN_CHOICE, f"{name}: {fitted} is not one of {permitted}; kept as it is"))
     if room < 0:
         faults.append(Fault(Reason.TOO_MANY_FIELDS, f"{-room} unknown fields beyond {MAX_FIELDS} were left out"))
     return kept
@@ -280,7 +290,7 @@ def _fit(name: str, value: object, field: Field | None) -> Value | None:
 
 def _fit_known(value: Value, field: Field) -> Value | None:
     if type(value) is _PYTHON_TYPE[field.type]:
-        return value.lower() if field.choices and isinstance(value, str) else value
+        return value.strip().lower() if field.choices and isinstance(value, str) else value
     if field.type is FieldType.BOOLEAN and value in (0.0, 1.0):
         return bool(value)  # many controllers know no booleans
     if field.type is FieldType.TEXT and isinstance(value, float):

@@ -16,10 +16,10 @@ from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.reading import Reading
-from gateway.alarms.decisions import Row, Written, identity_of, move, write_up
+from gateway.alarms.decisions import Row, Written, identity_of, key_of, move, withdraw, write_up
 from gateway.alarms.rules import Memory, Rule
 from gateway.alarms.states import TRANSITIONS, Event, State
-from gateway.alarms.watches import Decision, Key, Outcome, Watches
+from gateway.alarms.watches import Decision, Key, Outcome, Recall, Watches, is_watched, nothing_known
 from gateway.people.audit import CLOCK, RULES, Cause, Via, write_records
 from gateway.storage import lease
 from gateway.storage.database import Database, DatabaseTrouble
@@ -69,6 +69,7 @@ class Alarms:
         epoch: int,
         metrics: AlarmMetrics,
         clock: Clock,
+        recall: Recall = nothing_known,
     ) -> None:
         self.trouble = ""
         """Why decisions cannot be written now, "" while they can."""
@@ -78,16 +79,35 @@ class Alarms:
         self._epoch = epoch
         self._metrics = metrics
         self._clock = clock
+        self._recall = recall
         self._watches = Watches(rules, {}, late_window_ms)
         self._one_at_a_time = asyncio.Lock()
         self._tickets = Consumer(database, CONSUMER, self._follow_ticket, partial(lease.verify, epoch=epoch))
 
     async def load(self) -> None:
-        """Take up the rules' memory where the last owner left it."""
+        """Take up the rules' memory where the last owner left it, and end what no rule watches any more."""
         async with self._database.reading() as connection:
             rows = (await connection.execute(select(rule_memory))).all()
         memories = {Key(*row[:4]): msgspec.convert(row.body, Memory) for row in rows}
-        self._watches = Watches(self._rules, memories, self._late_window_ms)
+        self._watches = Watches(self._rules, memories, self._late_window_ms, self._recall)
+        await self._end_withdrawn()
+
+    async def _end_withdrawn(self) -> None:
+        """An alarm whose rule is gone could never return by itself: it returns now, and says why."""
+        cause = Cause("system:rules", Via.CLOCK, why="rule withdrawn")
+        async with self._database.transaction() as connection:
+            await lease.verify(connection, self._epoch)
+            found = await connection.execute(select(alarm).where(alarm.c.active, alarm.c.open_key.is_not(None)))
+            orphans = [dict(row) for row in found.mappings() if not is_watched(dict(row), self._rules)]
+            written = Written()
+            for row in orphans:
+                withdraw(row, written, cause, self._clock())
+            await save(connection, written)
+            await _forget(connection, [key_of(row) for row in orphans])
+        if orphans:
+            log.warning(
+                "alarms ended because their rule is gone", alarms=[row["open_key"] or row["id"] for row in orphans]
+            )
 
     async def decide(self, readings: Sequence[Reading]) -> None:
         """Judge readings; return when what follows is committed. Raises LeaseLost."""
@@ -272,10 +292,13 @@ async def _keep_memories(connection: AsyncConnection, memories: dict[Key, Memory
     """Replace what is remembered under these keys."""
     if not memories:
         return
-    where = [rule_memory.c[name] == bindparam(f"of_{name}") for name in Key._fields]
-    await connection.execute(
-        delete(rule_memory).where(*where),
-        [{f"of_{name}": value for name, value in key._asdict().items()} for key in memories],
-    )
+    await _forget(connection, list(memories))
     rows = [{**key._asdict(), "body": msgspec.to_builtins(memory)} for key, memory in memories.items()]
     await connection.execute(insert(rule_memory), rows)
+
+
+async def _forget(connection: AsyncConnection, keys: Sequence[Key]) -> None:
+    if keys:
+        where = [rule_memory.c[name] == bindparam(f"of_{name}") for name in Key._fields]
+        rows = [{f"of_{name}": value for name, value in key._asdict().items()} for key in keys]
+        await connection.execute(delete(rule_memory).where(*where), rows)

@@ -147,6 +147,13 @@ def _return(alarm: Row, decision: Decision, written: Written, cause: Cause, now:
     move(alarm, Event.RETURNED, {"active": False, "returned_at": at}, written, cause, now)
 
 
+def withdraw(alarm: Row, written: Written, cause: Cause, now: int) -> None:
+    """End the condition of an alarm whose rule is gone."""
+    _end_activation(alarm, now, written)
+    changes = {"active": False, "returned_at": now}
+    move(alarm, Event.RETURNED, changes, written, cause, now, note="rule withdrawn")
+
+
 def _end_activation(alarm: Row, at: int, written: Written) -> None:
     """End the one that is open: one written in this same transaction, or the one in the table."""
     for activation in written.activations:

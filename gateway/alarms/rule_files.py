@@ -49,7 +49,9 @@ class _Written(
     outside: list[float | bool | str] = []
     condition: dict[str, float | bool | str] = {}
     match: dict[str, bool | str | list[bool | str]] = {}
+    unless: dict[str, bool | str | list[bool | str]] = {}
     per: list[str] = []
+    per_otherwise: list[str] = []
     on_delay: str = "0s"
     off_delay: str = "0s"
     ticket: TicketWish = TicketWish.NONE
@@ -132,7 +134,9 @@ def _make(written: _Written) -> Rule:
         inverted=bool(written.outside),
         condition=written.condition,
         match={name: _values(wanted) for name, wanted in written.match.items()},
+        unless={name: _values(excepted) for name, excepted in written.unless.items()},
         per=tuple(written.per),
+        per_otherwise=tuple(written.per_otherwise),
         on_delay=_milliseconds(written.on_delay),
         off_delay=_milliseconds(written.off_delay),
         ticket=written.ticket,
@@ -157,10 +161,8 @@ def _complaint(rule: Rule, written: _Written) -> str | None:
     for text, texts in (("title", rule.title), ("advice", rule.advice)):
         if set(texts) != set(LANGUAGES) or not all(value.strip() for value in texts.values()):
             return f"{text} must be given in {' and '.join(LANGUAGES)}"
-    if rule.type is RuleType.EVENT and (rule.on_delay or rule.off_delay):
-        return "an event has no delay"
-    if rule.life_safety and rule.on_delay:
-        return "a critical rule has no on_delay: life safety never waits"
+    if rule.latching:
+        return "latching alarms cannot be reset yet; leave it out"
     if not 1 <= len(rule.id) <= _ID_LENGTH:
         return f"the id must have 1 to {_ID_LENGTH} characters"
     if not (math.isfinite(rule.deadband) and rule.deadband >= 0):
@@ -170,7 +172,19 @@ def _complaint(rule: Rule, written: _Written) -> str | None:
         RuleType.STATE: _state_complaint,
         RuleType.EVENT: _event_complaint,
     }
-    return checks[rule.type](rule, written) or _values_complaint(rule, fields_of(rule.kind, Channel.TELEMETRY))
+    return (
+        _delay_complaint(rule)
+        or checks[rule.type](rule, written)
+        or _values_complaint(rule, fields_of(rule.kind, Channel.TELEMETRY))
+    )
+
+
+def _delay_complaint(rule: Rule) -> str | None:
+    if rule.type is RuleType.EVENT and (rule.on_delay or rule.off_delay):
+        return "an event has no delay"
+    if rule.life_safety and rule.on_delay:
+        return "a critical rule has no on_delay: life safety never waits"
+    return None
 
 
 def _limit_complaint(rule: Rule, written: _Written) -> str | None:
@@ -195,9 +209,10 @@ def _state_complaint(rule: Rule, written: _Written) -> str | None:
 
 def _event_complaint(rule: Rule, _written: _Written) -> str | None:
     known = fields_of(rule.kind, Channel.EVENT)
-    if not rule.match:
-        return "an event rule says with 'match' which events are its own"
-    unknown = [name for name in (*rule.match, *rule.per) if name not in known]
+    if not rule.match and not rule.unless:
+        return "an event rule says with 'match' or 'unless' which events are its own"
+    named = (*rule.match, *rule.unless, *rule.per, *rule.per_otherwise)
+    unknown = [name for name in named if name not in known]
     if unknown:
         return f"{rule.kind} events have no {', '.join(unknown)}; they have {', '.join(known)}"
     return _first_complaint(known, rule.match)

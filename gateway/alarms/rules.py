@@ -5,6 +5,7 @@ and remembers. A value holds until the next one comes: a breach that stood for t
 moment the delay ended, whether a sample or the clock (`mature`) shows it first.
 """
 
+import hashlib
 import math
 from collections.abc import Mapping
 from enum import StrEnum
@@ -66,8 +67,12 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """Other fields and the values they must have; one that was never reported counts as fulfilled."""
     match: Mapping[str, frozenset[Value]] = {}
     """Event rules: fields and the values that make the event this rule's."""
+    unless: Mapping[str, frozenset[Value]] = {}
+    """Event rules: fields and the values that make the event another rule's."""
     per: tuple[str, ...] = ()
     """Event rules: fields that make the part, so that a second detector is a second alarm."""
+    per_otherwise: tuple[str, ...] = ()
+    """What makes the part where an event has none of those: a conventional panel knows zones only."""
     on_delay: int = 0
     off_delay: int = 0
     ticket: TicketWish = TicketWish.NONE
@@ -107,6 +112,7 @@ class Judgement(NamedTuple):
 
 
 FRESH: Final = Memory()
+_PART_LENGTH: Final = 128
 
 
 def is_breached(rule: Rule, values: Mapping[str, Value], active: bool) -> bool | None:
@@ -149,12 +155,24 @@ def _meets_condition(rule: Rule, values: Mapping[str, Value]) -> bool:
 
 def is_match(rule: Rule, fields: Mapping[str, Value]) -> bool:
     """Whether an event is one of this rule's."""
+    if any(fields.get(name) in excepted for name, excepted in rule.unless.items()):
+        return False
     return all(fields.get(name) in wanted for name, wanted in rule.match.items())
 
 
 def part_of(rule: Rule, fields: Mapping[str, Value]) -> str:
-    """The part an event is about, such as loop and address: "1-23"."""
-    return "-".join(str(fields[name]) for name in rule.per if name in fields)
+    """The part an event is about: "1-23" for loop and address, "1-" for a loop alone; else, say, its zone."""
+    for names in (rule.per, rule.per_otherwise):
+        if any(name in fields for name in names):
+            return _shortened("-".join(str(fields.get(name, "")) for name in names))
+    return ""
+
+
+def _shortened(part: str) -> str:
+    """A part of at most 128 characters; two long ones stay two."""
+    if len(part) <= _PART_LENGTH:
+        return part
+    return f"{part[: _PART_LENGTH - 17]}~{hashlib.blake2b(part.encode(), digest_size=8).hexdigest()}"
 
 
 def judge(rule: Rule, memory: Memory, breached: bool, at: int, received_at: int) -> Judgement:
@@ -200,13 +218,17 @@ def _mature(rule: Rule, memory: Memory, at: int) -> Judgement:
 
 
 def judge_event(rule: Rule, memory: Memory, active: bool, at: int) -> Judgement:
-    """Take an event into account. Events have no delays; one of life safety is believed however late it comes."""
+    """Take an event into account. Events have no delays; those of life safety count in the order of their arrival.
+
+    A panel speaks over one connection and in order, but its clock may be set back: a reset must not be refused for
+    that, or the next fire at the same point would go unheard.
+    """
     if active == memory.active:
         return Judgement(memory)
-    if at < memory.changed_at and not (active and rule.life_safety):
+    if at < memory.changed_at and not rule.life_safety:
         return Judgement(memory)
     newest = max(at, memory.changed_at)
-    return Judgement(Memory(active, newest, newest), (Change(active, at),))
+    return Judgement(Memory(active, newest, newest), (Change(active, at if active else newest),))
 
 
 def _delay(rule: Rule, memory: Memory) -> int:

@@ -4,9 +4,9 @@ Thousands of readings a second pass here and almost none changes anything, so ev
 in which nothing would change, and states are looked at only when a value differs from the one before.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from collectors.fields import Channel, Kind
 from collectors.reading import Quality, Reading, Value
@@ -82,11 +82,13 @@ class _Watch:
 class _Station:
     """All that watches one channel of one equipment."""
 
-    __slots__ = ("by_event", "by_limit", "by_state", "newest_at", "unsettled", "values", "watches")
+    __slots__ = ("behind_since", "by_event", "by_limit", "by_state", "newest_at", "unsettled", "values", "watches")
 
     def __init__(self) -> None:
         self.values: dict[str, Value] = {}
         self.newest_at = 0
+        # When a run of samples from before the newest one began to come in, 0 while there is none.
+        self.behind_since = 0
         self.watches: dict[Key, _Watch] = {}
         self.by_limit: dict[str, list[_Watch]] = {}
         self.by_state: dict[str, list[_Watch]] = {}
@@ -95,13 +97,41 @@ class _Station:
         self.unsettled: set[Key] = set()
 
 
+Recall = Callable[[str, str], Mapping[str, Value]]
+"""(site, equipment) -> the values that are known from before the start."""
+
+
+def is_watched(alarm: Mapping[str, Any], rules: Iterable[Rule]) -> bool:
+    """Whether some rule could still end this open alarm: its own, for this equipment and with parts as it has."""
+    applying = [rule for rule in rules if rule.kind.value == alarm["kind"] and _is_for(rule, alarm["equipment"])]
+    replaced = {identity for rule in applying for identity in rule.instead_of}
+    return any(
+        rule.id == alarm["rule"]
+        and rule.id not in replaced
+        and bool(alarm["part"]) <= bool(rule.per or rule.per_otherwise)
+        for rule in applying
+    )
+
+
+def nothing_known(_site: str, _equipment: str) -> Mapping[str, Value]:
+    """Where no values are kept from before the start."""
+    return {}
+
+
 class Watches:
     """Every rule on every equipment that has been heard."""
 
-    def __init__(self, rules: Iterable[Rule], memories: Mapping[Key, Memory], late_window_ms: int) -> None:
+    def __init__(
+        self,
+        rules: Iterable[Rule],
+        memories: Mapping[Key, Memory],
+        late_window_ms: int,
+        recall: Recall | None = None,
+    ) -> None:
         self._rules = list(rules)
         self._memories = dict(memories)
         self._late_window_ms = late_window_ms
+        self._recall_values = recall or nothing_known
         self._stations: dict[Topic, _Station] = {}
         self._standing: dict[tuple[str, str, str], list[Key]] = {}
         self._recall()
@@ -134,11 +164,17 @@ class Watches:
     # -- periodic state --------------------------------------------------------------------------------
 
     def _take_state(self, station: _Station, reading: Reading, outcome: Outcome) -> None:
+        if reading.quality & Quality.RETAINED:
+            return  # nobody knows how old it is
         at = _time_of(reading)
         fields, values = reading.fields, station.values
         if at < station.newest_at:
-            self._take_disordered(station, reading, at, outcome)
-            return
+            if not self._has_clock_stepped_back(station, reading.received_at):
+                self._take_disordered(station, reading, at, outcome)
+                return
+            at = max(reading.received_at, station.newest_at)
+        else:
+            station.behind_since = 0
         station.newest_at = at
         touched: list[_Watch] | None = None
         by_limit, by_state = station.by_limit, station.by_state
@@ -153,6 +189,15 @@ class Watches:
         if touched is not None or station.unsettled:
             self._judge(station, touched or (), values, at, reading.received_at, outcome, fields)
 
+    def _has_clock_stepped_back(self, station: _Station, received_at: int) -> bool:
+        """Whether for a whole window nothing but samples of the past has come: then the clock was set back.
+
+        Until its time has caught up, such a device's samples count by their order of arrival.
+        """
+        if not station.behind_since or received_at < station.behind_since:
+            station.behind_since = received_at
+        return received_at - station.behind_since >= self._late_window_ms > 0
+
     def _take_disordered(self, station: _Station, reading: Reading, at: int, outcome: Outcome) -> None:
         """A sample from before the newest one: what holds now stands, but an alarm of then is not lost.
 
@@ -162,6 +207,7 @@ class Watches:
         behind = max(0, min(station.newest_at, reading.received_at) - at)
         if behind > self._late_window_ms:
             reading.quality |= Quality.LATE
+            self._take_late(station, reading, outcome)
             return
         watches = [watch for name in reading.fields for table in (station.by_limit, station.by_state)
                    for watch in table.get(name, ())]  # fmt: skip
@@ -176,6 +222,17 @@ class Watches:
             station.unsettled.add(watch.key)
             judgement = judge(rule, watch.memory, breached, at, reading.received_at)
             self._keep(watch, judgement, values, reading.received_at, outcome)
+
+    def _take_late(self, station: _Station, reading: Reading, outcome: Outcome) -> None:
+        """What comes too late changes no alarm, but it may still tell of somebody in danger; that is never let go."""
+        watches = {watch.key: watch for name in reading.fields for watch in station.by_state.get(name, ())}
+        values = {**station.values, **reading.fields}
+        for watch in watches.values():
+            if watch.rule.life_safety and not watch.memory.active and is_breached(watch.rule, values, active=False):
+                station.unsettled.add(watch.key)
+                at = max(_time_of(reading), watch.memory.known_at)
+                judgement = judge(watch.rule, watch.memory, True, at, reading.received_at)
+                self._keep(watch, judgement, values, reading.received_at, outcome)
 
     def _judge(
         self,
@@ -220,6 +277,8 @@ class Watches:
 
     def _take_event(self, station: _Station, reading: Reading, outcome: Outcome) -> None:
         fields = reading.fields
+        if reading.quality & Quality.RETAINED:
+            return  # a broker repeats it at every start: nobody knows how old it is
         if reading.topic.kind is Kind.FIRE_PANEL and fields.get("type") == "reset":
             for watch in tuple(station.watches.values()):
                 self._judge_event(watch, False, reading, outcome)
@@ -227,7 +286,7 @@ class Watches:
         active = fields.get("active", True) is not False
         for rule in station.by_event:
             if is_match(rule, fields):
-                key = Key(reading.topic.site, reading.topic.equipment, part_of(rule, fields)[:_PART_LENGTH], rule.id)
+                key = Key(reading.topic.site, reading.topic.equipment, part_of(rule, fields), rule.id)
                 watch = station.watches.get(key) or self._add_watch(station, key, reading.topic.kind, rule)
                 self._judge_event(watch, active, reading, outcome)
 
@@ -254,6 +313,7 @@ class Watches:
     def _add_station(self, topic: Topic) -> _Station:
         station = self._stations[topic] = _Station()
         rules = [rule for rule in self._rules if rule.kind is topic.kind and _is_for(rule, topic.equipment)]
+        station.values = _condition_values(rules, self._recall_values(topic.site, topic.equipment))
         replaced = {identity for rule in rules for identity in rule.instead_of}
         for rule in rules:
             if rule.id not in replaced:
@@ -287,8 +347,12 @@ def _time_of(reading: Reading) -> int:
     return received_at if at > received_at or reading.quality & _DOUBTFUL_CLOCK else at
 
 
-_PART_LENGTH: Final = 128
 _STATUS_FIELDS: Final = frozenset({"online"})
+
+
+def _condition_values(rules: Iterable[Rule], known: Mapping[str, Value]) -> dict[str, Value]:
+    """Of the values from before the start those that conditions ask for; all others are looked at when they come."""
+    return {name: known[name] for rule in rules for name in rule.condition if name in known}
 
 
 def _is_for(rule: Rule, code: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 
 from collectors.fields import Channel, Kind, fields_of
+from collectors.payloads.samples import is_field_name
 from collectors.reading import to_datetime, to_milliseconds
 from collectors.timeseries.store import Latest, LatestValue, Series, StoreUnavailable
 from gateway.api.bodies import (
@@ -169,6 +170,10 @@ async def show_latest(call: Call) -> LatestBody:
 
 async def show_history(call: Call) -> HistoryBody:
     item, query = _find(call, Act.READ_HISTORY), call.query
+    if any(moment is not None and not 1970 <= moment.year < 2100 for moment in (query.start, query.end)):
+        raise ProblemError("bad_query", "start and end must lie between 1970 and 2100")
+    if not is_field_name(query.field):
+        raise ProblemError("bad_query", "field must be a field's name")
     end = to_milliseconds(query.end) if query.end else call.services.clock()
     start = to_milliseconds(query.start) if query.start else end - _DAY_MS
     if start >= end:

@@ -32,7 +32,7 @@ from gateway.api.routes import Services
 from gateway.api.session_routes import site_body
 from gateway.api.ticket_routes import open_ticket_bodies, ticket_bodies
 from gateway.people.accounts import Person
-from gateway.people.permissions import Act, may
+from gateway.people.permissions import ALL_SITES, Act, may
 from gateway.storage.database import DatabaseTrouble
 from gateway.storage.facts import Fact, follow, newest_fact
 
@@ -230,7 +230,9 @@ class LiveFeed:
         return Snapshot(
             seq=seq,
             at=to_datetime(services.clock()),
-            sites=[site_body(site) for site in services.ledger.sites.values() if site.code in watched],
+            sites=[
+                site_body(site) for site in services.ledger.sites.values() if watched is None or site.code in watched
+            ],
             profiles=profile_bodies(),
             equipment=equipment_bodies(services, watched),
             alarms=await open_alarm_bodies(services, watched),
@@ -238,7 +240,10 @@ class LiveFeed:
         )
 
 
-def _sites(person: Person, services: Services, act: Act) -> frozenset[str]:
+def _sites(person: Person, services: Services, act: Act) -> frozenset[str] | None:
+    """The sites on which a person may; None for all, those too that are not in the ledger."""
+    if may({ALL_SITES: person.grants.get(ALL_SITES, ())}, act).permitted:
+        return None
     return frozenset(code for code in services.ledger.sites if may(person.grants, act, code).permitted)
 
 
