@@ -40,7 +40,7 @@ _ADVICE: Final[dict[Reason, str]] = {
     Reason.DUPLICATE_KEY: "The device's JSON is wrong; only the last of the two values can be seen.",
     Reason.TOO_MANY_FIELDS: "Name the fields that matter in a mapping instead of taking all of them.",
     Reason.BAD_FIELD: "Let the device send the type that is expected, or say in a mapping how to read it.",
-    Reason.UNKNOWN_CHOICE: "Map the device's word to one of the contract's; until then it raises only the general alarm.",
+    Reason.UNKNOWN_CHOICE: "Map the device's word to one of the contract's; until then it is only looked at.",
     Reason.TOO_MANY_SAMPLES: "Let the device send what it has buffered in smaller messages.",
     Reason.BAD_TIME: "Name the format of the time, and its zone if it has none; until then receipt counts.",
     Reason.REFUSED_BY_STORE: "The field was stored with another type before; give it another name.",
