@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,12 +43,12 @@ def run() -> list[Figure]:
     ]
 
 
-def _round(subscriber: "object") -> float:
+def _round(subscriber: Callable[[int, Path], float]) -> float:
     with TemporaryDirectory(prefix="gengfu-bench-") as name:
         folder = Path(name)
         broker = Mosquitto(folder / "mosquitto").start()
         try:
-            return float(subscriber(broker.port, folder))  # type: ignore[operator]
+            return subscriber(broker.port, folder)
         finally:
             broker.stop()
 
@@ -94,9 +94,9 @@ def _load(port: int) -> Iterator[None]:
         publisher.stdout.readline()
 
 
-def _wait_until(condition: "object") -> None:
+def _wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.perf_counter() + _DEADLINE_S
-    while not condition():  # type: ignore[operator]
+    while not condition():
         if time.perf_counter() > deadline:
             raise TimeoutError("the benchmark did not get to its end")
         time.sleep(0.1)

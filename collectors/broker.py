@@ -298,7 +298,7 @@ class Broker:
     def _connect(self) -> None:
         """Open the connection; blocks on name look-up, TCP and TLS, so it runs in a thread."""
         if self.address.protocol == MQTTProtocolVersion.MQTTv5:
-            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
             properties.SessionExpiryInterval = _SESSION_EXPIRY_S
             self._client.connect(
                 self.address.host,

@@ -190,7 +190,7 @@ def setting_names() -> list[tuple[str, str]]:
     return [
         (section, key)
         for section, field in Settings.model_fields.items()
-        for key in field.annotation.model_fields  # type: ignore[union-attr]
+        for key in field.annotation.model_fields  # type: ignore[union-attr]  # every section is a model
     ]
 
 

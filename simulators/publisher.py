@@ -123,15 +123,15 @@ class Publisher:
 
     # The callbacks run in paho's thread and must not raise there: they only hand over to the event loop.
 
-    def _on_connect(self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:  # noqa: ARG002
+    def _on_connect(self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:  # noqa: ARG002 - paho's signature
         refused = f"{self._address} refused the connection: {reason}" if reason.is_failure else ""
         self._hand_over(self._answered, refused)
 
-    def _on_connect_fail(self, client: Client, userdata: Any) -> None:  # noqa: ARG002
+    def _on_connect_fail(self, client: Client, userdata: Any) -> None:  # noqa: ARG002 - paho's signature
         # paho tells no reason, but calls from inside its except clause
         self._failure = str(sys.exc_info()[1] or self._failure)
 
-    def _on_publish(self, client: Client, userdata: Any, mid: int, reason: Any, properties: Any) -> None:  # noqa: ARG002
+    def _on_publish(self, client: Client, userdata: Any, mid: int, reason: Any, properties: Any) -> None:  # noqa: ARG002 - paho's signature
         self._hand_over(self._confirmed)
 
     def _hand_over(self, call: Any, *arguments: Any) -> None:

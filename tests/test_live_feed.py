@@ -17,7 +17,7 @@ from gateway.api import live_feed
 from gateway.people.accounts import Person
 from gateway.people.permissions import Role
 from gateway.storage.tables import alarm
-from tests.builders import OPERATOR, PUMP_STATUS, T0, bearing, make_rule, only_row, open_desk, sample
+from tests.builders import OPERATOR, PUMP_STATUS, T0, bearing, fire_rule, make_rule, only_row, open_desk, sample
 from tests.server_house import House
 from tests.waiting import until
 
@@ -330,3 +330,12 @@ async def test_a_listener_that_goes_is_forgotten(house: House, listen: Listen) -
     await listener.socket.close()
     await until(lambda: house.feed.listeners == 0, "it is forgotten")
     await house.raise_fire()  # and telling goes on
+
+
+async def test_an_alarm_of_a_site_that_is_in_no_ledger_stands_in_the_snapshot(house: House, listen: Listen) -> None:
+    desk = await open_desk(house.services.database, fire_rule(), clock=house.clock)
+    stranger = sample("gengfu/elsewhere/fire_panel/F-1/event", {"type": "fire"}, T0)
+    stranger.digest = "a fire beyond the limit of unknown equipment"[:32]
+    await desk.decide(stranger)
+    snapshot = await (await listen(with_snapshot=True)).next()
+    assert [item["equipment"] for item in snapshot["alarms"]] == ["elsewhere:F-1"]

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from collectors.fields import Channel, Kind, fields_of
+from collectors.reading import Value
 from gateway.alarms.rule_files import LANGUAGES, RuleError, load_rules, parse_rules, shipped_rules
-from gateway.alarms.rules import Priority, Rule, RuleType, TicketWish
+from gateway.alarms.rules import Priority, Rule, RuleType, TicketWish, is_match
 
 GOOD = """
 rules:
@@ -75,6 +76,7 @@ def test_durations_carry_their_unit(written: str, milliseconds: int) -> None:
         (GOOD.replace("above: 82", "above: .nan"), "finite"),  # nothing is ever beyond it
         (GOOD.replace("above: 82", "above: .inf"), "finite"),
         (GOOD + "    deadband: -1\n", "deadband"),
+        (GOOD + "    latching: true\n", "cannot be reset yet"),  # nobody could ever end it
         (GOOD + "    deadband: .nan\n", "deadband"),
         (GOOD.replace("    field: bearing_temperature\n", ""), "names its 'field'"),
         (GOOD.replace("bearing_temperature", "running"), "running is a boolean"),
@@ -171,3 +173,14 @@ def test_fire_smoke_and_the_lifts_calls_for_help_are_life_safety() -> None:
     assert {rule.id for rule in SHIPPED if rule.life_safety} == {
         "fire_panel.fire", "sensor.smoke", "elevator.alarm_button", "elevator.entrapment_fault",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", [{"type": "fire_alarm"}, {"loop": "1"}, {"type": "火警"}])
+def test_an_event_that_cannot_be_told_from_a_fire_is_looked_at(fields: dict[str, Value]) -> None:
+    matching = [rule.id for rule in SHIPPED if rule.type is RuleType.EVENT and is_match(rule, fields)]
+    assert matching == ["fire_panel.unrecognised"]
+
+
+def test_a_known_event_raises_its_own_alarm_only() -> None:
+    matching = [rule.id for rule in SHIPPED if rule.type is RuleType.EVENT and is_match(rule, {"type": "fire"})]
+    assert matching == ["fire_panel.fire"]

@@ -179,6 +179,9 @@ async def test_a_login_ends_by_itself(house: House) -> None:
         ("GET", "/api/v1/equipment?kind=boiler", 400, "bad_query"),
         ("GET", "/api/v1/equipment/HQ:P-1/history", 400, "bad_query"),  # which field?
         ("GET", "/api/v1/equipment/HQ:P-1/history?field=flow&start=yesterday", 400, "bad_query"),
+        ("GET", "/api/v1/equipment/HQ:P-1/history?field=flow&start=0001-01-01T00:00:00%2B14:00", 400, "bad_query"),
+        ("GET", "/api/v1/equipment/HQ:P-1/history?field=flow&end=9999-12-31T23:59:59-23:59", 400, "bad_query"),
+        ("GET", "/api/v1/equipment/HQ:P-1/history?field=%00", 400, "bad_query"),  # no name of a field
         ("GET", "/api/v1/equipment/HQ:P-1/history?field=flow&start=2026-01-01T00:00:00", 400, "bad_query"),  # no zone
         ("GET", "/api/v1/equipment/HQ:P-1/history?field=flow&start=2026-01-02T00:00:00Z&end=2026-01-01T00:00:00Z",
          400, "bad_query"),

@@ -330,7 +330,7 @@ def _milliseconds(value: Any, form: str, zone: str) -> int | None:
             return None
         if form == "rfc3339":
             return read_rfc3339(value)
-        moment = datetime.fromisoformat(value) if form == "local" else datetime.strptime(value, form)  # noqa: DTZ007
+        moment = datetime.fromisoformat(value) if form == "local" else datetime.strptime(value, form)  # noqa: DTZ007 - its zone follows
         return to_milliseconds(moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone)))
     except (ValueError, OverflowError):
         return None

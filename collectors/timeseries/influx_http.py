@@ -102,7 +102,7 @@ class InfluxHttp:
         self._quiet_until = 0.0
 
     async def close(self) -> None:
-        await self._writer.close()  # type: ignore[no-untyped-call]
+        await self._writer.close()  # type: ignore[no-untyped-call]  # the client types none of its own
         await self._session.close()
 
     async def write(self, lines: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from collectors.fields import Channel, fields_of
-from gateway.alarms.rules import Rule, TicketWish
+from gateway.alarms.rules import Rule
 from gateway.alarms.states import Event, State, after
 from gateway.alarms.watches import Decision, Key
 from gateway.people.audit import AuditRow, Cause, JournalRow, audited
@@ -188,11 +188,6 @@ def move(
     now_is = {name: alarm[name] for name in was}
     written.audit.append(audited(now, alarm["site"], cause, f"alarm.{event}", alarm["id"], was, now_is))
     written.facts.append(NewFact(now, alarm["site"], f"alarm.{event}", alarm["id"], body or {}))
-
-
-def wants_ticket(alarm: Row) -> bool:
-    """Whether a ticket belongs to this alarm."""
-    return bool(alarm["wants_ticket"] != TicketWish.NONE.value)
 
 
 def key_of(alarm: Row) -> Key:

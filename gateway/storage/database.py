@@ -85,5 +85,6 @@ def _prepare_sqlite(engine: AsyncEngine) -> None:
     @event.listens_for(engine.sync_engine, "invalidate")
     def _roll_back(connection: Any, _entry: ConnectionPoolEntry, _error: BaseException | None) -> None:
         # A cancelled task's connection is closed, but what it had begun would lock the file until it is collected.
+        # It is thrown away in any case: whatever goes wrong here changes nothing more.
         with contextlib.suppress(Exception):
             connection.rollback()
