@@ -3,8 +3,8 @@
     next_batch -> decode -> decide (alarms, committed) -> [settling] -> write (durable) -> acknowledge
 
 Two stages run at once: while one batch is written, the next is decoded and decided. Batches settle in order of
-arrival, so acknowledgements do too. A slow store holds back neither decoding nor alarms, until forty thousand messages
-wait for it or the broker's window of unacknowledged messages is full.
+arrival, so acknowledgements do too. A store that is slow or down holds back neither: after two seconds the write
+buffer keeps the readings on disk instead.
 """
 
 import asyncio
@@ -23,13 +23,14 @@ from collectors.payloads.native import decode
 from collectors.payloads.samples import Fault, Reason
 from collectors.reading import Quality, Reading
 from collectors.sequences import SequenceMemory
+from collectors.timeseries.store import Refused
 from collectors.topics import Topic
 from collectors.write_buffer import WriteBuffer
 
 BATCH: Final = 4_000
 """Messages. Small enough for decisions to come every few milliseconds, large enough to share one fsync."""
 MOST_SETTLING: Final = 40_000
-"""Messages that are decided and not yet durable: so many alarms' worth of messages go on while the store does not."""
+"""Messages that are decided and not yet durable: enough for the seconds in which the store is given up."""
 _SETTLED_AT_ONCE: Final = 8_000
 """Messages one write may hold."""
 _KNOWN_TOPICS: Final = 50_000
@@ -157,9 +158,7 @@ class Collector:
 
     async def _keep(self, states: list[Reading]) -> None:
         self._metrics.buffer.set(self._unsettled)
-        refused = await self._buffer.write(states)
-        if refused:
-            await self._quarantine([_refused(reading, why) for reading, why in refused])
+        await self._buffer.write(states)
         self._announce(states)
 
     def _decode(self, messages: list[Message]) -> _Batch:
@@ -221,7 +220,12 @@ _FAULTS_SHOWN: Final = 3
 """Entries in the quarantine for one message; more would say the same again."""
 
 
-def _refused(reading: Reading, why: str) -> Quarantined:
+def as_quarantined(refused: Sequence[Refused]) -> list[Quarantined]:
+    """Readings that the store will never take, for the quarantine: their fields, and the store's reason."""
+    return [_as_quarantined(reading, why) for reading, why in refused]
+
+
+def _as_quarantined(reading: Reading, why: str) -> Quarantined:
     payload = msgspec.json.encode(reading.fields)
     reason = Reason.REFUSED_BY_STORE.value
-    return Quarantined(reading.received_at, str(reading.topic), payload, len(payload), reason, why)
+    return Quarantined(reading.received_at, str(reading.topic), payload[:QUARANTINE_BYTES], len(payload), reason, why)

@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from collectors.spool.spool import Loss, Spool
+
 
 class IngestMetrics:
     """Counters of the way of a message, in a registry of their own so that two services in a test do not share."""
@@ -36,3 +38,35 @@ class IngestMetrics:
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
             registry=registry,
         )
+
+
+class HistoryMetrics:
+    """Counters of what becomes of readings on their way into the store."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.lost_in_all = 0
+        """Readings lost since the start, whatever the reason."""
+        self.lost = Counter(
+            "gengfu_history_lost_readings", "Readings of the past that are gone", ["reason"], registry=registry
+        )
+        self.refused = Counter(
+            "gengfu_history_refused_readings", "Readings that the store never takes, put aside", registry=registry
+        )
+        self.reachable = Gauge("gengfu_history_reachable", "1 while the store takes readings", registry=registry)
+        self.waiting = Gauge("gengfu_spool_readings", "Readings that wait on disk for the store", registry=registry)
+        self.bytes = Gauge("gengfu_spool_bytes", "Bytes of the readings that wait on disk", registry=registry)
+        self.used = Gauge("gengfu_spool_used_ratio", "Share of the spool's permitted size in use", registry=registry)
+        self.reachable.set(1)
+        for loss in Loss:
+            self.lost.labels(loss.value)
+
+    def lose(self, reason: Loss, readings: int) -> None:
+        """Count readings that are lost. Any thread may call it."""
+        self.lost.labels(reason.value).inc(readings)
+        self.lost_in_all += readings
+
+    def watch(self, spool: Spool) -> None:
+        """Show the size of a spool from now on."""
+        self.waiting.set_function(lambda: spool.waiting)
+        self.bytes.set_function(lambda: spool.bytes)
+        self.used.set_function(lambda: spool.used)

@@ -1,56 +1,200 @@
-"""Between the collector and the store: a write that comes back only when the readings are durable.
+"""Between the collector and the store: a write comes back when the readings are durable, in the store or on disk.
 
-Each reading ends in one of three ways: accepted, refused by the store for good (counted and handed to the
-quarantine), or kept and tried again until the store takes it.
+    directly:  write -> store                     while the store takes a batch within two seconds
+    by disk:   write -> spool ... run -> store    from the first trouble on, until the spool is empty again
+
+So a store that is down, slow or full holds back no acknowledgement and with it no message that comes behind, and the
+order of arrival stays. Each reading ends in one of four ways: accepted; refused by the store for good (counted, put
+aside); kept until the store takes it; lost, where the spool is full or there is no disk (counted, by reason).
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final
 
 import structlog
 
+from collectors.metrics import HistoryMetrics
 from collectors.reading import Reading
+from collectors.spool.spool import Loss, Spool
 from collectors.timeseries.store import Refused, Store, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
+PATIENCE_S: Final = 2.0
+"""What a write may take before the readings go to disk instead."""
 _FIRST_RETRY_S: Final = 0.1
 _LAST_RETRY_S: Final = 5.0
+_DRAINED_AT_ONCE: Final = 10_000
+"""Readings."""
+_TRIES_BEFORE_LOSS: Final = 10
+"""While neither store nor disk takes a batch, half a second apart: the broker keeps it meanwhile, alarms go on."""
+_TRY_AGAIN_S: Final = 0.5
 Sleep = Callable[[float], Awaitable[None]]
+SetAside = Callable[[Sequence[Refused]], Awaitable[None]]
+"""Returns when readings that the store will never take are kept for the administrator."""
 
 
 class WriteBuffer:
-    """Writes batches in order; `trouble` says why the store does not take them now ("" while it does)."""
+    """Makes batches durable in order. One caller writes, one task runs `run`."""
 
-    def __init__(self, store: Store, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        store: Store,
+        spool: Spool,
+        set_aside: SetAside,
+        metrics: HistoryMetrics,
+        *,
+        sleep: Sleep = asyncio.sleep,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self.trouble = ""
-        self.depth = 0
-        """Readings that wait to become durable."""
+        """Why the store does not take readings now, "" while it does."""
         self._store = store
+        self._spool = spool
+        self._set_aside = set_aside
+        self._metrics = metrics
         self._sleep = sleep
+        self._patience_s = patience_s
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="spool")
+        self._is_direct = True
+        self._filled = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
+        self._unfinished: asyncio.Task[list[Refused]] | None = None
+        """A write that the store has not answered yet; its readings are on disk too."""
+        self._tries_left = _TRIES_BEFORE_LOSS
 
-    async def write(self, readings: Sequence[Reading]) -> list[Refused]:
-        """Return when every reading is durable or refused for good."""
-        self.depth += len(readings)
+    async def open(self) -> None:
+        """Take up what waits from an earlier run. Raises OSError where the folder cannot be used."""
+        await self._on_disk(self._spool.open, self._store.foresee)
+        self._metrics.watch(self._spool)
+        if self._spool.waiting:
+            log.info("readings of an earlier run wait on disk", readings=self._spool.waiting)
+            self._is_direct = False
+            self._filled.set()
+
+    async def close(self) -> None:
+        if self._unfinished is not None:
+            self._unfinished.cancel()
+            with contextlib.suppress(asyncio.CancelledError, StoreUnavailable):
+                await self._unfinished
+        await self._on_disk(self._spool.close)
+        self._disk.shutdown()
+
+    async def write(self, readings: Sequence[Reading]) -> None:
+        """Return when every reading is durable, put aside, or lost and counted."""
+        if self._is_direct and await self._write_directly(readings):
+            return
+        async with self._one_at_a_time:
+            self._is_direct = False
+            self._store.foresee(readings)
+            await self._keep(readings)
+            self._filled.set()
+
+    async def run(self) -> None:
+        """Bring what waits on disk into the store, until cancelled."""
+        while True:
+            await self._filled.wait()
+            await self._let_finish()
+            try:
+                await self._drain_some()
+            except OSError as error:
+                log.error("what waits on disk cannot be read or removed", why=str(error))
+                await self._sleep(_LAST_RETRY_S)
+
+    async def _drain_some(self) -> None:
+        async with self._one_at_a_time:
+            readings: list[Reading] = await self._on_disk(self._spool.take, _DRAINED_AT_ONCE)
+            if not readings:
+                await self._on_disk(self._spool.settle)
+                self._is_direct = True
+                self._filled.clear()
+        if readings:
+            await self._write_until_taken(readings)
+            await self._on_disk(self._spool.settle)
+
+    # -- directly --------------------------------------------------------------------------------------
+
+    async def _write_directly(self, readings: Sequence[Reading]) -> bool:
+        """Whether the store has them; False: it cannot, or not in time."""
+        writing = asyncio.create_task(self._store.write(readings), name="store.write")
         try:
-            return await self._write_until_kept(readings)
-        finally:
-            self.depth -= len(readings)
+            await asyncio.wait({writing}, timeout=self._patience_s)
+        except asyncio.CancelledError:
+            writing.cancel()
+            raise
+        if not writing.done():
+            self._unfinished = writing  # it may still succeed; writing them again changes nothing
+            self._note(f"a write takes longer than {self._patience_s:g} s")
+            return False
+        try:
+            refused = writing.result()
+        except StoreUnavailable as error:
+            self._note(str(error))
+            return False
+        self._note("")
+        await self._refuse(refused)
+        return True
 
-    async def _write_until_kept(self, readings: Sequence[Reading]) -> list[Refused]:
+    # -- by disk ---------------------------------------------------------------------------------------
+
+    async def _keep(self, readings: Sequence[Reading]) -> None:
+        """On disk; else in the store; else, after some seconds, lost."""
+        while True:
+            try:
+                await self._on_disk(self._spool.append, readings)
+            except OSError as error:
+                log.error("readings wait: neither the store nor the disk takes them", why=str(error))
+            else:
+                self._tries_left = _TRIES_BEFORE_LOSS
+                return
+            if self._unfinished is None and await self._write_directly(readings):
+                return
+            if not self._tries_left:  # alarms would have to stop next
+                self._metrics.lose(Loss.NO_DISK, len(readings))
+                return
+            self._tries_left -= 1
+            await self._sleep(_TRY_AGAIN_S)
+
+    async def _let_finish(self) -> None:
+        """Await a slow write: two at once would make the store slower still."""
+        if self._unfinished is not None:
+            with contextlib.suppress(StoreUnavailable):
+                await self._unfinished
+            self._unfinished = None
+
+    async def _write_until_taken(self, readings: Sequence[Reading]) -> None:
         pause = _FIRST_RETRY_S
         while True:
             try:
                 refused = await self._store.write(readings)
             except StoreUnavailable as error:
-                if str(error) != self.trouble:
-                    log.error("readings wait: the store does not take them", why=str(error), readings=len(readings))
-                self.trouble = str(error)
+                self._note(str(error))
                 await self._sleep(pause)
                 pause = min(pause * 2, _LAST_RETRY_S)
             else:
-                if self.trouble:
-                    log.info("the store takes readings again")
-                self.trouble = ""
-                return refused
+                self._note("")
+                await self._refuse(refused)
+                return
+
+    # -- both ------------------------------------------------------------------------------------------
+
+    async def _refuse(self, refused: Sequence[Refused]) -> None:
+        if refused:
+            self._metrics.refused.inc(len(refused))
+            await self._set_aside(refused)
+
+    def _note(self, trouble: str) -> None:
+        """Say once what is the matter, and once that it is over."""
+        if trouble and trouble != self.trouble:
+            log.error("readings go to disk: the store does not take them", why=trouble)
+        elif self.trouble and not trouble:
+            log.info("the store takes readings again", waiting=self._spool.waiting)
+        self.trouble = trouble
+        self._metrics.reachable.set(not trouble)
+
+    async def _on_disk(self, work: Callable[..., Any], *arguments: object) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._disk, partial(work, *arguments))

@@ -5,6 +5,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,13 +13,16 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from collectors.collector import as_quarantined
+from collectors.metrics import HistoryMetrics
 from collectors.payloads.decoder import Decoder
 from collectors.payloads.mapping import Defaults, load_mappings
 from collectors.sequences import SequenceMemory
+from collectors.spool.spool import Spool
 from collectors.timeseries.influx import InfluxStore
 from collectors.timeseries.influx_http import Access
 from collectors.timeseries.sqlite import SqliteStore
-from collectors.timeseries.store import Store, StoreUnavailable
+from collectors.timeseries.store import Refused, Store, StoreUnavailable
 from collectors.write_buffer import WriteBuffer
 from gateway.alarms.rule_files import load_rules
 from gateway.api.live_feed import LiveFeed
@@ -33,10 +37,12 @@ from gateway.settings import Settings, SettingsError
 from gateway.storage import lease
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
+from gateway.storage.quarantine import keep_quarantined
 
 log = structlog.get_logger(__name__)
 
 _ERASE_EVERY_S = 3600.0
+_MEGABYTE = 1024 * 1024
 
 
 class NotLoopback(SettingsError):
@@ -88,6 +94,10 @@ def web_app_folder() -> Path | None:
     return next((folder for folder in (inside, checkout) if (folder / "index.html").is_file()), None)
 
 
+async def _set_aside(database: Database, refused: Sequence[Refused]) -> None:
+    await keep_quarantined(database, as_quarantined(refused))
+
+
 class Application:
     """The service: made, started, run until told to stop, stopped in the reverse order."""
 
@@ -132,7 +142,11 @@ class Application:
             sequences = SequenceMemory(folder / "sequences.db")
             stack.push_async_callback(sequences.close)
             await sequences.open()
-            buffer = WriteBuffer(store)
+            history = HistoryMetrics(self.registry)
+            spool = Spool(folder / "spool", settings.history.spool_mb * _MEGABYTE, history.lose)
+            buffer = WriteBuffer(store, spool, partial(_set_aside, database), history)
+            stack.push_async_callback(buffer.close)
+            await buffer.open()
             self._parts["history"] = lambda: buffer.trouble or READY
             services = Services(database, ledger, store, self._accounts, self.registry, self.parts, now_ms)
             feed = LiveFeed(services)
@@ -146,6 +160,7 @@ class Application:
             async with asyncio.TaskGroup() as group:  # a task that fails ends the service, with its error
                 tasks = [
                     group.create_task(feed.run(), name="live_feed"),
+                    group.create_task(buffer.run(), name="write_buffer"),
                     group.create_task(self._forget_old(store), name="retention"),
                     group.create_task(owner.run(), name="owner"),
                 ]

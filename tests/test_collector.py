@@ -11,14 +11,15 @@ from prometheus_client import CollectorRegistry
 
 from collectors import collector as collector_module
 from collectors.broker import Broker, BrokerAddress, Message
-from collectors.collector import Collector, Quarantined
-from collectors.metrics import IngestMetrics
+from collectors.collector import Collector, Quarantined, as_quarantined
+from collectors.metrics import HistoryMetrics, IngestMetrics
 from collectors.payloads.decoder import Decoder
 from collectors.payloads.mapped import permitted_name
 from collectors.payloads.mapping import Defaults, load_mappings
 from collectors.payloads.samples import Reason
 from collectors.reading import Reading
 from collectors.sequences import SequenceMemory
+from collectors.spool.spool import Spool
 from collectors.timeseries.sqlite import SqliteStore
 from collectors.timeseries.store import Refused, Series
 from collectors.topics import SUBSCRIPTION, parse_topic
@@ -62,7 +63,6 @@ class Line:
         self.written: list[Reading] = []
         self.announced: list[Reading] = []
         self.aside: list[Quarantined] = []
-        self.refused: list[Refused] = []
         self.deciding, self.writing, self.quarantining = Gate(), Gate(), Gate()
         self.sequences = SequenceMemory(folder / "sequences.db")
         self._arrivals: asyncio.Queue[list[Message]] = asyncio.Queue()
@@ -93,11 +93,10 @@ class Line:
         self.events.append("decided")
         self.decided += readings
 
-    async def write(self, readings: Sequence[Reading]) -> list[Refused]:
+    async def write(self, readings: Sequence[Reading]) -> None:
         await self.writing.pass_through()
         self.events.append("written")
         self.written += readings
-        return [one for one in self.refused if one.reading.key in {reading.key for reading in readings}]
 
     async def quarantine(self, messages: Sequence[Quarantined]) -> None:
         await self.quarantining.pass_through()
@@ -123,7 +122,7 @@ async def line(tmp_path: Path) -> AsyncIterator[Line]:
     await line.sequences.open()
     collector = Collector(
         line,
-        WriteBuffer(line),  # type: ignore[arg-type]  # of a store it has only the write
+        line,  # type: ignore[arg-type]  # of a write buffer it has only the write
         line.sequences,
         line.quarantine,
         IngestMetrics(line.registry),
@@ -288,16 +287,11 @@ async def test_a_message_of_nothing_but_rubbish_is_acknowledged(line: Line) -> N
     assert line.written == []
 
 
-async def test_what_the_store_never_takes_is_put_aside_before_it_is_acknowledged(line: Line) -> None:
-    readings = line.arrive(flow(1), flow(2))
-    key = (T0 + 1) * 1_000_000
-    line.refused = [Refused(Reading(parse_topic(PUMP), {"flow": 1.0}, T0 + 1, T0 + 1, key), "field type conflict")]
-    await line.all_acknowledged(2)
-    assert line.acknowledged == readings
-    (kept,) = line.aside
+def test_what_the_store_never_takes_is_put_aside_with_its_reason() -> None:
+    reading = Reading(parse_topic(PUMP), {"flow": 1.0}, T0, T0 + 1, T0)
+    (kept,) = as_quarantined([Refused(reading, "field type conflict")])
     assert (kept.topic, kept.reason, kept.detail) == (PUMP, "refused_by_store", "field type conflict")
-    assert kept.payload == b'{"flow":1.0}'
-    assert line.events == ["decided", "written", "quarantined", "announced", "acknowledged"]
+    assert (kept.payload, kept.received_at) == (b'{"flow":1.0}', T0 + 1)
 
 
 async def test_messages_readings_and_doubts_are_counted(line: Line) -> None:
@@ -333,12 +327,17 @@ async def test_from_broker_to_store_poison_is_passed_by_and_nothing_comes_twice(
     poison = [(PUMP, b"\xff"), (PUMP, b'{"flow":1,"seq":1' + b"0" * 400 + b"}"), ("gengfu/a/b/c/d", b"{}")]
     items = [(PUMP, f'{{"at":{T0 + number},"flow":{number}}}'.encode()) for number in range(3_000)]
     items[1_000:1_000] = poison
+
+    async def set_aside(refused: Sequence[Refused]) -> None:
+        raise AssertionError(refused)
+
+    history = HistoryMetrics(CollectorRegistry())
+    buffer = WriteBuffer(store, Spool(tmp_path / "spool", 1 << 30, history.lose), set_aside, history)
+    await buffer.open()
     for times, published in ((1, items), (2, items[:1])):  # nothing is left over from the first time
         broker = Broker(BrokerAddress(port=mosquitto.port), [SUBSCRIPTION])
         metrics = IngestMetrics(registry := CollectorRegistry())
-        collector = Collector(
-            broker, WriteBuffer(store), line.sequences, line.quarantine, metrics, line.decide, line.announce
-        )
+        collector = Collector(broker, buffer, line.sequences, line.quarantine, metrics, line.decide, line.announce)
         running = asyncio.create_task(broker.run()), asyncio.create_task(collector.run())
         await until(partial(getattr, broker, "connected"), "the broker lets us in")
         await send(mosquitto.port, published)
@@ -352,6 +351,7 @@ async def test_from_broker_to_store_poison_is_passed_by_and_nothing_comes_twice(
     found = await store.history(Series("garden", "pump", "P1", "telemetry"), "flow", T0, T0 + 3_000, 5_000)
     assert [bucket.mean for bucket in found.buckets] == [float(number) for number in range(3_000)]
     assert sorted(kept.reason for kept in line.aside) == ["bad_field", "bad_topic", "not_json"]
+    await buffer.close()
     await store.close()
     await line.sequences.close()
 
@@ -370,7 +370,7 @@ async def test_a_third_party_device_is_subscribed_to_and_read_by_its_mapping(
     await sequences.open()
     heard: list[tuple[str, int]] = []
     collector = Collector(
-        broker, WriteBuffer(line), sequences, line.quarantine, IngestMetrics(CollectorRegistry()), line.decide,  # type: ignore[arg-type]
+        broker, line, sequences, line.quarantine, IngestMetrics(CollectorRegistry()), line.decide,  # type: ignore[arg-type]
         decoder=decoder, hear=lambda message, readings: heard.append((message.topic, len(readings))),
     )  # fmt: skip
     running = asyncio.create_task(broker.run()), asyncio.create_task(collector.run())

@@ -1,12 +1,18 @@
-"""Between collector and store: each reading is accepted, refused for good, or kept and tried again."""
+"""Between collector and store: directly while the store takes readings, by disk while it does not; real spool files."""
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+import errno
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from collectors.fields import Channel, Kind
+from collectors.metrics import HistoryMetrics
 from collectors.reading import Reading
+from collectors.spool.spool import Loss, Spool
 from collectors.timeseries.store import Refused, StoreUnavailable
 from collectors.topics import Topic
 from collectors.write_buffer import WriteBuffer
@@ -20,102 +26,243 @@ def reading(number: int) -> Reading:
 
 
 class FakeStore:
-    """A fake: fails with the troubles given, one a write, then takes all but the refused."""
+    """A fake: takes readings, fails, or hangs, as it is told; refuses the numbers given."""
 
-    def __init__(self, troubles: Sequence[str] = (), refused: Sequence[Refused] = ()) -> None:
-        self.troubles = list(troubles)
-        self.refused = list(refused)
-        self.kept: list[Reading] = []
+    def __init__(self) -> None:
+        self.why_not = ""
+        self.refuses: set[int] = set()
+        self.kept: list[int] = []
+        """Keys, in the order in which they were written; what is written again stands again."""
         self.tries = 0
+        self.foreseen: list[int] = []
+        self.going = asyncio.Event()
+        self.going.set()
 
     async def write(self, readings: Sequence[Reading]) -> list[Refused]:
         self.tries += 1
-        if self.troubles:
-            raise StoreUnavailable(self.troubles.pop(0))
-        never = [one.reading for one in self.refused]
-        self.kept += [one for one in readings if one not in never]
-        return self.refused
+        await self.going.wait()
+        if self.why_not:
+            raise StoreUnavailable(self.why_not)
+        self.kept += [one.key for one in readings if one.key not in self.refuses]
+        return [Refused(one, "field type conflict") for one in readings if one.key in self.refuses]
+
+    def foresee(self, readings: Sequence[Reading]) -> None:
+        self.foreseen += [one.key for one in readings]
 
 
 class FakeSleep:
-    """A fake: lets each pause end at once, or holds it until `go_on`."""
+    """A fake: each pause ends at once, or is held until `go_on`; notes how long it would have been."""
 
-    def __init__(self, *, holds: bool = False) -> None:
+    def __init__(self) -> None:
         self.pauses: list[float] = []
         self.go_on = asyncio.Event()
-        if not holds:
-            self.go_on.set()
+        self.go_on.set()
 
     async def __call__(self, seconds: float) -> None:
         self.pauses.append(seconds)
+        await asyncio.sleep(0)
         await self.go_on.wait()
 
 
-def make_buffer(store: FakeStore, sleep: FakeSleep | None = None) -> WriteBuffer:
-    return WriteBuffer(store, sleep or FakeSleep())  # type: ignore[arg-type]  # the fake only writes
+class Bench:
+    """A write buffer between a fake store and a real spool."""
+
+    def __init__(self, folder: Path) -> None:
+        self.registry = CollectorRegistry()
+        self.metrics = HistoryMetrics(self.registry)
+        self.store, self.sleep, self.aside = FakeStore(), FakeSleep(), list[int]()
+        self.spool = Spool(folder, 1 << 30, self.metrics.lose)
+        self.buffer = WriteBuffer(
+            self.store,  # type: ignore[arg-type]  # the fake only writes
+            self.spool,
+            self._set_aside,
+            self.metrics,
+            sleep=self.sleep,
+            patience_s=0.2,
+        )
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self.buffer.open()
+        self._running = asyncio.create_task(self.buffer.run())
+
+    async def crash(self) -> None:
+        """No good-bye: what is in memory is gone."""
+        if self._running is not None:
+            self._running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._running
+
+    async def drained(self) -> None:
+        await until(lambda: not self.spool.bytes, "the spool is empty")
+
+    def count(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(name, labels)
+
+    async def _set_aside(self, refused: Sequence[Refused]) -> None:
+        self.aside += [one.reading.key for one in refused]
 
 
-async def test_accepted_readings_are_in_the_store_when_write_returns() -> None:
-    store = FakeStore()
-    buffer = make_buffer(store)
-    assert await buffer.write([reading(1), reading(2)]) == []
-    assert store.kept == [reading(1), reading(2)]
-    assert (buffer.trouble, buffer.depth) == ("", 0)
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    bench = Bench(tmp_path / "spool")
+    await bench.start()
+    yield bench
+    bench.store.going.set()
+    await bench.crash()
+    await bench.buffer.close()
 
 
-async def test_a_reading_that_is_refused_for_good_is_handed_back_and_not_tried_again() -> None:
-    store = FakeStore(refused=[Refused(reading(1), "field type conflict")])
-    assert await make_buffer(store).write([reading(1), reading(2)]) == [Refused(reading(1), "field type conflict")]
-    assert store.kept == [reading(2)]
-    assert store.tries == 1
+async def test_while_the_store_takes_them_readings_go_there_directly(bench: Bench) -> None:
+    await bench.buffer.write([reading(1), reading(2)])
+    assert bench.store.kept == [1, 2]
+    assert bench.buffer.trouble == ""
+    assert not bench.spool.bytes
 
 
-async def test_kept_readings_are_tried_again_until_the_store_takes_them() -> None:
-    store, sleep = FakeStore(["down"] * 10), FakeSleep()
-    await make_buffer(store, sleep).write([reading(1)])
-    assert store.kept == [reading(1)]
-    assert sleep.pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0, 5.0], "growing, at most five seconds"
+@pytest.mark.parametrize("by_disk", [False, True], ids=["directly", "by disk"])
+async def test_a_reading_that_is_refused_for_good_is_put_aside_once_and_counted(bench: Bench, by_disk: bool) -> None:
+    bench.store.refuses = {1}
+    bench.store.why_not = "down" if by_disk else ""
+    await bench.buffer.write([reading(1), reading(2)])
+    bench.store.why_not = ""
+    await until(lambda: bench.store.kept == [2], "the other one is in the store")
+    await bench.drained()
+    assert bench.aside == [1]
+    assert bench.count("gengfu_history_refused_readings_total") == 1
 
 
-async def test_trouble_says_why_while_it_lasts_and_is_cleared_after_it() -> None:
-    store, sleep = FakeStore(["disk full"]), FakeSleep(holds=True)
-    buffer = make_buffer(store, sleep)
-    assert buffer.trouble == ""
-    writing = asyncio.create_task(buffer.write([reading(1), reading(2)]))
-    await until(lambda: sleep.pauses, "the write waits for its second try")
-    assert (buffer.trouble, buffer.depth) == ("disk full", 2)
-    sleep.go_on.set()
+async def test_a_store_that_is_down_holds_back_no_write(bench: Bench) -> None:
+    bench.store.why_not = "no route to host"
+    for number in range(50):
+        await bench.buffer.write([reading(number)])
+    assert bench.spool.waiting == 50
+    assert bench.buffer.trouble == "no route to host"
+    assert bench.count("gengfu_spool_readings") == 50
+    assert bench.count("gengfu_history_reachable") == 0
+    assert bench.store.foreseen == list(range(50)), "the newest values are shown all the same"
+
+
+async def test_after_an_outage_everything_is_in_the_store_in_order_and_the_way_is_direct_again(bench: Bench) -> None:
+    await bench.buffer.write([reading(0)])
+    bench.store.why_not = "down"
+    for number in range(1, 30):
+        await bench.buffer.write([reading(number)])
+    bench.store.why_not = ""
+    await bench.drained()
+    assert bench.store.kept == list(range(30))
+    assert bench.buffer.trouble == ""
+    await until(lambda: bench.count("gengfu_history_reachable") == 1, "it is told")
+    tries = bench.store.tries
+    await bench.buffer.write([reading(30)])
+    assert (bench.store.kept[-1], bench.store.tries) == (30, tries + 1)
+
+
+async def test_readings_that_come_while_the_disk_is_being_emptied_go_behind_those_on_it(bench: Bench) -> None:
+    bench.store.why_not = "down"
+    await bench.buffer.write([reading(0)])
+    bench.store.going.clear()
+    bench.store.why_not = ""
+    before = bench.store.tries
+    await until(lambda: bench.store.tries > before, "the spool is being emptied")
+    for number in range(1, 20):
+        await bench.buffer.write([reading(number)])
+    bench.store.going.set()
+    await bench.drained()
+    assert bench.store.kept == list(range(20))
+
+
+async def test_pauses_between_tries_grow_to_five_seconds(bench: Bench) -> None:
+    bench.store.why_not = "down"
+    await bench.buffer.write([reading(0)])
+    await until(lambda: len(bench.sleep.pauses) >= 9, "nine tries")
+    assert bench.sleep.pauses[:9] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
+
+
+async def test_a_new_trouble_takes_the_place_of_the_old_one(bench: Bench) -> None:
+    bench.store.why_not = "disk full"
+    await bench.buffer.write([reading(0)])
+    bench.store.why_not = "file is locked"
+    await until(lambda: bench.buffer.trouble == "file is locked", "the newest reason is shown")
+
+
+async def test_a_store_that_is_slow_gets_what_is_on_disk_after_its_slow_write(bench: Bench) -> None:
+    bench.store.going.clear()
+    await bench.buffer.write([reading(0)])
+    assert bench.spool.waiting == 1, "the write came back without the store"
+    assert "longer than 0.2 s" in bench.buffer.trouble
+    await bench.buffer.write([reading(1)])
+    assert bench.store.tries == 1, "one write at a time: a second would make it slower still"
+    bench.store.going.set()
+    await bench.drained()
+    assert bench.store.kept == [0, 0, 1], "written again, which changes nothing in a store"
+
+
+async def test_what_waited_on_disk_is_written_after_a_crash(bench: Bench, tmp_path: Path) -> None:
+    bench.store.why_not = "down"
+    for number in range(10):
+        await bench.buffer.write([reading(number)])
+    await bench.crash()
+    again = Bench(tmp_path / "spool")
+    await again.start()
+    assert again.store.foreseen == list(range(10)), "before anything else is decided"
+    await again.drained()
+    assert again.store.kept == list(range(10))
+    await again.buffer.write([reading(10)])
+    assert again.store.kept == list(range(11))
+    await again.crash()
+    await again.buffer.close()
+
+
+async def test_without_disk_readings_go_to_the_store_as_soon_as_it_takes_them(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.store.why_not = "down"
+    _break(monkeypatch, bench.spool)
+    bench.sleep.go_on.clear()
+    writing = asyncio.create_task(bench.buffer.write([reading(0)]))
+    await until(lambda: 0.5 in bench.sleep.pauses, "it waits, unacknowledged")
+    assert not writing.done()
+    bench.store.why_not = ""
+    bench.sleep.go_on.set()
     await writing
-    assert (buffer.trouble, buffer.depth) == ("", 0)
+    assert bench.store.kept == [0]
+    assert bench.metrics.lost_in_all == 0
 
 
-async def test_a_new_trouble_takes_the_place_of_the_old_one() -> None:
-    store, sleep = FakeStore(["disk full", "file is locked"]), FakeSleep(holds=True)
-    buffer = make_buffer(store, sleep)
-    writing = asyncio.create_task(buffer.write([reading(1)]))
-    await until(lambda: sleep.pauses, "the first try failed")
-    sleep.go_on.set()
-    sleep.go_on.clear()
-    await until(lambda: len(sleep.pauses) == 2, "the second try failed")
-    assert buffer.trouble == "file is locked"
-    sleep.go_on.set()
-    await writing
+async def test_with_neither_disk_nor_store_readings_are_lost_after_five_seconds_and_counted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.store.why_not = "down"
+    mend = _break(monkeypatch, bench.spool)
+    await bench.buffer.write([reading(0), reading(1)])
+    assert bench.sleep.pauses.count(0.5) == 10
+    await bench.buffer.write([reading(2)])
+    assert bench.sleep.pauses.count(0.5) == 10, "then at once: alarms would have to stop next"
+    assert bench.count("gengfu_history_lost_readings_total", reason=Loss.NO_DISK.value) == 3
+    mend()
+    await bench.buffer.write([reading(3)])
+    assert bench.spool.waiting == 1
+    bench.store.why_not = ""
+    await bench.drained()
+    assert bench.store.kept == [3]
 
 
-async def test_batches_keep_their_order_through_an_outage() -> None:
-    store = FakeStore(["down", "down"])
-    buffer = make_buffer(store)
-    for number in range(5):
-        await buffer.write([reading(number), reading(number + 100)])
-    assert [one.key for one in store.kept] == [0, 100, 1, 101, 2, 102, 3, 103, 4, 104]
+def _break(monkeypatch: pytest.MonkeyPatch, spool: Spool) -> Callable[[], None]:
+    """A fake of a disk that answers every write with an error."""
+
+    def append(_readings: Sequence[Reading]) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(spool, "append", append)
+    return monkeypatch.undo
 
 
-async def test_a_cancelled_write_no_longer_counts_as_waiting() -> None:
-    sleep = FakeSleep(holds=True)
-    buffer = make_buffer(FakeStore(["down"]), sleep)
-    writing = asyncio.create_task(buffer.write([reading(1)]))
-    await until(lambda: sleep.pauses, "the write waits")
+async def test_a_cancelled_write_leaves_nothing_behind(bench: Bench) -> None:
+    bench.store.going.clear()
+    writing = asyncio.create_task(bench.buffer.write([reading(1)]))
+    await until(lambda: bench.store.tries == 1, "the store was asked")
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await writing
-    assert buffer.depth == 0
+    assert bench.store.kept == []

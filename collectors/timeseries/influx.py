@@ -94,6 +94,9 @@ class InfluxStore:
         await self._dirty.mark(marks)  # a rollup that was made meanwhile did not see them all
         return refused
 
+    def foresee(self, readings: Sequence[Reading]) -> None:
+        self._latest.absorb(readings)
+
     def latest(self) -> LatestTable:
         return self._latest
 

@@ -117,6 +117,9 @@ class SqliteStore:
         await self._on(self._writer, self._write, rows, bodies)
         return []
 
+    def foresee(self, readings: Sequence[Reading]) -> None:
+        self._latest.absorb(readings)
+
     def latest(self) -> LatestTable:
         return self._latest
 

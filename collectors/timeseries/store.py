@@ -94,6 +94,9 @@ class Store(Protocol):
     async def write(self, readings: Sequence[Reading]) -> list[Refused]:
         """Keep readings; return those that never can be. Raises StoreUnavailable: try all of them again."""
 
+    def foresee(self, readings: Sequence[Reading]) -> None:
+        """Let `latest` show readings that will be written later. Does not wait for anything."""
+
     def latest(self) -> Mapping[tuple[str, str], Latest]:
         """(site, equipment) -> newest values. The store's own live view: look, do not change."""
 

@@ -1,0 +1,1 @@
+"""Readings that wait on disk while the store does not take them."""

@@ -1,0 +1,286 @@
+"""Readings on disk, oldest first: appended with fsync, taken in portions, removed when they are in the store.
+
+    append -> 00000000000000000000.spool 00000000000000058880.spool ... -> take -> (the store has them) -> settle
+
+Each file is named by the number of its first reading and closed at 16 MiB. Nothing remembers how far the store has
+come inside a file: after a crash the oldest file is written again from its beginning, which changes nothing in the
+store. Everything here blocks; one thread calls it.
+"""
+
+import contextlib
+import errno
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+import structlog
+
+from collectors.reading import Reading
+from collectors.spool.frames import Damage, Frame, pack, scan
+
+log = structlog.get_logger(__name__)
+
+SEGMENT_BYTES: Final = 16 * 1024 * 1024
+_SUFFIX: Final = ".spool"
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class Loss(StrEnum):
+    """Why readings of the past are gone. Alarms that follow from them were raised before."""
+
+    SPOOL_FULL = "spool_full"
+    """The oldest ones made room for new ones."""
+    SPOOL_DAMAGED = "spool_damaged"
+    """Their bytes on disk have changed."""
+    NO_DISK = "no_disk"
+    """Neither the store nor the disk took them."""
+
+
+Lose = Callable[[Loss, int], None]
+"""Told how many readings were lost, and why."""
+Hear = Callable[[Sequence[Reading]], None]
+
+
+class _Segment(msgspec.Struct):
+    """A file: the number of its first reading, the number after its last one, its bytes."""
+
+    path: Path
+    first: int
+    stop: int
+    size: int
+
+
+class _Place(NamedTuple):
+    """A segment (by its first number), an offset in it, and the number of the reading that stands there."""
+
+    segment: int
+    offset: int
+    number: int
+
+
+class Spool:
+    """The readings that wait in one folder. Raises OSError where the disk does not work."""
+
+    def __init__(self, folder: Path, most_bytes: int, lose: Lose, segment_bytes: int = SEGMENT_BYTES) -> None:
+        self._folder = folder
+        self._most_bytes = most_bytes
+        self._segment_bytes = segment_bytes
+        self._lose = lose
+        self._segments: deque[_Segment] = deque()
+        self.bytes = 0
+        """Bytes on disk."""
+        self._file: int | None = None
+        """The last segment, while it is being written."""
+        self._next = 0
+        self._settled = _Place(0, 0, 0)
+        """Up to here the store has everything."""
+        self._taken = _Place(0, 0, 0)
+        """Up to here readings were taken."""
+
+    @property
+    def waiting(self) -> int:
+        """Readings that are not in the store yet."""
+        return self._next - self._settled.number
+
+    @property
+    def used(self) -> float:
+        """Share of the permitted size, 0 to 1."""
+        return self.bytes / self._most_bytes
+
+    def open(self, hear: Hear) -> None:
+        """Find what an earlier run left; cut a torn end; tell `hear` of every reading, oldest first."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
+            self._recover(path, hear)
+        self._segments = deque(self._join(self._segments))
+        self._next = self._segments[-1].stop if self._segments else 0
+        self._taken = self._settled = self._beginning()
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def append(self, readings: Sequence[Reading]) -> None:
+        """Return when the readings are on disk; the oldest ones make room for them where there is none."""
+        data = pack(readings, self._next)
+        while len(self._segments) > 1 and self.bytes + len(data) > self._most_bytes:
+            self._drop_oldest()
+        while True:
+            try:
+                self._write(data, len(readings))
+            except OSError as error:
+                if error.errno not in _NO_ROOM or not self._segments:
+                    raise
+                self._drop_oldest()
+            else:
+                return
+
+    def take(self, most: int) -> list[Reading]:
+        """The next readings, at least one while there are any, and hardly more than `most`."""
+        readings: list[Reading] = []
+        for segment in list(self._segments):
+            if segment.first < self._taken.segment:
+                continue
+            if segment.first > self._taken.segment:
+                self._enter(segment)
+            self._take_from(segment, readings, most)
+            if len(readings) >= most:
+                break
+        return readings
+
+    def settle(self) -> None:
+        """What was taken is in the store: forget it."""
+        self._settled = self._taken
+        while self._segments:
+            oldest = self._segments[0]
+            is_over = oldest.first < self._settled.segment or self._settled.number >= oldest.stop
+            if not is_over:
+                return
+            self._remove_oldest()
+
+    # -- writing ---------------------------------------------------------------------------------------
+
+    def _write(self, data: bytes, count: int) -> None:
+        if self._file is None or self._segments[-1].size + len(data) > self._segment_bytes:
+            self._begin_segment()
+        assert self._file is not None  # noqa: S101 - just begun
+        segment = self._segments[-1]
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._file, view) :]
+            os.fsync(self._file)
+        except OSError:
+            self._give_up_segment(segment)
+            raise
+        segment.size += len(data)
+        self.bytes += len(data)
+        segment.stop += count
+        self._next = segment.stop
+
+    def _begin_segment(self) -> None:
+        self.close()
+        path = self._folder / f"{self._next:020d}{_SUFFIX}"
+        self._file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_APPEND, 0o640)
+        self._segments.append(_Segment(path, self._next, self._next, 0))
+        if len(self._segments) == 1:
+            self._taken = self._settled = self._beginning()
+        self._sync_folder()
+
+    def _give_up_segment(self, segment: _Segment) -> None:
+        """After a failed write or fsync nobody knows what of the end is on disk: cut it off, go on in a new file."""
+        assert self._file is not None  # noqa: S101 - its write has just failed
+        with contextlib.suppress(OSError):  # the numbers tell a reader that nothing is missing
+            os.ftruncate(self._file, segment.size)
+        self.close()
+        if segment.size == 0:
+            self._segments.pop()
+            segment.path.unlink(missing_ok=True)
+
+    def _sync_folder(self) -> None:
+        """A new file's name must be on disk too, or a power cut takes the file with it."""
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _drop_oldest(self) -> None:
+        oldest = self._segments[0]
+        lost = oldest.stop - max(self._taken.number, oldest.first)
+        self._remove_oldest()
+        if lost:
+            self._lose(Loss.SPOOL_FULL, lost)
+            log.error("the oldest readings were dropped: no room in the spool", readings=lost, folder=str(self._folder))
+
+    def _remove_oldest(self) -> None:
+        oldest = self._segments.popleft()
+        self.bytes -= oldest.size
+        if not self._segments:
+            self.close()
+        oldest.path.unlink(missing_ok=True)
+        if self._settled.segment <= oldest.first:
+            self._settled = self._beginning()
+        if self._taken.segment <= oldest.first:
+            self._taken = self._beginning()
+
+    def _beginning(self) -> _Place:
+        first = self._segments[0].first if self._segments else self._next
+        return _Place(first, 0, first)
+
+    # -- reading ---------------------------------------------------------------------------------------
+
+    def _enter(self, segment: _Segment) -> None:
+        """Go on with the next segment; what its number leaves out was lost at the end of the one before."""
+        self._count_missing(segment.first)
+        self._taken = _Place(segment.first, 0, segment.first)
+
+    def _take_from(self, segment: _Segment, readings: list[Reading], most: int) -> None:
+        base = self._taken.offset
+        with segment.path.open("rb") as file:
+            file.seek(base)
+            data = file.read(segment.size - base)
+        for item in scan(data):
+            if isinstance(item, Frame):
+                self._count_missing(item.first)
+                readings += self._decode(item)
+                self._taken = _Place(segment.first, base + item.stop, item.first + item.held)
+            if len(readings) >= most:
+                return
+        self._count_missing(segment.stop)
+        self._taken = _Place(segment.first, segment.size, segment.stop)
+
+    def _decode(self, frame: Frame) -> list[Reading]:
+        try:
+            return frame.readings()
+        except msgspec.DecodeError as error:
+            self._lose(Loss.SPOOL_DAMAGED, frame.held)
+            log.error("readings in the spool have an unknown form and are lost", readings=frame.held, why=str(error))
+            return []
+
+    def _count_missing(self, number: int) -> None:
+        missing = number - self._taken.number
+        if missing > 0:
+            self._lose(Loss.SPOOL_DAMAGED, missing)
+            log.error("the spool is damaged: readings are lost", readings=missing, folder=str(self._folder))
+
+    # -- after a restart -------------------------------------------------------------------------------
+
+    def _recover(self, path: Path, hear: Hear) -> None:
+        data = path.read_bytes()
+        segment = _Segment(path, int(path.stem), int(path.stem), len(data))
+        torn = None
+        for item in scan(data):
+            torn = item if isinstance(item, Damage) and item.after is None else None
+            if isinstance(item, Frame):
+                segment.stop = item.first + item.held
+                with contextlib.suppress(msgspec.DecodeError):  # counted when it is taken
+                    hear(item.readings())
+            elif item.after is not None:
+                segment.stop = item.after
+        if torn is not None:
+            self._cut(segment, torn)
+        if segment.size:
+            self._segments.append(segment)
+            self.bytes += segment.size
+        else:
+            path.unlink()
+
+    def _cut(self, segment: _Segment, torn: Damage) -> None:
+        """A torn end was never acknowledged: the broker sends it again."""
+        log.warning("the unfinished end of a spool file was cut", file=segment.path.name, bytes=torn.stop - torn.start)
+        os.truncate(segment.path, torn.start)
+        segment.size = torn.start
+
+    @staticmethod
+    def _join(segments: Sequence[_Segment]) -> Iterator[_Segment]:
+        """What a segment's damaged end has lost shows in the number of the next one."""
+        for index, segment in enumerate(segments):
+            if index + 1 < len(segments):
+                segment.stop = segments[index + 1].first
+            yield segment
