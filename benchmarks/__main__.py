@@ -6,12 +6,12 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import history, ingest
+from benchmarks import history, ingest, memory, spool
 from benchmarks.figures import Figure
 
 TABLE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 _BEGIN, _END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
-BENCHMARKS = {"ingest": ingest.run, "history": history.run}
+BENCHMARKS = {"ingest": ingest.run, "history": history.run, "spool": spool.run, "memory": memory.run}
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """A publisher that costs little: packets are made beforehand and sent in blocks over one socket (MQTT 3.1.1, QoS 1).
 
-Run as a process of its own: `python -m benchmarks.load PORT MESSAGES PUMPS`. Prints "ready", waits for a line on
-standard input, sends, and prints the seconds until the broker had acknowledged everything.
+Run as a process of its own: `python -m benchmarks.load PORT MESSAGES PUMPS [RATE]`. Prints "ready", waits for a line on
+standard input, sends (as fast as the broker takes it, or RATE messages a second), and prints the seconds until the
+broker had acknowledged everything.
 """
 
 import random
@@ -9,7 +10,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -73,7 +74,16 @@ def connect(port: int) -> socket.socket:
     return link
 
 
-def send(link: socket.socket, blocks: list[tuple[int, bytes]]) -> None:
+def paced(blocks: Iterable[tuple[int, bytes]], rate: float) -> Iterator[tuple[int, bytes]]:
+    """Each block when it is due."""
+    began, sent = time.perf_counter(), 0
+    for count, block in blocks:
+        time.sleep(max(0.0, began + sent / rate - time.perf_counter()))
+        sent += count
+        yield count, block
+
+
+def send(link: socket.socket, blocks: Iterable[tuple[int, bytes]]) -> None:
     """Send all blocks and wait for the last acknowledgement (four bytes each)."""
     open_bytes = 0
     for count, block in blocks:
@@ -86,8 +96,9 @@ def send(link: socket.socket, blocks: list[tuple[int, bytes]]) -> None:
 
 
 def main() -> None:
-    port, messages, pumps = (int(text) for text in sys.argv[1:4])
-    blocks = list(make_blocks(messages, pumps, time.time_ns() // 1_000_000))
+    port, messages, pumps, rate = (int(text) for text in [*sys.argv[1:], "0"][:4])
+    made = make_blocks(messages, pumps, time.time_ns() // 1_000_000)
+    blocks = paced(made, rate) if rate else list(made)
     link = connect(port)
     print("ready", flush=True)
     sys.stdin.readline()

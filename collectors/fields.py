@@ -11,13 +11,18 @@ import msgspec
 
 
 class Kind(StrEnum):
-    """Kinds of equipment that may stand in a topic."""
+    """Kinds of equipment. All but `system` may stand in a topic."""
 
     ELEVATOR = "elevator"
     PUMP = "pump"
     FIRE_PANEL = "fire_panel"
     PATROL_READER = "patrol_reader"
     SENSOR = "sensor"
+    SYSTEM = "system"
+    """The platform itself: it watches itself with rules like any other equipment. Never heard from outside."""
+
+
+WIRE_KINDS: Final = tuple(kind for kind in Kind if kind is not Kind.SYSTEM)
 
 
 class Channel(StrEnum):
@@ -119,6 +124,8 @@ _SENSOR = _table(
     _number("MPa", "pressure"),
 )
 
+_SYSTEM = _table(_boolean("history_reachable", "losing_readings"), _number("%", "spool_used", "disk_free"))
+
 _STATUS = _table(_boolean("online"))
 
 _NOTHING: Final[dict[str, Field]] = {}
@@ -130,7 +137,8 @@ FIELDS: Final[dict[tuple[Kind, Channel], dict[str, Field]]] = {
     (Kind.FIRE_PANEL, Channel.EVENT): _FIRE_PANEL_EVENT,
     (Kind.PATROL_READER, Channel.EVENT): _PATROL_EVENT,
     (Kind.SENSOR, Channel.TELEMETRY): _SENSOR,
-    **{(kind, Channel.STATUS): _STATUS for kind in Kind},
+    (Kind.SYSTEM, Channel.TELEMETRY): _SYSTEM,
+    **{(kind, Channel.STATUS): _STATUS for kind in WIRE_KINDS},
 }
 """(kind, channel) -> field name -> field."""
 

@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from collectors.fields import Channel, Kind
+from collectors.fields import WIRE_KINDS, Channel, Kind
 
 ROOT: Final = "gengfu"
 SUBSCRIPTION: Final = f"{ROOT}/+/+/+/+"
@@ -40,7 +40,12 @@ def parse_topic(text: str) -> Topic:
     if len(parts) != 5 or parts[0] != ROOT:
         raise TopicError(f"expected {ROOT}/site/kind/equipment/channel")
     _, site, kind, equipment, channel = parts
-    return Topic(_name(site, "site"), _member(Kind, kind), _name(equipment, "equipment"), _member(Channel, channel))
+    return Topic(
+        _name(site, "site"),
+        _member(WIRE_KINDS, kind, "kind"),
+        _name(equipment, "equipment"),
+        _member(tuple(Channel), channel, "channel"),
+    )
 
 
 def _name(text: str, role: str) -> str:
@@ -49,9 +54,8 @@ def _name(text: str, role: str) -> str:
     return text
 
 
-def _member(members: type[_Member], text: str) -> _Member:
-    try:
-        return members(text)
-    except ValueError:
-        permitted = ", ".join(members)
-        raise TopicError(f"unknown {members.__name__.lower()}; permitted: {permitted}") from None
+def _member(members: tuple[_Member, ...], text: str, role: str) -> _Member:
+    for member in members:
+        if member == text:
+            return member
+    raise TopicError(f"unknown {role}; permitted: {', '.join(members)}")

@@ -84,6 +84,16 @@ class WriteBuffer:
         await self._on_disk(self._spool.close)
         self._disk.shutdown()
 
+    @property
+    def lost(self) -> int:
+        """Readings lost since the start, for whatever reason."""
+        return self._metrics.lost_in_all
+
+    @property
+    def spool_used(self) -> float:
+        """Share of the permitted disk space that is in use, 0 to 1."""
+        return self._spool.used
+
     async def write(self, readings: Sequence[Reading]) -> None:
         """Return when every reading is durable, put aside, or lost and counted."""
         if self._is_direct and await self._write_directly(readings):

@@ -33,6 +33,7 @@ from gateway.equipment.ledger import Equipment, Ledger, Site
 from gateway.owner import Owner
 from gateway.people.accounts import Accounts, LocalPerson
 from gateway.people.audit import Cause, Via
+from gateway.self_supervision import CODE, PLATFORM, platform
 from gateway.settings import Settings, SettingsError
 from gateway.storage import lease
 from gateway.storage.database import Database
@@ -136,6 +137,9 @@ class Application:
             await ledger.load()
             if self._estate[0]:
                 await ledger.enter(*self._estate, Cause("system:demo", Via.CLOCK), now_ms())
+            if (PLATFORM, CODE) not in ledger.equipment:
+                site, itself = platform(settings.equipment.time_zone)
+                await ledger.enter([site], [itself], Cause("system:start", Via.CLOCK), now_ms())
             store = make_store(settings)
             stack.push_async_callback(store.close)
             await store.open()

@@ -22,6 +22,7 @@ from gateway.alarms.alarms import AlarmMetrics, Alarms
 from gateway.alarms.rules import Rule
 from gateway.api.platform_routes import READY
 from gateway.equipment.ledger import Ledger
+from gateway.self_supervision import EVERY_S, SelfSupervision
 from gateway.settings import Settings
 from gateway.storage import lease
 from gateway.storage.database import Database, DatabaseTrouble
@@ -116,6 +117,7 @@ class Owner:
                 group.create_task(_every(tick_s, alarms.tick), name="alarms.tick")
                 group.create_task(_every(tick_s, tickets.tick), name="tickets.tick")
                 group.create_task(_every(_LAST_MESSAGES_S, self._ledger.keep_last_messages), name="last_messages")
+                group.create_task(_every(EVERY_S, self._supervising(alarms)), name="self_supervision")
                 group.create_task(_every(_RENEW_S, lambda: self._renew(epoch)), name="lease")
         finally:
             await broker.close()
@@ -141,6 +143,16 @@ class Owner:
             await alarms.decide(readings)
 
         return decide
+
+    def _supervising(self, alarms: Alarms) -> Callable[[], Awaitable[None]]:
+        supervision = SelfSupervision(self._settings.storage.data_dir, self._buffer)
+
+        async def supervise() -> None:
+            found = [supervision.look(self._clock())]
+            await alarms.decide(found)
+            self._announce(found)
+
+        return supervise
 
     async def _keep_aside(self, messages: Sequence[Quarantined]) -> None:
         await keep_quarantined(self._database, messages)

@@ -76,7 +76,7 @@ class HistorySettings(_Section):
     password: SecretStr = Field(SecretStr(""), description="Password of that user.")
     gzip: bool = Field(False, description="Compress what is sent, for a server that is far away.")
     spool_mb: int = Field(
-        1024, ge=64, description="Megabytes of readings that may wait on disk while the store does not take them."
+        1024, ge=4, description="Megabytes of readings that may wait on disk while the store does not take them."
     )
 
 

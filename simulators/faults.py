@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from collectors.fields import Channel, Kind
+from collectors.fields import WIRE_KINDS, Channel, Kind
 from simulators.samples import Sample, Value
 
 
@@ -140,7 +140,7 @@ FAULTS: Final[dict[str, Fault]] = {
         sets={"mains": False},
     ),
     "device_offline": Fault(
-        kinds=frozenset(Kind),
+        kinds=frozenset(WIRE_KINDS),
         happenings=(Happening(0.0, _online(online=False)),),
         closing=(_online(online=True),),
         silent=True,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from collectors.fields import FIELDS, Channel, FieldType, Kind, fields_of
+from collectors.fields import FIELDS, WIRE_KINDS, Channel, FieldType, Kind, fields_of
 
 TELEMETRY, EVENT, STATUS = Channel.TELEMETRY, Channel.EVENT, Channel.STATUS
 NUMBER, BOOLEAN, TEXT = FieldType.NUMBER, FieldType.BOOLEAN, FieldType.TEXT
@@ -51,7 +51,11 @@ CONTRACT: dict[tuple[Kind, Channel], dict[tuple[FieldType, str], str]] = {
         (NUMBER, "m"): "level",
         (NUMBER, "MPa"): "pressure",
     },
-    **{(kind, STATUS): {(BOOLEAN, ""): "online"} for kind in Kind},
+    (Kind.SYSTEM, TELEMETRY): {
+        (BOOLEAN, ""): "history_reachable losing_readings",
+        (NUMBER, "%"): "spool_used disk_free",
+    },
+    **{(kind, STATUS): {(BOOLEAN, ""): "online"} for kind in WIRE_KINDS},
 }
 
 

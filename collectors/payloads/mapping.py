@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import yaml
 
-from collectors.fields import Channel, FieldType, Kind, fields_of
+from collectors.fields import WIRE_KINDS, Channel, FieldType, Kind, fields_of
 from collectors.payloads.json_pointer import Steps, parse_pointer
 from collectors.payloads.topic_patterns import TopicPattern, parse_pattern
 from collectors.reading import Value
@@ -302,7 +302,7 @@ def _make_output(written: _WrittenOutput, site: Template, bound: frozenset[str],
                     f"{{{name}}} is not known; placeholders of the topic: {names}; or a JSON pointer {{/…}}"
                 )
     if kind.constant is not None:
-        _permitted("kind", kind.constant, tuple(Kind))
+        _permitted("kind", kind.constant, WIRE_KINDS)
     if channel.constant is not None:
         _permitted("channel", channel.constant, tuple(Channel))
     if kind.constant is not None and channel.constant is not None:

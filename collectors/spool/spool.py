@@ -68,7 +68,7 @@ class Spool:
     def __init__(self, folder: Path, most_bytes: int, lose: Lose, segment_bytes: int = SEGMENT_BYTES) -> None:
         self._folder = folder
         self._most_bytes = most_bytes
-        self._segment_bytes = segment_bytes
+        self._segment_bytes = min(segment_bytes, most_bytes // 4)
         self._lose = lose
         self._segments: deque[_Segment] = deque()
         self.bytes = 0

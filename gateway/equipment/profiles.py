@@ -91,5 +91,14 @@ PROFILES: Final[dict[Kind, Profile]] = {
             "battery": _label("Battery", "电量"),
         },
     ),
+    Kind.SYSTEM: Profile(
+        _label("Platform", "平台"),
+        {
+            "history_reachable": _label("History takes readings", "历史库可写"),
+            "spool_used": _label("Waiting on disk", "磁盘缓存占用"),
+            "disk_free": _label("Free disk", "磁盘剩余"),
+            "losing_readings": _label("Losing history", "历史数据丢失"),
+        },
+    ),
 }
 """Every field of the wire contract's telemetry has its label here (a test holds it)."""

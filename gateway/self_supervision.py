@@ -1,0 +1,50 @@
+"""The platform looks at itself: what it finds is a reading of the kind `system`, judged by rules like any other."""
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+from collectors.fields import Channel, Kind
+from collectors.reading import Reading
+from collectors.topics import Topic
+from collectors.write_buffer import WriteBuffer
+from gateway.equipment.ledger import Equipment, Site
+
+EVERY_S: Final = 5.0
+PLATFORM: Final = "platform"
+CODE: Final = "gengfu"
+_TOPIC: Final = Topic(PLATFORM, Kind.SYSTEM, CODE, Channel.TELEMETRY)
+_NANOSECONDS: Final = 1_000_000
+
+
+def platform(time_zone: str) -> tuple[Site, Equipment]:
+    """The platform as it stands in the ledger."""
+    site = Site(PLATFORM, {"en": "Platform", "zh-CN": "平台"}, time_zone)
+    return site, Equipment(PLATFORM, CODE, Kind.SYSTEM.value, {"en": "Gengfu service", "zh-CN": "更夫服务"})
+
+
+class SelfSupervision:
+    """Looks at the history's way and the disk."""
+
+    def __init__(self, folder: Path, buffer: WriteBuffer) -> None:
+        self._folder = folder
+        self._buffer = buffer
+        self._lost_before = 0
+
+    def look(self, now: int) -> Reading:
+        """How things are; `now` in epoch milliseconds. Raises OSError where the disk cannot be asked."""
+        disk = shutil.disk_usage(self._folder)
+        lost = self._buffer.lost - self._lost_before
+        self._lost_before += lost
+        return Reading(
+            _TOPIC,
+            {
+                "history_reachable": not self._buffer.trouble,
+                "spool_used": round(100 * self._buffer.spool_used, 1),
+                "disk_free": round(100 * disk.free / disk.total, 1),
+                "losing_readings": lost > 0,
+            },
+            measured_at=now,
+            received_at=now,
+            key=now * _NANOSECONDS,
+        )
