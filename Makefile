@@ -1,6 +1,6 @@
 # Everything is started from here. Needs python3 (3.11 or newer), git and make; the rest is set up on the way.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lock wheel clean checkout servers
+.PHONY: help demo test check bench soak lock wheel clean checkout servers
 
 # Settings of the caller's own Python would shadow the packages in .venv.
 unexport PYTHONPATH PYTHONHOME
@@ -30,8 +30,12 @@ check: checkout ## lint, formatting, types and import rules; no tests
 	$(in_checkout) lint-imports --no-logo
 	$(in_checkout) npm --prefix web --silent run check
 
-bench: checkout ## run the benchmarks and print their figures
+bench: checkout servers ## measure and write docs/performance.md (ARGS="ingest history" for some; 40 minutes for all)
+	@$(set_up) reference
 	@$(in_checkout) .venv/bin/python -m benchmarks $(ARGS)
+
+soak: checkout servers ## a burst of ten times the usual load for fifteen minutes; written too
+	@$(in_checkout) .venv/bin/python -m benchmarks soak
 
 lock: ## resolve both Python lock files anew (ARGS=--upgrade for newer versions)
 	python3 -m venv --clear build/uv

@@ -1,33 +1,45 @@
-"""`make bench`: runs every benchmark and writes the figures as measured to `docs/performance.md`."""
+"""`make bench`: runs benchmarks and writes the figures of each, as measured, into its part of `docs/performance.md`."""
 
 import os
 import platform
+import re
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
-from benchmarks import history, ingest, memory, spool
+from benchmarks import estate, history, ingest, memory, soak, spool
 from benchmarks.figures import Figure
 
-TABLE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
-_BEGIN, _END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
-BENCHMARKS = {"ingest": ingest.run, "history": history.run, "spool": spool.run, "memory": memory.run}
+DOCUMENT: Final = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
+BENCHMARKS: Final[dict[str, Callable[[], list[Figure]]]] = {
+    "ingest": ingest.run,
+    "history": history.run,
+    "spool": spool.run,
+    "estate": estate.run,
+    "memory": memory.run,
+}
+"""Name -> what measures; all of them, in this order, without arguments."""
+SOAKS: Final[dict[str, Callable[[], list[Figure]]]] = {"soak": soak.run}
+"""Only when they are named: they take long."""
 
 
 def main() -> None:
+    known = BENCHMARKS | SOAKS
     wanted = sys.argv[1:] or list(BENCHMARKS)
-    figures: list[Figure] = []
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        sys.exit(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(known)}")
     for name in wanted:
         print(f"{name}:", flush=True)
-        figures += BENCHMARKS[name]()
-    text = table(figures)
-    print(text)
-    if set(wanted) == set(BENCHMARKS):
-        write(text)
+        text = table(known[name]())
+        print(text)
+        write(name, text)
 
 
 def table(figures: list[Figure]) -> str:
-    """Machine, date and a row a figure."""
+    """Date, machine and a row a figure."""
     machine = (
         f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}"
     )
@@ -36,12 +48,13 @@ def table(figures: list[Figure]) -> str:
     return f"{head}| what | load | median | spread | asked for |\n|---|---|---|---|---|\n{rows}\n"
 
 
-def write(text: str) -> None:
-    """Replace the figures in the document; the words around them stay."""
-    document = TABLE.read_text(encoding="utf-8")
-    before, rest = document.split(_BEGIN)
-    after = rest.split(_END)[1]
-    TABLE.write_text(f"{before}{_BEGIN}{text}{_END}{after}", encoding="utf-8")
+def write(name: str, text: str) -> None:
+    """Replace one benchmark's figures in the document; the words around them stay."""
+    document = DOCUMENT.read_text(encoding="utf-8")
+    part = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    if part.search(document) is None:
+        sys.exit(f"{DOCUMENT.name} has no place for {name}: write <!-- {name} --> and <!-- end --> into it")
+    DOCUMENT.write_text(part.sub(lambda found: found[1] + text + found[2], document), encoding="utf-8")
 
 
 if __name__ == "__main__":

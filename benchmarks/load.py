@@ -19,12 +19,12 @@ _WINDOW = 8_000
 _BLOCK = 500
 
 
-def make_payload(number: int, pumps: int, start_ms: int, rng: random.Random) -> bytes:
+def make_payload(number: int, pumps: int, at: int, rng: random.Random) -> bytes:
     """One pump's sample: five fields, well inside the limits but for one message in twenty thousand."""
     hot = number % 20_000 == 19_999
     return msgspec.json.encode(
         {
-            "at": start_ms + number // pumps,
+            "at": at,
             "seq": number // pumps,
             "discharge_pressure": round(rng.uniform(0.40, 0.50), 3),
             "flow": round(rng.uniform(10, 20), 2),
@@ -46,15 +46,16 @@ def make_packet(topic: bytes, payload: bytes, mid: int) -> bytes:
             return b"\x32" + length + body
 
 
-def make_blocks(messages: int, pumps: int, start_ms: int) -> Iterator[tuple[int, bytes]]:
-    """(messages, bytes) a block."""
+def make_blocks(messages: int, pumps: int, rate: int) -> Iterator[tuple[int, bytes]]:
+    """(messages, bytes) a block. At a rate each sample is measured when it is sent; else a pump's are a ms apart."""
+    start_ms = time.time_ns() // 1_000_000
     rng = random.Random(1)
     for first in range(0, messages, _BLOCK):
         numbers = range(first, min(first + _BLOCK, messages))
         packets = [
             make_packet(
                 f"gengfu/bench/pump/P-{number % pumps}/telemetry".encode(),
-                make_payload(number, pumps, start_ms, rng),
+                make_payload(number, pumps, start_ms + (number * 1000 // rate if rate else number // pumps), rng),
                 number % 65_535 + 1,
             )
             for number in numbers
@@ -97,7 +98,7 @@ def send(link: socket.socket, blocks: Iterable[tuple[int, bytes]]) -> None:
 
 def main() -> None:
     port, messages, pumps, rate = (int(text) for text in [*sys.argv[1:], "0"][:4])
-    made = make_blocks(messages, pumps, time.time_ns() // 1_000_000)
+    made = make_blocks(messages, pumps, rate)
     blocks = paced(made, rate) if rate else list(made)
     link = connect(port)
     print("ready", flush=True)

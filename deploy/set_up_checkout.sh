@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Makes this checkout ready to run. What is ready already is skipped, so calling it again is cheap.
 #
-#   deploy/set_up_checkout.sh [python] [web] [servers]
+#   deploy/set_up_checkout.sh [python] [web] [reference] [servers]
 #
 #   python   .venv with exactly the packages of requirements-dev.lock, and this checkout installed in it
 #   web      (after python) web/node_modules as package-lock.json says, and the app built into web/dist
+#   reference  (after web) what `make bench` runs beside Gengfu, into benchmarks/reference/node_modules
 #   servers  what the tests talk to, from Debian's packages: installed where that is allowed; elsewhere
 #            the missing ones are named, with the line that installs them
 set -euo pipefail
@@ -143,6 +144,17 @@ set_up_web() {
     fi
 }
 
+set_up_reference() {
+    local packages
+    PATH=$checkout/.venv/bin:$PATH
+    packages=$(cat benchmarks/reference/package.json benchmarks/reference/package-lock.json | hash_of)
+    if ! is_done reference "$packages" || [[ ! -d benchmarks/reference/node_modules ]]; then
+        say "installing the packages of benchmarks/reference/package-lock.json"
+        npm --prefix benchmarks/reference ci --no-audit --no-fund --no-update-notifier --loglevel=error
+        mark_done reference "$packages"
+    fi
+}
+
 # Debian starts a server when it installs it, and again at each boot; the tests start their own, and a second
 # one would sit on the port that `gengfu demo` or somebody else offers. Asked only for servers that were not there.
 install_without_starting() {
@@ -180,7 +192,7 @@ set_up_servers() {
 
 for step in "$@"; do
     case $step in
-        python | web | servers) "set_up_$step" ;;
+        python | web | reference | servers) "set_up_$step" ;;
         *) die "no such step: $step" ;;
     esac
 done
