@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
@@ -13,6 +14,9 @@ from tests.builders import sqlite_address
 from tests.influxdb import InfluxDB
 from tests.mosquitto import Mosquitto
 from tests.server_house import House, open_house
+
+settings.register_profile("untimed", deadline=None)  # machines are shared: speed is measured by `make bench`
+settings.load_profile("untimed")
 
 
 @pytest.fixture
