@@ -249,7 +249,7 @@ class Babbler:
 @pytest.mark.parametrize(
     "payload",
     [
-        lambda number: b'{"seq":%d,"vibration":%d}' % (number, number % 7),  # readings
+        lambda number: b'{"at":%d,"vibration":%d}' % (time.time_ns() // 1_000_000, number % 7),  # readings
         lambda number: b"rubbish %d" % number,  # what goes into the quarantine
     ],
     ids=["readings", "rubbish"],

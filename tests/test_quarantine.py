@@ -44,6 +44,25 @@ async def test_beyond_the_limit_of_rows_the_oldest_are_forgotten(
     assert [row["received_at"] - T0 for row in kept] == [119, 118, 117]
 
 
+async def test_a_topic_that_does_not_stop_takes_its_share_of_a_minute_and_is_counted(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quarantine, "KEPT_OF_TOPIC", 3)
+    monkeypatch.setattr(quarantine, "KEPT_OF_MINUTE", 5)
+    aside = Quarantine(database, registry := CollectorRegistry())
+    loud = [Quarantined(T0 + number, "loud", b"x", 1, "not_json", "d") for number in range(10)]
+    await aside.keep([*loud, *(message(number) for number in range(4))])
+    assert await topics(database) == ["loud"] * 3 + ["gengfu/x/0", "gengfu/x/1"]
+    await aside.keep(loud)
+    assert registry.get_sample_value("gengfu_quarantine_left_out_total") == 7 + 2 + 10
+    await aside.keep([Quarantined(T0 + 60_000, "loud", b"x", 1, "not_json", "d")])
+    assert (await topics(database))[-1] == "loud", "in the next minute it is heard again"
+
+
+async def topics(database: Database) -> list[str]:
+    return [row["topic"] for row in reversed(await newest_quarantined(database, None, 100))]
+
+
 async def test_beyond_the_limit_of_bytes_the_oldest_are_forgotten(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """Messages that could not be read: kept for the administrator, the newest of them, within a limit of rows and bytes."""
 
 import asyncio
+from collections import Counter as Counting
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -18,6 +19,10 @@ log = structlog.get_logger(__name__)
 
 KEPT: Final = 10_000
 """Rows."""
+KEPT_OF_TOPIC: Final = 50
+"""Rows a minute of one topic; what is beyond them is only counted."""
+KEPT_OF_MINUTE: Final = 2_000
+"""Rows a minute of all topics."""
 KEPT_BYTES: Final = 32 * 1024 * 1024
 """Of payloads, topics and details together (text counted by characters)."""
 _MEASURED_EVERY: Final = 1024 * 1024
@@ -33,13 +38,22 @@ class Quarantine:
         self._forgotten = Counter(
             "gengfu_quarantine_forgotten", "Entries of the quarantine that made room for newer ones", registry=registry
         )
+        self._left_out = Counter(
+            "gengfu_quarantine_left_out", "What was put aside beyond what is kept of a minute", registry=registry
+        )
+        self._minute = 0
+        self._kept_of: Counting[str] = Counting()
+        """Entries of this minute, by topic."""
         self._unmeasured = _MEASURED_EVERY  # so that the first time all is measured
 
     async def keep(self, messages: Sequence[Quarantined]) -> None:
         """Keep messages; count the oldest, which make room for them. Waits while the database is in trouble."""
-        newest = messages[-KEPT:]
-        rows = [msgspec.structs.asdict(message) for message in newest]
-        self._unmeasured += sum(_size(message) for message in newest)
+        kept = [message for message in messages if self._has_room(message)]
+        self._left_out.inc(len(messages) - len(kept))
+        if not kept:
+            return
+        rows = [msgspec.structs.asdict(message) for message in kept]
+        self._unmeasured += sum(_size(message) for message in kept)
         while True:
             try:
                 async with self._database.transaction() as connection:
@@ -51,8 +65,19 @@ class Quarantine:
             else:
                 if self._unmeasured >= _MEASURED_EVERY:
                     self._unmeasured = 0
-                self._forgotten.inc(forgotten + len(messages) - len(newest))
+                self._forgotten.inc(forgotten)
                 return
+
+    def _has_room(self, message: Quarantined) -> bool:
+        """One device must not push out what all others left, nor fill the disk while alarms wait to be written."""
+        minute = message.received_at // 60_000
+        if minute != self._minute:
+            self._minute = minute
+            self._kept_of.clear()
+        if self._kept_of[message.topic] >= KEPT_OF_TOPIC or self._kept_of.total() >= KEPT_OF_MINUTE:
+            return False
+        self._kept_of[message.topic] += 1
+        return True
 
     async def _make_room(self, connection: AsyncConnection) -> int:
         newest = await connection.scalar(select(func.max(quarantine.c.id)))
