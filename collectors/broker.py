@@ -43,6 +43,7 @@ _FIRST_RETRY_S: Final = 0.5
 _LAST_RETRY_S: Final = 15.0
 _REFUSALS: Final = frozenset({"Bad user name or password", "Not authorized", "Client identifier not valid", "Banned",
                               "Bad authentication method"})  # fmt: skip
+_TAKEN_OVER: Final = "Session taken over"
 
 
 class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -377,7 +378,8 @@ class Broker:
         if self._closing:
             self.trouble = "closed"
         else:
-            self._note(f"connection lost: {reason}")
+            taken = f"; another process connects as {self.address.client_id}" if str(reason) == _TAKEN_OVER else ""
+            self._note(f"connection lost: {reason}{taken}")
         self._lost.set()
 
     # paho opens the connection in a thread and calls these from there; the loop may only be touched from its own.

@@ -25,7 +25,6 @@ from collectors.reading import Quality, Reading
 from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Refused
 from collectors.topics import Topic
-from collectors.write_buffer import WriteBuffer
 
 BATCH: Final = 4_000
 """Messages. Small enough for decisions to come every few milliseconds, large enough to share one fsync."""
@@ -34,6 +33,8 @@ MOST_SETTLING: Final = 40_000
 _SETTLED_AT_ONCE: Final = 8_000
 """Messages one write may hold."""
 _KNOWN_TOPICS: Final = 50_000
+_TOPIC_LENGTH: Final = 512
+"""Characters. MQTT permits 65,535; such a topic is looked at anew each time and not remembered."""
 QUARANTINE_BYTES: Final = 8 * 1024
 
 
@@ -42,6 +43,12 @@ class Source(Protocol):
 
     async def next_batch(self, most: int) -> list[Message]: ...
     def acknowledge(self, messages: Sequence[Message]) -> None: ...
+
+
+class Keeper(Protocol):
+    """What makes readings durable; see `write_buffer.WriteBuffer`."""
+
+    async def write(self, readings: Sequence[Reading]) -> None: ...
 
 
 class Quarantined(msgspec.Struct, frozen=True):
@@ -87,7 +94,7 @@ class Collector:
     def __init__(
         self,
         source: Source,
-        buffer: WriteBuffer,
+        buffer: Keeper,
         sequences: SequenceMemory,
         quarantine: Quarantine,
         metrics: IngestMetrics,
@@ -95,6 +102,7 @@ class Collector:
         announce: Announce = no_audience,
         decoder: Decoder | None = None,
         hear: Hear | None = None,
+        first_arrival: int = 0,
     ) -> None:
         self._source = source
         self._buffer = buffer
@@ -109,7 +117,7 @@ class Collector:
         self._unsettled = 0
         self._moved = asyncio.Condition()
         self._routes: dict[str, Route] = {}
-        self._arrivals = 0
+        self._arrivals = first_arrival
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -186,9 +194,11 @@ class Collector:
         return batch
 
     def _learn_route(self, topic: str) -> Route:
-        if len(self._routes) >= _KNOWN_TOPICS:
-            self._routes.clear()
-        route = self._routes[topic] = self._decoder.route(topic)
+        route = self._decoder.route(topic)
+        if len(topic) <= _TOPIC_LENGTH and not isinstance(route, Fault):
+            if len(self._routes) >= _KNOWN_TOPICS:
+                self._routes.clear()
+            self._routes[topic] = route
         return route
 
     def _put_aside(self, batch: _Batch, message: Message, fault: Fault) -> None:
@@ -196,7 +206,9 @@ class Collector:
         kept = message.payload[:QUARANTINE_BYTES]
         received_at = message.received_ns // 1_000_000
         batch.aside.append(
-            Quarantined(received_at, message.topic, kept, len(message.payload), fault.reason.value, fault.detail)
+            Quarantined(
+                received_at, message.topic[:_TOPIC_LENGTH], kept, len(message.payload), fault.reason.value, fault.detail
+            )
         )
 
     def _count(self, batch: _Batch) -> None:

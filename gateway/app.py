@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import signal
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,35 +14,28 @@ from prometheus_client import CollectorRegistry
 
 from collectors.collector import as_quarantined
 from collectors.metrics import HistoryMetrics
-from collectors.payloads.decoder import Decoder
-from collectors.payloads.mapping import Defaults, load_mappings
 from collectors.sequences import SequenceMemory
-from collectors.spool.spool import Spool
-from collectors.timeseries.influx import InfluxStore
-from collectors.timeseries.influx_http import Access
-from collectors.timeseries.sqlite import SqliteStore
-from collectors.timeseries.store import Refused, Store, StoreUnavailable
-from collectors.write_buffer import WriteBuffer
+from collectors.timeseries.store import Refused
+from collectors.written_elsewhere import WrittenElsewhere
 from gateway.alarms.rule_files import load_rules
 from gateway.api.live_feed import LiveFeed
 from gateway.api.platform_routes import READY
 from gateway.api.routes import Services
 from gateway.api.server import LOOPBACK, make_app
 from gateway.equipment.ledger import Equipment, Ledger, Site
+from gateway.ingest import forget_old, make_buffer, make_decoder, make_store
 from gateway.owner import Owner
 from gateway.people.accounts import Accounts, LocalPerson
 from gateway.people.audit import Cause, Via
+from gateway.process import stop_on_signals
 from gateway.self_supervision import CODE, PLATFORM, platform
 from gateway.settings import Settings, SettingsError
 from gateway.storage import lease
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
-from gateway.storage.quarantine import keep_quarantined
+from gateway.storage.quarantine import Quarantine
 
 log = structlog.get_logger(__name__)
-
-_ERASE_EVERY_S = 3600.0
-_MEGABYTE = 1024 * 1024
 
 
 class NotLoopback(SettingsError):
@@ -61,33 +53,6 @@ def database_url(settings: Settings) -> str:
     return settings.storage.database_url or f"sqlite+aiosqlite:///{file}"
 
 
-def make_decoder(settings: Settings) -> Decoder:
-    """The native payload and the mappings in use. Raises MappingError."""
-    return Decoder(load_mappings(settings.collect.mappings, mapping_defaults(settings)))
-
-
-def mapping_defaults(settings: Settings) -> Defaults:
-    """What a mapping need not say."""
-    return Defaults(settings.collect.site, settings.equipment.time_zone)
-
-
-def make_store(settings: Settings) -> Store:
-    """Where the settings say that readings are kept."""
-    folder, history = settings.storage.data_dir, settings.history
-    if history.store == "sqlite":
-        return SqliteStore(folder / "history.db")
-    access = Access(
-        url=history.url,
-        bucket=history.bucket,
-        org=history.org,
-        token=history.token.get_secret_value(),
-        username=history.username,
-        password=history.password.get_secret_value(),
-        gzip=history.gzip,
-    )
-    return InfluxStore(access, folder / "dirty-minutes.db", settings.storage.history_days)
-
-
 def web_app_folder() -> Path | None:
     """The built page: inside the wheel, or in the checkout after `make`."""
     inside = Path(str(files("gateway"))) / "web_app"
@@ -95,8 +60,8 @@ def web_app_folder() -> Path | None:
     return next((folder for folder in (inside, checkout) if (folder / "index.html").is_file()), None)
 
 
-async def _set_aside(database: Database, refused: Sequence[Refused]) -> None:
-    await keep_quarantined(database, as_quarantined(refused))
+async def _set_aside(quarantine: Quarantine, refused: Sequence[Refused]) -> None:
+    await quarantine.keep(as_quarantined(refused))
 
 
 class Application:
@@ -140,15 +105,15 @@ class Application:
             if (PLATFORM, CODE) not in ledger.equipment:
                 site, itself = platform(settings.equipment.time_zone)
                 await ledger.enter([site], [itself], Cause("system:start", Via.CLOCK), now_ms())
-            store = make_store(settings)
+            store = make_store(settings, folder, shared=not settings.history.write)
             stack.push_async_callback(store.close)
             await store.open()
             sequences = SequenceMemory(folder / "sequences.db")
             stack.push_async_callback(sequences.close)
             await sequences.open()
+            quarantine = Quarantine(database, self.registry)
             history = HistoryMetrics(self.registry)
-            spool = Spool(folder / "spool", settings.history.spool_mb * _MEGABYTE, history.lose)
-            buffer = WriteBuffer(store, spool, partial(_set_aside, database), history)
+            buffer = make_buffer(settings, folder, store, partial(_set_aside, quarantine), history)
             stack.push_async_callback(buffer.close)
             await buffer.open()
             self._parts["history"] = lambda: buffer.trouble or READY
@@ -157,17 +122,20 @@ class Application:
             await self._listen(stack, services, feed)
             owner = Owner(
                 settings=settings, decoder=self._decoder, rules=self._rules, database=database, ledger=ledger,
-                buffer=buffer, latest=store.latest(), sequences=sequences, announce=feed.note, parts=self._parts,
-                registry=self.registry, clock=now_ms,
+                buffer=buffer, keeper=buffer if settings.history.write else WrittenElsewhere(store),
+                quarantine=quarantine, latest=store.latest(), sequences=sequences, announce=feed.note,
+                parts=self._parts, registry=self.registry, clock=now_ms,
             )  # fmt: skip
-            self._catch_signals(stack)
+            stop_on_signals(stack, self.stop)
             async with asyncio.TaskGroup() as group:  # a task that fails ends the service, with its error
                 tasks = [
                     group.create_task(feed.run(), name="live_feed"),
                     group.create_task(buffer.run(), name="write_buffer"),
-                    group.create_task(self._forget_old(store), name="retention"),
                     group.create_task(owner.run(), name="owner"),
                 ]
+                if settings.history.write:  # who writes also erases
+                    forgetting = forget_old(store, settings.storage.history_days, now_ms)
+                    tasks.append(group.create_task(forgetting, name="retention"))
                 self.started.set()
                 await self._stop.wait()
                 log.info("stopping")
@@ -192,19 +160,3 @@ class Application:
         port = runner.addresses[0][1]
         self.address = f"http://{http.host}:{port}"
         log.info("listening", address=self.address)
-
-    async def _forget_old(self, store: Store) -> None:
-        kept_ms = self.settings.storage.history_days * 24 * 3600 * 1000
-        while True:
-            try:
-                erased = await store.erase_before(now_ms() - kept_ms)
-                log.debug("old readings erased", readings=erased)
-            except StoreUnavailable as error:
-                log.warning("old readings not erased; tried again in an hour", why=str(error))
-            await asyncio.sleep(_ERASE_EVERY_S)
-
-    def _catch_signals(self, stack: contextlib.AsyncExitStack) -> None:
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, self.stop)
-            stack.callback(loop.remove_signal_handler, name)

@@ -12,9 +12,11 @@ import typer
 from collectors.broker import BrokerRefused
 from collectors.payloads.mapping import MappingError
 from gateway.alarms.rule_files import RuleError, load_rules
-from gateway.app import Application, database_url, make_decoder, mapping_defaults, now_ms
+from gateway.app import Application, database_url, now_ms
+from gateway.collect import HistoryWriter
 from gateway.demo import run_demo
 from gateway.doctor import examine, read_payload
+from gateway.ingest import make_decoder, mapping_defaults
 from gateway.logs import configure_logs
 from gateway.remote import RemoteError, adopt, list_unknown, logged_in
 from gateway.settings import Settings, SettingsError, load_settings
@@ -89,6 +91,9 @@ def serve(
     mqtt_port: MqttPort = None,
     data_dir: DataDir = None,
     rules: RuleFiles = None,
+    no_history: Annotated[
+        bool, typer.Option("--no-history", help="Write no history: gengfu collect does. Needs InfluxDB.")
+    ] = False,
 ) -> None:
     """Run the service: collect, decide, answer. Options go before the environment, that before the file.
 
@@ -98,6 +103,7 @@ def serve(
         "broker": _given(host=mqtt_host, port=mqtt_port),
         "http": _given(port=http_port),
         "storage": _given(data_dir=data_dir),
+        "history": _given(write=False if no_history else None),
         "alarms": _given(rule_files=tuple(rules) if rules else None),
     }
     loaded = _load(settings, overrides)
@@ -107,6 +113,33 @@ def serve(
 
 async def _serve(settings: Settings) -> None:
     await Application(settings).run()
+
+
+@cli.command()
+def collect(
+    settings: SettingsFile = None,
+    name: Annotated[str | None, typer.Option(help="Its name; each collector has another.")] = None,
+    http_port: Annotated[int | None, typer.Option(help="Port of /readyz and /metrics.")] = None,
+    mqtt_host: MqttHost = None,
+    mqtt_port: MqttPort = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write history to InfluxDB, and nothing else, beside `gengfu serve --no-history`. May run many times.
+
+    Example: gengfu collect --name 2 --http-port 8082
+    """
+    overrides = {
+        "broker": _given(host=mqtt_host, port=mqtt_port),
+        "collect": _given(name=name, http_port=http_port),
+        "storage": _given(data_dir=data_dir),
+    }
+    loaded = _load(settings, overrides)
+    configure_logs(loaded.log.level, json_lines=loaded.log.json_lines)
+    _run(_collect(loaded))
+
+
+async def _collect(settings: Settings) -> None:
+    await HistoryWriter(settings, now_ms).run()
 
 
 @cli.command()

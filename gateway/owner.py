@@ -10,8 +10,8 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry
 
-from collectors.broker import Broker, BrokerAddress
-from collectors.collector import Announce, Collector, Quarantined
+from collectors.broker import Broker
+from collectors.collector import Announce, Collector, Keeper
 from collectors.metrics import IngestMetrics
 from collectors.payloads.decoder import Decoder
 from collectors.reading import Reading, Value
@@ -22,11 +22,12 @@ from gateway.alarms.alarms import AlarmMetrics, Alarms
 from gateway.alarms.rules import Rule
 from gateway.api.platform_routes import READY
 from gateway.equipment.ledger import Ledger
+from gateway.ingest import broker_address
 from gateway.self_supervision import EVERY_S, SelfSupervision
 from gateway.settings import Settings
 from gateway.storage import lease
 from gateway.storage.database import Database, DatabaseTrouble
-from gateway.storage.quarantine import keep_quarantined
+from gateway.storage.quarantine import Quarantine
 from gateway.tickets.tickets import Tickets
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,8 @@ class Owner:
         database: Database,
         ledger: Ledger,
         buffer: WriteBuffer,
+        keeper: Keeper,
+        quarantine: Quarantine,
         latest: Mapping[tuple[str, str], Latest],
         sequences: SequenceMemory,
         announce: Announce,
@@ -62,6 +65,8 @@ class Owner:
         self._database = database
         self._ledger = ledger
         self._buffer = buffer
+        self._keeper = keeper
+        self._quarantine = quarantine
         self._latest = latest
         self._sequences = sequences
         self._announce = announce
@@ -103,7 +108,7 @@ class Owner:
         tickets = Tickets(self._database, epoch, self._clock)
         broker = Broker(broker_address(self._settings), self._decoder.subscriptions)
         collector = Collector(
-            broker, self._buffer, self._sequences, self._keep_aside, self._ingest_metrics, self._deciding(alarms),
+            broker, self._keeper, self._sequences, self._quarantine.keep, self._ingest_metrics, self._deciding(alarms),
             self._announce, self._decoder, self._ledger.hear,
         )  # fmt: skip
         self._report(alarms, tickets, broker)
@@ -154,9 +159,6 @@ class Owner:
 
         return supervise
 
-    async def _keep_aside(self, messages: Sequence[Quarantined]) -> None:
-        await keep_quarantined(self._database, messages)
-
     async def _renew(self, epoch: int) -> None:
         await lease.renew(self._database, epoch, self._clock())
 
@@ -167,12 +169,6 @@ class Owner:
         self._ingest_metrics.waiting.set_function(lambda: broker.waiting)
         self._ingest_metrics.connected.set_function(lambda: broker.connected)
         self._ingest_metrics.turned_away.set_function(lambda: self._ledger.turned_away)
-
-
-def broker_address(settings: Settings) -> BrokerAddress:
-    """The broker's settings as the collector wants them."""
-    broker = settings.broker
-    return BrokerAddress(**broker.model_dump(exclude={"password"}), password=broker.password.get_secret_value())
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

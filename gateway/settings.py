@@ -11,7 +11,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel as Model
-from pydantic import ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -42,6 +42,12 @@ class BrokerSettings(_Section):
     certificate_file: str = Field("", description="Our certificate, where the broker asks for one.")
     key_file: str = Field("", description="Key of our certificate.")
 
+    @field_validator("protocol", mode="before")
+    @classmethod
+    def _may_come_as_text(cls, version: object) -> object:
+        """The environment has text only, and a set of numbers is not converted by itself."""
+        return int(version) if isinstance(version, str) and version.isdecimal() else version
+
 
 class CollectSettings(_Section):
     mappings: tuple[str, ...] = Field(
@@ -50,6 +56,14 @@ class CollectSettings(_Section):
     site: str = Field(
         "default", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Site of equipment whose mapping does not name one."
     )
+    name: str = Field(
+        "1", pattern=r"^[A-Za-z0-9_-]{1,32}$", description="Name of a `gengfu collect`: its session and its folder."
+    )
+    group: str = Field(
+        "gengfu", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Every `gengfu collect` of a group takes its share."
+    )
+    http_host: str = Field("127.0.0.1", description="Address on which `gengfu collect` says how it is.")
+    http_port: int = Field(8081, ge=0, le=65535, description="Port for that; 0 takes a free one.")
 
 
 class HttpSettings(_Section):
@@ -68,6 +82,7 @@ class StorageSettings(_Section):
 
 class HistorySettings(_Section):
     store: Literal["sqlite", "influxdb"] = Field("sqlite", description="Where readings are kept.")
+    write: bool = Field(True, description="Whether the service writes them; false where `gengfu collect` does.")
     url: str = Field("http://127.0.0.1:8086", description="Address of InfluxDB.")
     bucket: str = Field("gengfu", pattern=r'^[^"\\\s]+$', description="Its bucket (InfluxDB 1: database).")
     org: str = Field("", description="Its organisation (InfluxDB 2).")
@@ -78,6 +93,15 @@ class HistorySettings(_Section):
     spool_mb: int = Field(
         1024, ge=4, description="Megabytes of readings that may wait on disk while the store does not take them."
     )
+
+    @model_validator(mode="after")
+    def _must_be_shared_to_be_written_elsewhere(self) -> "HistorySettings":
+        if not self.write and self.store == "sqlite":
+            raise ValueError(
+                'history.write = false needs a store that several processes share: set history.store = "influxdb" '
+                "and history.url, here and for gengfu collect"
+            )
+        return self
 
 
 class AlarmSettings(_Section):

@@ -1,4 +1,4 @@
-"""The real service as a process of its own: `gengfu serve`, started, killed and started again on one data folder."""
+"""The real service as a process of its own, started, killed and started again on one data folder; or a collector."""
 
 import json
 import signal
@@ -31,12 +31,12 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = _START_
 class Service:
     """One data folder and one HTTP port; a process comes and goes."""
 
-    def __init__(self, folder: Path, mqtt_port: int, *options: str) -> None:
+    def __init__(self, folder: Path, mqtt_port: int, *options: str, command: str = "serve") -> None:
         self.folder = folder
         self.http_port = free_port()
         self.log = folder.with_suffix(".log")
         self._command = [
-            GENGFU, "serve", "--mqtt-port", str(mqtt_port), "--http-port", str(self.http_port),
+            GENGFU, command, "--mqtt-port", str(mqtt_port), "--http-port", str(self.http_port),
             "--data-dir", str(folder), *options,
         ]  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None
@@ -58,6 +58,22 @@ class Service:
             return bool(self.get("/readyz")["ready"])
         except OSError:
             return False
+
+    def unready(self) -> dict[str, str] | None:
+        """What each part waits for; None while everything works, or nothing answers."""
+        try:
+            self.get("/readyz")
+        except urllib.error.HTTPError as error:
+            return dict(json.loads(error.read())["parts"])
+        except OSError:
+            return None
+        return None
+
+    def wait(self) -> int:
+        """The exit code of a process that ends by itself."""
+        assert self._process is not None
+        code, self._process = self._process.wait(_START_S), None
+        return code
 
     def kill(self) -> None:
         """As a power cut would: no chance to finish anything."""

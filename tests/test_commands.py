@@ -202,8 +202,19 @@ def test_migrate_keeps_a_copy_only_where_there_was_something(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "serve", "simulate", "replay", "check-settings", "migrate", "doctor", "equipment list", "equipment adopt"],
-)
+    [
+        "demo",
+        "serve",
+        "collect",
+        "simulate",
+        "replay",
+        "check-settings",
+        "migrate",
+        "doctor",
+        "equipment list",
+        "equipment adopt",
+    ],
+)  # fmt: skip
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
     done = gengfu(*command.split(), "--help")
     assert done.returncode == 0

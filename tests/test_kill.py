@@ -86,13 +86,17 @@ class Load:
 
     def _publish_sample(self, number: int, start_ms: int) -> None:
         pump, turn = f"P-{number % PUMPS}", number // PUMPS
-        sample = {"at": start_ms + turn, "seq": turn, "bearing_temperature": 97.0 if is_hot(turn) else 55.0}
+        sample = self._sample(number, start_ms)
         info = self._client.publish(f"gengfu/kill/pump/{pump}/telemetry", json.dumps(sample), qos=1)
 
         def remember() -> None:
             self.samples[pump, turn] = sample
 
         self._sent[info.mid] = remember
+
+    def _sample(self, number: int, start_ms: int) -> dict[str, Any]:
+        turn = number // PUMPS
+        return {"at": start_ms + turn, "seq": turn, "bearing_temperature": 97.0 if is_hot(turn) else 55.0}
 
     def _publish_fire(self, number: int, start_ms: int) -> None:
         address = str(number // FIRE_EVERY)
@@ -159,14 +163,18 @@ def check_everything_is_there_once(service: Service, load: Load) -> None:
     wait_until(service.is_ready, "the service is ready")
     with closing(sqlite3.connect(service.folder / "history.db")) as history:
         wait_until(lambda: count(history, "reading") >= len(load.samples), "every sample is in the store", 120)
-    with closing(sqlite3.connect(service.folder / "gengfu.db")) as database:
-        wait_until(lambda: count(database, "event") >= len(load.fires), "every event is in the database", 120)
-        wait_until(lambda: tickets_wanted(database) == count(database, "ticket"), "every alarm has its ticket", 60)
+    wait_until_decided(service.folder, load)
     assert service.stop() == 0
     assert len(load.samples) > 1_000
     assert len(load.fires) > 10
     check_samples(service.folder, load)
     check_alarms(service.folder, load)
+
+
+def wait_until_decided(folder: Path, load: Load) -> None:
+    with closing(sqlite3.connect(folder / "gengfu.db")) as database:
+        wait_until(lambda: count(database, "event") >= len(load.fires), "every event is in the database", 120)
+        wait_until(lambda: tickets_wanted(database) == count(database, "ticket"), "every alarm has its ticket", 60)
 
 
 def count(connection: sqlite3.Connection, table: str) -> int:

@@ -92,6 +92,8 @@ def test_every_field_of_the_contract_is_read_without_doubt(kind: Kind, channel: 
         (SENSOR, "leak", "1", True),  # many controllers know no booleans
         (SENSOR, "leak", "0", False),
         (SENSOR, "leak", "0.0", False),
+        (SENSOR, "leak", '"true"', True),  # so says who writes every value as text
+        (SENSOR, "leak", '" False "', False),  # and who writes Python's words
         (LIFT, "floor", "3", "3"),  # a floor that came as a number
         (LIFT, "floor", "-1", "-1"),
         (LIFT, "floor", "2.5", "2.5"),
@@ -137,7 +139,8 @@ def test_a_value_is_kept_in_the_type_of_its_field(topic: Topic, name: str, sent:
         (SENSOR, "temperature", "{}", "found an object"),
         (SENSOR, "temperature", "[1]", "found an array"),
         (SENSOR, "leak", "2", "leak: expected a boolean, found a number"),
-        (SENSOR, "leak", '"true"', "expected a boolean, found a text"),
+        (SENSOR, "leak", '"yes"', "expected a boolean, found a text"),  # only the two words are beyond doubt
+        (SENSOR, "leak", '""', "expected a boolean, found a text"),
         (LIFT, "floor", "true", "floor: expected a text, found a boolean"),
         (READER, "card", "1e15", "card: expected a text, found a number"),  # digits may be lost already
         (PANEL, "text", f'"{"a" * 1025}"', "too long or has characters no store can keep"),

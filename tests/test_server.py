@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client import CollectorRegistry
 
 from collectors.collector import Quarantined
 from gateway.api.live_feed import LiveFeed
@@ -14,7 +15,7 @@ from gateway.api.routes import Route
 from gateway.api.server import COOKIE, LOOPBACK, MAX_BODY, make_app, route_table
 from gateway.people.accounts import DEMO_PASSWORD, Person
 from gateway.people.permissions import PERMITTED, Act, Role
-from gateway.storage.quarantine import keep_quarantined
+from gateway.storage.quarantine import Quarantine
 from gateway.storage.tables import alarm
 from tests.builders import (
     PUMP,
@@ -398,12 +399,11 @@ async def test_equipment_shows_its_newest_values_and_its_history(house: House) -
 
 
 async def test_quarantine_shows_text_as_text_and_bytes_as_hex(house: House) -> None:
-    await keep_quarantined(
-        house.services.database,
+    await Quarantine(house.services.database, CollectorRegistry()).keep(
         [
             Quarantined(T0, "gengfu/x", "门".encode(), 3, "not_json", "no JSON"),
             Quarantined(T0, "gengfu/y", b"\xff\x00", 9_000, "not_json", "no UTF-8"),
-        ],
+        ]
     )
     house.log_in(Role.ADMIN)
     _, page = await house.get("/api/v1/quarantine?limit=1")

@@ -35,8 +35,9 @@ def test_the_environment_goes_before_the_file_and_the_command_line_before_both(
     write('[broker]\nhost = "file"\nport = 1001\nclient_id = "file"\n')
     monkeypatch.setenv("GENGFU_BROKER__PORT", "1002")
     monkeypatch.setenv("GENGFU_BROKER__CLIENT_ID", "environment")
+    monkeypatch.setenv("GENGFU_BROKER__PROTOCOL", "4")
     broker = load_settings(None, {"broker": {"client_id": "line"}}).broker
-    assert (broker.host, broker.port, broker.client_id) == ("file", 1002, "line")
+    assert (broker.host, broker.port, broker.client_id, broker.protocol) == ("file", 1002, "line", 4)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,9 @@ def test_the_environment_goes_before_the_file_and_the_command_line_before_both(
         ("[broker]\nport = 0\n", "broker.port: "),
         ("[broker]\nport = 'many'\n", "broker.port: "),
         ("[broker]\nprotocol = 3\n", "broker.protocol: "),
+        ("[history]\nwrite = false\n", "several processes share"),  # a file of one process
+        ("[collect]\nname = 'a/b'\n", "collect.name: "),  # it becomes a folder and a client id
+        ("[collect]\ngroup = 'a+b'\n", "collect.group: "),  # it stands in a subscription
         ("broker = 5\n", "broker: "),
         ("[alarms]\ntick_s = 0\n", "alarms.tick_s: "),
         ("[equipment]\ntime_zone = 'Mars/Olympus'\n", "'Mars/Olympus' is no time zone"),

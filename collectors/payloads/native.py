@@ -5,10 +5,12 @@ message is kept, because a lift whose door sensor talks nonsense may still be ca
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
+from collectors.fields import Channel, Kind
 from collectors.payloads.samples import (
     Decoded,
     Fault,
@@ -31,7 +33,7 @@ MAX_SAMPLES: Final = 10_000
 
 
 def decode(topic: Topic, payload: bytes, received_at: int, arrival: int = 0) -> Decoded:
-    """Read a message.
+    """Read a message; an event of a fire panel of which nothing can be read is an event all the same.
 
     Args:
         topic: where it came from.
@@ -39,6 +41,26 @@ def decode(topic: Topic, payload: bytes, received_at: int, arrival: int = 0) -> 
         received_at: epoch milliseconds of receipt.
         arrival: readings that came before this message; it keeps two samples without a time apart.
     """
+    decoded = _decode(topic, payload, received_at, arrival)
+    if topic.kind is Kind.FIRE_PANEL and topic.channel is Channel.EVENT and not decoded.readings:
+        return _with_unreadable_event(topic, decoded.faults, received_at, arrival)
+    return decoded
+
+
+def _with_unreadable_event(topic: Topic, faults: Sequence[Fault], received_at: int, arrival: int) -> Decoded:
+    """A fire whose text comes in another encoding must not end in the quarantine alone: somebody has to look.
+
+    A message without content is none: so a retained one is taken back.
+    """
+    reason = faults[0].reason
+    if reason is Reason.EMPTY:
+        return Decoded([], faults)
+    sample = {"text": f"unreadable message ({reason}); it is in the quarantine"}
+    reading = make_reading(topic, sample, None, None, received_at, arrival, list(faults), 0)
+    return Decoded([] if reading is None else [reading], faults)
+
+
+def _decode(topic: Topic, payload: bytes, received_at: int, arrival: int) -> Decoded:
     unreadable = refused_by_size(payload)
     if unreadable is not None:
         return unreadable

@@ -33,7 +33,7 @@ _LAST_MS: Final = 4_102_444_800_000
 """2100-01-01: a time beyond it is no time."""
 _LAST_SEQUENCE: Final = 2**53
 """From here on a float64 has no room for every whole number: two samples would become one."""
-_KEY_STEPS: Final = 1_000_000
+KEY_STEPS: Final = 1_000_000
 """Nanoseconds in a millisecond: room for a sequence number behind the time."""
 
 _PYTHON_TYPE: Final[dict[FieldType, type]] = {
@@ -159,7 +159,7 @@ def make_reading(
         fields,
         measured_at,
         received_at,
-        measured_at * _KEY_STEPS + tie % _KEY_STEPS,
+        measured_at * KEY_STEPS + tie % KEY_STEPS,
         sequence,
         int(quality),
     )
@@ -291,11 +291,18 @@ def _fit(name: str, value: object, field: Field | None) -> Value | None:
 def _fit_known(value: Value, field: Field) -> Value | None:
     if type(value) is _PYTHON_TYPE[field.type]:
         return value.strip().lower() if field.choices and isinstance(value, str) else value
-    if field.type is FieldType.BOOLEAN and value in (0.0, 1.0):
-        return bool(value)  # many controllers know no booleans
+    if field.type is FieldType.BOOLEAN:
+        return _as_boolean(value)
     if field.type is FieldType.TEXT and isinstance(value, float):
         return f"{value:.15g}" if abs(value) < 1e15 else None  # floor 3 and card 12345678 come as numbers
     return None
+
+
+def _as_boolean(value: Value) -> bool | None:
+    """Many controllers know no booleans, and a lift whose `alarm_button` is "true" calls for help."""
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value.strip().lower())
+    return bool(value) if value in (0.0, 1.0) else None
 
 
 def _complaint(name: str, value: object, field: Field | None) -> str:

@@ -4,6 +4,8 @@ Rollups are ours and not the server's: continuous queries and tasks of the serve
 up a year's three million samples at each look takes a second. So each minute that was written to is marked in a small
 file beside the service before its readings are sent, and summed up in the background. What this process has written
 is exact in its histories at any moment; late data of another process shows when that one has summed it up (seconds).
+Where other processes write too (`shared`), each sums up what it wrote, looks again whether that still holds, and reads
+the last minutes from samples.
 """
 
 import asyncio
@@ -25,7 +27,7 @@ from collectors.timeseries.influx_history import KEYS_PER_MS
 from collectors.timeseries.influx_http import TOO_LARGE, TOO_OLD, Access, InfluxHttp, Unacceptable
 from collectors.timeseries.latest import LatestTable, Who
 from collectors.timeseries.line_protocol import OWN_FIELDS, QUALITY, RECEIVED, encode, stored_name, wire_name
-from collectors.timeseries.rollups import DAY, minute_of
+from collectors.timeseries.rollups import DAY, MINUTE, minute_of
 from collectors.timeseries.store import (
     DEFAULT_POINTS,
     History,
@@ -42,6 +44,8 @@ _LINES: Final = 5_000
 """Readings a request: what InfluxDB's makers advise."""
 _ROLL_UP_EVERY_S: Final = 2.0
 _BREATH_S: Final = 0.1
+_OTHERS_SETTLE_MS: Final = 10 * MINUTE
+"""For so long the rollups of other processes may be on their way: that much is read from samples."""
 _CONFLICT: Final = re.compile(r'input field \\?"(.+?)\\?" on measurement \\?"(.+?)\\?" is type (\w+), already exists')
 _TYPES: Final[dict[str, type]] = {"float": float, "boolean": bool, "string": str}
 
@@ -49,14 +53,16 @@ _TYPES: Final[dict[str, type]] = {"float": float, "boolean": bool, "string": str
 class InfluxStore:
     """One bucket of an InfluxDB. Writing is idempotent: the same series and time key is the same point."""
 
-    def __init__(self, access: Access, marks: Path, retention_days: int | None = None) -> None:
+    def __init__(self, access: Access, marks: Path, retention_days: int | None = None, *, shared: bool = False) -> None:
         """Describe the store; `open` connects.
 
         Args:
             access: server, bucket, credentials.
             marks: file in which minutes without rollups are remembered.
             retention_days: given to the bucket where it is made by us.
+            shared: whether other processes write to the bucket too.
         """
+        self._shared = shared
         self._access = access
         self._retention_days = retention_days
         self._dirty = DirtyMinutes(marks)
@@ -101,7 +107,7 @@ class InfluxStore:
         return self._latest
 
     async def history(self, series: Series, field: str, start: int, end: int, points: int = DEFAULT_POINTS) -> History:
-        return await influx_history.read(self._server(), self._dirty, series, field, start, end, points)
+        return await influx_history.read(self._server(), self._doubtful, series, field, start, end, points)
 
     async def erase_before(self, moment: int) -> int:
         async with self._rolling:  # or a pass would put down again what it had read before
@@ -111,7 +117,16 @@ class InfluxStore:
         """Make rollups of a portion of the minutes that were written to and are over; return how many minutes."""
         async with self._rolling:  # one pass at a time: each begins by forgetting what was written before it
             now = time.time_ns() // KEYS_PER_MS
-            return await influx_rollups.roll_up(self._server(), self._dirty, now)
+            return await influx_rollups.roll_up(self._server(), self._dirty, now, shared=self._shared)
+
+    async def _doubtful(self, series: Series, start: int, end: int) -> Sequence[int]:
+        """Minutes in a range whose rollups may not hold: written to by us, or perhaps just now by others."""
+        marked = await self._dirty.of(series, start, end)
+        if not self._shared:
+            return marked
+        now = time.time_ns() // KEYS_PER_MS
+        first = max(start, now - _OTHERS_SETTLE_MS) // MINUTE * MINUTE
+        return sorted({*marked, *range(first, min(end, now + MINUTE), MINUTE)})
 
     def _server(self) -> InfluxHttp:
         if self._http is None:

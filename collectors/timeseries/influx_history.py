@@ -1,11 +1,11 @@
 """A field's history out of InfluxDB: samples while there are few, else figures added up by the server."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
 from collectors.fields import Channel, FieldType, Kind, fields_of
-from collectors.timeseries.dirty_minutes import DirtyMinutes
 from collectors.timeseries.influx_http import InfluxHttp, Result
 from collectors.timeseries.line_protocol import stored_names
 from collectors.timeseries.rollups import DAY, HOUR, MINUTE, SAMPLES, Figures, Piece, buckets, choose, pieces
@@ -29,8 +29,12 @@ def where(series: Series, start: int, end: int) -> str:
     )
 
 
+Doubtful = Callable[[Series, int, int], Awaitable[Sequence[int]]]
+"""Asked for the minutes of a series in a range whose rollups may not hold."""
+
+
 async def read(
-    server: InfluxHttp, dirty: DirtyMinutes, series: Series, field: str, start: int, end: int, points: int
+    server: InfluxHttp, doubtful: Doubtful, series: Series, field: str, start: int, end: int, points: int
 ) -> History:
     """What `Store.history` promises."""
     start, end = max(start, 0), min(end, _LAST_MS)
@@ -48,7 +52,7 @@ async def read(
     if grid is None:
         return await asked.samples(points) or await asked.plain_buckets(points)
     step, width = grid
-    cut = pieces(start, end, step, await dirty.of(series, start, end))
+    cut = pieces(start, end, step, await doubtful(series, start, end))
     drawn = buckets(await asked.figures(cut, width), start, width)
     few = sum(bucket.samples for bucket in drawn) <= points
     return (await asked.samples(points) if few else None) or History(False, drawn, [])

@@ -20,23 +20,46 @@ _PORTION: Final = 3_000
 _LINES: Final = 5_000
 _MINUTE_COLUMNS: Final = ("min_{}", "sum_{}", "max_{}", "count_{}")
 _ROLLUP_COLUMNS: Final = ("min_{} least", "sum_{} total", "max_{} most", "sum_{} samples")
-_Days = dict[tuple[Series, int], list[int]]
+_SeriesDay = tuple[Series, int]
+_Days = dict[_SeriesDay, list[int]]
+_Lines = dict[_SeriesDay, list[str]]
+"""Rollups of one step as InfluxDB's lines."""
 
 
-async def roll_up(server: InfluxHttp, dirty: DirtyMinutes, now: int) -> int:
-    """Make the rollups of a portion of minutes; return how many. What is still being written to waits."""
+async def roll_up(server: InfluxHttp, dirty: DirtyMinutes, now: int, *, shared: bool) -> int:
+    """Make the rollups of a portion of minutes; return how many are done. What is still being written to waits.
+
+    Where other processes sum up the same hours (`shared`), what was written may rest on what was read before they
+    wrote. So it is read once more, and what no longer agrees keeps its marks. A sample that comes after this second
+    look has a mark of its own, at whoever wrote it.
+    """
     busy = dirty.settle()
     marks = [mark for mark in await dirty.some(_PORTION, now) if mark not in busy]
     days: _Days = defaultdict(list)
     for mark in marks:
         days[mark.series, mark.minute // DAY].append(mark.minute)
+    written: list[_Lines] = []
     for step in STEPS if marks else ():
-        await _write_step(server, days, step)
+        written.append(await _lines_of(server, days, step))
+        await _write(server, written[-1])
+    if shared:
+        changed = await _changed(server, days, written)
+        marks = [mark for mark in marks if (mark.series, mark.minute // DAY) not in changed]
     await dirty.clear(marks)
     return len(marks)
 
 
-async def _write_step(server: InfluxHttp, days: _Days, step: int) -> None:
+async def _changed(server: InfluxHttp, days: _Days, written: list[_Lines]) -> set[_SeriesDay]:
+    """The days of series whose rollups would be others now."""
+    return {
+        day
+        for step, before in zip(STEPS, written, strict=False)
+        for day, lines in (await _lines_of(server, days, step)).items()
+        if lines != before[day]
+    }
+
+
+async def _lines_of(server: InfluxHttp, days: _Days, step: int) -> _Lines:
     statements = []
     for (series, _), minutes in days.items():
         start, end = min(minutes) // step * step, max(minutes) // step * step + step
@@ -48,11 +71,14 @@ async def _write_step(server: InfluxHttp, days: _Days, step: int) -> None:
         )
         statements.append(f"SELECT {figures}{source} GROUP BY time({step}ms) fill(none)")
     answers = await server.ask(*statements)
-    lines = [
-        encode_rollup(series, SUFFIX[step], at, figures)
-        for (series, _), found in zip(days, answers, strict=True)
-        for at, figures in _figures(found, step)
-    ]
+    return {
+        day: [encode_rollup(day[0], SUFFIX[step], at, figures) for at, figures in _figures(found, step)]
+        for day, found in zip(days, answers, strict=True)
+    }
+
+
+async def _write(server: InfluxHttp, by_day: _Lines) -> None:
+    lines = [line for some in by_day.values() for line in some]
     for first in range(0, len(lines), _LINES):
         try:
             await server.write(lines[first : first + _LINES])

@@ -1,12 +1,15 @@
-"""Messages that could not be read: kept for the administrator, the newest ten thousand of them."""
+"""Messages that could not be read: kept for the administrator, the newest of them, within a limit of rows and bytes."""
 
 import asyncio
+from collections import Counter as Counting
 from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 import structlog
-from sqlalchemy import delete, func, insert, select
+from prometheus_client import CollectorRegistry, Counter
+from sqlalchemy import bindparam, delete, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.collector import Quarantined
 from gateway.storage.database import Database, DatabaseTrouble
@@ -15,24 +18,87 @@ from gateway.storage.tables import quarantine
 log = structlog.get_logger(__name__)
 
 KEPT: Final = 10_000
-"""Rows: at 8 KiB each at most 80 MB."""
+"""Rows."""
+KEPT_OF_TOPIC: Final = 50
+"""Rows a minute of one topic; what is beyond them is only counted."""
+KEPT_OF_MINUTE: Final = 2_000
+"""Rows a minute of all topics."""
+KEPT_BYTES: Final = 32 * 1024 * 1024
+"""Of payloads, topics and details together (text counted by characters)."""
+_MEASURED_EVERY: Final = 1024 * 1024
+"""Bytes that may come before the rest is measured again."""
 _RETRY_S: Final = 0.5
 
 
-async def keep_quarantined(database: Database, messages: Sequence[Quarantined]) -> None:
-    """Keep messages put aside, and forget the oldest beyond the limit; waits while the database is in trouble."""
-    rows = [msgspec.structs.asdict(message) for message in messages[-KEPT:]]
-    while True:
-        try:
-            async with database.transaction() as connection:
-                await connection.execute(insert(quarantine), rows)
-                newest = await connection.scalar(select(func.max(quarantine.c.id)))
-                await connection.execute(delete(quarantine).where(quarantine.c.id <= newest - KEPT))
-        except DatabaseTrouble as error:
-            log.error("quarantine waits: the database does not take it", why=str(error))
-            await asyncio.sleep(_RETRY_S)
-        else:
+class Quarantine:
+    """Keeps what was put aside, and forgets the oldest beyond the limits."""
+
+    def __init__(self, database: Database, registry: CollectorRegistry) -> None:
+        self._database = database
+        self._forgotten = Counter(
+            "gengfu_quarantine_forgotten", "Entries of the quarantine that made room for newer ones", registry=registry
+        )
+        self._left_out = Counter(
+            "gengfu_quarantine_left_out", "What was put aside beyond what is kept of a minute", registry=registry
+        )
+        self._minute = 0
+        self._kept_of: Counting[str] = Counting()
+        """Entries of this minute, by topic."""
+        self._unmeasured = _MEASURED_EVERY  # so that the first time all is measured
+
+    async def keep(self, messages: Sequence[Quarantined]) -> None:
+        """Keep messages; count the oldest, which make room for them. Waits while the database is in trouble."""
+        kept = [message for message in messages if self._has_room(message)]
+        self._left_out.inc(len(messages) - len(kept))
+        if not kept:
             return
+        rows = [msgspec.structs.asdict(message) for message in kept]
+        self._unmeasured += sum(_size(message) for message in kept)
+        while True:
+            try:
+                async with self._database.transaction() as connection:
+                    await connection.execute(insert(quarantine), rows)
+                    forgotten = await self._make_room(connection)
+            except DatabaseTrouble as error:
+                log.error("quarantine waits: the database does not take it", why=str(error))
+                await asyncio.sleep(_RETRY_S)
+            else:
+                if self._unmeasured >= _MEASURED_EVERY:
+                    self._unmeasured = 0
+                self._forgotten.inc(forgotten)
+                return
+
+    def _has_room(self, message: Quarantined) -> bool:
+        """One device must not push out what all others left, nor fill the disk while alarms wait to be written."""
+        minute = message.received_at // 60_000
+        if minute != self._minute:
+            self._minute = minute
+            self._kept_of.clear()
+        if self._kept_of[message.topic] >= KEPT_OF_TOPIC or self._kept_of.total() >= KEPT_OF_MINUTE:
+            return False
+        self._kept_of[message.topic] += 1
+        return True
+
+    async def _make_room(self, connection: AsyncConnection) -> int:
+        newest = await connection.scalar(select(func.max(quarantine.c.id)))
+        last = newest - KEPT
+        if self._unmeasured >= _MEASURED_EVERY:  # it looks at every row: not each time, alarms wait behind it
+            last = max(last, await connection.scalar(_LAST_BEYOND_BYTES, {"most": KEPT_BYTES}) or 0)
+        deleted = await connection.execute(delete(quarantine).where(quarantine.c.id <= last))
+        return int(deleted.rowcount)
+
+
+def _size(message: Quarantined) -> int:
+    return len(message.payload) + len(message.topic) + len(message.detail)
+
+
+_measured = select(
+    quarantine.c.id,
+    func.sum(func.length(quarantine.c.payload) + func.length(quarantine.c.topic) + func.length(quarantine.c.detail))
+    .over(order_by=quarantine.c.id.desc())
+    .label("bytes"),
+).subquery()
+_LAST_BEYOND_BYTES: Final = select(func.max(_measured.c.id)).where(_measured.c.bytes > bindparam("most"))
 
 
 async def newest_quarantined(database: Database, before: int | None, limit: int) -> list[dict[str, Any]]:

@@ -1,0 +1,84 @@
+"""What the settings mean for ingest: decoder, store and broker, the same for the service and for `gengfu collect`."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from collectors.broker import BrokerAddress
+from collectors.metrics import HistoryMetrics
+from collectors.payloads.decoder import Decoder
+from collectors.payloads.mapping import Defaults, load_mappings
+from collectors.spool.spool import Spool
+from collectors.timeseries.influx import InfluxStore
+from collectors.timeseries.influx_http import Access
+from collectors.timeseries.sqlite import SqliteStore
+from collectors.timeseries.store import Store, StoreUnavailable
+from collectors.write_buffer import SetAside, WriteBuffer
+from gateway.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_ERASE_EVERY_S: Final = 3600.0
+_MEGABYTE: Final = 1024 * 1024
+
+
+def make_decoder(settings: Settings) -> Decoder:
+    """The native payload and the mappings in use. Raises MappingError."""
+    return Decoder(load_mappings(settings.collect.mappings, mapping_defaults(settings)))
+
+
+def mapping_defaults(settings: Settings) -> Defaults:
+    """What a mapping need not say."""
+    return Defaults(settings.collect.site, settings.equipment.time_zone)
+
+
+def make_store(settings: Settings, folder: Path, *, shared: bool) -> Store:
+    """Where the settings say that readings are kept.
+
+    Args:
+        settings: which store, and how it is reached.
+        folder: the data folder of this process.
+        shared: whether other processes write to it too.
+    """
+    history = settings.history
+    if history.store == "sqlite":
+        return SqliteStore(folder / "history.db")
+    access = Access(
+        url=history.url,
+        bucket=history.bucket,
+        org=history.org,
+        token=history.token.get_secret_value(),
+        username=history.username,
+        password=history.password.get_secret_value(),
+        gzip=history.gzip,
+    )
+    return InfluxStore(access, folder / "dirty-minutes.db", settings.storage.history_days, shared=shared)
+
+
+def make_buffer(
+    settings: Settings, folder: Path, store: Store, set_aside: SetAside, metrics: HistoryMetrics
+) -> WriteBuffer:
+    """What makes readings durable, with its spool in the data folder of this process."""
+    spool = Spool(folder / "spool", settings.history.spool_mb * _MEGABYTE, metrics.lose)
+    return WriteBuffer(store, spool, set_aside, metrics)
+
+
+def broker_address(settings: Settings) -> BrokerAddress:
+    """The broker's settings as the collector wants them."""
+    broker = settings.broker
+    return BrokerAddress(**broker.model_dump(exclude={"password"}), password=broker.password.get_secret_value())
+
+
+async def forget_old(store: Store, history_days: int, clock: Callable[[], int]) -> None:
+    """Erase what is older than it is to be kept, each hour, until cancelled."""
+    kept_ms = history_days * 24 * 3600 * 1000
+    while True:
+        try:
+            erased = await store.erase_before(clock() - kept_ms)
+            log.debug("old readings erased", readings=erased)
+        except StoreUnavailable as error:
+            log.warning("old readings not erased; tried again in an hour", why=str(error))
+        await asyncio.sleep(_ERASE_EVERY_S)
