@@ -105,7 +105,7 @@ class Application:
             if (PLATFORM, CODE) not in ledger.equipment:
                 site, itself = platform(settings.equipment.time_zone)
                 await ledger.enter([site], [itself], Cause("system:start", Via.CLOCK), now_ms())
-            store = make_store(settings, folder, shared=not settings.history.write)
+            store = make_store(settings, folder)
             stack.push_async_callback(store.close)
             await store.open()
             sequences = SequenceMemory(folder / "sequences.db")

@@ -108,7 +108,7 @@ class HistoryWriter:
             database = Database(f"sqlite+aiosqlite:///{folder / 'quarantine.db'}")
             stack.push_async_callback(database.close)
             await migrate(database)
-            store = make_store(settings, folder, shared=True)
+            store = make_store(settings, folder)
             stack.push_async_callback(store.close)
             await store.open()
             sequences = SequenceMemory(folder / "sequences.db")

@@ -35,13 +35,12 @@ def mapping_defaults(settings: Settings) -> Defaults:
     return Defaults(settings.collect.site, settings.equipment.time_zone)
 
 
-def make_store(settings: Settings, folder: Path, *, shared: bool) -> Store:
+def make_store(settings: Settings, folder: Path) -> Store:
     """Where the settings say that readings are kept.
 
     Args:
         settings: which store, and how it is reached.
         folder: the data folder of this process.
-        shared: whether other processes write to it too.
     """
     history = settings.history
     if history.store == "sqlite":
@@ -55,7 +54,7 @@ def make_store(settings: Settings, folder: Path, *, shared: bool) -> Store:
         password=history.password.get_secret_value(),
         gzip=history.gzip,
     )
-    return InfluxStore(access, folder / "dirty-minutes.db", settings.storage.history_days, shared=shared)
+    return InfluxStore(access, folder / "dirty-minutes.db", settings.storage.history_days)
 
 
 def make_buffer(

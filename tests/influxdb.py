@@ -43,7 +43,7 @@ class InfluxDB:
             f'reporting-disabled = true\nbind-address = "127.0.0.1:{rpc_port}"\n'
             f'[meta]\ndir = "{folder}/meta"\n'
             f'[data]\ndir = "{folder}/data"\nwal-dir = "{folder}/wal"\nquery-log-enabled = false\n'
-            'index-version = "inmem"\n[monitor]\nstore-enabled = false\n'
+            'index-version = "tsi1"\n[monitor]\nstore-enabled = false\n'
             f'[http]\nbind-address = "127.0.0.1:{self.port}"\nlog-enabled = false\n'
             f"auth-enabled = {str(auth).lower()}\n[logging]\nsuppress-logo = true\n",
             encoding="utf-8",

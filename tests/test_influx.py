@@ -18,11 +18,9 @@ from influxdb_client import Point
 
 from collectors.fields import Channel, Kind
 from collectors.reading import Quality, Reading, Value
-from collectors.timeseries import influx_rollups
 from collectors.timeseries.influx import InfluxStore
-from collectors.timeseries.influx_http import Access, InfluxHttp
+from collectors.timeseries.influx_http import Access
 from collectors.timeseries.line_protocol import encode, stored_name, wire_name
-from collectors.timeseries.rollups import DAY, HOUR
 from collectors.timeseries.store import LatestValue, Series, StoreUnavailable
 from collectors.topics import Topic
 from tests.influxdb import InfluxDB
@@ -233,47 +231,6 @@ def test_the_service_keeps_its_history_where_the_settings_say(
         assert not (tmp_path / "data" / "history.db").exists()
     finally:
         service.kill()
-
-
-@pytest.mark.server
-async def test_two_writers_of_one_hour_do_not_leave_each_others_old_rollups(
-    influxdb: InfluxDB, tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One has read the hour; before it writes, the other one adds a sample and sums up: the older figures come last."""
-    hour = T0 // HOUR * HOUR - T0
-    first, second = (
-        InfluxStore(Access(influxdb.url, database), tmp_path / f"{name}.db", shared=True) for name in ("one", "two")
-    )
-    async with contextlib.AsyncExitStack() as stack:
-        for store in (first, second):
-            await store.open()
-            stack.push_async_callback(store.close)
-        await first.write([reading(hour, level=1.0)])
-        write, between = influx_rollups._write, [True]
-
-        async def write_later(server: InfluxHttp, lines: influx_rollups._Lines) -> None:
-            if between:
-                between.clear()
-                await second.write([reading(hour + 1_000, level=3.0)])
-                await rolled_up(second)
-            await write(server, lines)
-
-        monkeypatch.setattr(influx_rollups, "_write", write_later)
-        await rolled_up(first, second)
-        reader = InfluxStore(Access(influxdb.url, database), tmp_path / "reader.db", shared=True)
-        await reader.open()
-        stack.push_async_callback(reader.close)
-        start = T0 + hour - 300 * DAY
-        found = await reader.history(S1, "level", start, start + 400 * DAY, 1)
-    (bucket,) = found.buckets
-    assert (bucket.least, bucket.most, bucket.samples) == (1.0, 3.0, 2)
-
-
-async def rolled_up(*stores: InfluxStore) -> None:
-    """Until nothing is marked any more."""
-    for store in stores:
-        while await store._dirty.some(1, time.time_ns() // 1_000_000):
-            await store.roll_up()
 
 
 # -- a fake for what the real server cannot be made to say ---------------------------------------------

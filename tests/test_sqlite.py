@@ -6,11 +6,13 @@ import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+
 from collectors.fields import Channel, Kind
-from collectors.reading import Reading
+from collectors.reading import Reading, Value
 from collectors.timeseries.rollups import MINUTE
 from collectors.timeseries.sqlite import SqliteStore
-from collectors.timeseries.store import Series
+from collectors.timeseries.store import Change, History, Series
 from collectors.topics import Topic
 
 T0 = 1_790_000_000_000 // MINUTE * MINUTE
@@ -18,8 +20,8 @@ S1 = Series("garden", "sensor", "S1", "telemetry")
 TOPIC = Topic("garden", Kind.SENSOR, "S1", Channel.TELEMETRY)
 
 
-def reading(at: int, value: float) -> Reading:
-    return Reading(TOPIC, {"level": value}, T0 + at, T0 + at, (T0 + at) * 1_000_000)
+def reading(at: int, level: float, **others: Value) -> Reading:
+    return Reading(TOPIC, {"level": level, **others}, T0 + at, T0 + at, (T0 + at) * 1_000_000)
 
 
 @contextlib.asynccontextmanager
@@ -39,30 +41,50 @@ async def roll_up_all(store: SqliteStore) -> int:
     return minutes
 
 
-async def test_in_a_file_from_before_there_were_rollups_they_are_made(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "missing",
+    [("dirty", "rollup", "stretch", "field"), ("stretch",)],
+    ids=["before there were rollups", "before there were stretches"],
+)
+async def test_in_an_older_file_all_rollups_are_made(tmp_path: Path, missing: tuple[str, ...]) -> None:
     file = tmp_path / "history.db"
     async with opened(file) as store:
-        await store.write([reading(minute * MINUTE, float(minute)) for minute in range(200)])
+        await store.write([reading(minute * MINUTE, float(minute), leak=minute >= 50) for minute in range(200)])
+        await roll_up_all(store)
     with contextlib.closing(sqlite3.connect(file)) as connection:
-        connection.executescript("DROP TABLE dirty; DROP TABLE rollup; DROP TABLE field")
+        connection.executescript(";".join(f"DROP TABLE {table}" for table in missing))
     async with opened(file) as store:
         assert await roll_up_all(store) == 200
         found = await store.history(S1, "level", T0, T0 + 200 * MINUTE, 100)
         assert sum(bucket.samples for bucket in found.buckets) == 200
+        found = await store.history(S1, "leak", T0, T0 + 200 * MINUTE, 100)
+        assert found.changes == [Change(T0, False), Change(T0 + 50 * MINUTE, True)]
 
 
 async def test_a_clean_year_is_read_from_rollups_only(tmp_path: Path) -> None:
     """Told apart by damage: the samples are taken away behind the store's back, and the picture stays."""
     file = tmp_path / "history.db"
+    hours = 365 * 24
+
+    async def look(store: SqliteStore, field: str) -> History:
+        return await store.history(S1, field, T0, T0 + hours * 60 * MINUTE, 500)
+
     async with opened(file) as store:
-        await store.write([reading(hour * 60 * MINUTE, float(hour)) for hour in range(365 * 24)])
+        await store.write(
+            [
+                reading(hour * 60 * MINUTE, float(hour), leak=hour // 100 % 2 == 0, mode=f"{hour}")
+                for hour in range(hours)
+            ]
+        )
         await roll_up_all(store)
-        before = await store.history(S1, "level", T0, T0 + 365 * 24 * 60 * MINUTE, 500)
+        before = [await look(store, field) for field in ("level", "leak", "mode")]
+        assert [len(found.changes) for found in before] == [0, 88, 500]
         with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
             day = 24 * 60 * MINUTE * 1_000_000
             inside = (T0 * 1_000_000 + day, (T0 * 1_000_000) + 364 * day)
-            connection.execute("UPDATE reading SET fields = '{\"level\":0.0}' WHERE key > ? AND key < ?", inside)
-        assert await store.history(S1, "level", T0, T0 + 365 * 24 * 60 * MINUTE, 500) == before
+            gone = '{"level":0.0,"leak":true,"mode":"gone"}'
+            connection.execute("UPDATE reading SET fields = ? WHERE key > ? AND key < ?", (gone, *inside))
+        assert [await look(store, field) for field in ("level", "leak", "mode")] == before
 
 
 async def test_what_is_written_while_rollups_are_made_is_in_the_next_ones(tmp_path: Path) -> None:

@@ -137,8 +137,8 @@ def raw(*samples: tuple[int, float]) -> History:
     return History(True, [Bucket(T0 + at, value, value, value, 1) for at, value in samples], [])
 
 
-def changes(*changed: tuple[int, bool | str]) -> History:
-    return History(False, [], [Change(T0 + at, value) for at, value in changed])
+def changes(*changed: tuple[int, bool | str], older_left_out: bool = False) -> History:
+    return History(False, [], [Change(T0 + at, value) for at, value in changed], older_left_out)
 
 
 def holds_nothing(history: History) -> bool:
@@ -374,6 +374,7 @@ def assert_is_history(found: History, samples: dict[int, float], start: int, end
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 Act = tuple[str, dict[int, float], float]
+ActOnField = tuple[str, dict[int, bool | str], float]
 
 
 @st.composite
@@ -408,6 +409,57 @@ async def test_history_through_rollups_equals_a_plain_calculation_whatever_was_w
         for start, end in ((0, span + MINUTE), (int(span * first), int(span * last))):
             found = await look(store, "x", start, end, points=points, equipment=equipment)
             assert_is_history(found, kept, start, end, points)
+
+
+@st.composite
+def lives_of_a_field(draw: st.DrawFn) -> tuple[int, list[ActOnField]]:
+    """A span, and what happens: long calm and busy minutes, in any order, late, again, overwriting; retention."""
+    span = draw(st.sampled_from([10 * MINUTE, 2 * HOUR, 2 * DAY, 20 * DAY, 400 * DAY]))
+    values = draw(st.sampled_from([[True, False], ["开", "关", "off"], ["true", "True", "", "0", "1"]]))
+    calm = st.dictionaries(st.integers(0, span // 1000).map(lambda second: second * 1000), st.sampled_from(values))
+    busy = st.builds(
+        lambda first, every, many: {first + at * every: value for at, value in enumerate(many)},
+        st.integers(0, span),
+        st.sampled_from([1, 500, 10_000, 60_000, 70_000, HOUR]),
+        st.lists(st.sampled_from(values), min_size=30, max_size=90),
+    )
+    act = st.tuples(
+        st.sampled_from(["write", "write", "write", "roll up", "roll up", "erase"]), calm | busy, st.floats(0, 0.6)
+    )
+    return span, draw(st.lists(act, min_size=1, max_size=8))
+
+
+@on_one_store
+@given(
+    life=lives_of_a_field(), first=st.floats(0, 0.5), last=st.floats(0.5, 1.1), points=st.sampled_from([1, 5, 40, 500])
+)
+async def test_changes_through_rollups_equal_a_plain_calculation_whatever_was_written_when(
+    store: Store, life: tuple[int, list[ActOnField]], first: float, last: float, points: int
+) -> None:
+    (span, acts), equipment = life, fresh()
+    kept: dict[int, bool | str] = {}
+    for act, batch, share in acts:
+        if act == "write":
+            await store.write([reading(at, equipment, note=value) for at, value in batch.items()])
+            kept |= batch
+        elif act == "roll up":
+            await roll_up_all(store)
+        else:
+            await store.erase_before(T0 + int(span * share))
+            kept = {at: value for at, value in kept.items() if at >= int(span * share)}
+        for start, end in ((0, 2 * span + MINUTE), (int(span * first), int(span * last))):
+            found = await look(store, "note", start, end, points=points, equipment=equipment)
+            expected = changes_in(kept, start, end, points)
+            assert found == expected or (holds_nothing(found) and holds_nothing(expected))
+
+
+def changes_in(samples: dict[int, bool | str], start: int, end: int, points: int) -> History:
+    """What a plain calculation over all samples says."""
+    changed: list[tuple[int, bool | str]] = []
+    for at, value in sorted(samples.items()):
+        if start <= at < end and (not changed or changed[-1][1] != value):
+            changed.append((at, value))
+    return changes(*changed[-points:], older_left_out=len(changed) > points)
 
 
 async def roll_up_all(store: Store) -> None:
@@ -465,7 +517,8 @@ async def test_booleans_and_text_come_as_the_moments_at_which_they_changed(
     changed = [(at, value) for at, value in enumerate(values) if at == 0 or values[at - 1] != value]
     if values:
         assert await look(store, "x", equipment=equipment) == changes(*changed)
-        assert await look(store, "x", points=3, equipment=equipment) == changes(*changed[-3:]), "the newest"
+        newest = changes(*changed[-3:], older_left_out=len(changed) > 3)
+        assert await look(store, "x", points=3, equipment=equipment) == newest
 
 
 async def test_samples_without_the_field_neither_count_nor_change_anything(store: Store) -> None:

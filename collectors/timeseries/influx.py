@@ -3,9 +3,8 @@
 Rollups are ours and not the server's: continuous queries and tasks of the server know nothing of late data, and adding
 up a year's three million samples at each look takes a second. So each minute that was written to is marked in a small
 file beside the service before its readings are sent, and summed up in the background. What this process has written
-is exact in its histories at any moment; late data of another process shows when that one has summed it up (seconds).
-Where other processes write too (`shared`), each sums up what it wrote, looks again whether that still holds, and reads
-the last minutes from samples.
+is exact in its histories at any moment. Of what another process writes the last two minutes show at once, and late data
+when that one has summed it up (seconds); rollups that two processes make of one minute end as one (influx_rollups.py).
 """
 
 import asyncio
@@ -23,8 +22,9 @@ from collectors.fields import Kind
 from collectors.reading import Quality, Reading, Value
 from collectors.timeseries import influx_history, influx_rollups
 from collectors.timeseries.dirty_minutes import DirtyMinutes, Mark
-from collectors.timeseries.influx_history import KEYS_PER_MS
+from collectors.timeseries.influx_history import EMPTY, LAST_MS
 from collectors.timeseries.influx_http import TOO_LARGE, TOO_OLD, Access, InfluxHttp, Unacceptable
+from collectors.timeseries.influx_ql import KEYS_PER_MS
 from collectors.timeseries.latest import LatestTable, Who
 from collectors.timeseries.line_protocol import OWN_FIELDS, QUALITY, RECEIVED, encode, stored_name, wire_name
 from collectors.timeseries.rollups import DAY, MINUTE, minute_of
@@ -44,8 +44,10 @@ _LINES: Final = 5_000
 """Readings a request: what InfluxDB's makers advise."""
 _ROLL_UP_EVERY_S: Final = 2.0
 _BREATH_S: Final = 0.1
-_OTHERS_SETTLE_MS: Final = 10 * MINUTE
-"""For so long the rollups of other processes may be on their way: that much is read from samples."""
+_REST_S: Final = 30.0
+"""After a pass that failed: the server may still do what we gave up waiting for, and the next look must see that."""
+_RECENT: Final = 2 * MINUTE
+"""Read from samples, whoever wrote them: their rollups are made when a minute is over."""
 _CONFLICT: Final = re.compile(r'input field \\?"(.+?)\\?" on measurement \\?"(.+?)\\?" is type (\w+), already exists')
 _TYPES: Final[dict[str, type]] = {"float": float, "boolean": bool, "string": str}
 
@@ -53,22 +55,21 @@ _TYPES: Final[dict[str, type]] = {"float": float, "boolean": bool, "string": str
 class InfluxStore:
     """One bucket of an InfluxDB. Writing is idempotent: the same series and time key is the same point."""
 
-    def __init__(self, access: Access, marks: Path, retention_days: int | None = None, *, shared: bool = False) -> None:
+    def __init__(self, access: Access, marks: Path, retention_days: int | None = None) -> None:
         """Describe the store; `open` connects.
 
         Args:
             access: server, bucket, credentials.
             marks: file in which minutes without rollups are remembered.
             retention_days: given to the bucket where it is made by us.
-            shared: whether other processes write to the bucket too.
         """
-        self._shared = shared
         self._access = access
         self._retention_days = retention_days
         self._dirty = DirtyMinutes(marks)
         self._latest = LatestTable()
         self._is_prepared = False
         self._rolling = asyncio.Lock()
+        self._rest_until = 0.0
         self._http: InfluxHttp | None = None
         self._background: asyncio.Task[None] | None = None
 
@@ -107,7 +108,11 @@ class InfluxStore:
         return self._latest
 
     async def history(self, series: Series, field: str, start: int, end: int, points: int = DEFAULT_POINTS) -> History:
-        return await influx_history.read(self._server(), self._doubtful, series, field, start, end, points)
+        start, end = max(start, 0), min(end, LAST_MS)
+        if end <= start:
+            return EMPTY
+        dirty = [*await self._dirty.of(series, start, end), *_recent_minutes(time.time_ns(), start, end)]
+        return await influx_history.read(self._server(), dirty, series, field, start, end, points)
 
     async def erase_before(self, moment: int) -> int:
         async with self._rolling:  # or a pass would put down again what it had read before
@@ -116,17 +121,13 @@ class InfluxStore:
     async def roll_up(self) -> int:
         """Make rollups of a portion of the minutes that were written to and are over; return how many minutes."""
         async with self._rolling:  # one pass at a time: each begins by forgetting what was written before it
-            now = time.time_ns() // KEYS_PER_MS
-            return await influx_rollups.roll_up(self._server(), self._dirty, now, shared=self._shared)
-
-    async def _doubtful(self, series: Series, start: int, end: int) -> Sequence[int]:
-        """Minutes in a range whose rollups may not hold: written to by us, or perhaps just now by others."""
-        marked = await self._dirty.of(series, start, end)
-        if not self._shared:
-            return marked
-        now = time.time_ns() // KEYS_PER_MS
-        first = max(start, now - _OTHERS_SETTLE_MS) // MINUTE * MINUTE
-        return sorted({*marked, *range(first, min(end, now + MINUTE), MINUTE)})
+            if time.monotonic() < self._rest_until:
+                return 0
+            try:
+                return await influx_rollups.roll_up(self._server(), self._dirty, time.time_ns() // KEYS_PER_MS)
+            except StoreUnavailable:
+                self._rest_until = time.monotonic() + _REST_S
+                raise
 
     def _server(self) -> InfluxHttp:
         if self._http is None:
@@ -228,6 +229,12 @@ def series_of(reading: Reading) -> Series:
     """The series of which a reading is a point."""
     topic = reading.topic
     return Series(topic.site, topic.kind.value, topic.equipment, topic.channel.value)
+
+
+def _recent_minutes(now: int, start: int, end: int) -> range:
+    """The minutes up to now (a time key) that may have no rollup yet, as far as they lie in a range."""
+    last = minute_of(now)
+    return range(max(last - _RECENT, start // MINUTE * MINUTE), min(last + MINUTE, end), MINUTE)
 
 
 def _part(readings: Sequence[Reading], conflict: "re.Match[str]", why: str) -> tuple[list[Reading], list[Refused]]:

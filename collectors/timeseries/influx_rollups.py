@@ -1,108 +1,239 @@
-"""Keeps InfluxDB's rollups: reads what was written to, adds it up by minute, hour and day, and writes that back.
+"""Keeps InfluxDB's rollups: reads what was written to, sums it up by minute, hour and day, and writes that back.
 
-Rollups of a kind stand in the measurements `<kind>_1m`, `_1h` and `_1d`, with the fields `<name> least`, `total`,
-`most` and `samples`. A minute's mark goes only when its minute, hour and day are written.
+Rollups of a kind stand in the measurements `<kind>_1m`, `_1h` and `_1d`: of a number the fields `<name> least`,
+`total`, `most` and `samples`, of a text or boolean its stretch as JSON in `<name> changes`.
+
+Several processes may write to one minute, or to two minutes of one day, and each sums up what it knows to be dirty. One
+may read, be overtaken by another that has read more and written, and then write what it had read. So a mark does not go
+when its rollups are written, but when a later look finds that minute, hour and day stand as they must; each writing is
+followed by such a look of the one that wrote. Hence the last one to write is also the last one to have looked.
 """
 
 from collections import defaultdict
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import Any, Final, NamedTuple
 
 from collectors.fields import Kind
+from collectors.timeseries import stretches
 from collectors.timeseries.dirty_minutes import DirtyMinutes, Mark
-from collectors.timeseries.influx_history import KEYS_PER_MS, SUFFIX, where
 from collectors.timeseries.influx_http import TOO_OLD, InfluxHttp, Result, Unacceptable
+from collectors.timeseries.influx_ql import KEYS_PER_MS, SUFFIX, rows_of, source
 from collectors.timeseries.line_protocol import OWN_FIELDS, RECEIVED, encode_rollup
-from collectors.timeseries.rollups import DAY, FINER, MINUTE, STEPS, Figures
+from collectors.timeseries.rollups import DAY, FINER, MINUTE, SAMPLES, STEPS, minute_of
 from collectors.timeseries.store import Series
 
 _PORTION: Final = 3_000
 """Minutes at a time."""
 _LINES: Final = 5_000
-_MINUTE_COLUMNS: Final = ("min_{}", "sum_{}", "max_{}", "count_{}")
-_ROLLUP_COLUMNS: Final = ("min_{} least", "sum_{} total", "max_{} most", "sum_{} samples")
-_SeriesDay = tuple[Series, int]
-_Days = dict[_SeriesDay, list[int]]
-_Lines = dict[_SeriesDay, list[str]]
-"""Rollups of one step as InfluxDB's lines."""
+_VALUES: Final = 20_000
+"""Texts and booleans read at a time: a hundredth of a second of this process."""
+_GAP: Final = 15 * MINUTE
+"""So far apart minutes of a day may be, to be summed up with what lies between them."""
+_FIGURES: Final = {"min": "least", "sum": "total", "max": "most", "count": "samples"}
+_OF_SAMPLES: Final = "min(*), sum(*), max(*), count(*)"
+_OF_FIGURES: Final = "min(/ least$/), sum(/ total$/), max(/ most$/), sum(/ samples$/)"
+_KEPT: Final = "/ (least|total|most|samples|changes)$/"
+_ROUNDING: Final = 1e-9
+Fields = dict[str, float | str]
+"""The fields of a rollup of a series."""
+Rollups = dict[int, Fields]
+"""Rollups of one step by their start."""
 
 
-async def roll_up(server: InfluxHttp, dirty: DirtyMinutes, now: int, *, shared: bool) -> int:
-    """Make the rollups of a portion of minutes; return how many are done. What is still being written to waits.
+class _Span(NamedTuple):
+    """A range within one day of a series."""
 
-    Where other processes sum up the same hours (`shared`), what was written may rest on what was read before they
-    wrote. So it is read once more, and what no longer agrees keeps its marks. A sample that comes after this second
-    look has a mark of its own, at whoever wrote it.
-    """
+    series: Series
+    start: int
+    end: int
+
+
+async def roll_up(server: InfluxHttp, dirty: DirtyMinutes, now: int) -> int:
+    """Sum up a portion of minutes, or look at them again; return how many. What is still being written to waits."""
     busy = dirty.settle()
     marks = [mark for mark in await dirty.some(_PORTION, now) if mark not in busy]
-    days: _Days = defaultdict(list)
-    for mark in marks:
-        days[mark.series, mark.minute // DAY].append(mark.minute)
-    written: list[_Lines] = []
+    written: set[tuple[Series, int]] = set()
     for step in STEPS if marks else ():
-        written.append(await _lines_of(server, days, step))
-        await _write(server, written[-1])
-    if shared:
-        changed = await _changed(server, days, written)
-        marks = [mark for mark in marks if (mark.series, mark.minute // DAY) not in changed]
-    await dirty.clear(marks)
+        spans = _spans(marks, step)
+        is_of_samples = step == MINUTE
+        found = await (_sum_up_samples(server, spans) if is_of_samples else _sum_up(server, spans, step))
+        written |= await _put(server, spans, step, found)
+    await dirty.clear(mark for mark in marks if (mark.series, mark.minute // DAY) not in written)
     return len(marks)
 
 
-async def _changed(server: InfluxHttp, days: _Days, written: list[_Lines]) -> set[_SeriesDay]:
-    """The days of series whose rollups would be others now."""
-    return {
-        day
-        for step, before in zip(STEPS, written, strict=False)
-        for day, lines in (await _lines_of(server, days, step)).items()
-        if lines != before[day]
-    }
+def _spans(marks: Iterable[Mark], step: int) -> list[_Span]:
+    """What has to be summed up by a step: of minutes those that were marked, and what is between near ones."""
+    days: dict[tuple[Series, int], list[int]] = defaultdict(list)
+    for mark in marks:
+        days[mark.series, mark.minute // DAY].append(mark.minute // step * step)
+    return [
+        _Span(series, run[0], run[-1] + step)
+        for (series, _), starts in days.items()
+        for run in _runs(sorted(starts), max(step, _GAP) if step == MINUTE else DAY)
+    ]
 
 
-async def _lines_of(server: InfluxHttp, days: _Days, step: int) -> _Lines:
-    statements = []
-    for (series, _), minutes in days.items():
-        start, end = min(minutes) // step * step, max(minutes) // step * step + step
-        source = f' FROM "{series.kind}{SUFFIX.get(FINER[step], "")}"{where(series, start, end)}'
-        figures = (
-            "min(*), sum(*), max(*), count(*)"
-            if step == MINUTE
-            else "min(/ least$/), sum(/ total$/), max(/ most$/), sum(/ samples$/)"
-        )
-        statements.append(f"SELECT {figures}{source} GROUP BY time({step}ms) fill(none)")
-    answers = await server.ask(*statements)
-    return {
-        day: [encode_rollup(day[0], SUFFIX[step], at, figures) for at, figures in _figures(found, step)]
-        for day, found in zip(days, answers, strict=True)
-    }
+def _runs(starts: list[int], gap: int) -> Iterator[list[int]]:
+    run: list[int] = []
+    for start in starts:
+        if run and start - run[-1] > gap:
+            yield run
+            run = []
+        run.append(start)
+    yield run
 
 
-async def _write(server: InfluxHttp, by_day: _Lines) -> None:
-    lines = [line for some in by_day.values() for line in some]
+class _Minute(NamedTuple):
+    """A minute of a span (its number), and how many texts and booleans it has by field."""
+
+    span: int
+    at: int
+    counts: dict[str, int]
+
+
+# -- reading -------------------------------------------------------------------------------------------
+
+
+async def _sum_up_samples(server: InfluxHttp, spans: list[_Span]) -> list[Rollups]:
+    """The minutes of spans. Only numbers have a total; what is counted and has none is a text or boolean."""
+    answers = await server.ask(*(_grouped(_OF_SAMPLES, span, MINUTE) for span in spans))
+    rollups: list[Rollups] = [defaultdict(dict) for _ in spans]
+    others: list[_Minute] = []
+    for index, found in enumerate(answers):
+        columns = set(found[0].columns) if found else set()
+        counted = {name.removeprefix("count_") for name in columns if name.startswith("count_")} - OWN_FIELDS
+        numbers = {name for name in counted if f"sum_{name}" in columns}
+        for at, row in _by_time(found):
+            rollups[index][at] |= _whole(
+                {f"{name} {ours}": row.get(f"{theirs}_{name}") for name in numbers for theirs, ours in _FIGURES.items()}
+            )
+            counts = {name: row[f"count_{name}"] for name in counted - numbers if row.get(f"count_{name}")}
+            if counts:
+                others.append(_Minute(index, at, counts))
+    for portion in _portions(others):
+        await _add_stretches(server, spans, portion, rollups)
+    return rollups
+
+
+def _whole(figures: Mapping[str, float | None]) -> Fields:
+    """The figures of the fields that have all four: a statement may see a sample that comes just now in part only."""
+    known = {name: value for name, value in figures.items() if value is not None}
+    fields = {name.rpartition(" ")[0] for name in known}
+    whole = {field for field in fields if all(f"{field} {figure}" in known for figure in _FIGURES.values())}
+    return {name: value for name, value in known.items() if name.rpartition(" ")[0] in whole}
+
+
+def _portions(minutes: list[_Minute]) -> Iterator[list[_Minute]]:
+    """As many minutes at a time as have not too many values."""
+    portion: list[_Minute] = []
+    values = 0
+    for minute in minutes:
+        values += sum(minute.counts.values())
+        if portion and values > _VALUES:
+            yield portion
+            portion, values = [], sum(minute.counts.values())
+        portion.append(minute)
+    if portion:
+        yield portion
+
+
+async def _add_stretches(
+    server: InfluxHttp, spans: list[_Span], portion: list[_Minute], rollups: list[Rollups]
+) -> None:
+    asked: list[tuple[int, list[str]]] = []
+    statements: list[str] = []
+    for index, some in groupby(portion, lambda minute: minute.span):
+        minutes, series = list(some), spans[index].series
+        names = sorted({name for minute in minutes for name in minute.counts})
+        columns = ", ".join(f'"{name}"' for name in names)
+        statements.append(f"SELECT {columns}{source(series, SAMPLES, minutes[0].at, minutes[-1].at + MINUTE)}")
+        asked.append((index, names))
+    for (index, names), found in zip(asked, await server.ask(*statements), strict=True):
+        for column, name in enumerate(names, 1):
+            samples = ((row[0], row[column]) for row in rows_of(found) if isinstance(row[column], bool | str))
+            for at, some_of_it in groupby(samples, lambda sample: minute_of(sample[0])):
+                changes = stretches.changes_of((key // KEYS_PER_MS, value) for key, value in some_of_it)
+                stretch = stretches.short(stretches.of_changes(changes))
+                rollups[index][at][f"{name} changes"] = stretches.encode(stretch).decode()
+
+
+async def _sum_up(server: InfluxHttp, spans: list[_Span], step: int) -> list[Rollups]:
+    """The hours or days of spans, out of what is finer."""
+    finer = FINER[step]
+    figures = await server.ask(*(_grouped(_OF_FIGURES, span, step) for span in spans))
+    changes = await server.ask(*(f"SELECT / changes$/{source(span.series, finer, *span[1:])}" for span in spans))
+    rollups: list[Rollups] = []
+    for found, kept in zip(figures, changes, strict=True):
+        rollup: Rollups = defaultdict(dict)
+        for at, columns in _by_time(found):
+            rollup[at] |= _whole({name.partition("_")[2]: value for name, value in columns.items()})
+        parts: dict[str, list[tuple[int, stretches.Stretch]]] = defaultdict(list)
+        for at, columns in _by_time(kept):
+            for name, body in columns.items():
+                parts[name].append((at, stretches.decode(body)))
+        for name, some in parts.items():
+            for at, stretch in stretches.joined(some, step).items():
+                rollup[at][name] = stretches.encode(stretch).decode()
+        rollups.append(rollup)
+    return rollups
+
+
+def _grouped(figures: str, span: _Span, step: int) -> str:
+    return (
+        f"SELECT {figures}{source(span.series, FINER[step], span.start, span.end)} GROUP BY time({step}ms) fill(none)"
+    )
+
+
+def _by_time(found: list[Result]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows by their time (epoch ms); what has no value is left out."""
+    for row in found[0].rows() if found else ():
+        yield row.pop("time") // KEYS_PER_MS, row
+
+
+# -- writing -------------------------------------------------------------------------------------------
+
+
+async def _put(server: InfluxHttp, spans: list[_Span], step: int, rollups: list[Rollups]) -> set[tuple[Series, int]]:
+    """Write what does not stand there yet and take away what should not; return the days in which anything was."""
+    kept = await server.ask(*(f"SELECT {_KEPT}{source(span.series, step, *span[1:])}" for span in spans))
+    lines: list[str] = []
+    removals: list[str] = []
+    written: set[tuple[Series, int]] = set()
+    for span, rollup, found in zip(spans, rollups, kept, strict=True):
+        stands = dict(_by_time(found))
+        wrong = [at for at, fields in stands.items() if fields.keys() - rollup.get(at, {}).keys()]
+        missing = [at for at, fields in rollup.items() if fields and not _is_same(fields, stands.get(at, {}))]
+        removals += [f"DELETE{source(span.series, step, at, at + 1)}" for at in wrong]
+        lines += [encode_rollup(span.series, SUFFIX[step], at, rollup[at]) for at in missing]
+        if wrong or missing:
+            written.add((span.series, span.start // DAY))
+    await server.ask(*removals)
     for first in range(0, len(lines), _LINES):
         try:
             await server.write(lines[first : first + _LINES])
         except Unacceptable as fault:
             if TOO_OLD not in str(fault):
-                raise  # what is older than the bucket keeps is not missed; anything else is
+                raise
+            return set()  # what is older than the bucket keeps is not missed, and would never stand there
+    return written
 
 
-def _figures(found: list[Result], step: int) -> list[tuple[int, dict[str, Figures]]]:
-    """Rows of figures by field. Only numbers have a total; a boolean has a least value and none."""
-    least, total, most, samples = _MINUTE_COLUMNS if step == MINUTE else _ROLLUP_COLUMNS
-    before, after = total.split("{}")
-    rows = []
-    for row in found[0].rows() if found else ():
-        at = row["time"] // KEYS_PER_MS
-        names = [c.removeprefix(before).removesuffix(after) for c in row if c.startswith(before) and c.endswith(after)]
-        by_field = {
-            name: Figures(at, *(row[column.format(name)] for column in (least, total, most, samples)))
-            for name in names
-            if name not in OWN_FIELDS
-        }
-        if by_field:
-            rows.append((at, by_field))
-    return rows
+def _is_same(fields: Fields, others: Fields) -> bool:
+    """Whether two rollups say the same; totals may differ by what adding up in another order makes."""
+    if fields.keys() != others.keys():
+        return False
+    return all(value == others[name] or _is_rounding(fields, others, name) for name, value in fields.items())
+
+
+def _is_rounding(fields: Fields, others: Fields, name: str) -> bool:
+    field, _, figure = name.rpartition(" ")
+    if figure != "total":
+        return False
+    least, most, samples = (float(fields[f"{field} {one}"]) for one in ("least", "most", "samples"))
+    difference = abs(float(fields[name]) - float(others[name]))
+    return difference <= _ROUNDING * samples * max(abs(least), abs(most))
 
 
 async def erase_before(server: InfluxHttp, dirty: DirtyMinutes, moment: int) -> int:
@@ -120,10 +251,10 @@ async def erase_before(server: InfluxHttp, dirty: DirtyMinutes, moment: int) -> 
         await dirty.mark({Mark(series, moment // MINUTE * MINUTE) for series in cut})
         await server.ask(f'DELETE FROM "{kind}" {until}')
         for step in STEPS:
-            edge, source = moment // step * step, f'DELETE FROM "{kind}{SUFFIX[step]}"'
+            edge = moment // step * step
             await server.ask(
-                f"{source} WHERE time < {edge * KEYS_PER_MS}",
-                *(f"{source}{where(series, edge, edge + 1)}" for series in cut),
+                f'DELETE FROM "{kind}{SUFFIX[step]}" WHERE time < {edge * KEYS_PER_MS}',
+                *(f"DELETE{source(series, step, edge, edge + 1)}" for series in cut),
             )
         erased += sum(result.values[0][1] for result in found)
     return erased

@@ -7,13 +7,12 @@ InfluxDB gives a field one type for all series of a measurement. So a text or bo
 name stands under its name and its type ("colour text"): two makes of device may disagree about it and nothing is lost.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from functools import lru_cache
 from typing import Final
 
 from collectors.fields import Channel, Kind, fields_of
 from collectors.reading import Reading
-from collectors.timeseries.rollups import Figures
 from collectors.timeseries.store import Series
 from collectors.topics import Topic
 
@@ -59,13 +58,12 @@ def encode(reading: Reading) -> str:
     return f"{_head(reading.topic)}{','.join(fields)} {reading.key}"
 
 
-def encode_rollup(series: Series, suffix: str, at: int, figures: dict[str, Figures]) -> str:
-    """The rollup of all number fields of a series from `at` on (epoch ms)."""
+def encode_rollup(series: Series, suffix: str, at: int, rollup: Mapping[str, float | str]) -> str:
+    """The rollup of the fields of a series from `at` on (epoch ms)."""
     site, kind, equipment, channel = series
     fields = ",".join(
-        f"{_key(f'{name} {figure}')}={_value(float(value))}"
-        for name, found in sorted(figures.items())
-        for figure, value in zip(Figures._fields[1:], found[1:], strict=True)
+        f"{_key(name)}={_value(value if isinstance(value, str) else float(value))}"
+        for name, value in sorted(rollup.items())
     )
     return f"{kind}{suffix},channel={channel},equipment={equipment},site={site} {fields} {at * 1_000_000}"
 

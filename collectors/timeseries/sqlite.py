@@ -23,7 +23,7 @@ from collectors.timeseries import sqlite_rollups
 from collectors.timeseries.latest import LatestTable
 from collectors.timeseries.rollups import MINUTE, choose
 from collectors.timeseries.sqlite_history import Asked
-from collectors.timeseries.sqlite_rollups import KEYS_PER_MINUTE, Mark, Rollup
+from collectors.timeseries.sqlite_rollups import KEYS_PER_MINUTE, Found, Mark
 from collectors.timeseries.store import DEFAULT_POINTS, History, Latest, Refused, Series, StoreUnavailable
 from collectors.topics import Topic
 
@@ -138,8 +138,8 @@ class SqliteStore:
         async with self._rolling:  # one pass at a time: each begins by forgetting what was written before it
             marks = await self._on(self._writer, self._take_marks, time.time_ns() // _KEYS_PER_MS)
             if marks:
-                figures = await self._on(self._readers, self._add_up, marks)
-                await self._on(self._writer, self._put_rollups, marks, figures)
+                found = await self._on(self._readers, self._add_up, marks)
+                await self._on(self._writer, self._put_rollups, marks, found)
         return len(marks)
 
     async def _keep_rolling_up(self) -> None:
@@ -245,10 +245,10 @@ class SqliteStore:
         self._again.clear()
         return sqlite_rollups.some_marks(self._opened(), now)
 
-    def _put_rollups(self, marks: list[Mark], figures: list[Rollup]) -> None:
+    def _put_rollups(self, marks: list[Mark], found: Found) -> None:
         done = [mark for mark in marks if mark not in self._again]
         with self._transaction() as connection:
-            sqlite_rollups.put(connection, marks, done, figures)
+            sqlite_rollups.put(connection, marks, done, found)
         self._marked.difference_update(done)
 
     def _opened(self) -> sqlite3.Connection:
@@ -266,17 +266,17 @@ class SqliteStore:
         grid = choose(start, end, points)
         with self._reading() as connection:
             asked = Asked(connection, identity, field, start, end)
-            drawn = asked.buckets_of_rollups(*grid) if grid else None
             first = asked.first_type()
             if first is None:
                 return History(raw=True, buckets=[], changes=[])
             if first != "real":
                 return asked.changes(points)
+            drawn = asked.buckets_of_rollups(*grid) if grid else None
             if drawn and sum(bucket.samples for bucket in drawn) > points:
                 return History(False, drawn, [])
             return asked.samples(points) or asked.plain_buckets(points)
 
-    def _add_up(self, marks: list[Mark]) -> list[Rollup]:
+    def _add_up(self, marks: list[Mark]) -> Found:
         with self._reading() as connection:
             return sqlite_rollups.add_up(connection, marks)
 

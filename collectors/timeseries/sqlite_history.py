@@ -6,8 +6,9 @@ from typing import Final
 import msgspec
 
 from collectors.timeseries import sqlite_rollups
-from collectors.timeseries.rollups import SAMPLES, Figures, Piece, buckets, pieces
+from collectors.timeseries.rollups import DAY, SAMPLES, Figures, Piece, buckets, pieces
 from collectors.timeseries.store import Bucket, Change, History
+from collectors.timeseries.stretches import BESIDE, Block, decode, newest, of_changes, refined, too_coarse
 
 _SCOPE_SQL: Final = " FROM reading WHERE series = ?2 AND key >= ?3 AND key < ?4"
 _VALUES_SQL: Final = "(SELECT key, fields ->> ?1 AS value" + _SCOPE_SQL + ") WHERE typeof(value) = 'real'"
@@ -32,6 +33,12 @@ _CHANGES_SQL: Final = (
     " FROM (SELECT key, fields -> ?1 AS value" + _SCOPE_SQL + ") WHERE value GLOB '[\"tf]*')"
     " WHERE before IS NOT value ORDER BY key DESC LIMIT ?5"
 )
+_STRETCHES_SQL: Final = (
+    "SELECT start, body FROM stretch WHERE field = ? AND step = ? AND start >= ? AND start < ? ORDER BY start"
+)
+_FIRST_SQL: Final = (
+    "SELECT min(start) FROM (SELECT min(start) AS start FROM {} UNION ALL SELECT min(start) FROM {})"
+).format(*(f"{table} WHERE field = ?1 AND step = ?2 AND start >= ?3 AND start < ?4" for table in ("rollup", "stretch")))
 _KEYS_PER_MS: Final = 1_000_000
 
 
@@ -42,14 +49,33 @@ class Asked:
         self._connection = connection
         self._series, self._field, self._start, self._end = series, field, start, end
         self._scope = self._scope_of(start, end)
+        self._dirty = sqlite_rollups.dirty_minutes(connection, series, start, end)
+        self._days = pieces(start, end, DAY, self._dirty)
+        """The range cut for the coarsest rollups that hold."""
+        found = connection.execute("SELECT id FROM field WHERE series = ? AND name = ?", (series, field)).fetchone()
+        self._field_id = found[0] if found else -1  # not in any rollup yet
 
     def _scope_of(self, start: int, end: int) -> tuple[str, int, int, int]:
         return f'$."{self._field}"', self._series, start * _KEYS_PER_MS, end * _KEYS_PER_MS
 
     def first_type(self) -> str | None:
-        """What the first value in the range is: a field that the contract does not name may change its type."""
-        found = self._connection.execute(_TYPE_SQL, self._scope).fetchone()
-        return str(found[0]) if found else None
+        """What the first value in the range is: a field that the contract does not name may change its type.
+
+        Rollups tell where that value lies; a year of other fields is not read to learn that this one was never sent.
+        """
+        for piece in self._days:
+            start, end = self._first_known(piece)
+            found = self._connection.execute(_TYPE_SQL, self._scope_of(start, end)).fetchone()
+            if found:
+                return str(found[0])
+        return None
+
+    def _first_known(self, piece: Piece) -> tuple[int, int]:
+        """Where the first sample in a piece lies, as closely as its rollups know; nowhere, if they know of none."""
+        if piece.step == SAMPLES:
+            return piece.start, piece.end
+        (start,) = self._connection.execute(_FIRST_SQL, (self._field_id, *piece)).fetchone()
+        return (0, 0) if start is None else (start, start + piece.step)
 
     def samples(self, points: int) -> History | None:
         """Every sample, or None where there are more than `points`."""
@@ -68,24 +94,33 @@ class Asked:
 
     def buckets_of_rollups(self, step: int, width: int) -> list[Bucket]:
         """Buckets at multiples of `width`, out of rollups where they hold and samples where not."""
-        dirty = sqlite_rollups.dirty_minutes(self._connection, self._series, self._start, self._end)
-        statement = "SELECT id FROM field WHERE series = ? AND name = ?"
-        found = self._connection.execute(statement, (self._series, self._field)).fetchone()
-        field = found[0] if found else -1  # not in any rollup yet
         figures: list[Figures] = []
-        for piece in pieces(self._start, self._end, step, dirty):
-            figures += self._figures(piece, field, width)
+        for piece in pieces(self._start, self._end, step, self._dirty):
+            figures += self._figures(piece, width)
         return buckets(figures, self._start, width)
 
-    def _figures(self, piece: Piece, field: int, width: int) -> list[Figures]:
+    def _figures(self, piece: Piece, width: int) -> list[Figures]:
         if piece.step == SAMPLES:
             rows = self._connection.execute(_SAMPLES_SQL, (*self._scope_of(piece.start, piece.end), width))
         else:
-            rows = self._connection.execute(_ROLLUPS_SQL, (field, *piece, width))
+            rows = self._connection.execute(_ROLLUPS_SQL, (self._field_id, *piece, width))
         return [Figures(*row) for row in rows]
 
     def changes(self, points: int) -> History:
         """The newest `points` changes, oldest first."""
-        rows = self._connection.execute(_CHANGES_SQL, (*self._scope, points)).fetchall()
-        found = [Change(at, msgspec.json.decode(value)) for at, value in reversed(rows)]
-        return History(False, [], found)
+        blocks = self._blocks(self._days, points)
+        while wanted := too_coarse(blocks, points):
+            blocks = refined(blocks, wanted, self._blocks(wanted, points))
+        return newest(blocks, points)
+
+    def _blocks(self, cut: list[Piece], points: int) -> list[Block]:
+        return [block for piece in cut for block in self._blocks_of(piece, points)]
+
+    def _blocks_of(self, piece: Piece, points: int) -> list[Block]:
+        if piece.step != SAMPLES:
+            rows = self._connection.execute(_STRETCHES_SQL, (self._field_id, *piece))
+            return [Block(piece.step, start, decode(body)) for start, body in rows]
+        scope = self._scope_of(piece.start, piece.end)
+        rows = self._connection.execute(_CHANGES_SQL, (*scope, points + BESIDE))
+        found = [Change(at, msgspec.json.decode(value)) for at, value in rows]
+        return [Block(SAMPLES, piece.start, of_changes(found[::-1]))] if found else []

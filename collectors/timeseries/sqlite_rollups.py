@@ -1,15 +1,20 @@
-"""Rollups in the SQLite store: which minutes were written to, and the figures of minutes, hours and days.
+"""Rollups in the SQLite store: which minutes were written to, and the figures and stretches of minutes, hours and days.
 
 A minute is marked in the transaction that writes to it. A mark goes in the transaction that puts down its minute, its
 hour and its day, so after a crash there is a mark too many at the worst.
 """
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from itertools import groupby
-from typing import Final
+from itertools import chain, groupby, product
+from operator import itemgetter
+from typing import Final, NamedTuple
 
-from collectors.timeseries.rollups import DAY, HOUR, MINUTE
+from collectors.timeseries import stretches
+from collectors.timeseries.rollups import DAY, HOUR, MINUTE, STEPS
+from collectors.timeseries.store import Change
+from collectors.timeseries.stretches import Stretch
 
 KEYS_PER_MINUTE: Final = MINUTE * 1_000_000
 _PORTION: Final = 1_000
@@ -18,34 +23,67 @@ Mark = tuple[int, int]
 """Series, and a minute counted from 1970."""
 Rollup = tuple[int, str, int, float, float, float, int]
 """Series, field, start, least, total, most, samples."""
+Kept = tuple[int, str, int, int, bytes]
+"""Series, field, step, start, stretch."""
+
+
+class Found(NamedTuple):
+    """What was added up of some minutes: figures of each minute, stretches of each minute, hour and day."""
+
+    figures: list[Rollup]
+    stretches: list[Kept]
+
 
 _SCHEMA: Final = """
-CREATE TABLE field (id INTEGER PRIMARY KEY, series INTEGER NOT NULL, name TEXT NOT NULL, UNIQUE (series, name));
-CREATE TABLE rollup (
+CREATE TABLE IF NOT EXISTS field (
+    id INTEGER PRIMARY KEY, series INTEGER NOT NULL, name TEXT NOT NULL, UNIQUE (series, name)
+);
+CREATE TABLE IF NOT EXISTS rollup (
     field INTEGER NOT NULL, step INTEGER NOT NULL, start INTEGER NOT NULL,
     least REAL NOT NULL, total REAL NOT NULL, most REAL NOT NULL, samples INTEGER NOT NULL,
     PRIMARY KEY (field, step, start)
 ) WITHOUT ROWID;
-CREATE TABLE dirty (series INTEGER NOT NULL, minute INTEGER NOT NULL, PRIMARY KEY (series, minute)) WITHOUT ROWID;
+CREATE TABLE stretch (
+    field INTEGER NOT NULL, step INTEGER NOT NULL, start INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (field, step, start)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS dirty (
+    series INTEGER NOT NULL, minute INTEGER NOT NULL, PRIMARY KEY (series, minute)
+) WITHOUT ROWID;
 """
-_ALL_SQL: Final = "INSERT INTO dirty SELECT DISTINCT series, key / 60000000000 FROM reading"
+_ALL_SQL: Final = "INSERT OR IGNORE INTO dirty SELECT DISTINCT series, key / 60000000000 FROM reading"
 _ADD_UP_SQL: Final = (
     "SELECT series, one.key, reading.key / 60000000000 * 60000 AS minute,"
     " min(one.value), sum(one.value), max(one.value), count(*)"
     " FROM reading, json_each(reading.fields) AS one"
     " WHERE series = ? AND reading.key >= ? AND reading.key < ? AND one.type = 'real' GROUP BY minute, one.key"
 )
+# The first value of a field in each minute, and every one that differs from the one before it.
+_CHANGES_SQL: Final = (
+    "SELECT name, minute, key / 1000000, type, value FROM ("
+    "SELECT one.key AS name, reading.key / 60000000000 * 60000 AS minute, reading.key AS key, one.type AS type,"
+    " one.value AS value, lag(one.type || one.value) OVER ("
+    "PARTITION BY one.key, reading.key / 60000000000 ORDER BY reading.key) AS before"
+    " FROM reading, json_each(reading.fields) AS one"
+    " WHERE series = ? AND reading.key >= ? AND reading.key < ? AND one.type IN ('text', 'true', 'false'))"
+    " WHERE before IS NOT type || value ORDER BY name, key"
+)
+_STRETCHES_SQL: Final = (
+    "SELECT name, start, body FROM stretch JOIN field ON field.id = stretch.field"
+    " WHERE field.series = ? AND step = ? AND start >= ? AND start < ?"
+)
 _OF_SERIES: Final = "field IN (SELECT id FROM field WHERE series = ?1)"
 _JOIN_SQL: Final = (
     "INSERT OR REPLACE INTO rollup SELECT field, ?2, start / ?2 * ?2, min(least), sum(total), max(most), sum(samples)"
     f" FROM rollup WHERE {_OF_SERIES} AND step = ?3 AND start >= ?4 AND start < ?5 GROUP BY field, start / ?2"
 )
-_REMOVE_SQL: Final = f"DELETE FROM rollup WHERE {_OF_SERIES} AND step = ?2 AND start >= ?3 AND start < ?4"
+_REMOVE_SQL: Final = f"DELETE FROM {{}} WHERE {_OF_SERIES} AND step = ?2 AND start >= ?3 AND start < ?4"
+_TABLES: Final = ("rollup", "stretch")
 
 
 def make_tables(connection: sqlite3.Connection) -> None:
-    """Make what is missing; in a file from before there were rollups every minute is dirty."""
-    if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'dirty'").fetchone() is None:
+    """Make what is missing; in a file from before there were rollups, or stretches, every minute is dirty."""
+    if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'stretch'").fetchone() is None:
         connection.executescript(f"BEGIN; {_SCHEMA} {_ALL_SQL}; COMMIT;")
 
 
@@ -65,41 +103,88 @@ def dirty_minutes(connection: sqlite3.Connection, series: int, start: int, end: 
     return [at for (at,) in connection.execute(statement, (series, start // MINUTE, end))]
 
 
-def add_up(connection: sqlite3.Connection, marks: list[Mark]) -> list[Rollup]:
-    """The figures of the marked minutes."""
-    found: list[Rollup] = []
+def add_up(connection: sqlite3.Connection, marks: list[Mark]) -> Found:
+    """The figures of the marked minutes, and the stretches of them and of the hours and days around them."""
+    figures: list[Rollup] = []
     for series, first, last in _runs(marks):
         scope = (series, first * KEYS_PER_MINUTE, last * KEYS_PER_MINUTE)
-        found += connection.execute(_ADD_UP_SQL, scope).fetchall()
-    return found
+        figures += connection.execute(_ADD_UP_SQL, scope).fetchall()
+    minutes = {at: found for scope in _runs(marks) for at, found in _stretches_of_minutes(connection, *scope)}
+    hours = _joined(connection, marks, minutes, MINUTE, HOUR)
+    days = _joined(connection, marks, hours, HOUR, DAY)
+    kept = [
+        (series, name, step, start, stretches.encode(stretch))
+        for step, found in ((MINUTE, minutes), (HOUR, hours), (DAY, days))
+        for (series, name, start), stretch in found.items()
+    ]
+    return Found(figures, kept)
 
 
-def put(connection: sqlite3.Connection, marks: list[Mark], done: list[Mark], figures: list[Rollup]) -> None:
+_At = tuple[int, str, int]
+"""Series, field, start."""
+
+
+def _stretches_of_minutes(
+    connection: sqlite3.Connection, series: int, first: int, last: int
+) -> Iterator[tuple[_At, Stretch]]:
+    rows = connection.execute(_CHANGES_SQL, (series, first * KEYS_PER_MINUTE, last * KEYS_PER_MINUTE))
+    for (name, minute), changes in groupby(rows, itemgetter(0, 1)):
+        found = [Change(at, value if kept_as == "text" else bool(value)) for _, _, at, kept_as, value in changes]
+        yield (series, name, minute), stretches.short(stretches.of_changes(found))
+
+
+def _joined(
+    connection: sqlite3.Connection, marks: list[Mark], new: dict[_At, Stretch], finer: int, step: int
+) -> dict[_At, Stretch]:
+    """The stretches of a step around the marked minutes: out of new ones, and of those in the file beside them."""
+    touched = {(series, minute * MINUTE // finer * finer) for series, minute in marks}
+    parts: dict[tuple[int, str], list[tuple[int, Stretch]]] = defaultdict(list)
+    for (series, name, start), stretch in new.items():
+        parts[series, name].append((start, stretch))
+    for series, first, last in _runs(_around(marks, step)):
+        for name, start, body in connection.execute(_STRETCHES_SQL, (series, finer, first * step, last * step)):
+            if (series, start) not in touched:
+                parts[series, name].append((start, stretches.decode(body)))
+    return {
+        (*field, start): stretch
+        for field, some in parts.items()
+        for start, stretch in stretches.joined(sorted(some, key=itemgetter(0)), step).items()
+    }
+
+
+def put(connection: sqlite3.Connection, marks: list[Mark], done: list[Mark], found: Found) -> None:
     """Put down minutes, then the hours and days around them, and take away the marks that are done."""
-    for series, first, last in _runs(marks):
-        connection.execute(_REMOVE_SQL, (series, MINUTE, first * MINUTE, last * MINUTE))
-    names = {(series, name) for series, name, *_ in figures}
+    for step in STEPS:
+        for series, first, last in _runs(_around(marks, step)):
+            for table in _TABLES:
+                connection.execute(_REMOVE_SQL.format(table), (series, step, first * step, last * step))
+    names = {(series, name) for series, name, *_ in chain(*found)}
     connection.executemany("INSERT OR IGNORE INTO field (series, name) VALUES (?,?)", names)
     find = "SELECT id FROM field WHERE series = ? AND name = ?"
     ids = {who: connection.execute(find, who).fetchone()[0] for who in names}
-    rows = [(ids[series, name], MINUTE, *rest) for series, name, *rest in figures]
+    rows = [(ids[series, name], MINUTE, *rest) for series, name, *rest in found.figures]
     connection.executemany("INSERT OR REPLACE INTO rollup VALUES (?,?,?,?,?,?,?)", rows)
     for step, finer in ((HOUR, MINUTE), (DAY, HOUR)):
-        minutes = step // MINUTE
-        for series, first, last in _runs(sorted({(series, minute // minutes) for series, minute in marks})):
-            connection.execute(_REMOVE_SQL, (series, step, first * step, last * step))
+        for series, first, last in _runs(_around(marks, step)):
             connection.execute(_JOIN_SQL, (series, step, finer, first * step, last * step))
+    kept = [(ids[series, name], *rest) for series, name, *rest in found.stretches]
+    connection.executemany("INSERT OR REPLACE INTO stretch VALUES (?,?,?,?)", kept)
     connection.executemany("DELETE FROM dirty WHERE series = ? AND minute = ?", done)
 
 
 def erase_before(connection: sqlite3.Connection, moment: int, edges: set[Mark]) -> None:
     """Forget the rollups that begin before a moment; those that the moment cuts are made anew."""
     for (identity,) in connection.execute("SELECT id FROM field").fetchall():
-        for step in (MINUTE, HOUR, DAY):
+        for step, table in product(STEPS, _TABLES):
             connection.execute(
-                "DELETE FROM rollup WHERE field = ? AND step = ? AND start < ?", (identity, step, moment)
+                f"DELETE FROM {table} WHERE field = ? AND step = ? AND start < ?", (identity, step, moment)
             )
     mark(connection, edges)
+
+
+def _around(marks: list[Mark], step: int) -> list[Mark]:
+    """The steps around minutes, in order, each once; counted from 1970 too."""
+    return sorted({(series, minute * MINUTE // step) for series, minute in marks})
 
 
 def _runs(marks: Iterable[Mark]) -> Iterator[tuple[int, int, int]]:

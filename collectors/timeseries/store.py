@@ -7,6 +7,9 @@
 * `history` gives numbers as buckets of min, mean and max (one a sample where there are few), text and booleans as
   the changes of their value. It is exact at any moment, late data included: rollups (by minute, hour and day) are only
   used where nothing was written since they were made.
+* Changes are never thinned out: a door that opened 200 times a day would seem to have opened once. Each one that is
+  told was measured at that moment, none between two of them is missing, and where there are more than were asked for
+  it is the older ones that are left out, and said to be.
 """
 
 from collections.abc import Mapping, Sequence
@@ -68,11 +71,16 @@ class Change(NamedTuple):
 
 
 class History(msgspec.Struct):
-    """`buckets` for a field of numbers, `changes` for text and booleans; `raw` when each bucket is one sample."""
+    """`buckets` for a field of numbers, `changes` for text and booleans; `raw` when each bucket is one sample.
+
+    The first change is the first sample in the range, or with `older_left_out` the oldest change that still had room:
+    nothing is told of the time before it. The changes before it are those of the range that ends at its `at`.
+    """
 
     raw: bool
     buckets: list[Bucket]
     changes: list[Change]
+    older_left_out: bool = False
 
 
 class Refused(NamedTuple):
@@ -101,7 +109,7 @@ class Store(Protocol):
         """(site, equipment) -> newest values. The store's own live view: look, do not change."""
 
     async def history(self, series: Series, field: str, start: int, end: int, points: int = DEFAULT_POINTS) -> History:
-        """What a field was between `start` and `end`, in at most `points` buckets or changes.
+        """What a field was between `start` and `end`, in at most `points` buckets or the newest `points` changes.
 
         Where rollups draw it, buckets begin at whole minutes, hours or days UTC (the first one at `start`), so they
         may be fewer than `points`; each holds exactly the samples from its `at` to the next one's.

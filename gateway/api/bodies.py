@@ -172,6 +172,8 @@ class HistoryBody(msgspec.Struct, frozen=True):
     raw: bool
     buckets: list[Bucket]
     changes: list[Change]
+    older_left_out: bool
+    """There were more changes than asked for: these are the newest, and none is missing between them."""
 
 
 class AlarmBody(msgspec.Struct, frozen=True):

@@ -196,6 +196,7 @@ async def show_history(call: Call) -> HistoryBody:
         raw=found.raw,
         buckets=[Bucket(to_datetime(at), least, mean, most, count) for at, least, mean, most, count in found.buckets],
         changes=[Change(to_datetime(at), value) for at, value in found.changes],
+        older_left_out=found.older_left_out,
     )
 
 

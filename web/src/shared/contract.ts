@@ -119,6 +119,8 @@ export interface HistoryBody {
   /** Exactly one of `buckets` and `changes` is filled. */
   buckets: Bucket[]
   changes: Change[]
+  /** There were more changes than asked for: these are the newest, and none is missing between them. */
+  older_left_out: boolean
 }
 
 export type Priority = 'critical' | 'high' | 'medium' | 'low'

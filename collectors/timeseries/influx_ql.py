@@ -1,0 +1,29 @@
+"""Where a series' samples and rollups stand in InfluxDB, as InfluxQL."""
+
+from typing import Any, Final
+
+from collectors.timeseries.influx_http import Result
+from collectors.timeseries.rollups import DAY, HOUR, MINUTE, SAMPLES
+from collectors.timeseries.store import Series
+
+KEYS_PER_MS: Final = 1_000_000
+SUFFIX: Final = {SAMPLES: "", MINUTE: "_1m", HOUR: "_1h", DAY: "_1d"}
+"""Measurements: a kind's samples under its name, its rollups under name and suffix."""
+
+
+def where(series: Series, start: int, end: int) -> str:
+    """The condition for one series in a range; names off the wire hold nothing that would need a quote."""
+    return (
+        f" WHERE site = '{series.site}' AND equipment = '{series.equipment}' AND channel = '{series.channel}'"
+        f" AND time >= {start * KEYS_PER_MS} AND time < {end * KEYS_PER_MS}"
+    )
+
+
+def source(series: Series, step: int, start: int, end: int) -> str:
+    """The rollups of a step, or the samples, of one series in a range."""
+    return f' FROM "{series.kind}{SUFFIX[step]}"{where(series, start, end)}'
+
+
+def rows_of(found: list[Result]) -> list[list[Any]]:
+    """What was found of one series."""
+    return found[0].values if found else []
