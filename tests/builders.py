@@ -15,10 +15,12 @@ from collectors.payloads.native import decode
 from collectors.reading import Reading, Value
 from collectors.topics import parse_topic
 from gateway.alarms.alarms import AlarmMetrics, Alarms
+from gateway.alarms.failures import Failures
 from gateway.alarms.rules import Priority, Rule, RuleType, TicketWish
 from gateway.people.audit import Cause, Via
 from gateway.storage import lease
 from gateway.storage.database import Database
+from gateway.storage.facts import FactMetrics
 from gateway.tickets.tickets import Tickets
 
 T0 = 1_763_800_000_000
@@ -133,8 +135,9 @@ class Desk:
         self.clock = clock
         self.epoch = epoch
         self.registry = CollectorRegistry()
-        self.alarms = Alarms(database, rules, WINDOW_MS, epoch, AlarmMetrics(self.registry), clock)
-        self.tickets = Tickets(database, epoch, clock)
+        metrics, failures = FactMetrics(self.registry), Failures(self.registry, clock)
+        self.alarms = Alarms(database, rules, WINDOW_MS, epoch, AlarmMetrics(self.registry), metrics, failures, clock)
+        self.tickets = Tickets(database, epoch, metrics, clock)
 
     async def decide(self, *readings: Reading) -> None:
         """Decide on readings; the clock goes on to when the last one was received."""

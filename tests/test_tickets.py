@@ -22,7 +22,7 @@ from gateway.storage import lease
 from gateway.storage.database import Database
 from gateway.storage.facts import read_cursor
 from gateway.storage.tables import alarm, audit, fact, journal, ticket, ticket_activation
-from gateway.tickets.numbers import day_of, format_number, next_number
+from gateway.tickets.numbers import day_of, format_number, take_numbers
 from gateway.tickets.states import CLOSED, FIRST_STATE, STEPS, Action, NotPermitted, TicketType, after
 from gateway.tickets.tickets import FACTS_TAKE_MS, NoSuchTicket, StaleVersion, act
 from tests.builders import (
@@ -131,7 +131,7 @@ async def numbers_at(database: Database, *wanted: tuple[str, TicketType, str]) -
     for moment, kind, site in wanted:
         async with database.transaction() as connection:
             now = to_milliseconds(datetime.fromisoformat(moment).astimezone(UTC))
-            found.append(await next_number(connection, kind, site, now))
+            found += await take_numbers(connection, [(kind, site)], now)
     return found
 
 
@@ -158,7 +158,7 @@ async def test_sites_that_differ_in_capitals_only_never_share_a_number(database:
 async def test_a_number_that_was_rolled_back_is_given_again(database: Database) -> None:
     async def fail() -> None:
         async with database.transaction() as connection:
-            assert await next_number(connection, R, "HQ", T0) == "R-HQ-20251122-0001"
+            assert await take_numbers(connection, [(R, "HQ")], T0) == ["R-HQ-20251122-0001"]
             raise LookupError
 
     with pytest.raises(LookupError):
@@ -199,7 +199,7 @@ async def test_an_alarm_has_its_ticket_within_a_moment(database: Database, monke
     row = await only_row(database, ticket)
     found = await only_row(database, alarm)
     assert (row["number"], row["type"], row["state"]) == ("E-HQ-20251122-0001", "emergency", "open")
-    assert (row["alarm"], row["open_key"]) == (found["id"], found["open_key"])
+    assert (row["alarm"], row["open_key"]) == (found["id"], "HQ/FP-1/fire:critical:fire")
     assert (row["playbook"], row["priority"], row["title"]) == ("fire", "critical", found["title"])
     (line,) = [line for line in await rows_of(database, journal) if line["subject"] == "ticket"]
     assert (line["thing"], line["event"], line["actor"]) == (row["number"], "opened", "system:tickets")

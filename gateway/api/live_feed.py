@@ -43,6 +43,8 @@ _MOST_WAITING: Final = 5_000
 _CONFLATED_S: Final = 1.0
 _BEAT_S: Final = 1.0
 _FLUSH_S: Final = 0.1
+_JOINING: Final = frozenset({"ticket.opened", "ticket.alarm_joined"})
+"""Facts that name the alarm which has a new ticket from now on."""
 Message = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveSystem
 _encoder: Final = msgspec.json.Encoder()
 
@@ -128,12 +130,11 @@ class LiveFeed:
             subject: dict.fromkeys(fact.thing for fact in facts if fact.kind.partition(".")[0] == subject)
             for subject in ("alarm", "ticket", "equipment")
         }
-        # A ticket's number stands on its alarm, so the alarm is told again when its ticket moves.
-        tickets = await ticket_bodies(database, things["ticket"])
-        for ticket in tickets:
+        for ticket in await ticket_bodies(database, things["ticket"]):
             self._tell(LiveTicket(0, ticket), ticket.site)
-        moved = [ticket.alarm for ticket in tickets if ticket.alarm is not None]
-        for alarm in await alarm_bodies(self._services, {**things["alarm"], **dict.fromkeys(moved)}):
+        # A ticket's number stands on its alarms: one that has joined is told again.
+        joined = [str(fact.body["alarm"]) for fact in facts if fact.kind in _JOINING]
+        for alarm in await alarm_bodies(self._services, dict.fromkeys((*things["alarm"], *joined))):
             self._tell(LiveAlarm(0, alarm), alarm.site)
         for identity in things["equipment"]:
             site, _, code = identity.partition(":")
@@ -252,6 +253,8 @@ async def _next_until(deadline: float, waiting: asyncio.Queue[Message]) -> Messa
     left = deadline - time.monotonic()
     if left <= 0:
         return None
+    if not waiting.empty():
+        return waiting.get_nowait()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(left):
             return await waiting.get()
