@@ -99,8 +99,8 @@ def sample(topic: str, fields: dict[str, Value], at: int, received_at: int | Non
     return Reading(parse_topic(topic), dict(fields), at, received_at, at * 1_000_000, None, quality)
 
 
-def bearing(celsius: float, at: int, received_at: int | None = None) -> Reading:
-    return sample(PUMP, {"bearing_temperature": float(celsius)}, at, received_at)
+def bearing(celsius: float, at: int, received_at: int | None = None, pump: str = "P-1") -> Reading:
+    return sample(PUMP.replace("P-1", pump), {"bearing_temperature": float(celsius)}, at, received_at)
 
 
 def panel_event(at: int, received_at: int | None = None, **fields: Any) -> Reading:

@@ -44,6 +44,8 @@ from gateway.storage.tables import activation, alarm, event, rule_memory
 log = structlog.get_logger(__name__)
 
 CONSUMER: Final = "alarms"
+_TOLD: Final = ("ticket.acknowledge",)
+"""Facts that alarms follow."""
 _RETRY_S: Final = 0.5
 Clock = Callable[[], int]
 """Now, in epoch milliseconds."""
@@ -99,7 +101,7 @@ class Alarms:
         self._watches = Watches(rules, {}, late_window_ms)
         self._one_at_a_time = asyncio.Lock()
         check = partial(lease.verify, epoch=epoch)
-        self._tickets = Consumer(database, CONSUMER, self._follow, check, fact_metrics, clock)
+        self._tickets = Consumer(database, CONSUMER, _TOLD, self._follow, check, fact_metrics, clock)
 
     @property
     def notice(self) -> str:
@@ -150,7 +152,7 @@ class Alarms:
 
     async def _follow(self, connection: AsyncConnection, facts: Sequence[Fact]) -> None:
         """Acknowledge what people have acknowledged by its ticket: each alarm as often active as they saw it."""
-        told = [(fact, dict(fact.body.get("alarms", {}))) for fact in facts if fact.kind == "ticket.acknowledge"]
+        told = [(fact, dict(fact.body.get("alarms", {}))) for fact in facts]
         found = await _alarms_by_id(connection, sorted({identity for _, alarms in told for identity in alarms}))
         written, now = Written(), self._clock()
         for fact, alarms in told:

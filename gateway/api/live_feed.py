@@ -130,11 +130,13 @@ class LiveFeed:
             subject: dict.fromkeys(fact.thing for fact in facts if fact.kind.partition(".")[0] == subject)
             for subject in ("alarm", "ticket", "equipment")
         }
-        for ticket in await ticket_bodies(database, things["ticket"]):
+        tickets = await ticket_bodies(database, things["ticket"]) if things["ticket"] else ()
+        for ticket in tickets:
             self._tell(LiveTicket(0, ticket), ticket.site)
         # A ticket's number stands on its alarms: one that has joined is told again.
         joined = [str(fact.body["alarm"]) for fact in facts if fact.kind in _JOINING]
-        for alarm in await alarm_bodies(self._services, dict.fromkeys((*things["alarm"], *joined))):
+        told = dict.fromkeys((*things["alarm"], *joined))
+        for alarm in await alarm_bodies(self._services, told) if told else ():
             self._tell(LiveAlarm(0, alarm), alarm.site)
         for identity in things["equipment"]:
             site, _, code = identity.partition(":")

@@ -7,7 +7,7 @@ so that a crash between the two loses nothing. A fact that a consumer cannot wor
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -105,6 +105,7 @@ async def move_cursor(connection: AsyncConnection, consumer: str, to: int) -> No
 class Consumer:
     """Works off facts in order, each batch in one transaction with the consumer's place.
 
+    Facts of other kinds than its own are stepped over without writing: that place is kept when nothing else is to do.
     `trouble` says why the database does not let it, "" while it does.
     """
 
@@ -112,6 +113,7 @@ class Consumer:
         self,
         database: Database,
         name: str,
+        kinds: Collection[str],
         take: Take,
         check: Check,
         metrics: FactMetrics,
@@ -120,11 +122,15 @@ class Consumer:
         self.trouble = ""
         self._database = database
         self._name = name
+        self._kinds = frozenset(kinds)
         self._take = take
         self._check = check
         self._set_aside_total = metrics.set_aside.labels(name)
         self._clock = clock
         self._set_aside_at: deque[int] = deque()
+        self._kept_place = 0
+        self.place = 0
+        """The last fact that was worked off or stepped over."""
 
     @property
     def notice(self) -> str:
@@ -132,12 +138,12 @@ class Consumer:
         while self._set_aside_at and self._set_aside_at[0] <= self._clock() - SHOWN_MS:
             self._set_aside_at.popleft()
         count = len(self._set_aside_at)
-        return f"{count} changes set aside in the last 24 h, see the log" if count else ""
+        return f"{count} facts set aside in the last 24 h, see the log" if count else ""
 
     async def run(self) -> None:
         """Work until cancelled; what `check` raises (the lease is lost) ends it."""
         with self._database.waking(asyncio.Event()) as waker:
-            recalled = False
+            recalled = idle = False
             while True:
                 waker.clear()
                 try:
@@ -145,35 +151,51 @@ class Consumer:
                         await self._recall()
                         recalled = True
                     more = await self._work_off()
+                    if idle and not more:
+                        await self._keep_place()
                     self.trouble = ""
                 except DatabaseTrouble as error:
                     if not self.trouble:
                         log.error("facts wait: the database does not take them", consumer=self._name, why=str(error))
                     self.trouble, more = str(error), False
                     await asyncio.sleep(_RETRY_S)
-                if not more:
-                    await wait_for_news(waker)
+                idle = not more and not await wait_for_news(waker)
 
     async def _recall(self) -> None:
-        """A restart does not hide what was set aside before it."""
+        """Go on where it stopped; a restart does not hide what was set aside before it."""
         aside = fact_set_aside.c
         statement = select(aside.at).where(aside.consumer == self._name, aside.at > self._clock() - SHOWN_MS)
         async with self._database.reading() as connection:
             self._set_aside_at = deque(await connection.scalars(statement.order_by(aside.at)))
+            self.place = self._kept_place = await read_cursor(connection, self._name)
 
     async def _work_off(self) -> bool:
         async with self._database.reading() as connection:
-            facts = await facts_after(connection, await read_cursor(connection, self._name))
+            facts = await facts_after(connection, self.place)
         if not facts:
             return False
-        await single_out(facts, self._take_together, self._put_aside)
+        own = [item for item in facts if item.kind in self._kinds]
+        if own:
+            await single_out(own, self._take_together, self._put_aside)
+        self.place = facts[-1].id
+        if self.place - self._kept_place >= _AT_ONCE:
+            await self._keep_place()
         return True
+
+    async def _keep_place(self) -> None:
+        if self.place == self._kept_place:
+            return
+        async with self._database.transaction() as connection:
+            await self._check(connection)
+            await move_cursor(connection, self._name, self.place)
+        self._kept_place = self.place
 
     async def _take_together(self, facts: Sequence[Fact]) -> None:
         async with self._database.transaction() as connection:
             await self._check(connection)
             await self._take(connection, facts)
             await move_cursor(connection, self._name, facts[-1].id)
+        self.place = self._kept_place = facts[-1].id
 
     async def _put_aside(self, item: Fact, error: Exception) -> None:
         """Record a fact that cannot be worked off, and step over it."""
@@ -184,6 +206,7 @@ class Consumer:
             await self._check(connection)
             await connection.execute(insert(fact_set_aside).values(row))
             await move_cursor(connection, self._name, item.id)
+        self.place = self._kept_place = item.id
         self._set_aside_at.append(now)
         self._set_aside_total.inc()
         log.error(
@@ -210,9 +233,10 @@ async def follow(database: Database, cursor: int) -> AsyncIterator[list[Fact]]:
             await wait_for_news(waker)
 
 
-async def wait_for_news(waker: asyncio.Event) -> None:
-    """Wait for a commit, but never longer than a second: another process may have written."""
+async def wait_for_news(waker: asyncio.Event) -> bool:
+    """Wait for a commit, but never longer than a second: another process may have written. Returns whether one came."""
     # Not wait_for: in Python 3.11 it forgets a cancellation that comes together with the news.
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_LOOK_AGAIN_S):
             await waker.wait()
+    return waker.is_set()

@@ -74,7 +74,7 @@ class Tickets:
         self._clock = clock
         self._patience = _Patience()
         check = partial(lease.verify, epoch=epoch)
-        self._consumer = Consumer(database, CONSUMER, self._take, check, metrics, clock)
+        self._consumer = Consumer(database, CONSUMER, tuple(What), self._take, check, metrics, clock)
 
     async def follow_alarms(self) -> None:
         """Work off the alarms' facts until cancelled. Raises LeaseLost."""
@@ -120,10 +120,7 @@ class Tickets:
         )  # fmt: skip
 
     async def _take(self, connection: AsyncConnection, facts: Sequence[Fact]) -> None:
-        await _work_off(connection, [_news_of(fact) for fact in facts if fact.kind in _TOLD], self._clock())
-
-
-_TOLD: Final = frozenset(What)
+        await _work_off(connection, [_news_of(fact) for fact in facts], self._clock())
 
 
 def _news_of(fact: Fact) -> News:
