@@ -23,6 +23,8 @@ from gateway.storage.tables import fact, fact_cursor, fact_set_aside
 _AT_ONCE: Final = 1_000
 _LOOK_AGAIN_S: Final = 1.0
 _RETRY_S: Final = 0.5
+_GATHER_S: Final = 0.02
+"""Consumers wait so long after news: the live feed tells it first, and what comes together is worked off together."""
 SHOWN_MS: Final = 24 * 3_600_000
 """For so long a consumer says that it has set facts aside."""
 _ORDER_LOCK: Final = 0x6765_6E67
@@ -160,6 +162,8 @@ class Consumer:
                     self.trouble, more = str(error), False
                     await asyncio.sleep(_RETRY_S)
                 idle = not more and not await wait_for_news(waker)
+                if not idle:
+                    await asyncio.sleep(_GATHER_S)
 
     async def _recall(self) -> None:
         """Go on where it stopped; a restart does not hide what was set aside before it."""

@@ -138,6 +138,8 @@ export interface AlarmBody {
   equipment: string
   kind: Kind
   part: string
+  /** Where in the building, as a fire panel names it. */
+  zone: string
   rule: string
   title: Texts
   advice: Texts
@@ -156,7 +158,7 @@ export interface AlarmBody {
   value: Value | null
   unit: string
   drill: boolean
-  /** Number of the open ticket of this alarm. */
+  /** Number of the newest ticket of this alarm; it may be over. */
   ticket: string | null
   version: number
 }
@@ -208,6 +210,8 @@ export interface TicketBody {
   state: string
   opened_at: Time
   alarm: string | null
+  /** Ids of all its alarms, by zone and time. */
+  alarms: string[]
   playbook: string
   drill: boolean
   version: number
@@ -220,6 +224,7 @@ export interface TicketAct {
 
 export interface TicketDetail {
   ticket: TicketBody
+  alarms: AlarmBody[]
   journal: JournalEntry[]
 }
 
