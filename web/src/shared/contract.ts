@@ -86,13 +86,6 @@ export interface EquipmentBody {
   latest: Record<string, FieldValue>
 }
 
-export interface LatestBody {
-  id: string
-  online: boolean | null
-  last_seen: Time | null
-  latest: Record<string, FieldValue>
-}
-
 /** Least, mean and greatest of the bucket that starts at `at`, and how many samples it holds. */
 export interface Bucket {
   at: Time
@@ -237,10 +230,6 @@ export interface QuarantineBody {
   payload: string
   encoding: string
   size: number
-}
-
-export interface HealthBody {
-  status: string
 }
 
 export interface ReadyBody {
