@@ -35,6 +35,7 @@ from gateway.people.accounts import Person
 from gateway.people.permissions import ALL_SITES, Act, may
 from gateway.storage.database import DatabaseTrouble
 from gateway.storage.facts import Fact, follow, newest_fact
+from gateway.storage.singling_out import reason_of
 
 log = structlog.get_logger(__name__)
 
@@ -120,9 +121,14 @@ class LiveFeed:
             try:
                 await self._tell_facts(facts)
             except DatabaseTrouble as error:
-                log.warning("changes cannot be told now; every listener starts again", why=str(error))
-                for listener in self._listeners:
-                    listener.behind = "changes were lost"
+                self._start_again(str(error))
+            except Exception as error:  # noqa: BLE001 - what cannot be told must not end the feed, let alone the service
+                self._start_again(reason_of(error))
+
+    def _start_again(self, why: str) -> None:
+        log.error("changes cannot be told; every listener starts again with a snapshot", why=why)
+        for listener in self._listeners:
+            listener.behind = "changes were lost"
 
     async def _tell_facts(self, facts: Sequence[Fact]) -> None:
         database = self._services.database
@@ -134,7 +140,7 @@ class LiveFeed:
         for ticket in tickets:
             self._tell(LiveTicket(0, ticket), ticket.site)
         # A ticket's number stands on its alarms: one that has joined is told again.
-        joined = [str(fact.body["alarm"]) for fact in facts if fact.kind in _JOINING]
+        joined = [str(fact.body["alarm"]) for fact in facts if fact.kind in _JOINING and "alarm" in fact.body]
         told = dict.fromkeys((*things["alarm"], *joined))
         for alarm in await alarm_bodies(self._services, told) if told else ():
             self._tell(LiveAlarm(0, alarm), alarm.site)
