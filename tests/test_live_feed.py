@@ -322,12 +322,13 @@ def locked() -> OperationalError:
     return OperationalError("SELECT", {}, Exception("database is locked"))
 
 
+@pytest.mark.parametrize("error", [locked(), KeyError("a change that cannot be told")], ids=["locked", "poison"])
 async def test_changes_that_could_not_be_read_send_every_listener_for_a_new_snapshot(
-    house: House, listen: Listen, monkeypatch: pytest.MonkeyPatch
+    house: House, listen: Listen, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """A locked database must neither end the service nor leave a hole in what a wall screen shows."""
     listener = await listen()
-    real, failures = live_feed.alarm_bodies, [locked()]
+    real, failures = live_feed.alarm_bodies, [error]
 
     async def fail_once(*arguments: Any) -> Any:
         if failures:
