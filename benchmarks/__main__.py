@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from benchmarks import estate, history, ingest, memory, soak, spool
+from benchmarks import alarms, estate, history, ingest, latency, memory, soak, spool
 from benchmarks.figures import Figure
 
 DOCUMENT: Final = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
@@ -19,6 +19,8 @@ BENCHMARKS: Final[dict[str, Callable[[], list[Figure]]]] = {
     "spool": spool.run,
     "estate": estate.run,
     "memory": memory.run,
+    "alarms": alarms.run,
+    "latency": latency.run,
 }
 """Name -> what measures; all of them, in this order, without arguments."""
 SOAKS: Final[dict[str, Callable[[], list[Figure]]]] = {"soak": soak.run}

@@ -17,6 +17,8 @@ import msgspec
 _WINDOW = 8_000
 """Messages that may be unacknowledged by the broker."""
 _BLOCK = 500
+_BLOCKS_A_SECOND = 100
+"""At a given rate: small ones, as devices send them."""
 
 
 def make_payload(number: int, pumps: int, at: int, rng: random.Random) -> bytes:
@@ -50,8 +52,9 @@ def make_blocks(messages: int, pumps: int, rate: int) -> Iterator[tuple[int, byt
     """(messages, bytes) a block. At a rate each sample is measured when it is sent; else a pump's are a ms apart."""
     start_ms = time.time_ns() // 1_000_000
     rng = random.Random(1)
-    for first in range(0, messages, _BLOCK):
-        numbers = range(first, min(first + _BLOCK, messages))
+    size = min(rate // _BLOCKS_A_SECOND, _BLOCK) or _BLOCK
+    for first in range(0, messages, size):
+        numbers = range(first, min(first + size, messages))
         packets = [
             make_packet(
                 f"gengfu/bench/pump/P-{number % pumps}/telemetry".encode(),

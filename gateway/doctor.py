@@ -44,6 +44,7 @@ _ADVICE: Final[dict[Reason, str]] = {
     Reason.TOO_MANY_SAMPLES: "Let the device send what it has buffered in smaller messages.",
     Reason.BAD_TIME: "Name the format of the time, and its zone if it has none; until then receipt counts.",
     Reason.REFUSED_BY_STORE: "The field was stored with another type before; give it another name.",
+    Reason.NOT_DECIDED: "Look at this equipment by hand, then report the error: a rule or its alarm failed on it.",
 }
 _QUALITY: Final[dict[Quality, str]] = {
     Quality.NO_TIME: "no time in the message: the time of receipt stands in",

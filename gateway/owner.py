@@ -19,14 +19,16 @@ from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Latest
 from collectors.write_buffer import WriteBuffer
 from gateway.alarms.alarms import AlarmMetrics, Alarms
+from gateway.alarms.failures import Failures
 from gateway.alarms.rules import Rule
-from gateway.api.platform_routes import READY
+from gateway.api.platform_routes import READY, working
 from gateway.equipment.ledger import Ledger
 from gateway.ingest import broker_address
 from gateway.self_supervision import EVERY_S, SelfSupervision
 from gateway.settings import Settings
 from gateway.storage import lease
 from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.facts import FactMetrics
 from gateway.storage.quarantine import Quarantine
 from gateway.tickets.tickets import Tickets
 
@@ -74,6 +76,8 @@ class Owner:
         self._clock = clock
         self._ingest_metrics = IngestMetrics(registry)
         self._alarm_metrics = AlarmMetrics(registry)
+        self._fact_metrics = FactMetrics(registry)
+        self._failures = Failures(registry, clock)
         # All of them from the start: a part that is not there yet must not look like one that works.
         self._parts |= {name: lambda: "starting" for name in ("owner", "alarms", "tickets", "broker")}
 
@@ -105,7 +109,7 @@ class Owner:
 
     async def _work(self, epoch: int) -> None:
         alarms = await self._make_alarms(epoch)
-        tickets = Tickets(self._database, epoch, self._clock)
+        tickets = Tickets(self._database, epoch, self._fact_metrics, self._clock)
         broker = Broker(broker_address(self._settings), self._decoder.subscriptions)
         collector = Collector(
             broker, self._keeper, self._sequences, self._quarantine.keep, self._ingest_metrics, self._deciding(alarms),
@@ -132,8 +136,9 @@ class Owner:
     async def _make_alarms(self, epoch: int) -> Alarms:
         window_ms = int(self._settings.alarms.late_window_s * 1000)
         alarms = Alarms(
-            self._database, self._rules, window_ms, epoch, self._alarm_metrics, self._clock, self._known_values
-        )
+            self._database, self._rules, window_ms, epoch, self._alarm_metrics, self._fact_metrics, self._failures,
+            self._quarantine, self._clock, self._known_values,
+        )  # fmt: skip
         await alarms.load()
         return alarms
 
@@ -163,8 +168,8 @@ class Owner:
         await lease.renew(self._database, epoch, self._clock())
 
     def _report(self, alarms: Alarms, tickets: Tickets, broker: Broker) -> None:
-        self._parts["alarms"] = lambda: alarms.trouble or READY
-        self._parts["tickets"] = lambda: tickets.trouble or READY
+        self._parts["alarms"] = lambda: alarms.trouble or working(alarms.notice)
+        self._parts["tickets"] = lambda: tickets.trouble or working(tickets.notice)
         self._parts["broker"] = lambda: broker.trouble or READY
         self._ingest_metrics.waiting.set_function(lambda: broker.waiting)
         self._ingest_metrics.connected.set_function(lambda: broker.connected)

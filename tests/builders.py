@@ -15,10 +15,13 @@ from collectors.payloads.native import decode
 from collectors.reading import Reading, Value
 from collectors.topics import parse_topic
 from gateway.alarms.alarms import AlarmMetrics, Alarms
+from gateway.alarms.failures import Failures
 from gateway.alarms.rules import Priority, Rule, RuleType, TicketWish
 from gateway.people.audit import Cause, Via
 from gateway.storage import lease
 from gateway.storage.database import Database
+from gateway.storage.facts import FactMetrics
+from gateway.storage.quarantine import Quarantine
 from gateway.tickets.tickets import Tickets
 
 T0 = 1_763_800_000_000
@@ -97,8 +100,8 @@ def sample(topic: str, fields: dict[str, Value], at: int, received_at: int | Non
     return Reading(parse_topic(topic), dict(fields), at, received_at, at * 1_000_000, None, quality)
 
 
-def bearing(celsius: float, at: int, received_at: int | None = None) -> Reading:
-    return sample(PUMP, {"bearing_temperature": float(celsius)}, at, received_at)
+def bearing(celsius: float, at: int, received_at: int | None = None, pump: str = "P-1") -> Reading:
+    return sample(PUMP.replace("P-1", pump), {"bearing_temperature": float(celsius)}, at, received_at)
 
 
 def panel_event(at: int, received_at: int | None = None, **fields: Any) -> Reading:
@@ -133,8 +136,12 @@ class Desk:
         self.clock = clock
         self.epoch = epoch
         self.registry = CollectorRegistry()
-        self.alarms = Alarms(database, rules, WINDOW_MS, epoch, AlarmMetrics(self.registry), clock)
-        self.tickets = Tickets(database, epoch, clock)
+        metrics, failures = FactMetrics(self.registry), Failures(self.registry, clock)
+        self.alarms = Alarms(
+            database, rules, WINDOW_MS, epoch, AlarmMetrics(self.registry), metrics, failures,
+            Quarantine(database, self.registry), clock,
+        )  # fmt: skip
+        self.tickets = Tickets(database, epoch, metrics, clock)
 
     async def decide(self, *readings: Reading) -> None:
         """Decide on readings; the clock goes on to when the last one was received."""

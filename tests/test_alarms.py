@@ -4,10 +4,12 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import insert, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from structlog.testing import capture_logs
 
 from collectors.payloads.native import decode
 from collectors.topics import parse_topic
@@ -18,10 +20,12 @@ from gateway.alarms.states import NotPermitted
 from gateway.people.audit import Cause, Via
 from gateway.storage import lease
 from gateway.storage.database import Database
+from gateway.storage.quarantine import newest_quarantined
 from gateway.storage.tables import activation, alarm, audit, event, fact, journal, rule_memory
 from tests.builders import (
     OPERATOR,
     PANEL,
+    PUMP,
     PUMP_STATUS,
     T0,
     Desk,
@@ -226,6 +230,118 @@ async def test_an_owner_that_lost_the_lease_writes_nothing(database: Database) -
     with pytest.raises(lease.LeaseLost):
         await desk.alarms.tick()
     assert await counted(database) == before
+
+
+# -- what cannot be decided ----------------------------------------------------------------------------
+
+
+class Broken(frozenset[str]):
+    """Values of a rule that cannot be compared with anything."""
+
+    def __contains__(self, value: object) -> bool:
+        raise ZeroDivisionError(value)
+
+
+def failures_of(desk: Desk, rule: str) -> float:
+    return desk.registry.get_sample_value("gengfu_decision_failures_total", {"rule": rule}) or 0.0
+
+
+async def test_a_rule_that_fails_keeps_no_other_rule_and_no_other_reading_from_being_decided(
+    database: Database,
+) -> None:
+    broken = make_rule("pump.broken", type=RuleType.STATE, field="mode", values=Broken({"off"}))
+    desk = await open_desk(database, broken, make_rule(), fire_rule())
+    both = sample(PUMP, {"mode": "off", "bearing_temperature": 91.0}, T0)
+    with capture_logs() as logged:
+        await desk.decide(both, bearing(92, T0, pump="P-2"), panel_event(T0))
+    assert sorted(row["rule"] for row in await rows_of(database, alarm)) == [
+        "fire_panel.fire", "pump.hot", "pump.hot",
+    ]  # fmt: skip
+    (aside,) = await newest_quarantined(database, None, 10)
+    assert (aside["topic"], aside["reason"]) == (PUMP, "not_decided")
+    assert aside["detail"] == "rule pump.broken: ZeroDivisionError('off')"
+    assert failures_of(desk, "pump.broken") == 1
+    assert desk.alarms.notice == "not judged in the last 24 h: HQ:P-1 pump.broken, see the log"
+    (line,) = [line for line in logged if line["log_level"] == "error"]
+    assert (line["equipment"], line["rule"]) == ("HQ:P-1", "pump.broken")
+    assert "by hand" in line["event"]
+
+
+async def test_a_rule_that_failed_is_asked_again_at_the_next_sample(database: Database) -> None:
+    rule = make_rule("pump.off", type=RuleType.STATE, field="mode", values=Broken({"off"}))
+    desk = await open_desk(database, rule)
+    with capture_logs():
+        await desk.decide(sample(PUMP, {"mode": "off"}, T0))
+    assert await rows_of(database, alarm) == []
+    (station,) = desk.alarms._watches._stations.values()
+    for watch in station.watches.values():
+        watch.rule = msgspec.structs.replace(rule, values=frozenset({"off"}))
+    await desk.decide(sample(PUMP, {"mode": "off"}, T0 + 1_000))  # the value has not changed
+    assert (await only_row(database, alarm))["rule"] == "pump.off"
+
+
+async def test_of_a_rule_that_keeps_failing_one_reading_a_minute_is_kept_and_of_events_each(
+    database: Database,
+) -> None:
+    broken = make_rule("pump.broken", type=RuleType.STATE, field="mode", values=Broken({"off"}))
+    fire = fire_rule(match={"type": Broken({"fire"})})
+    desk = await open_desk(database, broken, fire)
+    with capture_logs() as logged:
+        for second in range(61):
+            await desk.decide(sample(PUMP, {"mode": "off"}, T0 + 1_000 * second))
+    assert failures_of(desk, "pump.broken") == 61
+    assert len(await newest_quarantined(database, None, 100)) == 2
+    assert len([line for line in logged if line["log_level"] == "error"]) == 1
+    with capture_logs():
+        await desk.decide(*(panel_event(T0 + 61_000, address=str(number)) for number in range(5)))
+    assert len(await newest_quarantined(database, None, 100)) == 7
+    assert (await counted(database))["event"] == 5
+
+
+async def test_what_cannot_be_written_is_put_aside_alone_and_decided_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P-7's alarm is refused by the database; the other nineteen are written, and P-7's when it is let."""
+    real = alarms_module.write_up
+
+    def refuse(decisions: Any, *others: Any) -> Any:
+        decisions = list(decisions)
+        if any(decision.key.equipment == "P-7" for decision in decisions):
+            raise IntegrityError("INSERT", {}, Exception("a constraint"))
+        return real(decisions, *others)
+
+    monkeypatch.setattr(alarms_module, "write_up", refuse)
+    desk = await open_desk(database, make_rule())
+    with capture_logs():
+        await desk.decide(*(bearing(91, T0, pump=f"P-{number}") for number in range(20)))
+    raised = {row["equipment"] for row in await rows_of(database, alarm)}
+    assert raised == {f"P-{number}" for number in range(20)} - {"P-7"}
+    assert len(await rows_of(database, rule_memory)) == 19
+    (aside,) = await newest_quarantined(database, None, 10)
+    assert (aside["topic"], aside["reason"]) == ("gengfu/HQ/pump/P-7/telemetry", "not_decided")
+    assert "a constraint" in aside["detail"]
+    monkeypatch.setattr(alarms_module, "write_up", real)
+    await desk.decide(bearing(91, T0 + 1_000, pump="P-7"))
+    assert {row["equipment"] for row in await rows_of(database, alarm)} == {f"P-{number}" for number in range(20)}
+
+
+async def test_a_delay_whose_end_cannot_be_written_ends_at_a_later_tick(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = await open_desk(database, OFFLINE)
+    await desk.decide(sample(PUMP_STATUS, {"online": False}, T0))
+    desk.clock.now = T0 + 30_000
+
+    def refuse(*_: Any) -> Any:
+        raise LookupError("cannot")
+
+    with monkeypatch.context() as patched, capture_logs() as logged:
+        patched.setattr(alarms_module, "write_up", refuse)
+        for _ in range(3):
+            await desk.alarms.tick()
+    assert (await rows_of(database, alarm), len(logged)) == ([], 1)
+    await desk.alarms.tick()
+    assert (await only_row(database, alarm))["raised_at"] == T0 + 30_000
 
 
 # -- acknowledging -------------------------------------------------------------------------------------

@@ -1,18 +1,21 @@
 """Facts: in order, at least once until the cursor has moved with the work, and quick where there is news."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 import pytest
+from prometheus_client import CollectorRegistry
 from sqlalchemy import delete, func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from structlog.testing import capture_logs
 
 from gateway.storage import facts
 from gateway.storage.database import Database
-from gateway.storage.facts import Consumer, Fact, NewFact, follow, newest_fact, read_cursor, write_facts
-from gateway.storage.tables import fact, site
-from tests.builders import T0, rows_of
+from gateway.storage.facts import Consumer, Fact, FactMetrics, NewFact, follow, newest_fact, read_cursor, write_facts
+from gateway.storage.lease import LeaseLost
+from gateway.storage.tables import fact, fact_set_aside, site
+from tests.builders import T0, Clock, rows_of
 from tests.waiting import until
 
 
@@ -38,21 +41,32 @@ async def allow(_connection: AsyncConnection) -> None:
 
 
 class Diary:
-    """A consumer that notes what it takes; `stumble` fails once at the named thing."""
+    """A consumer that notes what it takes; `stumble` fails once at the named thing, `poison` each time at those."""
 
-    def __init__(self, database: Database, stumble: str = "", error: Exception | None = None) -> None:
+    def __init__(
+        self, database: Database, stumble: str = "", error: Exception | None = None, poison: Collection[str] = ()
+    ) -> None:
         self.taken: list[str] = []
         self.troubles: list[str] = []
-        self.consumer = Consumer(database, "test", self._take, allow)
+        self.registry = CollectorRegistry()
+        self.clock = Clock()
+        metrics = FactMetrics(self.registry)
+        self.consumer = Consumer(database, "test", ["alarm.raised"], self._take, allow, metrics, self.clock)
+        self._poison = poison
         self._stumble = stumble
         self._error = error or LookupError("crash")
 
-    async def _take(self, _connection: AsyncConnection, told: Fact) -> None:
-        self.taken.append(told.thing)
-        self.troubles.append(self.consumer.trouble)
-        if told.thing == self._stumble:
-            self._stumble = ""
-            raise self._error
+    async def _take(self, connection: AsyncConnection, facts: Sequence[Fact]) -> None:
+        for told in facts:
+            row = {"code": f"{told.id}", "name": {}, "time_zone": "UTC", "created_at": T0}
+            await connection.execute(site.insert().values(row))  # what is rolled back leaves no trace
+            self.taken.append(told.thing)
+            self.troubles.append(self.consumer.trouble)
+            if told.thing == self._stumble:
+                self._stumble = ""
+                raise self._error
+            if told.thing in self._poison:
+                raise KeyError(told.thing)
 
 
 Run = Callable[[Diary], asyncio.Task[None]]
@@ -86,8 +100,8 @@ async def test_a_consumer_that_crashes_between_take_and_commit_sees_the_fact_aga
     database: Database, run: Run
 ) -> None:
     await tell(database, "a", "b", "c")
-    first = Diary(database, stumble="b")
-    with pytest.raises(LookupError):
+    first = Diary(database, stumble="b", error=LeaseLost("as if it had been killed"))
+    with pytest.raises(LeaseLost):
         await run(first)
     assert await place(database) == 0
     second = Diary(database)
@@ -132,18 +146,69 @@ async def test_while_the_database_is_in_trouble_facts_wait_and_trouble_says_so(d
 
 
 async def test_who_may_no_longer_write_takes_nothing(database: Database) -> None:
-    class Over(Exception):
-        pass
-
     async def refuse(_connection: AsyncConnection) -> None:
-        raise Over
+        raise LeaseLost
 
     diary = Diary(database)
-    diary.consumer = Consumer(database, "test", diary._take, refuse)
+    diary.consumer._check = refuse
     await tell(database, "a")
-    with pytest.raises(Over):
+    with pytest.raises(LeaseLost):
         await diary.consumer.run()
     assert diary.taken == []
+
+
+async def test_facts_of_other_kinds_are_stepped_over_and_the_place_is_kept_when_nothing_is_to_do(
+    database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diary = Diary(database)
+    run(diary)
+    await until(lambda: database._wakers, "it follows")
+    async with database.transaction() as connection:
+        await write_facts(connection, [NewFact(T0, "HQ", "alarm.shelved", "a")])
+    await until(lambda: diary.consumer.place == 1, "it has stepped over the fact")
+    assert (diary.taken, await place(database)) == ([], 0)
+    monkeypatch.setattr(facts, "_LOOK_AGAIN_S", 0.01)
+    await tell(database, "b")
+    await until_place(database, 2)
+    async with database.transaction() as connection:
+        await write_facts(connection, [NewFact(T0, "HQ", "alarm.shelved", "c")])
+    await until_place(database, 3)
+
+
+async def test_the_one_fact_that_cannot_be_worked_off_is_set_aside_and_the_others_are_done(
+    database: Database, run: Run
+) -> None:
+    things = [f"{number}" for number in range(1, 101)]
+    await tell(database, *things)
+    diary = Diary(database, poison=["37", "90"])
+    with capture_logs() as logged:
+        run(diary)
+        await until(lambda: diary.consumer.place == 100, "all are worked off")
+        await tell(database, "101")
+        await until(lambda: diary.consumer.place == 101, "it goes on")
+    done = {int(row["code"]) for row in await rows_of(database, site)}
+    assert done == set(range(1, 102)) - {37, 90}
+    aside = await rows_of(database, fact_set_aside)
+    assert [(row["consumer"], row["fact"], row["thing"], row["error"], row["at"]) for row in aside] == [
+        ("test", 37, "37", "KeyError('37')", T0),
+        ("test", 90, "90", "KeyError('90')", T0),
+    ]
+    assert diary.registry.get_sample_value("gengfu_facts_set_aside_total", {"consumer": "test"}) == 2
+    assert [(line["log_level"], line["fact"]) for line in logged] == [("error", 37), ("error", 90)]
+    assert "by hand" in logged[0]["event"]
+
+
+async def test_what_was_set_aside_is_said_for_a_day_also_after_a_restart(database: Database, run: Run) -> None:
+    await tell(database, "a")
+    diary = Diary(database, poison=["a"])
+    run(diary)
+    await until(lambda: diary.consumer.notice, "it says so")
+    again = Diary(database)
+    run(again)
+    await until(lambda: again.consumer.notice == "1 facts set aside in the last 24 h, see the log", "it still says so")
+    assert again.taken == []
+    again.clock.now += facts.SHOWN_MS
+    assert again.consumer.notice == ""
 
 
 async def test_consumers_have_places_of_their_own(database: Database, run: Run) -> None:

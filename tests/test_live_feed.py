@@ -17,7 +17,18 @@ from gateway.api import live_feed
 from gateway.people.accounts import Person
 from gateway.people.permissions import Role
 from gateway.storage.tables import alarm
-from tests.builders import OPERATOR, PUMP_STATUS, T0, bearing, fire_rule, make_rule, only_row, open_desk, sample
+from tests.builders import (
+    OPERATOR,
+    PUMP_STATUS,
+    T0,
+    bearing,
+    fire_rule,
+    make_rule,
+    only_row,
+    open_desk,
+    panel_event,
+    sample,
+)
 from tests.server_house import House
 from tests.waiting import until
 
@@ -137,6 +148,23 @@ async def test_an_alarm_and_its_ticket_arrive_by_themselves(house: House, listen
         await acknowledge(house.services.database, row["id"], row["version"], "", OPERATOR, T0)
         while told["alarm"]["state"] != "acknowledged":
             told["alarm"] = (await listener.next_of("alarm"))["alarm"]
+
+
+async def test_a_point_that_joins_a_fire_is_told_with_its_ticket_and_the_ticket_with_its_points(
+    house: House, listen: Listen
+) -> None:
+    listener = await listen()
+    desk = await open_desk(house.services.database, fire_rule(), clock=house.clock)
+    async with desk.following():
+        for address in ("1", "2"):
+            await desk.decide(panel_event(T0, address=address))
+            told: dict[str, Message] = {}
+            while len(told) < 2 or told["alarm"]["ticket"] is None:
+                message = await listener.next_of("alarm", "ticket")
+                told[message["type"]] = message[message["type"]]
+            assert told["alarm"]["ticket"] == told["ticket"]["number"]
+            assert told["alarm"]["id"] == told["ticket"]["alarms"][-1]
+    assert len(told["ticket"]["alarms"]) == 2
 
 
 async def test_a_beat_comes_each_second_also_while_much_is_told(
@@ -294,12 +322,13 @@ def locked() -> OperationalError:
     return OperationalError("SELECT", {}, Exception("database is locked"))
 
 
+@pytest.mark.parametrize("error", [locked(), KeyError("a change that cannot be told")], ids=["locked", "poison"])
 async def test_changes_that_could_not_be_read_send_every_listener_for_a_new_snapshot(
-    house: House, listen: Listen, monkeypatch: pytest.MonkeyPatch
+    house: House, listen: Listen, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """A locked database must neither end the service nor leave a hole in what a wall screen shows."""
     listener = await listen()
-    real, failures = live_feed.alarm_bodies, [locked()]
+    real, failures = live_feed.alarm_bodies, [error]
 
     async def fail_once(*arguments: Any) -> Any:
         if failures:

@@ -11,12 +11,14 @@ from prometheus_client import CollectorRegistry
 
 from collectors.collector import Quarantined
 from gateway.api.live_feed import LiveFeed
+from gateway.api.platform_routes import working
 from gateway.api.routes import Route
 from gateway.api.server import COOKIE, LOOPBACK, MAX_BODY, make_app, route_table
 from gateway.people.accounts import DEMO_PASSWORD, Person
 from gateway.people.permissions import PERMITTED, Act, Role
 from gateway.storage.quarantine import Quarantine
 from gateway.storage.tables import alarm
+from gateway.tickets.tickets import FACTS_TAKE_MS
 from tests.builders import (
     PUMP,
     T0,
@@ -364,6 +366,41 @@ async def test_a_ticket_is_listed_shown_and_taken_a_step(house: House) -> None:
     assert (await house.get("/api/v1/tickets?state=open"))[1]["items"] == []
     _, detail = await house.get(path)
     assert [line["event"] for line in detail["journal"]] == ["opened", "stand-down"]
+
+
+async def test_a_fires_ticket_lists_its_points_by_floor_and_time_and_each_point_shows_the_ticket_also_when_it_is_over(
+    house: House,
+) -> None:
+    desk = await open_desk(house.services.database, fire_rule(), clock=house.clock)
+    points = [("10F", "1"), ("2F", "2"), ("B1", "3"), ("2F", "4")]
+    for at, (zone, address) in enumerate(points):
+        await desk.decide(panel_event(T0 + at, zone=zone, address=address))
+    desk.clock.now += FACTS_TAKE_MS
+    await desk.tickets.tick()
+    house.log_in(Role.SHIFT_LEADER)
+    (listed,) = (await house.get("/api/v1/tickets"))[1]["items"]
+    path = f"/api/v1/tickets/{listed['number']}"
+    _, detail = await house.get(path)
+    shown = [(item["zone"], item["part"]) for item in detail["alarms"]]
+    assert shown == [("B1", "1-3"), ("2F", "1-2"), ("2F", "1-4"), ("10F", "1-1")]
+    assert [item["id"] for item in detail["alarms"]] == listed["alarms"] == detail["ticket"]["alarms"]
+    for item in detail["alarms"]:
+        found = (await house.get(f"/api/v1/tickets?alarm={item['id']}"))[1]["items"]
+        assert [one["number"] for one in found] == [listed["number"]]
+    await house.post(f"{path}/stand-down", {"version": listed["version"]})
+    first = detail["alarms"][0]
+    await house.post(f"/api/v1/alarms/{first['id']}/acknowledge", {"version": first["version"]})
+    await desk.decide(panel_event(T0 + 2_000, address="3", active=False))
+    _, closed = await house.get(f"/api/v1/alarms/{first['id']}")
+    assert (closed["alarm"]["state"], closed["alarm"]["ticket"]) == ("normal", listed["number"])
+
+
+async def test_a_part_that_works_and_has_something_to_say_is_ready(house: House) -> None:
+    house.parts["tickets"] = working("1 facts set aside")
+    status, body = await house.get("/readyz")
+    assert (status, body["parts"]["tickets"]) == (200, "ready; 1 facts set aside")
+    house.parts["tickets"] = "readying"
+    assert (await house.get("/readyz"))[0] == 503
 
 
 async def test_lists_go_on_where_the_cursor_stands(house: House) -> None:

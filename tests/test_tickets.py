@@ -1,30 +1,47 @@
 """Tickets: they open once for each alarm that wants one, follow it, and have a number of their site's day."""
 
 import asyncio
+import contextlib
 import itertools
+import shutil
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, insert, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 
 from collectors.reading import to_milliseconds
 from gateway.alarms.alarms import acknowledge
-from gateway.alarms.rules import TicketWish
+from gateway.alarms.rules import Priority, TicketWish
 from gateway.equipment.ledger import Ledger, Site
 from gateway.people.audit import CLOCK, RULES
 from gateway.storage import facts as facts_module
 from gateway.storage import lease
 from gateway.storage.database import Database
-from gateway.storage.facts import read_cursor
-from gateway.storage.tables import alarm, audit, fact, journal, ticket, ticket_activation
-from gateway.tickets.numbers import day_of, format_number, next_number
+from gateway.storage.facts import Fact
+from gateway.storage.tables import (
+    alarm,
+    audit,
+    fact,
+    fact_set_aside,
+    journal,
+    ticket,
+    ticket_activation,
+    ticket_alarm,
+)
+from gateway.tickets.floors import floor_order
+from gateway.tickets.following import What
+from gateway.tickets.numbers import day_of, format_number, take_numbers
 from gateway.tickets.states import CLOSED, FIRST_STATE, STEPS, Action, NotPermitted, TicketType, after
-from gateway.tickets.tickets import FACTS_TAKE_MS, NoSuchTicket, StaleVersion, act
+from gateway.tickets.tickets import FACTS_TAKE_MS, LONGEST_PATIENCE_MS, NoSuchTicket, StaleVersion, act
 from tests.builders import (
     OPERATOR,
     T0,
@@ -36,6 +53,7 @@ from tests.builders import (
     open_desk,
     panel_event,
     rows_of,
+    sqlite_address,
 )
 
 R, E = TicketType.REPAIR, TicketType.EMERGENCY
@@ -131,7 +149,7 @@ async def numbers_at(database: Database, *wanted: tuple[str, TicketType, str]) -
     for moment, kind, site in wanted:
         async with database.transaction() as connection:
             now = to_milliseconds(datetime.fromisoformat(moment).astimezone(UTC))
-            found.append(await next_number(connection, kind, site, now))
+            found += await take_numbers(connection, [(kind, site)], now)
     return found
 
 
@@ -158,7 +176,7 @@ async def test_sites_that_differ_in_capitals_only_never_share_a_number(database:
 async def test_a_number_that_was_rolled_back_is_given_again(database: Database) -> None:
     async def fail() -> None:
         async with database.transaction() as connection:
-            assert await next_number(connection, R, "HQ", T0) == "R-HQ-20251122-0001"
+            assert await take_numbers(connection, [(R, "HQ")], T0) == ["R-HQ-20251122-0001"]
             raise LookupError
 
     with pytest.raises(LookupError):
@@ -178,8 +196,7 @@ async def caught_up(desk: Desk) -> None:
     async with desk.following():
         while True:
             newest = max([row["id"] for row in await rows_of(desk.database, fact)], default=0)
-            async with desk.database.reading() as connection:
-                places = [await read_cursor(connection, name) for name in ("tickets", "alarms")]
+            places = [desk.tickets._consumer.place, desk.alarms._tickets.place]
             if min(places) >= newest:
                 return
             await asyncio.sleep(0.005)
@@ -199,7 +216,7 @@ async def test_an_alarm_has_its_ticket_within_a_moment(database: Database, monke
     row = await only_row(database, ticket)
     found = await only_row(database, alarm)
     assert (row["number"], row["type"], row["state"]) == ("E-HQ-20251122-0001", "emergency", "open")
-    assert (row["alarm"], row["open_key"]) == (found["id"], found["open_key"])
+    assert (row["alarm"], row["open_key"]) == (found["id"], "HQ/FP-1/fire:critical:fire")
     assert (row["playbook"], row["priority"], row["title"]) == ("fire", "critical", found["title"])
     (line,) = [line for line in await rows_of(database, journal) if line["subject"] == "ticket"]
     assert (line["thing"], line["event"], line["actor"]) == (row["number"], "opened", "system:tickets")
@@ -247,9 +264,9 @@ async def test_the_tick_leaves_a_moment_to_the_fact(database: Database) -> None:
 
 
 async def test_fact_and_tick_at_once_open_one_ticket(database: Database) -> None:
-    desk = await open_desk(database, fire_rule())
+    desk = await open_desk(database, make_rule())
     for number in range(20):
-        await desk.decide(panel_event(T0 + number, address=str(number)))
+        await desk.decide(bearing(91, T0 + number, pump=f"P-{number}"))
     async with desk.following():
         await asyncio.gather(*(tick(desk) for _ in range(5)))
     await caught_up(desk)
@@ -342,6 +359,221 @@ async def test_who_lost_the_lease_opens_no_ticket(database: Database) -> None:
     with pytest.raises(lease.LeaseLost):
         await asyncio.wait_for(desk.tickets.follow_alarms(), 5)
     assert await tickets_of(desk) == []
+
+
+# -- many at once --------------------------------------------------------------------------------------
+
+
+async def count_transactions(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    counted, real = [0], desk.database.transaction
+
+    @contextlib.asynccontextmanager
+    async def transaction() -> AsyncIterator[AsyncConnection]:
+        counted[0] += 1
+        async with real() as connection:
+            yield connection
+
+    monkeypatch.setattr(desk.database, "transaction", transaction)
+    return counted
+
+
+async def test_a_thousand_alarms_get_a_ticket_each_in_a_few_transactions_and_numbers_without_a_gap(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = await open_desk(database, make_rule())
+    await desk.decide(*(bearing(91, T0, pump=f"P-{number}") for number in range(1_000)))
+    transactions = await count_transactions(desk, monkeypatch)
+    await caught_up(desk)
+    assert transactions[0] < 10
+    rows = await tickets_of(desk)
+    assert [row["number"] for row in rows] == [f"R-HQ-20251122-{number:04d}" for number in range(1, 1_001)]
+    assert {row["alarm"] for row in rows} == {row["id"] for row in await rows_of(database, alarm)}
+    for table, column in ((ticket_alarm, "ticket"), (ticket_activation, "ticket")):
+        assert sorted(row[column] for row in await rows_of(database, table)) == [row["number"] for row in rows]
+    for table, column in ((journal, "event"), (audit, "act"), (fact, "kind")):
+        opened = "opened" if table is journal else "ticket.opened"
+        assert [row[column] for row in await rows_of(database, table)].count(opened) == 1_000
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=30), st.data())
+async def test_in_whatever_batches_facts_are_taken_the_tickets_are_the_same(
+    tmp_path_factory: pytest.TempPathFactory, migrated_file: Path, steps: list[tuple[int, bool]], data: st.DataObject
+) -> None:
+    """One by one, all together, or cut anywhere."""
+    written = []
+    cuts = data.draw(st.lists(st.integers(1, 10), min_size=30, max_size=30))
+    for sizes in ([1] * 60, [60], cuts):
+        file = tmp_path_factory.mktemp("batches") / "gengfu.db"
+        shutil.copy(migrated_file, file)
+        database = Database(sqlite_address(file))
+        desk = await open_desk(database, make_rule())
+        for at, (pump, is_hot) in enumerate(steps):
+            await desk.decide(bearing(91 if is_hot else 50, T0 + at, pump=f"P-{pump}"))
+        told = [Fact(**row) for row in await rows_of(database, fact) if row["kind"] in set(What)]
+        for size in sizes:
+            async with database.transaction() as connection:
+                await desk.tickets._take(connection, told[:size])
+            del told[:size]
+        lines = [line for line in await rows_of(database, journal) if line["subject"] == "ticket"]
+        written.append(
+            (
+                [(row["number"], row["open_key"], row["version"], row["state"]) for row in await tickets_of(desk)],
+                [(line["thing"], line["event"]) for line in lines],
+                len(await rows_of(database, ticket_activation)),
+            )
+        )
+        await database.close()
+    assert written[0] == written[1] == written[2]
+
+
+# -- what cannot be worked off -------------------------------------------------------------------------
+
+
+async def test_an_alarm_whose_ticket_cannot_be_opened_holds_back_no_other_and_is_tried_again_ever_more_seldom(
+    database: Database,
+) -> None:
+    desk = await open_desk(database, make_rule())
+    for number in range(5):
+        await desk.decide(bearing(91, T0 + number, pump=f"P-{number}"))
+    guilty = (await rows_of(database, alarm))[2]["id"]
+    await spoil(database, guilty, "fax")
+    await caught_up(desk)
+    assert len(await tickets_of(desk)) == 4
+    assert (await only_row(database, fact_set_aside))["thing"] == guilty
+    assert desk.tickets.notice == "1 facts set aside in the last 24 h, see the log"
+    tries = []
+    for second in range(40):
+        with capture_logs() as logged:
+            await tick(desk)
+        if any(line["log_level"] == "error" for line in logged):
+            tries.append(second)
+    assert tries == [0, 1, 3, 7, 15, 31]
+    assert "1 alarms have no ticket" in desk.tickets.notice
+    await spoil(database, guilty, "repair")
+    desk.clock.now += LONGEST_PATIENCE_MS
+    await tick(desk)
+    await tick(desk)
+    assert len(await tickets_of(desk)) == 5
+    assert "have no ticket" not in desk.tickets.notice
+
+
+async def spoil(database: Database, identity: str, wish: str) -> None:
+    """Make an alarm want a ticket that there is not."""
+    async with database.transaction() as connection:
+        await connection.execute(update(alarm).where(alarm.c.id == identity).values(wants_ticket=wish))
+
+
+# -- fire ----------------------------------------------------------------------------------------------
+
+
+async def test_further_fire_points_of_a_building_join_its_open_emergency(database: Database) -> None:
+    desk = await open_desk(database, fire_rule())
+    await desk.decide(panel_event(T0, zone="3F"))
+    await caught_up(desk)
+    await desk.decide(panel_event(T0 + 1, address="24", zone="4F"), panel_event(T0 + 2, address="25"))
+    await caught_up(desk)
+    row = await only_row(database, ticket)
+    first, *_ = alarms = await rows_of(database, alarm)
+    assert [found["state"] for found in alarms] == ["unacknowledged"] * 3
+    assert (row["alarm"], row["version"]) == (first["id"], 3)
+    assert {joined["alarm"] for joined in await rows_of(database, ticket_alarm)} == {found["id"] for found in alarms}
+    assert len(await rows_of(database, ticket_activation)) == 3
+    lines = [(line["event"], line["note"]) for line in await rows_of(database, journal) if line["subject"] == "ticket"]
+    assert lines == [("opened", "3F · 1-23"), ("alarm_joined", "4F · 1-24"), ("alarm_joined", "1-25")]
+
+
+async def test_what_is_no_fire_of_this_building_never_joins(database: Database) -> None:
+    gas = fire_rule(match={"type": frozenset({"supervisory"})}, playbook="gas")
+    high = fire_rule(match={"type": frozenset({"feedback"})}, priority=Priority.HIGH)
+    fault = fire_rule(match={"type": frozenset({"fault"})}, ticket=TicketWish.REPAIR)
+    rules = [msgspec.structs.replace(rule, id=f"fire_panel.{name}") for name, rule in
+             (("gas", gas), ("high", high), ("fault", fault))]  # fmt: skip
+    desk = await open_desk(database, fire_rule(), *rules)
+    other = panel_event(T0 + 5)
+    other.topic = type(other.topic)("HQ", other.topic.kind, "FP-2", other.topic.channel)
+    other.digest += "2"
+    await desk.decide(panel_event(T0), other)
+    await desk.decide(*(panel_event(T0 + 1, type=name) for name in ("supervisory", "feedback", "fault")))
+    await desk.decide(panel_event(T0 + 2, type="fault", address="9"))
+    await caught_up(desk)
+    assert sorted(row["open_key"] for row in await tickets_of(desk)) == [
+        "HQ/FP-1/1-23/fire_panel.fault",
+        "HQ/FP-1/1-9/fire_panel.fault",
+        "HQ/FP-1/fire:critical:fire",
+        "HQ/FP-1/fire:critical:gas",
+        "HQ/FP-1/fire:high:fire",
+        "HQ/FP-2/fire:critical:fire",
+    ]
+
+
+async def test_a_new_fire_point_sounds_although_its_emergency_is_acknowledged(database: Database) -> None:
+    desk, row = await emergency(database)
+    await act(database, row["number"], Action.ACKNOWLEDGE, row["version"], "", OPERATOR, T0 + 9)
+    await desk.decide(panel_event(T0 + 10, address="24"))
+    await caught_up(desk)
+    assert [found["state"] for found in await rows_of(database, alarm)] == ["acknowledged", "unacknowledged"]
+    assert (await only_row(database, ticket))["state"] == "acknowledged"
+
+
+async def test_acknowledging_one_fire_point_answers_for_the_emergency_and_for_no_other_point(
+    database: Database,
+) -> None:
+    desk = await open_desk(database, fire_rule())
+    await desk.decide(panel_event(T0), panel_event(T0 + 1, address="24"))
+    await caught_up(desk)
+    _, second = await rows_of(database, alarm)
+    await acknowledge(database, second["id"], second["version"], "", OPERATOR, T0 + 9)
+    await caught_up(desk)
+    assert [found["state"] for found in await rows_of(database, alarm)] == ["unacknowledged", "acknowledged"]
+    assert (await only_row(database, ticket))["state"] == "acknowledged"
+
+
+async def test_acknowledging_the_emergency_acknowledges_what_it_has_gathered_and_nothing_later(
+    database: Database,
+) -> None:
+    desk = await open_desk(database, fire_rule())
+    await desk.decide(panel_event(T0), panel_event(T0 + 1, address="24"), panel_event(T0 + 2, address="25"))
+    await caught_up(desk)
+    row = await only_row(database, ticket)
+    await act(database, row["number"], Action.ACKNOWLEDGE, row["version"], "", OPERATOR, T0 + 9)
+    # Before the fact is heard: one point comes again, and a new one joins.
+    await desk.decide(panel_event(T0 + 10, address="24", active=False), panel_event(T0 + 11, address="24"))
+    await desk.decide(panel_event(T0 + 12, address="26"))
+    await caught_up(desk)
+    states = {found["part"]: found["state"] for found in await rows_of(database, alarm)}
+    assert states == {
+        "1-23": "acknowledged", "1-24": "unacknowledged", "1-25": "acknowledged", "1-26": "unacknowledged",
+    }  # fmt: skip
+
+
+async def test_fire_again_at_an_active_point_is_no_new_activation(database: Database) -> None:
+    desk, row = await emergency(database)
+    await desk.decide(panel_event(T0 + 50))
+    await caught_up(desk)
+    assert (await only_row(database, alarm))["activations"] == 1
+    assert await only_row(database, ticket) == row
+
+
+async def test_after_the_emergency_is_over_the_next_fire_point_opens_a_new_one(database: Database) -> None:
+    desk, row = await emergency(database)
+    await act(database, row["number"], Action.STAND_DOWN, row["version"], "burnt toast", OPERATOR, T0 + 9)
+    await desk.decide(panel_event(T0 + 10, address="24"))
+    await caught_up(desk)
+    assert [found["state"] for found in await tickets_of(desk)] == ["stood_down", "open"]
+
+
+@pytest.mark.parametrize(
+    ("zones", "ordered"),
+    [
+        (["10F", "2F", "1F", "B1", "B2"], ["B2", "B1", "1F", "2F", "10F"]),
+        (["3楼", "地下1层", "屋顶", "12楼"], ["地下1层", "3楼", "12楼", "屋顶"]),
+        (["", "-1F", "Zone 2", "Lobby 1"], ["-1F", "Lobby 1", "Zone 2", ""]),
+        (["AB12", "3"], ["3", "AB12"]),
+    ],
+)
+def test_zones_are_in_the_order_of_floors(zones: list[str], ordered: list[str]) -> None:
+    assert sorted(zones, key=floor_order) == ordered
 
 
 # -- acts ----------------------------------------------------------------------------------------------

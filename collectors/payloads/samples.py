@@ -62,6 +62,7 @@ class Reason(StrEnum):
     TOO_MANY_SAMPLES = "too_many_samples"
     BAD_TIME = "bad_time"
     REFUSED_BY_STORE = "refused_by_store"
+    NOT_DECIDED = "not_decided"
 
 
 class Fault(msgspec.Struct, frozen=True):

@@ -1,7 +1,8 @@
 """Alarms act here: readings become decisions, decisions become one transaction.
 
 The memory of the rules runs ahead of the database only while a transaction is being written; a transaction that
-fails for the database's sake is written again as it is, until it is in or another process owns the alarms.
+fails for the database's sake is written again as it is, until it is in or another process owns the alarms. What fails
+for its own sake is found and put aside: the rule is asked again at the next sample, and all others are written.
 """
 
 import asyncio
@@ -17,23 +18,37 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.reading import Reading
 from gateway.alarms.decisions import Row, Written, identity_of, key_of, move, withdraw, write_up
-from gateway.alarms.rules import Memory, Rule
+from gateway.alarms.failures import Failures
+from gateway.alarms.rules import FRESH, Memory, Rule
 from gateway.alarms.states import TRANSITIONS, Event, State
-from gateway.alarms.watches import Decision, Key, Outcome, Recall, Watches, is_watched, nothing_known
+from gateway.alarms.watches import (
+    Decision,
+    Failure,
+    Key,
+    Outcome,
+    Recall,
+    Watches,
+    is_watched,
+    no_rule,
+    nothing_known,
+)
 from gateway.people.audit import CLOCK, RULES, Cause, Via, write_records
 from gateway.storage import lease
 from gateway.storage.database import Database, DatabaseTrouble
-from gateway.storage.facts import Consumer, Fact, write_facts
-from gateway.storage.tables import activation, alarm, event, rule_memory, ticket_activation
+from gateway.storage.facts import Consumer, Fact, FactMetrics, write_facts
+from gateway.storage.portions import in_portions
+from gateway.storage.quarantine import Quarantine
+from gateway.storage.singling_out import single_out
+from gateway.storage.tables import activation, alarm, event, rule_memory
 
 log = structlog.get_logger(__name__)
 
 CONSUMER: Final = "alarms"
+_TOLD: Final = ("ticket.acknowledge",)
+"""Facts that alarms follow."""
 _RETRY_S: Final = 0.5
 Clock = Callable[[], int]
 """Now, in epoch milliseconds."""
-_KEYS_AT_ONCE: Final = 500
-"""Values in one IN list: SQLite and PostgreSQL both limit them."""
 
 
 class StaleVersion(Exception):
@@ -68,11 +83,16 @@ class Alarms:
         late_window_ms: int,
         epoch: int,
         metrics: AlarmMetrics,
+        fact_metrics: FactMetrics,
+        failures: Failures,
+        quarantine: Quarantine,
         clock: Clock,
         recall: Recall = nothing_known,
     ) -> None:
         self.trouble = ""
         """Why decisions cannot be written now, "" while they can."""
+        self._failures = failures
+        self._quarantine = quarantine
         self._database = database
         self._rules = rules
         self._late_window_ms = late_window_ms
@@ -82,7 +102,13 @@ class Alarms:
         self._recall = recall
         self._watches = Watches(rules, {}, late_window_ms)
         self._one_at_a_time = asyncio.Lock()
-        self._tickets = Consumer(database, CONSUMER, self._follow_ticket, partial(lease.verify, epoch=epoch))
+        check = partial(lease.verify, epoch=epoch)
+        self._tickets = Consumer(database, CONSUMER, _TOLD, self._follow, check, fact_metrics, clock)
+
+    @property
+    def notice(self) -> str:
+        """What people should know though the work goes on, "" while there is nothing."""
+        return "; ".join(filter(None, (self._failures.notice, self._tickets.notice)))
 
     async def load(self) -> None:
         """Take up the rules' memory where the last owner left it, and end what no rule watches any more."""
@@ -115,33 +141,30 @@ class Alarms:
             events = [reading for reading in readings if reading.digest]
             if events:
                 readings = await self._without_repeats(readings, events)
-                events = [reading for reading in readings if reading.digest]
-            outcome = self._watches.take(readings)
-            if outcome or events:
-                await self._commit(outcome, events, RULES)
+            await self._commit(self._watches.take(readings), readings, RULES)
 
     async def tick(self) -> None:
         """Let delays end by the clock. Raises LeaseLost."""
         async with self._one_at_a_time:
-            outcome = self._watches.tick(self._clock())
-            if outcome:
-                await self._commit(outcome, [], CLOCK)
+            await self._commit(self._watches.tick(self._clock()), [], CLOCK)
 
     async def follow_tickets(self) -> None:
         """Work off the tickets' facts until cancelled: who acknowledges a ticket acknowledges its alarm."""
         await self._tickets.run()
 
-    async def _follow_ticket(self, connection: AsyncConnection, fact: Fact) -> None:
-        if fact.kind != "ticket.acknowledge":
-            return
-        joined = select(activation.c.alarm).join(
-            ticket_activation, ticket_activation.c.activation == activation.c.id
-        ).where(ticket_activation.c.ticket == fact.thing)  # fmt: skip
-        found = await connection.execute(select(alarm).where(alarm.c.id.in_(joined), alarm.c.open_key.is_not(None)))
-        cause = Cause(str(fact.body.get("actor", "")), Via.FACT, why=f"fact {fact.id}")
-        for row in found.mappings().all():
-            if (State(row["state"]), Event.ACKNOWLEDGED) in TRANSITIONS:
-                await _acknowledge(connection, dict(row), "", cause, self._clock())
+    async def _follow(self, connection: AsyncConnection, facts: Sequence[Fact]) -> None:
+        """Acknowledge what people have acknowledged by its ticket: each alarm as often active as they saw it."""
+        told = [(fact, dict(fact.body.get("alarms", {}))) for fact in facts]
+        found = await _alarms_by_id(connection, sorted({identity for _, alarms in told for identity in alarms}))
+        written, now = Written(), self._clock()
+        for fact, alarms in told:
+            cause = Cause(str(fact.body.get("actor", "")), Via.FACT, why=f"fact {fact.id}")
+            for identity, activations in alarms.items():
+                row = found[identity]
+                is_waiting = (State(row["state"]), Event.ACKNOWLEDGED) in TRANSITIONS
+                if is_waiting and row["activations"] == activations:
+                    _acknowledge(row, "", written, cause, now)
+        await save(connection, written)
 
     async def _without_repeats(self, readings: Sequence[Reading], events: list[Reading]) -> list[Reading]:
         """Leave out events that were committed before, and repeats within the batch."""
@@ -158,18 +181,48 @@ class Alarms:
     async def _known_events(self, digests: list[str]) -> set[str]:
         known: set[str] = set()
         async with self._database.reading() as connection:
-            for first in range(0, len(digests), _KEYS_AT_ONCE):
-                part = digests[first : first + _KEYS_AT_ONCE]
+            for part in in_portions(digests):
                 known.update(await connection.scalars(select(event.c.digest).where(event.c.digest.in_(part))))
         return known
 
-    async def _commit(self, outcome: Outcome, events: list[Reading], cause: Cause) -> None:
-        await self._retrying(lambda: self._write(outcome, events, cause))
+    async def _commit(self, outcome: Outcome, readings: Sequence[Reading], cause: Cause) -> None:
+        """Write what follows; what cannot be written is put aside, and its rule asked again."""
+        failures = list(outcome.failures)
+
+        async def write(items: Sequence[_Item]) -> None:
+            part = _part_of(outcome, items)
+            fresh = [item for item in items if isinstance(item, Reading)]
+            await self._retrying(lambda: self._write(part, fresh, cause))
+            self._count(part.decisions)
+
+        async def put_aside(item: _Item, error: Exception) -> None:
+            if isinstance(item, Reading):
+                failures.append(Failure(no_rule(item.topic), error, item))
+                return
+            self._watches.take_back(item, await self._retrying(lambda: self._recorded_memory(item)))
+            failures.append(Failure(item, error, _shown_by(outcome, item, readings)))
+
+        keys = dict.fromkeys((*outcome.memories, *(decision.key for decision in outcome.decisions)))
+        events = [reading for reading in readings if reading.digest]
+        if keys or events:
+            items: list[_Item] = [*keys, *events]
+            await single_out(items, write, put_aside)
+        kept = self._failures.note(failures)
+        if kept:
+            await self._quarantine.keep(kept)
+
+    def _count(self, decisions: Sequence[Decision]) -> None:
         committed_at = self._clock()
-        for decision in outcome.decisions:
+        for decision in decisions:
             if decision.change.raised:
                 self._metrics.raised.labels(decision.rule.priority.value).inc()
                 self._metrics.latency.observe(max(0, committed_at - decision.received_at) / 1000)
+
+    async def _recorded_memory(self, key: Key) -> Memory:
+        where = [rule_memory.c[name] == value for name, value in key._asdict().items()]
+        async with self._database.reading() as connection:
+            body = await connection.scalar(select(rule_memory.c.body).where(*where))
+        return FRESH if body is None else msgspec.convert(body, Memory)
 
     async def _retrying(self, work: Any) -> Any:
         """Do it until the database lets us: what is decided must be written, and nothing is acknowledged before."""
@@ -211,14 +264,37 @@ async def acknowledge(database: Database, identity: str, version: int, note: str
             raise NoSuchAlarm(identity)
         if row["version"] != version:
             raise StaleVersion(f"the alarm is at version {row['version']}, not {version}")
-        await _acknowledge(connection, dict(row), note, cause, now)
+        written = Written()
+        _acknowledge(dict(row), note, written, cause, now)
+        await save(connection, written)
 
 
-async def _acknowledge(connection: AsyncConnection, row: Row, note: str, cause: Cause, now: int) -> None:
-    written = Written()
+def _acknowledge(row: Row, note: str, written: Written, cause: Cause, now: int) -> None:
     changes = {"acknowledged_at": now, "acknowledged_by": cause.actor}
     move(row, Event.ACKNOWLEDGED, changes, written, cause, now, note=note, body={"actor": cause.actor})
-    await save(connection, written)
+
+
+_Item = Key | Reading
+"""What one can write, or must put aside, by itself: all that became of a key, or an event."""
+
+
+def _part_of(outcome: Outcome, items: Sequence[_Item]) -> Outcome:
+    """What became of some keys, in its order."""
+    keys = {item for item in items if isinstance(item, Key)}
+    decisions = [decision for decision in outcome.decisions if decision.key in keys]
+    return Outcome(decisions, {key: memory for key, memory in outcome.memories.items() if key in keys}, [])
+
+
+def _shown_by(outcome: Outcome, key: Key, readings: Sequence[Reading]) -> Reading | None:
+    """The reading that a key's last decision rests on; None where the clock decided."""
+    last = next((decision for decision in reversed(outcome.decisions) if decision.key == key), None)
+    if last is None:
+        return None
+    who = (key.site, key.equipment, last.digest, last.received_at)
+    return next(
+        (item for item in readings
+         if (item.topic.site, item.topic.equipment, item.digest, item.received_at) == who), None,
+    )  # fmt: skip
 
 
 async def save(connection: AsyncConnection, written: Written) -> None:
@@ -251,20 +327,25 @@ _END_ACTIVATION: Final = (
 
 async def _open_alarms(connection: AsyncConnection, keys: set[str]) -> dict[str, Row]:
     rows: dict[str, Row] = {}
-    ordered = sorted(keys)  # in one order, so that two transactions cannot wait for each other
-    for first in range(0, len(ordered), _KEYS_AT_ONCE):
-        part = ordered[first : first + _KEYS_AT_ONCE]
+    for part in in_portions(sorted(keys)):  # in one order, so that two transactions cannot wait for each other
         statement = select(alarm).where(alarm.c.open_key.in_(part)).order_by(alarm.c.open_key).with_for_update()
         found = await connection.execute(statement)
         rows |= {row["open_key"]: dict(row) for row in found.mappings()}
     return rows
 
 
+async def _alarms_by_id(connection: AsyncConnection, identities: Sequence[str]) -> dict[str, Row]:
+    rows: dict[str, Row] = {}
+    for part in in_portions(identities):
+        statement = select(alarm).where(alarm.c.id.in_(part)).order_by(alarm.c.id).with_for_update()
+        rows |= {row["id"]: dict(row) for row in (await connection.execute(statement)).mappings()}
+    return rows
+
+
 async def _known_activations(connection: AsyncConnection, decisions: Sequence[Decision]) -> set[str]:
     raised = [identity_of(decision) for decision in decisions if decision.change.raised]
     known: set[str] = set()
-    for first in range(0, len(raised), _KEYS_AT_ONCE):
-        part = raised[first : first + _KEYS_AT_ONCE]
+    for part in in_portions(raised):
         known.update(await connection.scalars(select(activation.c.identity).where(activation.c.identity.in_(part))))
     return known
 

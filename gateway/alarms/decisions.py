@@ -80,6 +80,7 @@ def _new_alarm(decision: Decision, now: int) -> Row:
         "equipment": key.equipment,
         "kind": decision.kind.value,
         "part": key.part,
+        "zone": decision.zone,
         "rule": rule.id,
         "open_key": str(key),
         "title": dict(rule.title),

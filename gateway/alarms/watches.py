@@ -27,6 +27,7 @@ from gateway.alarms.rules import (
     quiet_band,
 )
 
+_ZONE_LENGTH: Final = 128
 _DOUBTFUL_CLOCK: Final = int(Quality.FUTURE | Quality.OLD | Quality.NO_TIME)
 
 
@@ -53,16 +54,52 @@ class Decision(NamedTuple):
     received_at: int
     digest: str = ""
     """Of the event that shows it; "" where telemetry or the clock does."""
+    zone: str = ""
+    """Where in the building, as the event says it."""
+
+
+class Failure(NamedTuple):
+    """A rule that could not be applied: what it was about, the error, and the reading, None where the clock asked."""
+
+    key: Key
+    error: Exception
+    reading: Reading | None
 
 
 class Outcome(NamedTuple):
-    """What follows from some readings: decisions in order, and the memories that have to be kept."""
+    """What follows from some readings: decisions in order, the memories that have to be kept, and what went wrong."""
 
     decisions: list[Decision]
     memories: dict[Key, Memory]
+    failures: list[Failure]
 
     def __bool__(self) -> bool:
         return bool(self.decisions or self.memories)
+
+
+def no_rule(topic: Topic) -> Key:
+    """The key of what is about an equipment and no single rule."""
+    return Key(topic.site, topic.equipment, "", "")
+
+
+class _Alone:
+    """One rule that fails is told of, and keeps no other rule from being applied."""
+
+    __slots__ = ("_key", "_outcome", "_reading")
+
+    def __init__(self, key: Key, reading: Reading | None, outcome: Outcome) -> None:
+        self._key = key
+        self._reading = reading
+        self._outcome = outcome
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self._outcome.failures.append(Failure(self._key, error, self._reading))
+        return True
 
 
 class _Watch:
@@ -138,28 +175,42 @@ class Watches:
 
     def take(self, readings: Iterable[Reading]) -> Outcome:
         """Judge readings, in the order of their arrival; marks those that came too late to count."""
-        outcome = Outcome([], {})
+        outcome = Outcome([], {}, [])
         for reading in readings:
-            station = self._stations.get(reading.topic)
-            if station is None:
-                station = self._add_station(reading.topic)
-            if reading.digest:
-                self._take_event(station, reading, outcome)
-            elif station.by_limit or station.by_state:
-                self._take_state(station, reading, outcome)
+            try:
+                station = self._stations.get(reading.topic)
+                if station is None:
+                    station = self._add_station(reading.topic)
+                if reading.digest:
+                    self._take_event(station, reading, outcome)
+                elif station.by_limit or station.by_state:
+                    self._take_state(station, reading, outcome)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and the next reading is judged
+                outcome.failures.append(Failure(no_rule(reading.topic), error, reading))
         return outcome
 
     def tick(self, now: int) -> Outcome:
         """Let delays end by the clock."""
-        outcome = Outcome([], {})
+        outcome = Outcome([], {}, [])
         for station in self._stations.values():
             for key in tuple(station.unsettled):
                 watch = station.watches[key]
-                judgement = mature(watch.rule, watch.memory, now)
-                if judgement.changes:
-                    station.unsettled.discard(key)
-                    self._keep(watch, judgement, station.values, now, outcome)
+                with _Alone(key, None, outcome):
+                    judgement = mature(watch.rule, watch.memory, now)
+                    if judgement.changes:
+                        self._keep(watch, judgement, station.values, now, outcome)
+                        station.unsettled.discard(key)
         return outcome
+
+    def take_back(self, key: Key, memory: Memory) -> None:
+        """Forget what could not be written: the next sample, or the clock, decides again from what is on record."""
+        self._memories[key] = memory
+        for topic, station in self._stations.items():
+            watch = station.watches.get(key) if (topic.site, topic.equipment) == key[:2] else None
+            if watch is not None:
+                watch.memory = memory
+                watch.low, watch.high = 1.0, 0.0
+                station.unsettled.add(key)
 
     # -- periodic state --------------------------------------------------------------------------------
 
@@ -187,7 +238,7 @@ class Watches:
                 touched = [*(touched or ()), *by_state[name]]
         values.update(fields)
         if touched is not None or station.unsettled:
-            self._judge(station, touched or (), values, at, reading.received_at, outcome, fields)
+            self._judge(station, touched or (), values, at, reading, outcome)
 
     def _has_clock_stepped_back(self, station: _Station, received_at: int) -> bool:
         """Whether for a whole window nothing but samples of the past has come: then the clock was set back.
@@ -213,26 +264,28 @@ class Watches:
                    for watch in table.get(name, ())]  # fmt: skip
         values = {**station.values, **reading.fields}
         for watch in watches:
-            rule, active = watch.rule, watch.memory.active
-            breached = is_breached(rule, values, active)
-            if breached is None or breached is active or (rule.off_delay if active else rule.on_delay):
-                continue
-            if active and is_breached(rule, station.values, active) is not False:
-                continue
-            station.unsettled.add(watch.key)
-            judgement = judge(rule, watch.memory, breached, at, reading.received_at)
-            self._keep(watch, judgement, values, reading.received_at, outcome)
+            with _Alone(watch.key, reading, outcome):
+                rule, active = watch.rule, watch.memory.active
+                breached = is_breached(rule, values, active)
+                if breached is None or breached is active or (rule.off_delay if active else rule.on_delay):
+                    continue
+                if active and is_breached(rule, station.values, active) is not False:
+                    continue
+                station.unsettled.add(watch.key)
+                judgement = judge(rule, watch.memory, breached, at, reading.received_at)
+                self._keep(watch, judgement, values, reading.received_at, outcome)
 
     def _take_late(self, station: _Station, reading: Reading, outcome: Outcome) -> None:
         """What comes too late changes no alarm, but it may still tell of somebody in danger; that is never let go."""
         watches = {watch.key: watch for name in reading.fields for watch in station.by_state.get(name, ())}
         values = {**station.values, **reading.fields}
         for watch in watches.values():
-            if watch.rule.life_safety and not watch.memory.active and is_breached(watch.rule, values, active=False):
-                station.unsettled.add(watch.key)
-                at = max(_time_of(reading), watch.memory.known_at)
-                judgement = judge(watch.rule, watch.memory, True, at, reading.received_at)
-                self._keep(watch, judgement, values, reading.received_at, outcome)
+            with _Alone(watch.key, reading, outcome):
+                if watch.rule.life_safety and not watch.memory.active and is_breached(watch.rule, values, active=False):
+                    station.unsettled.add(watch.key)
+                    at = max(_time_of(reading), watch.memory.known_at)
+                    judgement = judge(watch.rule, watch.memory, True, at, reading.received_at)
+                    self._keep(watch, judgement, values, reading.received_at, outcome)
 
     def _judge(
         self,
@@ -240,19 +293,22 @@ class Watches:
         touched: Iterable[_Watch],
         values: Mapping[str, Value],
         at: int,
-        received_at: int,
+        reading: Reading,
         outcome: Outcome,
-        fields: Mapping[str, Value],
     ) -> None:
         waiting = (station.watches[key] for key in station.unsettled)
-        watches = {watch.key: watch for watch in (*touched, *(w for w in waiting if w.rule.field in fields))}
+        watches = {watch.key: watch for watch in (*touched, *(w for w in waiting if w.rule.field in reading.fields))}
         for watch in watches.values():
-            breached = is_breached(watch.rule, values, watch.memory.active)
-            if breached is not None:
-                judgement = judge(watch.rule, watch.memory, breached, at, received_at)
-                settled = judgement.memory.active is breached
-                (station.unsettled.discard if settled else station.unsettled.add)(watch.key)
-                self._keep(watch, judgement, values, received_at, outcome)
+            waits = watch.key in station.unsettled
+            station.unsettled.add(watch.key)  # and so it stays where the rule fails: the next sample asks it again
+            with _Alone(watch.key, reading, outcome):
+                breached = is_breached(watch.rule, values, watch.memory.active)
+                if breached is not None:
+                    judgement = judge(watch.rule, watch.memory, breached, at, reading.received_at)
+                    self._keep(watch, judgement, values, reading.received_at, outcome)
+                    waits = judgement.memory.active is not breached
+                if not waits:
+                    station.unsettled.discard(watch.key)
 
     def _keep(
         self,
@@ -262,15 +318,17 @@ class Watches:
         received_at: int,
         outcome: Outcome,
         digest: str = "",
+        zone: str = "",
     ) -> None:
         memory, changes = judgement
-        if memory != watch.memory:
+        band = quiet_band(watch.rule, memory, values) if watch.rule.type is RuleType.LIMIT else None
+        if memory != watch.memory:  # from here on nothing fails: what is remembered is decided too
             watch.memory = outcome.memories[watch.key] = self._memories[watch.key] = memory
-        if watch.rule.type is RuleType.LIMIT:
-            watch.low, watch.high = quiet_band(watch.rule, memory, values)
+        if band is not None:
+            watch.low, watch.high = band
         value = values.get(watch.rule.field)
         outcome.decisions.extend(
-            Decision(watch.key, watch.rule, watch.kind, change, value, received_at, digest) for change in changes
+            Decision(watch.key, watch.rule, watch.kind, change, value, received_at, digest, zone) for change in changes
         )
 
     # -- events ----------------------------------------------------------------------------------------
@@ -281,19 +339,22 @@ class Watches:
             return  # a broker repeats it at every start: nobody knows how old it is
         if reading.topic.kind is Kind.FIRE_PANEL and fields.get("type") == "reset":
             for watch in tuple(station.watches.values()):
-                self._judge_event(watch, False, reading, outcome)
+                with _Alone(watch.key, reading, outcome):
+                    self._judge_event(watch, False, reading, outcome)
             return
         active = fields.get("active", True) is not False
         for rule in station.by_event:
-            if is_match(rule, fields):
-                key = Key(reading.topic.site, reading.topic.equipment, part_of(rule, fields), rule.id)
-                watch = station.watches.get(key) or self._add_watch(station, key, reading.topic.kind, rule)
-                self._judge_event(watch, active, reading, outcome)
+            with _Alone(no_rule(reading.topic)._replace(rule=rule.id), reading, outcome):
+                if is_match(rule, fields):
+                    key = Key(reading.topic.site, reading.topic.equipment, part_of(rule, fields), rule.id)
+                    watch = station.watches.get(key) or self._add_watch(station, key, reading.topic.kind, rule)
+                    self._judge_event(watch, active, reading, outcome)
 
     def _judge_event(self, watch: _Watch, active: bool, reading: Reading, outcome: Outcome) -> None:
         judgement = judge_event(watch.rule, watch.memory, active, _time_of(reading))
         text = {watch.rule.field: reading.fields.get("text", reading.fields.get("device_type", ""))}
-        self._keep(watch, judgement, text, reading.received_at, outcome, reading.digest)
+        zone = str(reading.fields.get("zone", ""))[:_ZONE_LENGTH]
+        self._keep(watch, judgement, text, reading.received_at, outcome, reading.digest, zone)
 
     # -- getting to know equipment ---------------------------------------------------------------------
 

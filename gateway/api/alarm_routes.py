@@ -16,7 +16,8 @@ from gateway.api.routes import Call, Route, Services
 from gateway.api.session_routes import texts
 from gateway.people.accounts import Accounts
 from gateway.people.permissions import Act, may
-from gateway.storage.tables import activation, alarm, journal, ticket
+from gateway.storage.portions import in_portions
+from gateway.storage.tables import activation, alarm, journal, ticket_alarm
 
 Row = Any
 
@@ -41,9 +42,15 @@ class ActivationQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def select_alarms() -> Select[Any]:
-    """Alarms with the number of their open ticket."""
-    joined = alarm.outerjoin(ticket, ticket.c.open_key == alarm.c.open_key)
-    return select(alarm, ticket.c.number.label("ticket_number")).select_from(joined)
+    """Alarms with the number of their newest ticket, also when one of the two is over."""
+    newest = (
+        select(ticket_alarm.c.ticket)
+        .where(ticket_alarm.c.alarm == alarm.c.id)
+        .order_by(ticket_alarm.c.joined_at.desc(), ticket_alarm.c.ticket.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    return select(alarm, newest.label("ticket_number"))
 
 
 def alarm_body(row: Row, accounts: Accounts) -> AlarmBody:
@@ -53,6 +60,7 @@ def alarm_body(row: Row, accounts: Accounts) -> AlarmBody:
         equipment=f"{row['site']}:{row['equipment']}",
         kind=row["kind"],
         part=row["part"],
+        zone=row["zone"],
         rule=row["rule"],
         title=texts(row["title"]),
         advice=texts(row["advice"]),
@@ -78,12 +86,12 @@ def alarm_body(row: Row, accounts: Accounts) -> AlarmBody:
 
 async def alarm_bodies(services: Services, identities: Iterable[str]) -> list[AlarmBody]:
     """Alarms by id, as they are now."""
-    wanted = list(identities)
-    if not wanted:
-        return []
+    bodies: list[AlarmBody] = []
     async with services.database.reading() as connection:
-        rows = await connection.execute(select_alarms().where(alarm.c.id.in_(wanted)))
-        return [alarm_body(row, services.accounts) for row in rows.mappings()]
+        for part in in_portions(list(identities)):
+            rows = await connection.execute(select_alarms().where(alarm.c.id.in_(part)).order_by(alarm.c.id))
+            bodies += [alarm_body(row, services.accounts) for row in rows.mappings()]
+    return bodies
 
 
 async def open_alarm_bodies(services: Services, sites: frozenset[str] | None) -> list[AlarmBody]:

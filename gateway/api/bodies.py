@@ -185,6 +185,8 @@ class AlarmBody(msgspec.Struct, frozen=True):
     """The equipment's id, `{site}:{code}`."""
     kind: str
     part: str
+    zone: str
+    """Where in the building, as a fire panel names it; "" where it does not say."""
     rule: str
     title: Texts
     advice: Texts
@@ -206,7 +208,7 @@ class AlarmBody(msgspec.Struct, frozen=True):
     unit: str
     drill: bool
     ticket: str | None
-    """Number of the open ticket of this alarm, if there is one."""
+    """Number of the newest ticket of this alarm, if there was one; it may be over."""
     version: int
 
 
@@ -247,7 +249,7 @@ class ActivationBody(msgspec.Struct, frozen=True):
 
 
 class TicketBody(msgspec.Struct, frozen=True):
-    """`type` is `repair` or `emergency`; `alarm` the id of the alarm that opened it."""
+    """`type` is `repair` or `emergency`; `alarm` the id of the alarm that it is about: of a fire, the first one."""
 
     number: str
     type: str
@@ -258,6 +260,8 @@ class TicketBody(msgspec.Struct, frozen=True):
     state: str
     opened_at: datetime
     alarm: str | None
+    alarms: list[str]
+    """Ids of all its alarms, by zone and time: a fire gathers the points of its building."""
     playbook: str
     drill: bool
     version: int
@@ -271,7 +275,10 @@ class TicketAct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TicketDetail(msgspec.Struct, frozen=True):
+    """`alarms` are the ticket's, in its order."""
+
     ticket: TicketBody
+    alarms: list[AlarmBody]
     journal: list[JournalEntry]
 
 
@@ -293,7 +300,7 @@ class HealthBody(msgspec.Struct, frozen=True):
 
 
 class ReadyBody(msgspec.Struct, frozen=True):
-    """`parts` maps each part to "ready" or to what it is waiting for."""
+    """`parts` maps each part to "ready", to "ready; " and what people should know, or to what it is waiting for."""
 
     ready: bool
     parts: dict[str, str]

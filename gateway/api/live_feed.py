@@ -35,6 +35,7 @@ from gateway.people.accounts import Person
 from gateway.people.permissions import ALL_SITES, Act, may
 from gateway.storage.database import DatabaseTrouble
 from gateway.storage.facts import Fact, follow, newest_fact
+from gateway.storage.singling_out import reason_of
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +44,8 @@ _MOST_WAITING: Final = 5_000
 _CONFLATED_S: Final = 1.0
 _BEAT_S: Final = 1.0
 _FLUSH_S: Final = 0.1
+_JOINING: Final = frozenset({"ticket.opened", "ticket.alarm_joined"})
+"""Facts that name the alarm which has a new ticket from now on."""
 Message = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveSystem
 _encoder: Final = msgspec.json.Encoder()
 
@@ -118,9 +121,14 @@ class LiveFeed:
             try:
                 await self._tell_facts(facts)
             except DatabaseTrouble as error:
-                log.warning("changes cannot be told now; every listener starts again", why=str(error))
-                for listener in self._listeners:
-                    listener.behind = "changes were lost"
+                self._start_again(str(error))
+            except Exception as error:  # noqa: BLE001 - what cannot be told must not end the feed, let alone the service
+                self._start_again(reason_of(error))
+
+    def _start_again(self, why: str) -> None:
+        log.error("changes cannot be told; every listener starts again with a snapshot", why=why)
+        for listener in self._listeners:
+            listener.behind = "changes were lost"
 
     async def _tell_facts(self, facts: Sequence[Fact]) -> None:
         database = self._services.database
@@ -128,12 +136,13 @@ class LiveFeed:
             subject: dict.fromkeys(fact.thing for fact in facts if fact.kind.partition(".")[0] == subject)
             for subject in ("alarm", "ticket", "equipment")
         }
-        # A ticket's number stands on its alarm, so the alarm is told again when its ticket moves.
-        tickets = await ticket_bodies(database, things["ticket"])
+        tickets = await ticket_bodies(database, things["ticket"]) if things["ticket"] else ()
         for ticket in tickets:
             self._tell(LiveTicket(0, ticket), ticket.site)
-        moved = [ticket.alarm for ticket in tickets if ticket.alarm is not None]
-        for alarm in await alarm_bodies(self._services, {**things["alarm"], **dict.fromkeys(moved)}):
+        # A ticket's number stands on its alarms: one that has joined is told again.
+        joined = [str(fact.body["alarm"]) for fact in facts if fact.kind in _JOINING and "alarm" in fact.body]
+        told = dict.fromkeys((*things["alarm"], *joined))
+        for alarm in await alarm_bodies(self._services, told) if told else ():
             self._tell(LiveAlarm(0, alarm), alarm.site)
         for identity in things["equipment"]:
             site, _, code = identity.partition(":")
@@ -252,6 +261,8 @@ async def _next_until(deadline: float, waiting: asyncio.Queue[Message]) -> Messa
     left = deadline - time.monotonic()
     if left <= 0:
         return None
+    if not waiting.empty():
+        return waiting.get_nowait()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(left):
             return await waiting.get()

@@ -19,8 +19,13 @@ class QuarantineQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: int = 100
 
 
+def working(notice: str) -> str:
+    """The state of a part that works; `notice` says what people should know all the same."""
+    return f"{READY}; {notice}" if notice else READY
+
+
 def ready_body(parts: dict[str, str]) -> ReadyBody:
-    return ReadyBody(all(state == READY for state in parts.values()), parts)
+    return ReadyBody(all(state.partition("; ")[0] == READY for state in parts.values()), parts)
 
 
 async def alive(_call: Call) -> HealthBody:

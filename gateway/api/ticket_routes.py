@@ -1,20 +1,23 @@
 """Tickets: the list, one with its journal, acknowledging an emergency."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Select, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.reading import to_datetime
-from gateway.api.alarm_routes import journal_entries, of_place, page_of
+from gateway.api.alarm_routes import alarm_bodies, journal_entries, of_place, page_of
 from gateway.api.bodies import Page, TicketAct, TicketBody, TicketDetail
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, Route
 from gateway.api.session_routes import texts
 from gateway.people.permissions import Act, may
 from gateway.storage.database import Database
-from gateway.storage.tables import ticket
+from gateway.storage.portions import in_portions
+from gateway.storage.tables import alarm, ticket, ticket_alarm
+from gateway.tickets.floors import floor_order
 from gateway.tickets.states import Action, NotPermitted, TicketType
 from gateway.tickets.tickets import NoSuchTicket, StaleVersion, act
 
@@ -32,7 +35,7 @@ class TicketQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: int = 100
 
 
-def ticket_body(row: Row) -> TicketBody:
+def ticket_body(row: Row, alarms: list[str]) -> TicketBody:
     return TicketBody(
         number=row["number"],
         type=row["type"],
@@ -43,27 +46,42 @@ def ticket_body(row: Row) -> TicketBody:
         state=row["state"],
         opened_at=to_datetime(row["opened_at"]),
         alarm=row["alarm"],
+        alarms=alarms,
         playbook=row["playbook"],
         drill=row["drill"],
         version=row["version"],
     )
 
 
+async def bodies_of(connection: AsyncConnection, rows: Sequence[Row]) -> list[TicketBody]:
+    """Tickets with their alarms."""
+    found: dict[str, list[tuple[Any, ...]]] = {row["number"]: [] for row in rows}
+    for part in in_portions(list(found)):
+        for member in await connection.execute(_MEMBERS.where(ticket_alarm.c.ticket.in_(part))):
+            found[member.ticket].append((floor_order(member.zone), member.raised_at, member.id))
+    return [ticket_body(row, [identity for *_, identity in sorted(found[row["number"]])]) for row in rows]
+
+
+_MEMBERS: Final = select(ticket_alarm.c.ticket, alarm.c.zone, alarm.c.raised_at, alarm.c.id).join(
+    alarm, alarm.c.id == ticket_alarm.c.alarm
+)
+
+
 async def ticket_bodies(database: Database, numbers: Iterable[str]) -> list[TicketBody]:
     """Tickets by number, as they are now."""
-    wanted = list(numbers)
-    if not wanted:
-        return []
+    bodies: list[TicketBody] = []
     async with database.reading() as connection:
-        rows = await connection.execute(select(ticket).where(ticket.c.number.in_(wanted)))
-        return [ticket_body(row) for row in rows.mappings()]
+        for part in in_portions(list(numbers)):
+            rows = await connection.execute(select(ticket).where(ticket.c.number.in_(part)).order_by(ticket.c.id))
+            bodies += await bodies_of(connection, rows.mappings().all())
+    return bodies
 
 
 async def open_ticket_bodies(database: Database, sites: frozenset[str] | None) -> list[TicketBody]:
     """Every ticket that is not over, on the given sites (None: on all)."""
     async with database.reading() as connection:
         rows = await connection.execute(_on_sites(select(ticket).where(ticket.c.closed_at.is_(None)), sites))
-        return [ticket_body(row) for row in rows.mappings()]
+        return await bodies_of(connection, rows.mappings().all())
 
 
 async def list_tickets(call: Call) -> Page[TicketBody]:
@@ -76,15 +94,24 @@ async def list_tickets(call: Call) -> Page[TicketBody]:
     if query.type:
         statement = statement.where(ticket.c.type == query.type.value)
     if query.alarm:
-        statement = statement.where(ticket.c.alarm == query.alarm)
+        of_alarm = select(ticket_alarm.c.ticket).where(ticket_alarm.c.alarm == query.alarm)
+        statement = statement.where(ticket.c.number.in_(of_alarm))
     statement = of_place(statement, ticket, query.site, query.equipment)
     rows, following = await page_of(call, statement, ticket.c.id, query.cursor, query.limit)
-    return Page([ticket_body(row) for row in rows], following)
+    return Page(await _bodies(call, rows), following)
 
 
 async def show_ticket(call: Call) -> TicketDetail:
     row = await _find(call, Act.READ_TICKETS)
-    return TicketDetail(ticket_body(row), await journal_entries(call.services, "ticket", row["number"]))
+    (body,) = await _bodies(call, [row])
+    alarms = {item.id: item for item in await alarm_bodies(call.services, body.alarms)}
+    lines = await journal_entries(call.services, "ticket", row["number"])
+    return TicketDetail(body, [alarms[identity] for identity in body.alarms], lines)
+
+
+async def _bodies(call: Call, rows: Sequence[Row]) -> list[TicketBody]:
+    async with call.services.database.reading() as connection:
+        return await bodies_of(connection, rows)
 
 
 async def act_on_ticket(call: Call) -> TicketBody:
@@ -109,7 +136,8 @@ async def act_on_ticket(call: Call) -> TicketBody:
         raise ProblemError("stale_version", str(error)) from error
     except NotPermitted as error:
         raise ProblemError("not_permitted_in_state", str(error)) from error
-    return ticket_body(await _find(call, Act.ACT_ON_TICKET))
+    (body,) = await _bodies(call, [await _find(call, Act.ACT_ON_TICKET)])
+    return body
 
 
 def _on_sites(statement: Select[Any], sites: frozenset[str] | None) -> Select[Any]:
@@ -130,7 +158,10 @@ async def _find(call: Call, wanted: Act) -> Row:
 
 ROUTES = (
     Route("GET", "/tickets", Act.READ_TICKETS, list_tickets, "Tickets", Page[TicketBody], query=TicketQuery),
-    Route("GET", "/tickets/{number}", Act.READ_TICKETS, show_ticket, "One ticket and its journal", TicketDetail),
+    Route(
+        "GET", "/tickets/{number}", Act.READ_TICKETS, show_ticket, "One ticket, its alarms and its journal",
+        TicketDetail,
+    ),
     Route(
         "POST", "/tickets/{number}/{action}", Act.ACT_ON_TICKET, act_on_ticket,
         "Take a ticket one step through its life", TicketBody, request=TicketAct,

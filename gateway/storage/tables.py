@@ -94,6 +94,8 @@ alarm = Table(
     Column("equipment", String(64), nullable=False),
     Column("kind", String(32), nullable=False),
     Column("part", String(128), nullable=False),
+    # Where in the building, as a fire panel names it; mostly the floor.
+    Column("zone", String(128), nullable=False, server_default=""),
     Column("rule", String(128), nullable=False),
     # Set while the alarm is open, null afterwards: the database itself keeps a second open one out.
     Column("open_key", String(400), nullable=True, unique=True),
@@ -175,7 +177,7 @@ ticket = Table(
     Column("type", String(16), nullable=False),
     Column("site", String(64), nullable=False),
     Column("equipment", String(64), nullable=False),
-    # The alarm's key while the ticket is open, null afterwards: never a second open ticket for one alarm.
+    # What it gathers while it is open, null afterwards: an alarm's key, or the fire of one building. Never a second.
     Column("open_key", String(400), nullable=True, unique=True),
     Column("alarm", String(36), ForeignKey("alarm.id"), nullable=True),
     _texts("title"),
@@ -195,6 +197,15 @@ ticket_counter = Table(
     Column("type", String(16), primary_key=True),
     Column("day", String(8), primary_key=True),
     Column("last", Integer, nullable=False),
+)
+
+ticket_alarm = Table(
+    "ticket_alarm",
+    metadata,
+    # The alarms of a ticket. Several alarms of one key follow each other; a fire gathers many.
+    Column("ticket", String(100), ForeignKey("ticket.number"), primary_key=True),
+    Column("alarm", String(36), ForeignKey("alarm.id"), primary_key=True, index=True),
+    _time("joined_at"),
 )
 
 ticket_activation = Table(
@@ -253,6 +264,20 @@ fact_cursor = Table(
     metadata,
     Column("consumer", String(64), primary_key=True),
     Column("fact", BigInteger, nullable=False),
+)
+
+fact_set_aside = Table(
+    "fact_set_aside",
+    metadata,
+    # Facts that a consumer could not work off: kept as they were, with the error.
+    Column("consumer", String(64), primary_key=True),
+    Column("fact", BigInteger, primary_key=True, autoincrement=False),
+    _time("at", index=True),
+    Column("site", String(64), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("thing", String(128), nullable=False),
+    Column("body", JSON, nullable=False),
+    Column("error", Text, nullable=False),
 )
 
 lease = Table(

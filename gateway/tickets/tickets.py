@@ -1,34 +1,38 @@
 """Tickets act here: they open for alarms that want one, and follow what becomes of the alarm.
 
 An `alarm.raised` fact opens a ticket at once; each tick looks for activations of open alarms that want one and have
-none. The unique open key keeps a second one out whichever comes first. While a ticket is open, new activations join.
+none. The unique open key keeps a second one out whichever comes first. While a ticket is open, new activations join,
+and the further points of a fire.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.people.audit import AuditRow, Cause, JournalRow, Via, audited, write_records
+from gateway.people.audit import Cause, Via, write_records
 from gateway.storage import lease
 from gateway.storage.database import Database
-from gateway.storage.facts import Consumer, Fact, NewFact, write_facts
-from gateway.storage.identity import new_id
-from gateway.storage.tables import activation, alarm, ticket, ticket_activation
-from gateway.tickets.numbers import next_number
-from gateway.tickets.states import CLOSED, FIRST_STATE, Action, TicketType, after
+from gateway.storage.facts import Consumer, Fact, FactMetrics, write_facts
+from gateway.storage.portions import in_portions
+from gateway.storage.singling_out import reason_of, single_out
+from gateway.storage.tables import activation, alarm, ticket, ticket_activation, ticket_alarm
+from gateway.tickets.following import Known, News, Row, What, Written, follow, gathering_key, openings, step
+from gateway.tickets.numbers import take_numbers
+from gateway.tickets.states import Action, TicketType
 
 log = structlog.get_logger(__name__)
 
 CONSUMER: Final = "tickets"
 FACTS_TAKE_MS: Final = 1_000
 """An activation younger than this may still get its ticket from its fact."""
+LONGEST_PATIENCE_MS: Final = 300_000
+"""An activation whose ticket cannot be opened is tried again after a second, two, four, and at least so often."""
 Clock = Callable[[], int]
 """Now, in epoch milliseconds."""
-Row = dict[str, Any]
 
 
 class NoSuchTicket(Exception):
@@ -39,14 +43,38 @@ class StaleVersion(Exception):
     """The ticket has changed since it was looked at."""
 
 
+class _Patience:
+    """When to try again what could not be done: ever more seldom, never never."""
+
+    def __init__(self) -> None:
+        self._due: dict[str, tuple[int, int]] = {}
+        """Thing -> (when it is due, how long it waited for that)."""
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def is_due(self, thing: str, now: int) -> bool:
+        return now >= self._due.get(thing, (0, 0))[0]
+
+    def failed(self, thing: str, now: int) -> None:
+        waited = self._due.get(thing, (0, FACTS_TAKE_MS // 2))[1]
+        wait = min(2 * waited, LONGEST_PATIENCE_MS)
+        self._due[thing] = (now + wait, wait)
+
+    def forget_all_but(self, things: Iterable[str]) -> None:
+        self._due = {thing: self._due[thing] for thing in things if thing in self._due}
+
+
 class Tickets:
     """The owner's side: follows the alarms' facts."""
 
-    def __init__(self, database: Database, epoch: int, clock: Clock) -> None:
+    def __init__(self, database: Database, epoch: int, metrics: FactMetrics, clock: Clock) -> None:
         self._database = database
         self._epoch = epoch
         self._clock = clock
-        self._consumer = Consumer(database, CONSUMER, self._take, partial(lease.verify, epoch=epoch))
+        self._patience = _Patience()
+        check = partial(lease.verify, epoch=epoch)
+        self._consumer = Consumer(database, CONSUMER, tuple(What), self._take, check, metrics, clock)
 
     async def follow_alarms(self) -> None:
         """Work off the alarms' facts until cancelled. Raises LeaseLost."""
@@ -57,30 +85,49 @@ class Tickets:
         """Why tickets cannot be written now, "" while they can."""
         return self._consumer.trouble
 
+    @property
+    def notice(self) -> str:
+        """What people should know though the work goes on, "" while there is nothing."""
+        stuck = f"{len(self._patience)} alarms have no ticket, handle them by hand" if self._patience else ""
+        return "; ".join(filter(None, (stuck, self._consumer.notice)))
+
     async def tick(self) -> None:
         """Open a ticket for each open alarm that wants one and has none: certainty behind the facts' speed."""
+        now = self._clock()
         async with self._database.reading() as connection:
-            overdue = activation.c.received_at <= self._clock() - FACTS_TAKE_MS
+            overdue = activation.c.received_at <= now - FACTS_TAKE_MS
             rows = await connection.execute(_ACTIVATIONS_OWED_A_TICKET.where(overdue))
             owed = [(row.alarm, row.id) for row in rows]
-        if not owed:
-            return
-        log.warning("alarms without the ticket they want", alarms=[identity for identity, _ in owed])
+        self._patience.forget_all_but(activated for _, activated in owed)
         cause = Cause("system:tickets", Via.CLOCK)
+        due = [News(What.RAISED, alarm, cause, activated) for alarm, activated in owed
+               if self._patience.is_due(activated, now)]  # fmt: skip
+        if not due:
+            return
+        log.warning("alarms without the ticket they want", alarms=len(due), first=due[0].alarm)
+        await single_out(due, self._open_owed, self._leave_waiting)
+
+    async def _open_owed(self, news: Sequence[News]) -> None:
         async with self._database.transaction() as connection:
             await lease.verify(connection, self._epoch)
-            for identity, activated in owed:
-                await _open_for(connection, identity, activated, self._clock(), cause)
+            await _work_off(connection, news, self._clock())
 
-    async def _take(self, connection: AsyncConnection, fact: Fact) -> None:
-        cause = Cause("system:tickets", Via.FACT, why=f"fact {fact.id}")
-        now = self._clock()
-        if fact.kind == "alarm.raised":
-            await _open_for(connection, fact.thing, str(fact.body["activation"]), now, cause)
-        elif fact.kind == "alarm.returned":
-            await _note(connection, fact.thing, "condition_returned", now, cause)
-        elif fact.kind == "alarm.acknowledged":
-            await _acknowledge_for(connection, fact, now)
+    async def _leave_waiting(self, item: News, error: Exception) -> None:
+        self._patience.failed(item.activation, self._clock())
+        log.error(
+            "an alarm's ticket cannot be opened: handle the alarm by hand, then report this line",
+            alarm=item.alarm, activation=item.activation, why=reason_of(error),
+        )  # fmt: skip
+
+    async def _take(self, connection: AsyncConnection, facts: Sequence[Fact]) -> None:
+        await _work_off(connection, [_news_of(fact) for fact in facts], self._clock())
+
+
+def _news_of(fact: Fact) -> News:
+    what = What(fact.kind)
+    actor = str(fact.body.get("actor", "system:tickets")) if what is What.ACKNOWLEDGED else "system:tickets"
+    activated = str(fact.body["activation"]) if what is What.RAISED else ""
+    return News(what, fact.thing, Cause(actor, Via.FACT, why=f"fact {fact.id}"), activated)
 
 
 async def act(database: Database, number: str, action: Action, version: int, note: str, cause: Cause, now: int) -> None:
@@ -92,131 +139,82 @@ async def act(database: Database, number: str, action: Action, version: int, not
         NotPermitted: its state does not permit the action.
     """
     async with database.transaction() as connection:
-        row = await _ticket_where(connection, ticket.c.number == number)
+        found = await connection.execute(select(ticket).where(ticket.c.number == number).with_for_update())
+        row = found.mappings().one_or_none()
         if row is None:
             raise NoSuchTicket(number)
         if row["version"] != version:
             raise StaleVersion(f"the ticket is at version {row['version']}, not {version}")
-        await _step(connection, row, action, note, cause, now)
+        # Named, so that an alarm which joins or comes again after this act is not acknowledged by it.
+        body = {"alarms": await _activations_of(connection, number)} if action is Action.ACKNOWLEDGE else {}
+        written = Written()
+        step(dict(row), action, written, cause, now, note=note, body=body)
+        await save(connection, written)
 
 
-async def _open_for(connection: AsyncConnection, identity: str, activated: str, now: int, cause: Cause) -> None:
-    """Open a ticket for an alarm, or let the activation join the one that is open."""
-    found = await connection.execute(select(alarm).where(alarm.c.id == identity))
-    source = dict(found.mappings().one())
-    if source["wants_ticket"] == "none":
+async def _activations_of(connection: AsyncConnection, number: str) -> dict[str, int]:
+    """Open alarms of a ticket, and how often each has become active."""
+    joined = alarm.join(ticket_alarm, ticket_alarm.c.alarm == alarm.c.id)
+    statement = select(alarm.c.id, alarm.c.activations).select_from(joined)
+    rows = await connection.execute(statement.where(ticket_alarm.c.ticket == number, alarm.c.open_key.is_not(None)))
+    return {row.id: row.activations for row in rows}
+
+
+async def _work_off(connection: AsyncConnection, news: Sequence[News], now: int) -> None:
+    """Write what follows from news, as part of the caller's transaction."""
+    if not news:
         return
-    if await _has_joined(connection, activated):
-        return  # the tick was faster than the fact
-    key = source["open_key"] or "/".join(source[name] for name in ("site", "equipment", "part", "rule"))
-    row = await _ticket_where(connection, ticket.c.open_key == key)
-    if row is None:
-        row = await _open(connection, source, key, now, cause)
-    else:
-        await _write(connection, row, "activation_joined", row["state"], now, cause, alarm=identity)
-    await connection.execute(insert(ticket_activation).values(activation=activated, ticket=row["number"]))
+    known = await _look_up(connection, news)
+    opening = openings(news, known)
+    wanted = [(TicketType(source["wants_ticket"]), source["site"]) for source in opening.values()]
+    numbers = dict(zip(opening, await take_numbers(connection, wanted, now), strict=True))
+    await save(connection, follow(news, known, numbers, now))
 
 
-async def _has_joined(connection: AsyncConnection, activated: str) -> bool:
-    joined = select(ticket_activation.c.ticket).where(ticket_activation.c.activation == activated)
-    return await connection.scalar(joined) is not None
+async def _look_up(connection: AsyncConnection, news: Sequence[News]) -> Known:
+    identities = sorted({item.alarm for item in news})
+    alarms = {row["id"]: row for row in await _rows(connection, select(alarm), alarm.c.id, identities)}
+    keys = sorted({gathering_key(row) for row in alarms.values()})  # in one order: two that lock cannot wait in a ring
+    open_tickets = select(ticket).order_by(ticket.c.open_key).with_for_update()
+    tickets = {row["open_key"]: row for row in await _rows(connection, open_tickets, ticket.c.open_key, keys)}
+    memberships = await _rows(connection, select(ticket_alarm), ticket_alarm.c.alarm, identities)
+    activated = sorted({item.activation for item in news if item.activation})
+    joined = await _rows(connection, select(ticket_activation), ticket_activation.c.activation, activated)
+    return Known(
+        alarms,
+        tickets,
+        {(row["ticket"], row["alarm"]) for row in memberships},
+        {row["activation"] for row in joined},
+    )
 
 
-async def _open(connection: AsyncConnection, source: Row, key: str, now: int, cause: Cause) -> Row:
-    kind = TicketType(source["wants_ticket"])
-    row: Row = {
-        "number": await next_number(connection, kind, source["site"], now),
-        "id": new_id(now),
-        "type": kind.value,
-        "site": source["site"],
-        "equipment": source["equipment"],
-        "open_key": key,
-        "alarm": source["id"],
-        "title": source["title"],
-        "priority": source["priority"],
-        "state": FIRST_STATE,
-        "playbook": source["playbook"],
-        "opened_at": now,
-        "closed_at": None,
-        "drill": source["drill"],
-        "version": 1,
-    }
-    await connection.execute(insert(ticket).values(**row))
-    await _record(connection, row, "opened", "", None, now, cause, "")
-    return row
+async def _rows(connection: AsyncConnection, statement: Any, column: Any, values: Sequence[str]) -> list[Row]:
+    """Rows whose column has one of many values."""
+    rows: list[Row] = []
+    for part in in_portions(values):
+        found = await connection.execute(statement.where(column.in_(part)))
+        rows += [dict(row) for row in found.mappings()]
+    return rows
 
 
-async def _acknowledge_for(connection: AsyncConnection, fact: Fact, now: int) -> None:
-    """Acknowledging an alarm acknowledges its emergency: one act of one person does both."""
-    row = await _ticket_of(connection, fact.thing)
-    if row is None or row["type"] != TicketType.EMERGENCY.value or row["state"] != FIRST_STATE:
-        return
-    actor = str(fact.body.get("actor", "system:tickets"))
-    await _step(connection, row, Action.ACKNOWLEDGE, "", Cause(actor, Via.FACT, why=f"fact {fact.id}"), now)
+async def save(connection: AsyncConnection, written: Written) -> None:
+    """Write rows as part of the caller's transaction."""
+    new = [row for number, row in written.tickets.items() if number in written.new]
+    changed = [row for number, row in written.tickets.items() if number not in written.new]
+    if changed:
+        await connection.execute(_UPDATE_TICKET, [{**row, "of_number": row["number"]} for row in changed])
+    for table, rows in ((ticket, new), (ticket_alarm, written.alarms), (ticket_activation, written.activations)):
+        if rows:
+            await connection.execute(insert(table), rows)
+    await write_records(connection, written.journal, written.audit)
+    await write_facts(connection, written.facts)
 
 
-async def _note(connection: AsyncConnection, identity: str, what: str, now: int, cause: Cause) -> None:
-    row = await _ticket_of(connection, identity)
-    if row is not None:
-        await _write(connection, row, what, row["state"], now, cause)
-
-
-async def _step(connection: AsyncConnection, row: Row, action: Action, note: str, cause: Cause, now: int) -> None:
-    following = after(TicketType(row["type"]), row["state"], action)
-    await _write(connection, row, action.value, following, now, cause, note=note)
-
-
-async def _write(
-    connection: AsyncConnection,
-    row: Row,
-    what: str,
-    state: str,
-    now: int,
-    cause: Cause,
-    *,
-    note: str = "",
-    alarm: str | None = None,
-) -> None:
-    """Write a ticket's new state with its records. `alarm` makes it the ticket of that alarm."""
-    before = dict(row)
-    row.update(state=state, version=row["version"] + 1, alarm=alarm or row["alarm"])
-    if state in CLOSED[TicketType(row["type"])]:
-        row.update(open_key=None, closed_at=now)
-    await connection.execute(update(ticket).where(ticket.c.number == row["number"]).values(**row))
-    await _record(connection, row, what, before["state"], before, now, cause, note)
-
-
-async def _record(
-    connection: AsyncConnection,
-    row: Row,
-    what: str,
-    state_before: str,
-    before: Row | None,
-    now: int,
-    cause: Cause,
-    note: str,
-) -> None:
-    number = row["number"]
-    line = JournalRow("ticket", number, now, what, state_before, row["state"], cause.actor, note)
-    audit: AuditRow = audited(now, row["site"], cause, f"ticket.{what}", number, _shown(before), _shown(row))
-    await write_records(connection, [line], [audit])
-    await write_facts(connection, [NewFact(now, row["site"], f"ticket.{what}", number, {"actor": cause.actor})])
-
-
-def _shown(row: Row | None) -> Row | None:
-    return None if row is None else {name: row[name] for name in ("state", "alarm", "version")}
-
-
-async def _ticket_where(connection: AsyncConnection, condition: Any) -> Row | None:
-    found = await connection.execute(select(ticket).where(condition).with_for_update())
-    row = found.mappings().one_or_none()
-    return None if row is None else dict(row)
-
-
-async def _ticket_of(connection: AsyncConnection, identity: str) -> Row | None:
-    """The open ticket of an alarm."""
-    return await _ticket_where(connection, (ticket.c.alarm == identity) & ticket.c.open_key.is_not(None))
-
+_UPDATE_TICKET: Final = (
+    update(ticket)
+    .where(ticket.c.number == bindparam("of_number"))
+    .values({column.name: bindparam(column.name) for column in ticket.c if column.name != "number"})
+)
 
 _ACTIVATIONS_OWED_A_TICKET: Final = (
     select(activation.c.alarm, activation.c.id)

@@ -16,6 +16,7 @@ export function anAlarm(given: Partial<AlarmBody> = {}): AlarmBody {
     equipment: 'SZ01:lift-1',
     kind: 'elevator',
     part: '',
+    zone: '',
     rule: 'entrapment',
     title: { en: 'Entrapment', 'zh-CN': '电梯困人' },
     advice: { en: 'Speak to them.', 'zh-CN': '先安抚。' },

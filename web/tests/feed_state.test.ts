@@ -147,6 +147,12 @@ describe('the platform', () => {
     expect(applyMessages(state, [{ type: 'system', seq: 12, ready: true, parts: {} }], NOW).state.notReady.size).toBe(0)
   })
 
+  it('tells what a part that works has to say', () => {
+    const parts = { broker: 'ready', tickets: 'ready; 1 alarms have no ticket, handle them by hand' }
+    const state = after(aSnapshot(), { type: 'system', seq: 11, ready: true, parts })
+    expect([...state.notReady]).toEqual([['tickets', 'ready; 1 alarms have no ticket, handle them by hand']])
+  })
+
   it('keeps its last word over a new snapshot until it speaks again', () => {
     const troubled = after(aSnapshot(), { type: 'system', seq: 11, ready: false, parts: { broker: 'down' } })
     expect(applyMessages(troubled, [aSnapshot({ seq: 1 })], NOW).state.notReady.size).toBe(1)

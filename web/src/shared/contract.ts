@@ -86,13 +86,6 @@ export interface EquipmentBody {
   latest: Record<string, FieldValue>
 }
 
-export interface LatestBody {
-  id: string
-  online: boolean | null
-  last_seen: Time | null
-  latest: Record<string, FieldValue>
-}
-
 /** Least, mean and greatest of the bucket that starts at `at`, and how many samples it holds. */
 export interface Bucket {
   at: Time
@@ -140,6 +133,8 @@ export interface AlarmBody {
   equipment: string
   kind: Kind
   part: string
+  /** Where in the building, as a fire panel names it. */
+  zone: string
   rule: string
   title: Texts
   advice: Texts
@@ -158,7 +153,7 @@ export interface AlarmBody {
   value: Value | null
   unit: string
   drill: boolean
-  /** Number of the open ticket of this alarm. */
+  /** Number of the newest ticket of this alarm; it may be over. */
   ticket: string | null
   version: number
 }
@@ -210,6 +205,8 @@ export interface TicketBody {
   state: string
   opened_at: Time
   alarm: string | null
+  /** Ids of all its alarms, by zone and time. */
+  alarms: string[]
   playbook: string
   drill: boolean
   version: number
@@ -222,6 +219,7 @@ export interface TicketAct {
 
 export interface TicketDetail {
   ticket: TicketBody
+  alarms: AlarmBody[]
   journal: JournalEntry[]
 }
 
@@ -234,10 +232,6 @@ export interface QuarantineBody {
   payload: string
   encoding: string
   size: number
-}
-
-export interface HealthBody {
-  status: string
 }
 
 export interface ReadyBody {

@@ -35,7 +35,7 @@ export interface FeedState {
   alarms: ReadonlyMap<string, AlarmBody>
   justClosed: ReadonlyMap<string, ClosedAlarm>
   tickets: ReadonlyMap<string, TicketBody>
-  /** Parts of the platform that are not ready, and what each is waiting for. */
+  /** Parts of the platform that are not ready or have something to say, and what. */
   notReady: ReadonlyMap<string, string>
 }
 
@@ -213,7 +213,6 @@ function byKey<Item>(items: readonly Item[], key: (item: Item) => string): Map<s
 }
 
 function notReadyParts(system: LiveSystem): Map<string, string> {
-  if (system.ready) return new Map()
   return new Map(Object.entries(system.parts).filter(([, word]) => word !== 'ready'))
 }
 

@@ -74,6 +74,7 @@ const en: typeof zhCN = {
     acknowledgedBy: 'by {who} {time}',
     raised: 'raised {time}',
     part: 'part {part}',
+    zone: 'zone {zone}',
     times: '{n} times',
     advice: 'Do',
     lifeSafety: 'Life safety',
@@ -99,6 +100,7 @@ const en: typeof zhCN = {
   tickets: {
     title: 'Tickets',
     none: 'No open tickets',
+    points: '{n} points',
     type: { emergency: 'Emergency ticket', repair: 'Repair ticket' },
     typeShort: { emergency: 'Emergency', repair: 'Repair' },
   },

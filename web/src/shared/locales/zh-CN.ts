@@ -71,6 +71,7 @@ export default {
     acknowledgedBy: '{who} {time}',
     raised: '{time} 发生',
     part: '部位 {part}',
+    zone: '分区 {zone}',
     times: '第 {n} 次',
     advice: '处置',
     lifeSafety: '人身安全',
@@ -96,6 +97,7 @@ export default {
   tickets: {
     title: '工单与应急',
     none: '没有未完成的单',
+    points: '{n} 个点位',
     type: { emergency: '应急事件单', repair: '维修工单' },
     typeShort: { emergency: '应急', repair: '维修' },
   },
