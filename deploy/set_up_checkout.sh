@@ -183,6 +183,8 @@ set_up_servers() {
     command -v influxd >/dev/null || servers+=(influxdb) missing+=(influxdb)
     command -v nginx >/dev/null || servers+=(nginx) missing+=(nginx-light)
     command -v mosquitto_sub >/dev/null || missing+=(mosquitto-clients)
+    command -v openssl >/dev/null || missing+=(openssl)
+    command -v systemd-analyze >/dev/null || missing+=(systemd)
     command -v chromium >/dev/null || missing+=(chromium)
     # Without a Chinese font the screenshots show boxes.
     [[ -n $(find /usr/share/fonts -name 'NotoSansCJK*' -print -quit 2>/dev/null) ]] || missing+=(fonts-noto-cjk)
