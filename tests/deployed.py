@@ -41,7 +41,10 @@ def make_secrets(folder: Path) -> Path:
     """Passwords and certificates as an administrator makes them."""
     subprocess.run([sys.executable, DEPLOY / "make_secrets.py", "--folder", folder], check=True, capture_output=True)
     subprocess.run(
-        [DEPLOY / "make_certificates.sh", NAME], check=True, capture_output=True, env={**os.environ, "FOLDER": str(folder)}
+        [DEPLOY / "make_certificates.sh", NAME],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "FOLDER": str(folder)},
     )
     return folder
 
@@ -49,7 +52,7 @@ def make_secrets(folder: Path) -> Path:
 def variables(file: Path) -> dict[str, str]:
     """An environment file."""
     pairs = (line.split("=", 1) for line in file.read_text(encoding="utf-8").splitlines())
-    return {name: value for name, value in pairs}
+    return dict(pairs)
 
 
 class DeployedMosquitto(Mosquitto):

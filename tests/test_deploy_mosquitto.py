@@ -14,7 +14,7 @@ from collectors.broker import Broker, BrokerAddress
 from collectors.payloads.samples import MAX_PAYLOAD
 from collectors.topics import SUBSCRIPTION
 from deploy.make_secrets import PROGRAMS, mosquitto_line
-from tests.deployed import DEPLOY, DeployedMosquitto, moved, services, variables
+from tests.deployed import DEPLOY, ROOT, DeployedMosquitto, moved, services, variables
 from tests.waiting import WITHIN_S, until
 
 CONTAINERS = (DEPLOY / "mosquitto" / "container.conf").read_text(encoding="utf-8")
@@ -41,7 +41,11 @@ def start(tmp_path: Path, secrets: Path) -> Iterator[Callable[[str], DeployedMos
         folder = tmp_path / "mosquitto"
         places = {"/mosquitto/data/": f"{folder}/", "log_dest stdout": f"log_dest file {folder}/mosquitto.log"}
         if main == DEBIANS:
-            places = {"/var/lib/mosquitto/": f"{folder}/", "/run/mosquitto/": f"{folder}/", "/var/log/mosquitto/": f"{folder}/"}
+            places = {
+                "/var/lib/mosquitto/": f"{folder}/",
+                "/run/mosquitto/": f"{folder}/",
+                "/var/log/mosquitto/": f"{folder}/",
+            }
         broker = DeployedMosquitto(folder, secrets, main, places)
         with (broker.secrets / "accounts" / "passwords").open("a") as accounts:
             accounts.write(mosquitto_line(LOGIN["username"], LOGIN["pw"]))
@@ -276,6 +280,14 @@ def test_the_limits_are_those_that_the_promises_are_made_with() -> None:
     assert int(limits["max_inflight_messages"]) >= 1000
     assert conf("container.conf")["persistence"] == "true"
     assert int(limits["max_packet_size"]) > MAX_PAYLOAD + 5 * 65, "what the service reads must get through"
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_the_lines_in_the_readme_are_those_of_the_file(name: str) -> None:
+    (block,) = re.findall(r"^```\n# /etc/mosquitto.*?\n(.*?)^```$", (ROOT / name).read_text(), re.MULTILINE | re.DOTALL)
+    lines = block.splitlines()
+    assert lines
+    assert set(lines) <= {f"{key} {value}" for key, value in conf("gengfu.conf").items()}
 
 
 # -- the health check ----------------------------------------------------------------------------------------------

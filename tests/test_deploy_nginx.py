@@ -53,7 +53,9 @@ class Proxy:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Proxy":
-        self._process = subprocess.Popen([NGINX, "-p", str(self._main.parent), "-c", str(self._main), "-e", str(self.log)])
+        self._process = subprocess.Popen(
+            [NGINX, "-p", str(self._main.parent), "-c", str(self._main), "-e", str(self.log)]
+        )
         return self
 
     def stop(self) -> None:
@@ -122,9 +124,7 @@ async def test_a_monitor_outside_sees_how_it_is_without_a_login(path: str, outsi
         assert answer.content_type == "application/json"
 
 
-async def test_with_the_login_people_reach_the_service(
-    outside: aiohttp.ClientSession, login: dict[str, str]
-) -> None:
+async def test_with_the_login_people_reach_the_service(outside: aiohttp.ClientSession, login: dict[str, str]) -> None:
     async with outside.get(f"{PREFIX}/alarms", headers=login) as answer:
         assert (answer.status, await answer.json()) == (200, {"items": [], "next": None})
         assert answer.headers["Strict-Transport-Security"]
@@ -135,10 +135,10 @@ async def test_the_live_feed_comes_through(outside: aiohttp.ClientSession, login
         assert (await feed.receive_json(timeout=10))["type"] == "snapshot"
 
 
-async def test_a_page_of_another_site_gets_nothing_done(
-    outside: aiohttp.ClientSession, login: dict[str, str]
-) -> None:
-    async with outside.post(f"{PREFIX}/session", json={}, headers={**login, "Origin": "https://evil.example"}) as answer:
+async def test_a_page_of_another_site_gets_nothing_done(outside: aiohttp.ClientSession, login: dict[str, str]) -> None:
+    async with outside.post(
+        f"{PREFIX}/session", json={}, headers={**login, "Origin": "https://evil.example"}
+    ) as answer:
         assert (answer.status, (await answer.json())["code"]) == (403, "foreign_origin")
 
 
@@ -156,8 +156,12 @@ async def test_metrics_are_for_prometheus_inside_only(
 
 
 def test_an_old_tls_is_refused(proxy: Proxy, secrets: Path) -> None:
-    command = ["openssl", "s_client", "-connect", f"localhost:{proxy.port}", "-tls1_1", "-CAfile", str(secrets / "ca.crt"),
-               "-cipher", "ALL:@SECLEVEL=0"]  # fmt: skip
+    address, authority = f"localhost:{proxy.port}", str(secrets / "ca.crt")
+    command = ["openssl", "s_client", "-connect", address, "-CAfile", authority, "-verify_return_error"]
+    assert (
+        subprocess.run([*command, "-tls1_2"], input=b"", capture_output=True, timeout=20, check=False).returncode == 0
+    )
+    command += ["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"]
     assert subprocess.run(command, input=b"", capture_output=True, timeout=20, check=False).returncode != 0
 
 

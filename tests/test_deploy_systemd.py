@@ -44,7 +44,9 @@ def units(tmp_path: Path) -> Path:
 
 @each_unit
 def test_systemd_understands_every_line(name: str, units: Path) -> None:
-    found = analyze("verify", "--man=no", "--recursive-errors=no", f"./{name.replace('@', '@1')}", folder=instance(units))
+    found = analyze(
+        "verify", "--man=no", "--recursive-errors=no", f"./{name.replace('@', '@1')}", folder=instance(units)
+    )
     assert (found.returncode, found.stderr) == (0, "")
 
 
@@ -56,7 +58,9 @@ def instance(units: Path) -> Path:
 
 @each_unit
 def test_a_unit_may_do_little(name: str, units: Path) -> None:
-    found = analyze("security", "--offline=true", f"--threshold={MOST_EXPOSED}", "--no-pager", f"./{name}", folder=units)
+    found = analyze(
+        "security", "--offline=true", f"--threshold={MOST_EXPOSED}", "--no-pager", f"./{name}", folder=units
+    )
     assert found.returncode == 0, found.stdout[-400:]
 
 
