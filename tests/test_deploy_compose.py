@@ -341,6 +341,35 @@ def test_grafana_finds_its_dashboards() -> None:
     assert str(Path(home).parent) == provider["options"]["path"]
 
 
+# -- the document ---------------------------------------------------------------------------------------------------
+
+
+def typed() -> list[str]:
+    """Every line of the document's shell blocks."""
+    text = (ROOT / "docs" / "production.md").read_text(encoding="utf-8")
+    return "".join(re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)).splitlines()
+
+
+def test_the_document_types_containers_and_files_that_exist() -> None:
+    for line in typed():
+        for verbs in re.findall(
+            r"docker compose (?:exec -T|restart|stop|kill --signal HUP|run --rm) ([a-z0-9 -]+)", line
+        ):
+            words = verbs.split()
+            assert words[0] in SERVICES, line
+            assert line.startswith("docker compose stop") is False or set(words) <= set(SERVICES), line
+        for path in re.findall(r"(?<!\S)deploy/[\w./@-]+", line):
+            assert (ROOT / path).exists() or path.startswith(("deploy/secrets", "deploy/site")), line
+
+
+def test_the_documents_settings_load_and_name_the_account_that_the_scripts_make(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "production.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "gengfu.toml").write_text(block, encoding="utf-8")
+    settings = load_settings(tmp_path / "gengfu.toml")
+    assert settings.broker.username == settings.broker.client_id in PROGRAMS
+
+
 # -- the image -----------------------------------------------------------------------------------------------------
 
 
