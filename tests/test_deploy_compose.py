@@ -179,6 +179,11 @@ def test_every_command_and_option_is_one(name: str) -> None:
     assert {word for word in words if word.startswith("--")} <= options
 
 
+@pytest.mark.parametrize("name", OURS)
+def test_our_image_is_never_taken_from_a_registry(name: str) -> None:
+    assert SERVICES[name]["pull_policy"] == "never"
+
+
 def test_each_of_our_containers_has_a_command_or_only_holds_the_address() -> None:
     assert [name for name in OURS if "command" not in SERVICES[name]] == ["front"]
 
