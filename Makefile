@@ -1,6 +1,6 @@
 # Everything is started from here. Needs python3 (3.11 or newer), git and make; the rest is set up on the way.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak lock wheel clean checkout servers
+.PHONY: help demo test check bench soak lock wheel install clean checkout servers
 
 # Settings of the caller's own Python would shadow the packages in .venv.
 unexport PYTHONPATH PYTHONHOME
@@ -44,9 +44,11 @@ lock: ## resolve both Python lock files anew (ARGS=--upgrade for newer versions)
 	$(resolve) $(ARGS) --group dev --constraint requirements.lock --output-file requirements-dev.lock
 	rm -rf build
 
-wheel: checkout ## build the source package, and from it the wheel, with the web app inside, into dist/
-	rm -rf dist
-	$(in_checkout) .venv/bin/python -m build --no-isolation
+wheel: ## build the source package, and from it the wheel, with the web app inside, into dist/
+	@$(set_up) python wheel
+
+install: ## build the wheel and install it with the locked packages (PREFIX=/opt/gengfu)
+	@PREFIX="$(PREFIX)" $(set_up) python wheel production
 
 clean: ## remove what make made (data and settings stay)
 	rm -rf .venv build dist web/node_modules web/dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

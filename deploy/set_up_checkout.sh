@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Makes this checkout ready to run. What is ready already is skipped, so calling it again is cheap.
 #
-#   deploy/set_up_checkout.sh [python] [web] [reference] [servers]
+#   deploy/set_up_checkout.sh [python] [web] [reference] [servers] [wheel] [production]
 #
 #   python   .venv with exactly the packages of requirements-dev.lock, and this checkout installed in it
 #   web      (after python) web/node_modules as package-lock.json says, and the app built into web/dist
 #   reference  (after web) what `make bench` runs beside Gengfu, into benchmarks/reference/node_modules
 #   servers  what the tests talk to, from Debian's packages: installed where that is allowed; elsewhere
 #            the missing ones are named, with the line that installs them
+#   wheel    (after python) the source package, and from it the wheel, with the web app inside, in dist/
+#   production  (after wheel) PREFIX, default /opt/gengfu: a Python with exactly the packages of requirements.lock and
+#            the wheel. The container image is made of these steps too (deploy/Dockerfile)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 checkout=$PWD
@@ -180,6 +183,8 @@ set_up_servers() {
     command -v influxd >/dev/null || servers+=(influxdb) missing+=(influxdb)
     command -v nginx >/dev/null || servers+=(nginx) missing+=(nginx-light)
     command -v mosquitto_sub >/dev/null || missing+=(mosquitto-clients)
+    command -v openssl >/dev/null || missing+=(openssl)
+    command -v systemd-analyze >/dev/null || missing+=(systemd)
     command -v chromium >/dev/null || missing+=(chromium)
     # Without a Chinese font the screenshots show boxes.
     [[ -n $(find /usr/share/fonts -name 'NotoSansCJK*' -print -quit 2>/dev/null) ]] || missing+=(fonts-noto-cjk)
@@ -190,9 +195,40 @@ set_up_servers() {
     fi
 }
 
+make_wheel() {
+    rm -rf dist
+    .venv/bin/python -m build --no-isolation
+}
+
+# Made beside the old one and put in its place when complete: an update that breaks off leaves what ran before.
+# A virtual environment knows its path, so it is the old one that is moved away.
+install_production() {
+    local prefix=${PREFIX:-/opt/gengfu} wheels=(dist/gengfu-*.whl)
+    [[ -f ${wheels[0]} && ${#wheels[@]} == 1 ]] || die "dist/ holds no wheel, or several; the step wheel makes it"
+    rm -rf "$prefix.before"
+    [[ ! -e $prefix ]] || mv "$prefix" "$prefix.before"
+    if ! install_into "$prefix" "${wheels[0]}"; then
+        rm -rf "$prefix"
+        [[ ! -e $prefix.before ]] || mv "$prefix.before" "$prefix"
+        die "nothing was installed in $prefix; what was there before is there again"
+    fi
+    say "gengfu is in $prefix/bin$([[ ! -e $prefix.before ]] || printf '; the one from before is in %s' "$prefix.before")"
+}
+
+install_into() {
+    python3 -c 'import ensurepip' 2>/dev/null || install_debian_packages python3-venv || return
+    python3 -m venv "$1" &&
+        "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
+            --require-hashes --only-binary :all: --requirement requirements.lock &&
+        "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-index "$2" &&
+        "$1/bin/gengfu" --version >/dev/null
+}
+
 for step in "$@"; do
     case $step in
         python | web | reference | servers) "set_up_$step" ;;
+        wheel) make_wheel ;;
+        production) install_production ;;
         *) die "no such step: $step" ;;
     esac
 done

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 from aiohttp import web
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from collectors.collector import as_quarantined
 from collectors.metrics import HistoryMetrics
@@ -25,6 +25,7 @@ from gateway.api.server import LOOPBACK, make_app
 from gateway.equipment.ledger import Equipment, Ledger, Site
 from gateway.ingest import forget_old, make_buffer, make_decoder, make_store
 from gateway.owner import Owner
+from gateway.part_metrics import PartStates
 from gateway.people.accounts import Accounts, LocalPerson
 from gateway.people.audit import Cause, Via
 from gateway.process import stop_on_signals
@@ -86,6 +87,8 @@ class Application:
         self._rules = load_rules(settings.alarms.rule_files)
         self._decoder = make_decoder(settings)
         self._parts: dict[str, Callable[[], str]] = {}
+        ProcessCollector(registry=self.registry)  # memory, processor, open files
+        self.registry.register(PartStates(self.parts, READY))
         self._stop = asyncio.Event()
         self.started = asyncio.Event()
 

@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 import structlog
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 
 from collectors.broker import Broker, Message
 from collectors.collector import Collector, Quarantined, as_quarantined
@@ -29,6 +29,7 @@ from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Refused
 from collectors.write_buffer import WriteBuffer
 from gateway.ingest import broker_address, forget_old, make_buffer, make_decoder, make_store
+from gateway.part_metrics import PartStates
 from gateway.process import stop_on_signals
 from gateway.settings import Settings, SettingsError
 from gateway.storage.database import Database
@@ -41,6 +42,7 @@ log = structlog.get_logger(__name__)
 FINISH_S: Final = 5.0
 """Seconds for what is in hand at the end; then it goes back to the broker."""
 _SHOWN: Final = 100
+_READY: Final = "ready"
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -97,6 +99,8 @@ class HistoryWriter:
         self._registry = CollectorRegistry()
         self._metrics = IngestMetrics(self._registry)
         self._parts: dict[str, Callable[[], str]] = {}
+        ProcessCollector(registry=self._registry)  # memory, processor, open files
+        self._registry.register(PartStates(self._states, _READY))
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -176,9 +180,12 @@ class HistoryWriter:
         self.address = f"http://{collect.http_host}:{runner.addresses[0][1]}"
         log.info("listening", address=self.address, name=collect.name)
 
+    def _states(self) -> dict[str, str]:
+        return {name: trouble() or _READY for name, trouble in self._parts.items()}
+
     async def _ready(self, _request: web.Request) -> web.Response:
-        parts = {name: trouble() or "ready" for name, trouble in self._parts.items()}
-        ready = set(parts.values()) == {"ready"}
+        parts = self._states()
+        ready = set(parts.values()) == {_READY}
         return web.json_response({"ready": ready, "parts": parts}, status=200 if ready else 503)
 
     async def _show_metrics(self, _request: web.Request) -> web.Response:

@@ -11,6 +11,7 @@ from hypothesis import settings
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
 from tests.builders import sqlite_address
+from tests.deployed import make_secrets
 from tests.influxdb import InfluxDB
 from tests.mosquitto import Mosquitto
 from tests.server_house import House, open_house
@@ -46,6 +47,18 @@ def influxdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxDB]:
     server = InfluxDB(tmp_path_factory.mktemp("influxdb")).start()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Passwords and certificates of a new set-up; a test copies what it changes."""
+    return make_secrets(tmp_path_factory.mktemp("set-up") / "secrets")
+
+
+@pytest.fixture(scope="session")
+def other_secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Those of somebody else's."""
+    return make_secrets(tmp_path_factory.mktemp("other") / "secrets")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,22 @@
+"""Which parts of the service work, for `/metrics`: what `/readyz` says, as numbers that Prometheus can warn by."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+
+class PartStates(Collector):
+    """Asks at every scrape, so that no part has to remember to tell."""
+
+    def __init__(self, parts: Callable[[], Mapping[str, str]], ready: str) -> None:
+        self._parts = parts
+        self._ready = ready
+
+    def collect(self) -> Iterable[Metric]:
+        gauge = GaugeMetricFamily(
+            "gengfu_part_ready", "1 while a part works; /readyz says what it waits for", labels=["part"]
+        )
+        for part, state in self._parts().items():
+            gauge.add_metric([part], float(state == self._ready))
+        yield gauge
