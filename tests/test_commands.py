@@ -197,7 +197,7 @@ def test_until_accounts_exist_only_loopback_is_served(tmp_path: Path) -> None:
 def test_migrate_keeps_a_copy_only_where_there_was_something(tmp_path: Path) -> None:
     first = gengfu("migrate", "--data-dir", str(tmp_path))
     assert (first.returncode, "copy" in first.stdout) == (0, False)
-    assert "0005" in first.stdout
+    assert "0003" in first.stdout
 
 
 @pytest.mark.parametrize(
