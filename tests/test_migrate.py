@@ -52,10 +52,13 @@ async def test_an_older_database_is_copied_before_it_is_changed(tmp_path: Path, 
     await database.close()
 
 
-async def test_every_transaction_on_sqlite_is_durable_and_checked(database: Database) -> None:
+async def test_every_transaction_on_sqlite_is_durable_and_checked(tmp_path: Path) -> None:
+    database = Database(sqlite_address(tmp_path / "gengfu.db"))
+    await migrate(database)
     async with database.reading() as connection:
         for pragma, value in [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)]:
             found = await connection.exec_driver_sql(f"PRAGMA {pragma}")
             assert found.scalar() == value, pragma
     assert await rows_of(database, site) == []
+    await database.close()
     assert newest_revision() == "0002"

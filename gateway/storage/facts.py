@@ -11,18 +11,16 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.postgres import tell_others
 from gateway.storage.tables import fact, fact_cursor
 
 _AT_ONCE: Final = 1_000
 _LOOK_AGAIN_S: Final = 1.0
 _RETRY_S: Final = 0.5
-_ORDER_LOCK: Final = 0x6765_6E67
-"""Key of PostgreSQL's advisory lock under which facts are written, so that ids appear in commit order."""
-
 
 log = structlog.get_logger(__name__)
 
@@ -55,12 +53,12 @@ Check = Callable[[AsyncConnection], Awaitable[None]]
 
 
 async def write_facts(connection: AsyncConnection, facts: Sequence[NewFact]) -> None:
-    """Write facts in the order given, as part of the caller's transaction."""
+    """Write facts in the order given, as part of the caller's transaction; the one writer's ids are in that order."""
     if not facts:
         return
-    if connection.dialect.name == "postgresql":
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ORDER_LOCK})
     await connection.execute(insert(fact), [msgspec.structs.asdict(item) for item in facts])
+    if connection.dialect.name == "postgresql":
+        await tell_others(connection)
 
 
 async def newest_fact(database: Database) -> int:
