@@ -65,13 +65,13 @@ async def _migrate(url: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres() -> Iterator[Postgres]:
     """One server for all tests of a worker; each test takes a database of its own. TEMPLATE has every table."""
-    server = Postgres(tmp_path_factory.mktemp("postgres")).start()
+    server = Postgres().start()
 
     asyncio.run(_migrate(server.create(TEMPLATE)))
     yield server
-    server.stop()
+    server.close()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.server)])

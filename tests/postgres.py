@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -40,29 +41,23 @@ def require_postgres() -> Path:
 
 
 class Postgres:
-    """Start, stop, kill; the port and the data stay. Everybody on this machine may log in as `gengfu`."""
+    """Start, stop, kill; the port and the data stay until it is closed. Everybody here may log in as `gengfu`."""
 
-    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
         self._programs = require_postgres()
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
+        # Not in pytest's folder: each new run of pytest shuts that to other users, and PostgreSQL does not run as root.
+        self.folder = Path(tempfile.mkdtemp(prefix="gengfu-postgres-"))
         self.port = free_port()
         self._settings = () if durable else _FAST
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
-        # PostgreSQL does not run as root, and its folder must belong to whom it runs as.
-        self._user = "postgres" if os.getuid() == 0 else None
-        if self._user is not None:
-            shutil.chown(folder, self._user)
-            for parent in folder.parents:
-                if not parent.stat().st_mode & 0o001:
-                    parent.chmod(parent.stat().st_mode | 0o111)
+        self._as_user: dict[str, Any] = {}
+        if os.getuid() == 0:
+            shutil.chown(self.folder, "postgres")
+            self._as_user = {"user": "postgres", "group": "postgres", "extra_groups": []}
         options = ("--username=gengfu", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync")
-        made = subprocess.run(
-            [self._programs / "initdb", "--pgdata", folder / "data", *options],
-            user=self._user, group=self._user, extra_groups=None if self._user is None else [],
-            cwd=folder, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        command = [self._programs / "initdb", "--pgdata", self.folder / "data", *options]
+        made = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False, **self._as_user)
         assert made.returncode == 0, made.stderr
 
     def start(self) -> "Postgres":
@@ -73,10 +68,7 @@ class Postgres:
         command = [str(self._programs / "postgres"), "-D", str(self.folder / "data")]
         command += [word for setting in settings for word in ("-c", setting)]
         with (self.folder / "postgres.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=self.folder,
-                user=self._user, group=self._user, extra_groups=None if self._user is None else [],
-            )  # fmt: skip
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **self._as_user)
         deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline and self._process.poll() is None:
             if self._accepts():
@@ -95,6 +87,10 @@ class Postgres:
     def kill(self) -> None:
         """As a loss of power would, but for the disk's cache; the next start recovers."""
         self._end(signal.SIGQUIT)
+
+    def close(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None:
