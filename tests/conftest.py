@@ -60,7 +60,7 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def _migrate(url: str) -> None:
     database = Database(url)
-    await migrate(database)
+    await migrate(database, Path())
     await database.close()
 
 

@@ -16,6 +16,7 @@ from gateway.alarms.alarms import acknowledge
 from gateway.api import live_feed
 from gateway.people.accounts import Person
 from gateway.people.permissions import Role
+from gateway.storage.facts import newest_fact
 from gateway.storage.tables import alarm
 from tests.builders import OPERATOR, PUMP_STATUS, T0, bearing, fire_rule, make_rule, only_row, open_desk, sample
 from tests.server_house import House
@@ -75,7 +76,7 @@ Listen = Callable[..., Awaitable[Listener]]
 @pytest.fixture
 async def listen(house: House) -> AsyncIterator[Listen]:
     """Run the feed and connect listeners to it; each has had its snapshot when it is handed out."""
-    running = asyncio.create_task(house.feed.run())
+    running = asyncio.create_task(house.feed.run(await newest_fact(house.services.database)))
     sockets: list[ClientWebSocketResponse] = []
     await until(lambda: house.services.database._wakers, "the feed follows facts")
 

@@ -25,8 +25,8 @@ async def test_the_migrations_make_exactly_the_tables_of_the_program(database: D
 
 async def test_a_new_database_needs_no_copy_and_a_second_time_does_nothing(tmp_path: Path) -> None:
     database = Database(sqlite_address(tmp_path / "new.db"))
-    assert await migrate(database) is None
-    assert await migrate(database) is None
+    assert await migrate(database, tmp_path) is None
+    assert await migrate(database, tmp_path) is None
     await database.close()
     assert [path.name for path in tmp_path.glob("*.backup")] == []
 
@@ -35,26 +35,26 @@ async def test_an_older_database_is_copied_before_it_is_changed(tmp_path: Path, 
     """An older revision is pretended, and the upgrade is left out."""
     file = tmp_path / "gengfu.db"
     database = Database(sqlite_address(file))
-    await migrate(database)
+    await migrate(database, tmp_path)
     row = {"code": "HQ", "name": {"en": "HQ", "zh-CN": "总部"}, "time_zone": "UTC", "created_at": T0}
     async with database.transaction() as connection:
         await connection.execute(insert(site).values(row))
         await connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0000'")
     monkeypatch.setattr("gateway.storage.migrate._upgrade", lambda _connection: None)
-    copy = await migrate(database)
+    copy = await migrate(database, tmp_path)
     assert copy == f"{file}.before-0000.backup"
     async with database.transaction() as connection:
         await connection.execute(update(site).values(time_zone="Asia/Shanghai"))
     with sqlite3.connect(copy) as copied:
         assert copied.execute("SELECT code, time_zone FROM site").fetchall() == [("HQ", "UTC")]
     copied.close()
-    assert await migrate(database, backup=False) is None
+    assert await migrate(database, tmp_path, backup=False) is None
     await database.close()
 
 
 async def test_every_transaction_on_sqlite_is_durable_and_checked(tmp_path: Path) -> None:
     database = Database(sqlite_address(tmp_path / "gengfu.db"))
-    await migrate(database)
+    await migrate(database, tmp_path)
     async with database.reading() as connection:
         for pragma, value in [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)]:
             found = await connection.exec_driver_sql(f"PRAGMA {pragma}")

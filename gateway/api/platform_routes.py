@@ -12,6 +12,8 @@ from gateway.people.permissions import Act
 from gateway.storage.quarantine import newest_quarantined
 
 READY = "ready"
+STANDING_BY = "standing by"
+"""Another process does this part's work, and this one would take over."""
 
 
 class QuarantineQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -20,7 +22,7 @@ class QuarantineQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def ready_body(parts: dict[str, str]) -> ReadyBody:
-    return ReadyBody(all(state == READY for state in parts.values()), parts)
+    return ReadyBody(all(state in {READY, STANDING_BY} for state in parts.values()), parts)
 
 
 async def alive(_call: Call) -> HealthBody:

@@ -32,9 +32,11 @@ _PASSING_CLASSES: Final = frozenset({"08", "28", "3D", "40", "53", "57", "58"})
 _PASSING: Final = frozenset({"25006", "25P03", "55P03"})
 """Read-only (a standby answers), idle for too long in a transaction, a lock that was not to be had."""
 _REFUSED_CLASSES: Final = frozenset({"28", "3D"})
+_BAD_DATA_CLASS: Final = "22"
+"""A value that its column can never hold: too long, too large, a letter that is none."""
 
 
-ListenerLost = (asyncpg.PostgresError, asyncpg.InterfaceError)
+ListenerLost: tuple[type[Exception], ...] = (asyncpg.PostgresError, asyncpg.InterfaceError)
 """What a listening connection raises beside what any other does."""
 
 
@@ -51,16 +53,13 @@ def make_engine(url: str, command_s: float | None) -> AsyncEngine:
 
 
 def _sort_out(context: ExceptionContext) -> BaseException | None:
-    """asyncpg has one class for nearly all that a server says; the code tells what passes from what never will."""
+    """The driver has one class for nearly all that a server says; the code tells what passes from what never will."""
     error = context.original_exception
-    if isinstance(error.__cause__, asyncpg.DataError):  # a value that its column cannot hold
+    state = _state(error)
+    if state[:2] == _BAD_DATA_CLASS:
         return DataError(context.statement, None, error)
-    return OperationalError(context.statement, None, error) if is_passing(_state(error)) else None
-
-
-def is_passing(state: str) -> bool:
-    """Whether trying again may help, by an error's SQLSTATE."""
-    return state[:2] in _PASSING_CLASSES or state in _PASSING
+    passes = state[:2] in _PASSING_CLASSES or state in _PASSING
+    return OperationalError(context.statement, None, error) if passes else None
 
 
 def is_refusal(error: BaseException) -> bool:
