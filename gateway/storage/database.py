@@ -75,7 +75,7 @@ class Database:
         while not self.is_sqlite:
             try:
                 await postgres.listen(self.engine, self._wake)
-            except (*DatabaseTrouble, *postgres.ListenerLost) as error:
+            except DatabaseTrouble as error:
                 log.warning("commits of other processes are noticed within a second only", why=str(error))
             await asyncio.sleep(_LISTEN_AGAIN_S)
 

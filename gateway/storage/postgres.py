@@ -36,10 +36,6 @@ _BAD_DATA_CLASS: Final = "22"
 """A value that its column can never hold: too long, too large, a letter that is none."""
 
 
-ListenerLost: tuple[type[Exception], ...] = (asyncpg.PostgresError, asyncpg.InterfaceError)
-"""What a listening connection raises beside what any other does."""
-
-
 def make_engine(url: str, command_s: float | None) -> AsyncEngine:
     """Connections to a PostgreSQL; a statement that takes longer than `command_s` fails."""
     engine = create_async_engine(
@@ -82,7 +78,7 @@ async def tell_others(connection: AsyncConnection) -> None:
 
 
 async def listen(engine: AsyncEngine, heard: Callable[[], None]) -> None:
-    """Call `heard` for each commit that told of facts, until the connection ends."""
+    """Call `heard` for each commit that told of facts, until the connection ends. Raises as any other use does."""
     async with engine.connect() as connection:
         driver: Any = (await connection.get_raw_connection()).driver_connection
         ended = asyncio.Event()
@@ -96,5 +92,7 @@ async def listen(engine: AsyncEngine, heard: Callable[[], None]) -> None:
                         await ended.wait()
                 if not ended.is_set():
                     await driver.execute("SELECT 1")  # a network that is gone says nothing by itself
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:  # past SQLAlchemy, so nobody has sorted it
+            raise ConnectionError(str(error)) from error
         finally:
             await connection.invalidate()
