@@ -216,7 +216,12 @@ def test_a_delay_and_an_adoption_go_over_to_the_next_owner(pair: Pair, mosquitto
     hot = [("gengfu/hq/pump/P-1/telemetry", b'{"bearing_temperature": 97.5, "running": true}')]
     asyncio.run(send(mosquitto.port, hot))
     (pump,) = wait_until(lambda: other.get("/api/v1/equipment")["items"], "the other one lists the pump")
-    assert other.post("/api/v1/equipment/hq:P-1/adopt", {"version": pump["version"], "name": {"en": "Pump", "zh-CN": "泵"}})[0] == 200
+    assert (
+        other.post(
+            "/api/v1/equipment/hq:P-1/adopt", {"version": pump["version"], "name": {"en": "Pump", "zh-CN": "泵"}}
+        )[0]
+        == 200
+    )
     wait_until(lambda: owner.get("/api/v1/equipment/hq:P-1")["adopted"], "the owner knows of the adoption")
     owner.kill()
     wait_until(other.owns, "the other service has taken over", TAKEN_OVER_S)

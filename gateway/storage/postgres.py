@@ -55,6 +55,8 @@ def _sort_out(context: ExceptionContext) -> BaseException | None:
     if state[:2] == _BAD_DATA_CLASS:
         return DataError(context.statement, None, error)
     passes = state[:2] in _PASSING_CLASSES or state in _PASSING
+    if isinstance(error.__cause__, asyncpg.InternalClientError):  # a session that is just being ended confuses it
+        context.is_disconnect = passes = True
     return OperationalError(context.statement, None, error) if passes else None
 
 
