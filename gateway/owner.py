@@ -195,7 +195,7 @@ class Owner:
         async def supervise() -> None:
             found = [supervision.look(self._clock())]
             await alarms.decide(found)
-            self._announce(found)
+            self._feed.note(found)
 
         return supervise
 

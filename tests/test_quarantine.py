@@ -38,6 +38,12 @@ async def test_beyond_the_limit_the_oldest_are_forgotten(database: Database, mon
     assert [row["received_at"] - T0 for row in kept] == [119, 118, 117]
 
 
+async def test_a_message_with_letters_that_no_database_takes_is_kept_all_the_same(database: Database) -> None:
+    await keep_quarantined(database, [Quarantined(T0, "a\x00b", b"", 0, "not_json", "\ud800 in it")])
+    (row,) = await newest_quarantined(database, None, 10)
+    assert (row["topic"], row["detail"]) == ("a\ufffdb", "? in it")
+
+
 async def test_through_trouble_they_are_kept_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     real, failures = database.transaction, [OperationalError("COMMIT", {}, Exception("locked"))] * 2
 

@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 MESSAGE_BYTES: Final = 1024
 """What is kept of the last message of unknown equipment: with 1,000 of them 1 MB."""
 
+_LONGEST_ID: Final = 128
+"""Letters of `{site}:{code}` that facts and audit have room for; PostgreSQL does not take one more."""
 _KEYS_AT_ONCE: Final = 400
 """Pairs in one IN list: SQLite limits the values in it."""
 
@@ -242,7 +244,8 @@ class Ledger:
                 strangers[topic.site, topic.equipment] = topic
         if not strangers:
             return
-        admitted = list(strangers.values())[: max(0, self._unknown_limit - self._unknown)]
+        listable = [topic for who, topic in strangers.items() if len(":".join(who)) <= _LONGEST_ID]
+        admitted = listable[: max(0, self._unknown_limit - self._unknown)]
         self.turned_away += len(strangers) - len(admitted)
         if not admitted:
             return
@@ -271,12 +274,12 @@ class Ledger:
     async def _write(self, connection: AsyncConnection, item: Equipment, cause: Cause, now: int) -> None:
         before = self.equipment.get((item.site, item.code))
         row = msgspec.structs.asdict(item)
-        if before is None:
+        # By what the table says, not our memory: a commit may have come through whose answer was lost on the way.
+        changed = await connection.execute(
+            update(equipment).where(equipment.c.site == item.site, equipment.c.code == item.code).values(**row)
+        )
+        if changed.rowcount == 0:
             await connection.execute(insert(equipment).values(**row, created_at=now))
-        else:
-            await connection.execute(
-                update(equipment).where(equipment.c.site == item.site, equipment.c.code == item.code).values(**row)
-            )
         old: dict[str, Any] | None = None if before is None else msgspec.structs.asdict(before)
         await write_records(connection, [], [audited(now, item.site, cause, "equipment.enter", item.id, old, row)])
         await write_facts(connection, [NewFact(now, item.site, "equipment.entered", item.id)])

@@ -21,7 +21,7 @@ _RETRY_S: Final = 0.5
 
 async def keep_quarantined(database: Database, messages: Sequence[Quarantined]) -> None:
     """Keep messages put aside, and forget the oldest beyond the limit; waits while the database is in trouble."""
-    rows = [msgspec.structs.asdict(message) for message in messages[-KEPT:]]
+    rows = [_as_row(message) for message in messages[-KEPT:]]
     while True:
         try:
             async with database.transaction() as connection:
@@ -33,6 +33,14 @@ async def keep_quarantined(database: Database, messages: Sequence[Quarantined]) 
             await asyncio.sleep(_RETRY_S)
         else:
             return
+
+
+def _as_row(message: Quarantined) -> dict[str, Any]:
+    """With texts that every database takes: no NUL, no half letters."""
+    row = msgspec.structs.asdict(message)
+    for name in ("topic", "detail"):
+        row[name] = row[name].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    return row
 
 
 async def newest_quarantined(database: Database, before: int | None, limit: int) -> list[dict[str, Any]]:
