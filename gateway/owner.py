@@ -97,14 +97,12 @@ class Owner:
         epoch = await self._take_lease()
         if epoch is not None:
             return epoch
-        refreshing = asyncio.create_task(_every(_REFRESH_S, self._refresh), name="standing_by")
-        try:
+        async with asyncio.TaskGroup() as group:
+            refreshing = group.create_task(_every(_REFRESH_S, self._refresh), name="standing_by")
             while epoch is None:
                 await asyncio.sleep(_WAIT_FOR_LEASE_S)
                 epoch = await self._take_lease()
-        finally:
             refreshing.cancel()
-            await asyncio.gather(refreshing, return_exceptions=True)
         return epoch
 
     async def _take_lease(self) -> int | None:

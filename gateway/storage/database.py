@@ -72,11 +72,15 @@ class Database:
 
     async def hear_others(self) -> None:
         """Wake who waits for facts when another process has committed some, until cancelled."""
+        hears = True
         while not self.is_sqlite:
             try:
                 await postgres.listen(self.engine, self._wake)
+                hears = True
             except DatabaseTrouble as error:
-                log.warning("commits of other processes are noticed within a second only", why=str(error))
+                if hears:
+                    log.warning("commits of other processes are noticed within a second only", why=str(error))
+                hears = False
             await asyncio.sleep(_LISTEN_AGAIN_S)
 
     def _wake(self) -> None:
