@@ -170,6 +170,12 @@ install_without_starting() {
             as_root tee "$policy" >/dev/null
         as_root chmod 755 "$policy"
     fi
+    # PostgreSQL's package would also make a database of its own, which nobody here asked for.
+    if [[ $servers == *postgresql* ]] && as_root true 2>/dev/null; then
+        as_root mkdir -p /etc/postgresql-common/createcluster.d
+        echo 'create_main_cluster = false' |
+            as_root tee /etc/postgresql-common/createcluster.d/without-main-cluster.conf >/dev/null
+    fi
     install_debian_packages "$@"
     for server in $servers; do
         as_root systemctl disable "$server.service" >/dev/null 2>&1 || true # no systemd: nothing to disable
@@ -182,6 +188,9 @@ set_up_servers() {
     command -v mosquitto >/dev/null || servers+=(mosquitto) missing+=(mosquitto)
     command -v influxd >/dev/null || servers+=(influxdb) missing+=(influxdb)
     command -v nginx >/dev/null || servers+=(nginx) missing+=(nginx-light)
+    # Debian keeps PostgreSQL off the path, by version.
+    command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null ||
+        servers+=(postgresql) missing+=(postgresql)
     command -v mosquitto_sub >/dev/null || missing+=(mosquitto-clients)
     command -v openssl >/dev/null || missing+=(openssl)
     command -v systemd-analyze >/dev/null || missing+=(systemd)

@@ -33,7 +33,8 @@ from gateway.self_supervision import CODE, PLATFORM, platform
 from gateway.settings import Settings, SettingsError
 from gateway.storage import lease
 from gateway.storage.database import Database
-from gateway.storage.migrate import migrate
+from gateway.storage.facts import newest_fact
+from gateway.storage.migrate import migrate_when_there
 from gateway.storage.quarantine import Quarantine
 
 log = structlog.get_logger(__name__)
@@ -51,7 +52,7 @@ def now_ms() -> int:
 def database_url(settings: Settings) -> str:
     """Where the service keeps its own memory."""
     file = settings.storage.data_dir / "gengfu.db"
-    return settings.storage.database_url or f"sqlite+aiosqlite:///{file}"
+    return settings.storage.database_url.get_secret_value() or f"sqlite+aiosqlite:///{file}"
 
 
 def web_app_folder() -> Path | None:
@@ -100,7 +101,8 @@ class Application:
             stack.enter_context(lease.lock_folder(folder))
             database = Database(database_url(settings))
             stack.push_async_callback(database.close)
-            await migrate(database)
+            await migrate_when_there(database, folder)
+            told = await newest_fact(database)  # before the ledger is read: what comes after is heard of by its fact
             ledger = Ledger(database, settings.equipment.unknown_limit, settings.equipment.time_zone)
             await ledger.load()
             if self._estate[0]:
@@ -126,13 +128,14 @@ class Application:
             owner = Owner(
                 settings=settings, decoder=self._decoder, rules=self._rules, database=database, ledger=ledger,
                 buffer=buffer, keeper=buffer if settings.history.write else WrittenElsewhere(store),
-                quarantine=quarantine, latest=store.latest(), sequences=sequences, announce=feed.note,
-                parts=self._parts, registry=self.registry, clock=now_ms,
+                quarantine=quarantine, store=store, sequences=sequences, feed=feed, parts=self._parts,
+                registry=self.registry, clock=now_ms,
             )  # fmt: skip
             stop_on_signals(stack, self.stop)
             async with asyncio.TaskGroup() as group:  # a task that fails ends the service, with its error
                 tasks = [
-                    group.create_task(feed.run(), name="live_feed"),
+                    group.create_task(database.hear_others(), name="database"),
+                    group.create_task(feed.run(told), name="live_feed"),
                     group.create_task(buffer.run(), name="write_buffer"),
                     group.create_task(owner.run(), name="owner"),
                 ]

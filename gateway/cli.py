@@ -22,8 +22,8 @@ from gateway.remote import RemoteError, adopt, list_unknown, logged_in
 from gateway.settings import Settings, SettingsError, load_settings
 from gateway.storage.database import Database
 from gateway.storage.lease import FolderInUse, lock_folder
+from gateway.storage.migrate import DatabaseRefused, NoBackup, newest_revision
 from gateway.storage.migrate import migrate as migrate_database
-from gateway.storage.migrate import newest_revision
 from simulators.csv_rows import CsvError
 from simulators.estate import load_estate
 from simulators.mapping import load_mapping
@@ -45,6 +45,8 @@ _EXPECTED = (
     MappingError,
     RemoteError,
     FolderInUse,
+    DatabaseRefused,
+    NoBackup,
     BrokerRefused,
     YamlFileError,
     CsvError,
@@ -232,21 +234,27 @@ def check_settings(settings: SettingsFile = None) -> None:
 
 
 @cli.command()
-def migrate(settings: SettingsFile = None, data_dir: DataDir = None) -> None:
-    """Bring the database to the schema of this version; a copy of it is kept first. Stop the service before.
+def migrate(
+    settings: SettingsFile = None,
+    data_dir: DataDir = None,
+    without_backup: Annotated[
+        bool, typer.Option("--without-backup", help="Make no copy first: you have one, made by other means.")
+    ] = False,
+) -> None:
+    """Bring the database to the schema of this version; a copy of it is kept first. Stop every service before.
 
     Example: gengfu migrate --data-dir /var/lib/gengfu
     """
     loaded = _load(settings, {"storage": _given(data_dir=data_dir)})
     configure_logs("warning", json_lines=False)
-    _run(_migrate(loaded))
+    _run(_migrate(loaded, backup=not without_backup))
 
 
-async def _migrate(settings: Settings) -> None:
+async def _migrate(settings: Settings, *, backup: bool) -> None:
     with lock_folder(settings.storage.data_dir):
         database = Database(database_url(settings))
         try:
-            copy = await migrate_database(database)
+            copy = await migrate_database(database, settings.storage.data_dir, backup=backup)
         finally:
             await database.close()
     typer.echo(f"The database is at {newest_revision()}." + (f" The copy from before: {copy}" if copy else ""))

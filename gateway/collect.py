@@ -111,7 +111,7 @@ class HistoryWriter:
             stack.enter_context(_locked(folder))
             database = Database(f"sqlite+aiosqlite:///{folder / 'quarantine.db'}")
             stack.push_async_callback(database.close)
-            await migrate(database)
+            await migrate(database, folder)
             store = make_store(settings, folder)
             stack.push_async_callback(store.close)
             await store.open()

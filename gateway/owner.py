@@ -1,27 +1,33 @@
-"""What only the owner of the alarms does, for as long as the lease holds: listen, decide, open tickets."""
+"""What only the owner of the alarms does, for as long as the lease holds: listen, decide, open tickets.
+
+Who does not own them stands by: it answers HTTP and feeds its listeners from the facts of the owner, keeps its
+newest values fresh, and asks each second whether the lease has ended.
+"""
 
 import asyncio
 import contextlib
 import os
+import secrets
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry
 
 from collectors.broker import Broker
-from collectors.collector import Announce, Collector, Keeper
+from collectors.collector import Collector, Keeper
 from collectors.metrics import IngestMetrics
 from collectors.payloads.decoder import Decoder
 from collectors.reading import Reading, Value
 from collectors.sequences import SequenceMemory
-from collectors.timeseries.store import Latest
+from collectors.timeseries.store import Store, StoreUnavailable
 from collectors.write_buffer import WriteBuffer
 from gateway.alarms.alarms import AlarmMetrics, Alarms
 from gateway.alarms.failures import Failures
 from gateway.alarms.rules import Rule
-from gateway.api.platform_routes import READY, working
+from gateway.api.live_feed import LiveFeed
+from gateway.api.platform_routes import READY, STANDING_BY, working
 from gateway.equipment.ledger import Ledger
 from gateway.ingest import broker_address
 from gateway.self_supervision import EVERY_S, SelfSupervision
@@ -36,8 +42,9 @@ log = structlog.get_logger(__name__)
 
 _RENEW_S: Final = lease.LIFETIME_MS / 3000
 _WAIT_FOR_LEASE_S: Final = 1.0
-_RETRY_S: Final = 1.0
 _LAST_MESSAGES_S: Final = 5.0
+_REFRESH_S: Final = 5.0
+_OWN_PARTS: Final = ("owner", "alarms", "tickets", "broker")
 
 
 class Owner:
@@ -54,9 +61,9 @@ class Owner:
         buffer: WriteBuffer,
         keeper: Keeper,
         quarantine: Quarantine,
-        latest: Mapping[tuple[str, str], Latest],
+        store: Store,
         sequences: SequenceMemory,
-        announce: Announce,
+        feed: LiveFeed,
         parts: dict[str, Callable[[], str]],
         registry: CollectorRegistry,
         clock: Callable[[], int],
@@ -69,9 +76,9 @@ class Owner:
         self._buffer = buffer
         self._keeper = keeper
         self._quarantine = quarantine
-        self._latest = latest
+        self._store = store
         self._sequences = sequences
-        self._announce = announce
+        self._feed = feed
         self._parts = parts
         self._clock = clock
         self._ingest_metrics = IngestMetrics(registry)
@@ -79,41 +86,69 @@ class Owner:
         self._fact_metrics = FactMetrics(registry)
         self._failures = Failures(registry, clock)
         # All of them from the start: a part that is not there yet must not look like one that works.
-        self._parts |= {name: lambda: "starting" for name in ("owner", "alarms", "tickets", "broker")}
+        self._report_all("starting")
+        # Not the process number: in containers every process is number 1.
+        self._holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        if database.is_sqlite:  # whoever holds the folder's lock owns them, and need not wait for the last lease's end
+            self._holder = "folder"
 
     async def run(self) -> None:
         """Own the alarms whenever they are free, until cancelled."""
-        holder = self._holder()
         while True:
-            epoch = await self._take_lease(holder)
-            if epoch is None:
-                await asyncio.sleep(_WAIT_FOR_LEASE_S)
-                continue
-            self._parts["owner"] = lambda: READY
+            epoch = await self._wait_for_lease()
+            self._report_all("starting")
             try:
                 await self._work(epoch)
             except* lease.LeaseLost as lost:
                 log.error("the alarms went to another process", why=str(lost.exceptions[0]))
-                self._parts["owner"] = lambda: "another process owns the alarms"
 
-    def _holder(self) -> str:
-        """On SQLite whoever holds the folder's lock is the owner, and need not wait for the last one's lease to end."""
-        return "folder" if self._database.is_sqlite else f"{socket.gethostname()}:{os.getpid()}"
+    async def _wait_for_lease(self) -> int:
+        epoch = await self._take_lease()
+        if epoch is not None:
+            return epoch
+        async with asyncio.TaskGroup() as group:
+            refreshing = group.create_task(_every(_REFRESH_S, self._refresh), name="standing_by")
+            while epoch is None:
+                await asyncio.sleep(_WAIT_FOR_LEASE_S)
+                epoch = await self._take_lease()
+            refreshing.cancel()
+        return epoch
 
-    async def _take_lease(self, holder: str) -> int | None:
+    async def _take_lease(self) -> int | None:
         try:
-            return await lease.take(self._database, holder, self._clock())
+            now = await lease.shared_clock(self._database, self._clock)
+            epoch = await lease.take(self._database, self._holder, now)
         except DatabaseTrouble as error:
             log.warning("the lease cannot be taken now", why=str(error))
+            self._report_all(f"the database does not answer: {error}")
             return None
+        if epoch is None:
+            self._report_all(STANDING_BY)
+        return epoch
+
+    async def _refresh(self) -> None:
+        """What the owner has heard, as far as its facts do not tell it."""
+        await self._ledger.load_last_messages()
+        try:
+            self._feed.note_equipment(await self._store.refresh_latest())
+        except StoreUnavailable as error:
+            log.warning("newest values cannot be refreshed", why=str(error))
+
+    async def _catch_up(self) -> None:
+        """Know all that the last owner knew, before anything is decided."""
+        await self._ledger.load()
+        with contextlib.suppress(StoreUnavailable):  # alarms do not wait for history
+            await self._store.refresh_latest()
 
     async def _work(self, epoch: int) -> None:
         alarms = await self._make_alarms(epoch)
+        if alarms is None:
+            return
         tickets = Tickets(self._database, epoch, self._fact_metrics, self._clock)
         broker = Broker(broker_address(self._settings), self._decoder.subscriptions)
         collector = Collector(
             broker, self._keeper, self._sequences, self._quarantine.keep, self._ingest_metrics, self._deciding(alarms),
-            self._announce, self._decoder, self._ledger.hear,
+            self._feed.note, self._decoder, self._ledger.hear,
         )  # fmt: skip
         self._report(alarms, tickets, broker)
         tick_s = self._settings.alarms.tick_s
@@ -133,18 +168,26 @@ class Owner:
             with contextlib.suppress(*DatabaseTrouble):  # it ends by itself
                 await lease.release(self._database, epoch)
 
-    async def _make_alarms(self, epoch: int) -> Alarms:
+    async def _make_alarms(self, epoch: int) -> Alarms | None:
+        """Take up where the last owner left; None where the database does not let us, and all begins again."""
         window_ms = int(self._settings.alarms.late_window_s * 1000)
         alarms = Alarms(
             self._database, self._rules, window_ms, epoch, self._alarm_metrics, self._fact_metrics, self._failures,
             self._quarantine, self._clock, self._known_values,
         )  # fmt: skip
-        await alarms.load()
+        try:
+            await self._catch_up()
+            await alarms.load()
+        except DatabaseTrouble as error:
+            log.warning("the alarms cannot be taken up now", why=str(error))
+            self._report_all(f"the database does not answer: {error}")
+            await asyncio.sleep(_WAIT_FOR_LEASE_S)
+            return None
         return alarms
 
     def _known_values(self, site: str, equipment: str) -> dict[str, Value]:
         """What an equipment said before the start: conditions go by it until it speaks again."""
-        latest = self._latest.get((site, equipment))
+        latest = self._store.latest().get((site, equipment))
         return {} if latest is None else {name: entry.value for name, entry in latest.fields.items()}
 
     def _deciding(self, alarms: Alarms) -> Callable[[Sequence[Reading]], Awaitable[None]]:
@@ -160,20 +203,30 @@ class Owner:
         async def supervise() -> None:
             found = [supervision.look(self._clock())]
             await alarms.decide(found)
-            self._announce(found)
+            self._feed.note(found)
 
         return supervise
 
     async def _renew(self, epoch: int) -> None:
-        await lease.renew(self._database, epoch, self._clock())
+        try:
+            await lease.renew(self._database, epoch, await lease.shared_clock(self._database, self._clock))
+        except DatabaseTrouble as error:
+            why = f"the database does not answer: {error}"
+            self._parts["owner"] = lambda: why
+            raise
+        self._parts["owner"] = lambda: READY
 
     def _report(self, alarms: Alarms, tickets: Tickets, broker: Broker) -> None:
+        self._parts["owner"] = lambda: READY
         self._parts["alarms"] = lambda: alarms.trouble or working(alarms.notice)
         self._parts["tickets"] = lambda: tickets.trouble or working(tickets.notice)
         self._parts["broker"] = lambda: broker.trouble or READY
         self._ingest_metrics.waiting.set_function(lambda: broker.waiting)
         self._ingest_metrics.connected.set_function(lambda: broker.connected)
         self._ingest_metrics.turned_away.set_function(lambda: self._ledger.turned_away)
+
+    def _report_all(self, state: str) -> None:
+        self._parts |= {name: lambda: state for name in _OWN_PARTS}
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

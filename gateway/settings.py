@@ -76,8 +76,21 @@ class HttpSettings(_Section):
 
 class StorageSettings(_Section):
     data_dir: Path = Field(Path("data"), description="Folder of the databases and the lock file.")
-    database_url: str = Field("", description="SQLAlchemy address of the database; empty: SQLite in data_dir.")
+    database_url: SecretStr = Field(
+        SecretStr(""), description="PostgreSQL: postgresql://USER:PASSWORD@HOST/NAME; empty: SQLite in data_dir."
+    )
     history_days: int = Field(730, ge=1, description="Days for which readings are kept.")
+
+    @field_validator("database_url")
+    @classmethod
+    def _must_be_postgresql(cls, address: SecretStr) -> SecretStr:
+        """One driver is tested and comes along; which one it is, nobody needs to write."""
+        scheme, found, rest = address.get_secret_value().partition("://")
+        if not found and not scheme:
+            return address
+        if scheme not in {"postgresql", "postgresql+asyncpg"} or not rest:
+            raise ValueError("write postgresql://USER:PASSWORD@HOST/NAME, or leave it empty for SQLite in data_dir")
+        return SecretStr(f"postgresql+asyncpg://{rest}")
 
 
 class HistorySettings(_Section):

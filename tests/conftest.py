@@ -14,10 +14,12 @@ from tests.builders import sqlite_address
 from tests.deployed import make_secrets
 from tests.influxdb import InfluxDB
 from tests.mosquitto import Mosquitto
+from tests.postgres import Postgres
 from tests.server_house import House, open_house
 
 settings.register_profile("untimed", deadline=None)  # machines are shared: speed is measured by `make bench`
 settings.load_profile("untimed")
+TEMPLATE = "gengfu_template"
 
 
 @pytest.fixture
@@ -65,22 +67,49 @@ def other_secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty database of this version, to be copied."""
     file = tmp_path_factory.mktemp("migrated") / "gengfu.db"
-
-    async def make() -> None:
-        database = Database(sqlite_address(file))
-        await migrate(database)
-        await database.close()
-
-    asyncio.run(make())
+    asyncio.run(_migrate(sqlite_address(file)))
     return file
 
 
+async def _migrate(url: str) -> None:
+    database = Database(url)
+    await migrate(database, Path())
+    await database.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One server for all tests of a worker; each test takes a database of its own. TEMPLATE has every table."""
+    server = Postgres().start()
+
+    asyncio.run(_migrate(server.create(TEMPLATE)))
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.server)])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Which database a test runs on: every test of the service's memory runs on both."""
+    return str(request.param)
+
+
 @pytest.fixture
-async def database(migrated_file: Path, tmp_path: Path) -> AsyncIterator[Database]:
-    """A SQLite file of this test's own, with every table."""
-    file = tmp_path / "gengfu.db"
-    shutil.copy(migrated_file, file)
-    database = Database(sqlite_address(file))
+def database_address(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of this test's own, with every table."""
+    if engine == "sqlite":
+        file = tmp_path / "gengfu.db"
+        shutil.copy(request.getfixturevalue("migrated_file"), file)
+        yield sqlite_address(file)
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    name = server.new_name()
+    yield server.create(name, TEMPLATE)
+    server.drop(name)
+
+
+@pytest.fixture
+async def database(database_address: str) -> AsyncIterator[Database]:
+    database = Database(database_address)
     yield database
     await database.close()
 

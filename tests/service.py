@@ -1,6 +1,7 @@
 """The real service as a process of its own, started, killed and started again on one data folder; or a collector."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -31,7 +32,7 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = _START_
 class Service:
     """One data folder and one HTTP port; a process comes and goes."""
 
-    def __init__(self, folder: Path, mqtt_port: int, *options: str, command: str = "serve") -> None:
+    def __init__(self, folder: Path, mqtt_port: int, *options: str, command: str = "serve", **environment: str) -> None:
         self.folder = folder
         self.http_port = free_port()
         self.log = folder.with_suffix(".log")
@@ -39,11 +40,12 @@ class Service:
             GENGFU, command, "--mqtt-port", str(mqtt_port), "--http-port", str(self.http_port),
             "--data-dir", str(folder), *options,
         ]  # fmt: skip
+        self._environment = {**os.environ, **environment}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Service":
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stderr=log, stdout=log)
+            self._process = subprocess.Popen(self._command, stderr=log, stdout=log, env=self._environment)
         return self
 
     def start_ready(self) -> "Service":
@@ -75,6 +77,31 @@ class Service:
         code, self._process = self._process.wait(_START_S), None
         return code
 
+    def parts(self) -> dict[str, str]:
+        """What `/readyz` says of each part, ready or not."""
+        try:
+            return dict(self.get("/readyz")["parts"])
+        except urllib.error.HTTPError as error:
+            return dict(json.loads(error.read())["parts"])
+
+    def owns(self) -> bool:
+        """Whether it owns the alarms, and every part works."""
+        try:
+            return self.parts()["owner"] == "ready" and self.is_ready()
+        except OSError:
+            return False
+
+    def pause(self) -> None:
+        """As a machine that swaps, or a virtual one that is moved: it sleeps and knows nothing of it."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, what: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(what)
+
     def kill(self) -> None:
         """As a power cut would: no chance to finish anything."""
         self._end(signal.SIGKILL)
@@ -94,6 +121,13 @@ class Service:
     def get(self, path: str) -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=10) as answer:
             return json.loads(answer.read())
+
+    def ask(self, path: str) -> tuple[int, Any]:
+        """GET, whatever the status."""
+        try:
+            return 200, self.get(path)
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
 
     def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         request = urllib.request.Request(

@@ -455,3 +455,25 @@ async def test_an_alarm_whose_rule_still_applies_stands_after_a_start(database: 
     await desk.decide(bearing(91, T0))
     await open_desk(database, make_rule(above=70.0), fire_rule(), clock=desk.clock)
     assert (await only_row(database, alarm))["active"] is True
+
+
+async def test_a_commit_whose_answer_was_lost_is_written_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server had committed when the connection broke: nobody knows, so it is written again."""
+    real, lost = database.transaction, [OperationalError("COMMIT", {}, Exception("connection was closed"))]
+
+    @contextlib.asynccontextmanager
+    async def transaction() -> AsyncIterator[AsyncConnection]:
+        async with real() as connection:
+            yield connection
+        if lost:
+            raise lost.pop()
+
+    desk = await open_desk(database, fire_rule(), make_rule())
+    monkeypatch.setattr("gateway.alarms.alarms._RETRY_S", 0.001)
+    monkeypatch.setattr(database, "transaction", transaction)
+    await desk.decide(bearing(91, T0), panel_event(T0))
+    assert lost == []
+    found = await counted(database)
+    assert (found["alarm"], found["activation"], found["event"]) == (2, 2, 1)

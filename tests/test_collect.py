@@ -16,9 +16,10 @@ import pytest
 from collectors.broker import Message
 from gateway.collect import InHand
 from tests.influxdb import InfluxDB
+from tests.load import PUMPS, Load
 from tests.mosquitto import Mosquitto
 from tests.service import GENGFU, Service, wait_until
-from tests.test_kill import PUMPS, Load, check_alarms, wait_until_decided
+from tests.test_kill import check_alarms, wait_until_decided
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -1,16 +1,23 @@
 """The door to the database: reads that wait for nobody, writes that leave nothing behind when they are cancelled."""
 
 import asyncio
-import sqlite3
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.database import Database
 from gateway.storage.tables import site
 from tests.builders import T0, rows_of
+
+
+@pytest.fixture
+async def other(database: Database) -> AsyncIterator[Database]:
+    """The same database as another process sees it."""
+    view = Database(database.url)
+    yield view
+    await view.close()
 
 
 async def add(connection: AsyncConnection, code: str) -> None:
@@ -26,16 +33,15 @@ async def test_a_read_does_not_wait_for_a_writer_and_sees_what_was_committed(dat
     assert [row["code"] for row in seen] == ["A"]
 
 
-async def test_a_read_keeps_no_lock_from_a_writer(database: Database, tmp_path: Path) -> None:
-    async with database.reading() as connection:
+async def test_a_read_keeps_no_lock_from_a_writer(database: Database, other: Database) -> None:
+    async with database.reading() as connection, asyncio.timeout(5):
         await connection.execute(select(site))
-        with sqlite3.connect(tmp_path / "gengfu.db", timeout=0) as other:  # as another process would
-            other.execute("INSERT INTO site VALUES ('A', '{}', 'UTC', 0)")
-        other.close()
+        async with other.transaction() as writing:
+            await add(writing, "A")
     assert len(await rows_of(database, site)) == 1
 
 
-async def test_a_cancelled_transaction_leaves_neither_rows_nor_a_lock(database: Database, tmp_path: Path) -> None:
+async def test_a_cancelled_transaction_leaves_neither_rows_nor_a_lock(database: Database, other: Database) -> None:
     """Cancelled at each turn of the loop, between and in the midst of statements; the errors are kept meanwhile,
     as a task group keeps them, so that no garbage collection comes to help."""
 
@@ -46,17 +52,14 @@ async def test_a_cancelled_transaction_leaves_neither_rows_nor_a_lock(database: 
                 await add(connection, f"A{number}")
 
     kept: list[object] = []
-    other = sqlite3.connect(tmp_path / "gengfu.db", timeout=0, isolation_level=None)
     for turns in range(60):
         task = asyncio.create_task(write())
         for _ in range(turns):
             await asyncio.sleep(0.000_1)
         task.cancel()
         kept += await asyncio.gather(task, return_exceptions=True)
-        other.execute("BEGIN IMMEDIATE")  # fails at once where the file is locked
-        assert other.execute("SELECT count(*) FROM site").fetchone() == (0,)
-        other.execute("ROLLBACK")
-    other.close()
+        async with asyncio.timeout(5), other.transaction() as connection:  # a lock would be waited for ten seconds
+            assert await connection.scalar(select(func.count()).select_from(site)) == 0
     assert {type(item) for item in kept} == {asyncio.CancelledError}
 
 

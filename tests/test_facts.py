@@ -270,7 +270,7 @@ async def test_a_follower_without_a_place_hears_only_what_comes_after_its_cursor
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_writers_on_sqlite_wait_for_each_other(database: Database) -> None:
+async def test_writers_wait_for_each_other(database: Database) -> None:
     async def add(number: int) -> None:
         async with database.transaction() as connection:
             count = await connection.scalar(select(func.count()).select_from(site))

@@ -23,6 +23,7 @@ from collectors.timeseries.influx_http import Access
 from collectors.timeseries.line_protocol import encode, stored_name, wire_name
 from collectors.timeseries.store import LatestValue, Series, StoreUnavailable
 from collectors.topics import Topic
+from tests.builders import bearing
 from tests.influxdb import InfluxDB
 from tests.mosquitto import Mosquitto
 from tests.service import Service, wait_until
@@ -379,3 +380,15 @@ async def test_the_server_is_told_who_writes(
     async with fake.store(tmp_path, **access) as store:
         await store.write([reading(1, level=1.0)])
         assert fake.headers.get("Authorization") == header
+
+
+async def test_newest_values_that_another_process_wrote_are_fetched(influxdb: InfluxDB, tmp_path: Path) -> None:
+    ours, others = (InfluxStore(Access(influxdb.url, "shared_latest"), tmp_path / f"{name}.db") for name in "ab")
+    await ours.open()
+    await others.open()
+    await others.write([bearing(55, T0)])
+    assert await ours.refresh_latest() == {("HQ", "P-1")}
+    assert ours.latest()["HQ", "P-1"].fields["bearing_temperature"].value == 55.0
+    assert await ours.refresh_latest() == set()
+    await others.close()
+    await ours.close()

@@ -20,13 +20,13 @@ from gateway.storage.lease import (
     take,
     verify,
 )
-from tests.builders import T0, sqlite_address
+from tests.builders import T0
 
 
 @pytest.fixture
-async def other(database: Database, tmp_path: Path) -> AsyncIterator[Database]:
-    """A second process's view of the same file."""
-    view = Database(sqlite_address(tmp_path / "gengfu.db"))
+async def other(database: Database) -> AsyncIterator[Database]:
+    """The same database as another process sees it."""
+    view = Database(database.url)
     yield view
     await view.close()
 

@@ -200,3 +200,45 @@ async def test_only_what_is_unknown_and_as_it_was_seen_is_adopted(database: Data
     with pytest.raises(StaleEquipment):
         await ledger.adopt(("HQ", "FP-1"), Adoption(1), OPERATOR, T0)
     assert not ledger.equipment["HQ", "FP-1"].adopted
+
+
+async def test_what_another_process_entered_and_adopted_is_learnt(database: Database) -> None:
+    ledger, other = await make_ledger(database), await make_ledger(database)
+    other.hear(message(PUMP, b"1"), heard(PUMP))
+    await other.meet([*heard(PUMP), *heard(PANEL)], T0)
+    await other.keep_last_messages()
+    await ledger.learn(["HQ:P-1", "HQ:P-1", "HQ:nothing"])
+    assert list(ledger.equipment) == [("HQ", "P-1")]
+    assert ledger.sites == other.sites
+    await ledger.load_last_messages()
+    assert ledger.last_messages == other.last_messages
+    await other.adopt(("HQ", "P-1"), Adoption(1), OPERATOR, T0)
+    await ledger.learn(["HQ:P-1"])
+    assert ledger.equipment["HQ", "P-1"].adopted
+    assert (ledger.last_messages, ledger._unknown) == ({}, 0)
+
+
+async def test_who_was_adopted_at_another_process_is_not_entered_again_as_unknown(database: Database) -> None:
+    ledger, other = await make_ledger(database), await make_ledger(database)
+    await other.meet(heard(PUMP), T0)
+    adopted = await other.adopt(("HQ", "P-1"), Adoption(1), OPERATOR, T0)
+    await ledger.meet(heard(PUMP), T0 + 1)  # it has not heard of it
+    assert ledger.equipment["HQ", "P-1"] == adopted
+    assert (await make_ledger(database)).equipment["HQ", "P-1"] == adopted
+
+
+async def test_entering_again_what_is_there_already_is_no_conflict(database: Database) -> None:
+    """Two services that start at once, or a commit whose answer was lost."""
+    ledger, other = await make_ledger(database), await make_ledger(database)
+    await ledger.enter([HQ], [P1], CLOCK, T0)
+    await other.enter([HQ], [P1], CLOCK, T0)
+    assert (await only_row(database, equipment))["code"] == "P-1"
+
+
+async def test_equipment_whose_name_is_too_long_for_the_records_is_counted_not_listed(database: Database) -> None:
+    """One letter more than PostgreSQL has room for must not stop the alarms of everybody."""
+    ledger = await make_ledger(database)
+    longest, longer = (PUMP.replace("HQ", "S" * 64).replace("P-1", "P" * letters) for letters in (63, 64))
+    await ledger.meet([*heard(longest), *heard(longer)], T0)
+    assert list(ledger.equipment) == [("S" * 64, "P" * 63)]
+    assert ledger.turned_away == 1

@@ -14,8 +14,10 @@ from sqlalchemy.exc import OperationalError
 from collectors.reading import Reading
 from gateway.alarms.alarms import acknowledge
 from gateway.api import live_feed
+from gateway.equipment.ledger import Ledger
 from gateway.people.accounts import Person
 from gateway.people.permissions import Role
+from gateway.storage.facts import newest_fact
 from gateway.storage.tables import alarm
 from tests.builders import (
     OPERATOR,
@@ -86,7 +88,7 @@ Listen = Callable[..., Awaitable[Listener]]
 @pytest.fixture
 async def listen(house: House) -> AsyncIterator[Listen]:
     """Run the feed and connect listeners to it; each has had its snapshot when it is handed out."""
-    running = asyncio.create_task(house.feed.run())
+    running = asyncio.create_task(house.feed.run(await newest_fact(house.services.database)))
     sockets: list[ClientWebSocketResponse] = []
     await until(lambda: house.services.database._wakers, "the feed follows facts")
 
@@ -233,6 +235,39 @@ async def test_equipment_that_is_heard_for_the_first_time_is_told(house: House, 
     await house.services.ledger.meet([sample(PUMP_STATUS.replace("P-1", "X-1"), {"online": True}, T0)], T0)
     told = (await listener.next_of("equipment"))["equipment"]
     assert (told["id"], told["adopted"]) == ("HQ:X-1", False)
+
+
+async def test_what_another_process_entered_and_heard_is_told_as_well(house: House, listen: Listen) -> None:
+    listener = await listen()
+    other = Ledger(house.services.database, 10, "UTC")  # that process's own memory
+    await other.load()
+    await other.meet([sample(PUMP_STATUS.replace("P-1", "X-1"), {"online": True}, T0)], T0)
+    assert (await listener.next_of("equipment"))["equipment"]["id"] == "HQ:X-1"
+    assert ("HQ", "X-1") in house.services.ledger.equipment
+    await house.services.store.write([bearing(50, T0)])
+    house.feed.note_equipment({("HQ", "P-1")})
+    told = await listener.next_of("reading")
+    assert (told["equipment"], told["latest"]["bearing_temperature"]["value"]) == ("HQ:P-1", 50.0)
+
+
+async def test_the_ledger_learns_what_others_entered_also_through_trouble(
+    house: House, listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await listen()
+    real, failures = house.services.ledger.learn, [locked()]
+
+    async def fail_once(identities: Any) -> None:
+        if failures:
+            raise failures.pop()
+        await real(identities)
+
+    monkeypatch.setattr(live_feed, "_RETRY_S", 0.001)
+    monkeypatch.setattr(house.services.ledger, "learn", fail_once)
+    other = Ledger(house.services.database, 10, "UTC")
+    await other.load()
+    await other.meet([sample(PUMP_STATUS.replace("P-1", "X-1"), {"online": True}, T0)], T0)
+    await until(lambda: ("HQ", "X-1") in house.services.ledger.equipment, "it is learnt")
+    assert failures == []
 
 
 # -- who sees what -------------------------------------------------------------------------------------

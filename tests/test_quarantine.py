@@ -90,6 +90,14 @@ async def test_what_an_earlier_run_left_counts_too(database: Database, monkeypat
     assert forgotten(registry) == 21 - len(await newest_quarantined(database, None, 100)) > 10
 
 
+async def test_a_message_with_letters_that_no_database_takes_is_kept_all_the_same(database: Database) -> None:
+    await Quarantine(database, CollectorRegistry()).keep(
+        [Quarantined(T0, "a\x00b", b"", 0, "not_json", "\ud800 in it")]
+    )
+    (row,) = await newest_quarantined(database, None, 10)
+    assert (row["topic"], row["detail"]) == ("a\ufffdb", "? in it")
+
+
 async def test_through_trouble_they_are_kept_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     real, failures = database.transaction, [OperationalError("COMMIT", {}, Exception("locked"))] * 2
 

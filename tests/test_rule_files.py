@@ -78,6 +78,7 @@ def test_durations_carry_their_unit(written: str, milliseconds: int) -> None:
         (GOOD + "    deadband: -1\n", "deadband"),
         (GOOD + "    latching: true\n", "cannot be reset yet"),  # nobody could ever end it
         (GOOD + "    deadband: .nan\n", "deadband"),
+        (GOOD + f"    playbook: {'p' * 65}\n", "at most 64 characters"),
         (GOOD.replace("    field: bearing_temperature\n", ""), "names its 'field'"),
         (GOOD.replace("bearing_temperature", "running"), "running is a boolean"),
         (GOOD + "    on_delay: 5\n", "on_delay"),  # five what?

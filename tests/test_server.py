@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry
+from sqlalchemy.exc import OperationalError
 
 from collectors.collector import Quarantined
 from gateway.api.live_feed import LiveFeed
-from gateway.api.platform_routes import working
+from gateway.api.platform_routes import STANDING_BY, working
 from gateway.api.routes import Route
 from gateway.api.server import COOKIE, LOOPBACK, MAX_BODY, make_app, route_table
 from gateway.people.accounts import DEMO_PASSWORD, Person
@@ -253,6 +254,35 @@ async def test_odd_letters_are_never_an_internal_error(house: House, odd: str) -
     ):  # fmt: skip
         async with house.client.get(path) as answer:
             assert answer.status in {200, 400, 404}, (path, await answer.text())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/alarms", None),
+        ("GET", "/tickets/R-HQ-1", None),
+        ("POST", "/alarms/nothing/acknowledge", {"version": 1}),
+        ("GET", "/quarantine", None),
+    ],
+)
+async def test_a_database_that_does_not_answer_is_503_and_asks_to_try_again(
+    house: House, monkeypatch: pytest.MonkeyPatch, method: str, path: str, body: dict[str, Any] | None
+) -> None:
+    house.log_in_as(Person("p", "p", {"en": "P", "zh-CN": "P"}, {"*": tuple(Role)}))
+
+    def away() -> Any:
+        raise OperationalError("SELECT", {}, Exception("database is locked"))
+
+    monkeypatch.setattr(house.services.database, "reading", away)
+    monkeypatch.setattr(house.services.database, "transaction", away)
+    status, problem = await house.ask(method, f"/api/v1{path}", json=body)
+    assert (status, problem["code"]) == (503, "database_unavailable")
+    assert problem["detail"] == "nothing was changed; try again in a moment"
+
+
+async def test_who_stands_by_is_ready(house: House) -> None:
+    house.parts["owner"] = STANDING_BY
+    assert await house.get("/readyz") == (200, {"ready": True, "parts": {"database": "ready", "owner": "standing by"}})
 
 
 async def test_what_is_unexpected_is_a_problem_that_says_nothing_of_the_inside(

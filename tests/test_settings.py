@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
-from gateway.settings import Settings, SettingsError, load_settings, setting_names
+from gateway.settings import Settings, SettingsError, StorageSettings, load_settings, setting_names
 
 
 @pytest.fixture(autouse=True)
@@ -132,3 +132,18 @@ def test_every_setting_says_what_it_means() -> None:
         field = type(getattr(Settings(), section)).model_fields[key]
         assert field.description, f"{section}.{key}"
         assert field.description.endswith(".")
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+asyncpg"])
+def test_a_postgresql_address_is_taken_with_the_driver_that_comes_along_and_is_not_shown(scheme: str) -> None:
+    storage = StorageSettings(database_url=SecretStr(f"{scheme}://gengfu:secret@db.example/gengfu"))
+    assert storage.database_url.get_secret_value() == "postgresql+asyncpg://gengfu:secret@db.example/gengfu"
+    assert "secret" not in str(storage)
+
+
+@pytest.mark.parametrize(
+    "address", ["mysql://host/name", "postgresql+psycopg://host/name", "host/name", "postgresql://"]
+)
+def test_an_address_of_another_database_is_refused(address: str) -> None:
+    with pytest.raises(ValidationError, match="write postgresql://USER:PASSWORD@HOST/NAME"):
+        StorageSettings(database_url=SecretStr(address))

@@ -107,6 +107,11 @@ class InfluxStore:
     def latest(self) -> LatestTable:
         return self._latest
 
+    async def refresh_latest(self) -> set[Who]:
+        before = {who: latest.heard_at for who, latest in self._latest.items()}
+        await self._restore_latest()
+        return {who for who, latest in self._latest.items() if latest.heard_at != before.get(who)}
+
     async def history(self, series: Series, field: str, start: int, end: int, points: int = DEFAULT_POINTS) -> History:
         start, end = max(start, 0), min(end, LAST_MS)
         if end <= start:

@@ -20,7 +20,7 @@ import structlog
 
 from collectors.reading import Reading
 from collectors.timeseries import sqlite_rollups
-from collectors.timeseries.latest import LatestTable
+from collectors.timeseries.latest import LatestTable, Who
 from collectors.timeseries.rollups import MINUTE, choose
 from collectors.timeseries.sqlite_history import Asked
 from collectors.timeseries.sqlite_rollups import KEYS_PER_MINUTE, Found, Mark
@@ -122,6 +122,9 @@ class SqliteStore:
 
     def latest(self) -> LatestTable:
         return self._latest
+
+    async def refresh_latest(self) -> set[Who]:
+        return set()  # nobody else writes into this file
 
     async def history(self, series: Series, field: str, start: int, end: int, points: int = DEFAULT_POINTS) -> History:
         return await self._on(self._readers, self._history, series, field, start, end, points)

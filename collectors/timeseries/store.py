@@ -108,6 +108,9 @@ class Store(Protocol):
     def latest(self) -> Mapping[tuple[str, str], Latest]:
         """(site, equipment) -> newest values. The store's own live view: look, do not change."""
 
+    async def refresh_latest(self) -> set[tuple[str, str]]:
+        """Let `latest` show what other processes have written too; whom that concerns. Raises StoreUnavailable."""
+
     async def history(self, series: Series, field: str, start: int, end: int, points: int = DEFAULT_POINTS) -> History:
         """What a field was between `start` and `end`, in at most `points` buckets or the newest `points` changes.
 

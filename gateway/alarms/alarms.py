@@ -168,7 +168,7 @@ class Alarms:
 
     async def _without_repeats(self, readings: Sequence[Reading], events: list[Reading]) -> list[Reading]:
         """Leave out events that were committed before, and repeats within the batch."""
-        known = await self._retrying(lambda: self._known_events([reading.digest for reading in events]))
+        known = await self._retrying(lambda: self._known_events(events))
         fresh: list[Reading] = []
         for reading in readings:
             if reading.digest:
@@ -178,12 +178,9 @@ class Alarms:
             fresh.append(reading)
         return fresh
 
-    async def _known_events(self, digests: list[str]) -> set[str]:
-        known: set[str] = set()
+    async def _known_events(self, events: Sequence[Reading]) -> set[str]:
         async with self._database.reading() as connection:
-            for part in in_portions(digests):
-                known.update(await connection.scalars(select(event.c.digest).where(event.c.digest.in_(part))))
-        return known
+            return await _known_events(connection, events)
 
     async def _commit(self, outcome: Outcome, readings: Sequence[Reading], cause: Cause) -> None:
         """Write what follows; what cannot be written is put aside, and its rule asked again."""
@@ -244,7 +241,7 @@ class Alarms:
             await lease.verify(connection, self._epoch)
             open_alarms = await _open_alarms(connection, {str(item.key) for item in outcome.decisions})
             known = await _known_activations(connection, outcome.decisions)
-            await _keep_events(connection, events)
+            await _keep_events(connection, events, await _known_events(connection, events))
             await save(connection, write_up(outcome.decisions, open_alarms, known, cause, self._clock()))
             await _keep_memories(connection, outcome.memories)
 
@@ -350,9 +347,18 @@ async def _known_activations(connection: AsyncConnection, decisions: Sequence[De
     return known
 
 
-async def _keep_events(connection: AsyncConnection, events: Sequence[Reading]) -> None:
-    if events:
-        await connection.execute(insert(event), [_event_row(reading) for reading in events])
+async def _known_events(connection: AsyncConnection, events: Sequence[Reading]) -> set[str]:
+    known: set[str] = set()
+    for part in in_portions([reading.digest for reading in events]):
+        known.update(await connection.scalars(select(event.c.digest).where(event.c.digest.in_(part))))
+    return known
+
+
+async def _keep_events(connection: AsyncConnection, events: Sequence[Reading], known: set[str]) -> None:
+    """Keep what is not `known`: a commit whose answer was lost on the way is written again."""
+    rows = [_event_row(reading) for reading in events if reading.digest not in known]
+    if rows:
+        await connection.execute(insert(event), rows)
 
 
 def _event_row(reading: Reading) -> Row:

@@ -16,6 +16,7 @@ from gateway.alarms.rules import Priority, Rule, RuleType, TicketWish
 
 _UNITS_MS: Final = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000}
 _ID_LENGTH: Final = 128
+_PLAYBOOK_LENGTH: Final = 64
 _PYTHON_TYPE: Final = {FieldType.NUMBER: float, FieldType.BOOLEAN: bool, FieldType.TEXT: str}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h)")
 LANGUAGES: Final = ("en", "zh-CN")
@@ -165,6 +166,8 @@ def _complaint(rule: Rule, written: _Written) -> str | None:
         return "latching alarms cannot be reset yet; leave it out"
     if not 1 <= len(rule.id) <= _ID_LENGTH:
         return f"the id must have 1 to {_ID_LENGTH} characters"
+    if len(rule.playbook) > _PLAYBOOK_LENGTH:  # what PostgreSQL has room for: found now, not when the alarm comes
+        return f"the playbook's name must have at most {_PLAYBOOK_LENGTH} characters"
     if not (math.isfinite(rule.deadband) and rule.deadband >= 0):
         return "deadband must be a number and cannot be negative"
     checks = {

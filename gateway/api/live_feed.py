@@ -34,7 +34,7 @@ from gateway.api.ticket_routes import open_ticket_bodies, ticket_bodies
 from gateway.people.accounts import Person
 from gateway.people.permissions import ALL_SITES, Act, may
 from gateway.storage.database import DatabaseTrouble
-from gateway.storage.facts import Fact, follow, newest_fact
+from gateway.storage.facts import Fact, follow
 from gateway.storage.singling_out import reason_of
 
 log = structlog.get_logger(__name__)
@@ -46,6 +46,7 @@ _BEAT_S: Final = 1.0
 _FLUSH_S: Final = 0.1
 _JOINING: Final = frozenset({"ticket.opened", "ticket.alarm_joined"})
 """Facts that name the alarm which has a new ticket from now on."""
+_RETRY_S: Final = 0.5
 Message = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveSystem
 _encoder: Final = msgspec.json.Encoder()
 
@@ -106,16 +107,23 @@ class LiveFeed:
                 at_once.add(who)
         self._tell_readings(at_once, now)
 
-    async def run(self) -> None:
-        """Follow facts, conflated readings and the platform's state until cancelled."""
+    def note_equipment(self, heard: Iterable[tuple[str, str]]) -> None:
+        """Take note of equipment that another process has heard; all its newest values are told."""
+        if self._listeners:
+            table = self._services.store.latest()
+            for who in heard:
+                self._fresh.setdefault(who, set()).update(table[who].fields)
+
+    async def run(self, told: int) -> None:
+        """Follow facts after `told`, conflated readings and the platform's state until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow_facts(), name="live_feed.facts")
+            group.create_task(self._follow_facts(told), name="live_feed.facts")
             group.create_task(self._flush(), name="live_feed.readings")
             group.create_task(self._watch_platform(), name="live_feed.platform")
 
-    async def _follow_facts(self) -> None:
-        database = self._services.database
-        async for facts in follow(database, await newest_fact(database)):
+    async def _follow_facts(self, told: int) -> None:
+        async for facts in follow(self._services.database, told):
+            await self._learn(facts)
             if not self._listeners:
                 continue
             try:
@@ -129,6 +137,18 @@ class LiveFeed:
         log.error("changes cannot be told; every listener starts again with a snapshot", why=why)
         for listener in self._listeners:
             listener.behind = "changes were lost"
+
+    async def _learn(self, facts: Sequence[Fact]) -> None:
+        """Let the ledger know what another process has entered, before anybody is told of it."""
+        entered = [fact.thing for fact in facts if fact.kind.startswith("equipment.")]
+        while entered:
+            try:
+                await self._services.ledger.learn(entered)
+            except DatabaseTrouble as error:
+                log.warning("the ledger waits for the database", why=str(error))
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return
 
     async def _tell_facts(self, facts: Sequence[Fact]) -> None:
         database = self._services.database

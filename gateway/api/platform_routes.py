@@ -12,6 +12,8 @@ from gateway.people.permissions import Act
 from gateway.storage.quarantine import newest_quarantined
 
 READY = "ready"
+STANDING_BY = "standing by"
+"""Another process does this part's work, and this one would take over."""
 
 
 class QuarantineQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,7 +27,7 @@ def working(notice: str) -> str:
 
 
 def ready_body(parts: dict[str, str]) -> ReadyBody:
-    return ReadyBody(all(state.partition("; ")[0] == READY for state in parts.values()), parts)
+    return ReadyBody(all(state.partition("; ")[0] in {READY, STANDING_BY} for state in parts.values()), parts)
 
 
 async def alive(_call: Call) -> HealthBody:

@@ -17,6 +17,7 @@ CODES: dict[str, tuple[int, str]] = {
     "stale_version": (409, "It has changed since you looked"),
     "not_permitted_in_state": (409, "Its state does not permit this"),
     "too_large": (413, "The request is too large"),
+    "database_unavailable": (503, "The database does not answer now"),
     "store_unavailable": (503, "The history cannot be read now"),
     "internal_error": (500, "Something went wrong here"),
 }

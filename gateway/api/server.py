@@ -9,6 +9,7 @@ import msgspec
 import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy.exc import DataError
 
 from gateway.api import alarm_routes, equipment_routes, platform_routes, session_routes, ticket_routes
 from gateway.api.live_feed import LiveFeed
@@ -16,6 +17,7 @@ from gateway.api.openapi import make_document
 from gateway.api.problems import ProblemError, problem_response
 from gateway.api.routes import Call, Reply, Route, Services
 from gateway.people.permissions import Act, Decision, may
+from gateway.storage.database import DatabaseTrouble
 
 log = structlog.get_logger(__name__)
 
@@ -84,9 +86,20 @@ def _endpoint(route: Route, services: Services) -> Next:
             services, person, request.remote or "", request.match_info, _read_query(request, route),
             await _read_body(request, route), cookie,
         )  # fmt: skip
-        return _respond(await route.handler(call), route.status, request)
+        return _respond(await _handle(route, call), route.status, request)
 
     return answer
+
+
+async def _handle(route: Route, call: Call) -> msgspec.Struct | Reply:
+    """Let the route answer. A database in trouble is nobody's mistake, and what it can never hold is the asker's."""
+    try:
+        return await route.handler(call)
+    except DatabaseTrouble as error:
+        log.warning("request not answered: the database is in trouble", path=route.path, why=str(error))
+        raise ProblemError("database_unavailable", "nothing was changed; try again in a moment") from error
+    except DataError as error:
+        raise ProblemError("bad_request", "a text or number in it cannot be kept") from error
 
 
 def _require(decision: Decision) -> None:

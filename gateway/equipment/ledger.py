@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from sqlalchemy import Delete, delete, insert, select, update
+from sqlalchemy import ColumnElement, Delete, delete, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.broker import Message
@@ -20,6 +20,11 @@ log = structlog.get_logger(__name__)
 
 MESSAGE_BYTES: Final = 1024
 """What is kept of the last message of unknown equipment: with 1,000 of them 1 MB."""
+
+_LONGEST_ID: Final = 128
+"""Letters of `{site}:{code}` that facts and audit have room for; PostgreSQL does not take one more."""
+_KEYS_AT_ONCE: Final = 400
+"""Pairs in one IN list: SQLite limits the values in it."""
 
 Who = tuple[str, str]
 """(site, code)."""
@@ -97,20 +102,42 @@ class Ledger:
         """Newer than what the database has; of strangers that are not listed, at most as many as the limit."""
 
     async def load(self) -> None:
+        """Read everything anew."""
         async with self._database.reading() as connection:
-            sites = (await connection.execute(select(site.c.code, site.c.name, site.c.time_zone))).all()
-            rows = (await connection.execute(select(equipment))).mappings().all()
+            sites = await _sites(connection)
+            items = await _equipment(connection)
+        self.sites, self.equipment = sites, items
+        self._count_unknown()
+        await self.load_last_messages()
+
+    async def learn(self, identities: Iterable[str]) -> None:
+        """Read these (`{site}:{code}`) anew, and the sites: another process may have entered or adopted them."""
+        wanted = sorted(tuple(identity.split(":", 1)) for identity in set(identities))
+        async with self._database.reading() as connection:
+            sites = await _sites(connection)
+            items: dict[Who, Equipment] = {}
+            for first in range(0, len(wanted), _KEYS_AT_ONCE):
+                keys = tuple_(equipment.c.site, equipment.c.code).in_(wanted[first : first + _KEYS_AT_ONCE])
+                items |= await _equipment(connection, keys)
+        self.sites |= sites
+        self.equipment |= items
+        for who, item in items.items():
+            if item.adopted:
+                self.last_messages.pop(who, None)
+                self._heard.pop(who, None)
+        self._count_unknown()
+
+    async def load_last_messages(self) -> None:
+        """Read the last messages of unknown equipment anew, as another process has heard them."""
+        async with self._database.reading() as connection:
             messages = (await connection.execute(select(last_message))).mappings().all()
-        self.sites = {code: Site(code, name, zone) for code, name, zone in sites}
-        self.equipment = {
-            (row["site"], row["code"]): Equipment(**{name: row[name] for name in Equipment.__struct_fields__})
-            for row in rows
-        }
-        self._unknown = sum(not item.adopted for item in self.equipment.values())
         self.last_messages = {
             (row["site"], row["equipment"]): LastMessage(**{name: row[name] for name in LastMessage.__struct_fields__})
             for row in messages
         }
+
+    def _count_unknown(self) -> None:
+        self._unknown = sum(not item.adopted for item in self.equipment.values())
 
     def hear(self, message: Message, readings: Sequence[Reading]) -> None:
         """Take note of a message, where its equipment is unknown. Quick: every message comes by here."""
@@ -190,7 +217,7 @@ class Ledger:
         self.equipment[who] = adopted
         self.last_messages.pop(who, None)
         self._heard.pop(who, None)
-        self._unknown = sum(not one.adopted for one in self.equipment.values())
+        self._count_unknown()
         return adopted
 
     async def enter(self, places: Iterable[Site], items: Sequence[Equipment], cause: Cause, now: int) -> None:
@@ -205,7 +232,7 @@ class Ledger:
             self.sites[place.code] = place
         for item in items:
             self.equipment[item.site, item.code] = item
-        self._unknown = sum(not item.adopted for item in self.equipment.values())
+        self._count_unknown()
 
     async def meet(self, readings: Iterable[Reading], now: int) -> None:
         """Take note of equipment that is heard for the first time, up to the limit."""
@@ -217,7 +244,8 @@ class Ledger:
                 strangers[topic.site, topic.equipment] = topic
         if not strangers:
             return
-        admitted = list(strangers.values())[: max(0, self._unknown_limit - self._unknown)]
+        listable = [topic for who, topic in strangers.items() if len(":".join(who)) <= _LONGEST_ID]
+        admitted = listable[: max(0, self._unknown_limit - self._unknown)]
         self.turned_away += len(strangers) - len(admitted)
         if not admitted:
             return
@@ -227,6 +255,10 @@ class Ledger:
             log.warning("unknown equipment is not listed yet", why=str(error))
 
     async def _admit(self, topics: list[Topic], now: int) -> None:
+        await self.learn(f"{topic.site}:{topic.equipment}" for topic in topics)  # somebody else may know them
+        topics = [topic for topic in topics if (topic.site, topic.equipment) not in self.equipment]
+        if not topics:
+            return
         codes = {topic.site for topic in topics} - set(self.sites)
         sites = [Site(code, {"en": code, "zh-CN": code}, self._time_zone) for code in codes]
         items = [
@@ -242,15 +274,28 @@ class Ledger:
     async def _write(self, connection: AsyncConnection, item: Equipment, cause: Cause, now: int) -> None:
         before = self.equipment.get((item.site, item.code))
         row = msgspec.structs.asdict(item)
-        if before is None:
+        # By what the table says, not our memory: a commit may have come through whose answer was lost on the way.
+        changed = await connection.execute(
+            update(equipment).where(equipment.c.site == item.site, equipment.c.code == item.code).values(**row)
+        )
+        if changed.rowcount == 0:
             await connection.execute(insert(equipment).values(**row, created_at=now))
-        else:
-            await connection.execute(
-                update(equipment).where(equipment.c.site == item.site, equipment.c.code == item.code).values(**row)
-            )
         old: dict[str, Any] | None = None if before is None else msgspec.structs.asdict(before)
         await write_records(connection, [], [audited(now, item.site, cause, "equipment.enter", item.id, old, row)])
         await write_facts(connection, [NewFact(now, item.site, "equipment.entered", item.id)])
+
+
+async def _sites(connection: AsyncConnection) -> dict[str, Site]:
+    rows = await connection.execute(select(site.c.code, site.c.name, site.c.time_zone))
+    return {code: Site(code, name, zone) for code, name, zone in rows}
+
+
+async def _equipment(connection: AsyncConnection, where: ColumnElement[bool] | None = None) -> dict[Who, Equipment]:
+    statement = select(equipment) if where is None else select(equipment).where(where)
+    return {
+        (row["site"], row["code"]): Equipment(**{name: row[name] for name in Equipment.__struct_fields__})
+        for row in (await connection.execute(statement)).mappings()
+    }
 
 
 def _of(statement: Delete, code: str, of_equipment: str) -> Delete:

@@ -1,27 +1,46 @@
 """One door to the database: transactions that tell of their facts after commit, and plain reads.
 
-On SQLite writers queue here (the file has one), every transaction starts with BEGIN IMMEDIATE and commits with
-fsync. Who waits for facts is woken after commit, never before.
+One transaction writes at a time, on either database: SQLite's file has one writer (BEGIN IMMEDIATE), and on PostgreSQL
+an advisory lock makes it so among all processes. Commits are on disk. Who waits for facts is woken after commit, never
+before.
 """
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
+import structlog
 from sqlalchemy import event
+from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from gateway.storage import postgres
+
+log = structlog.get_logger(__name__)
+
+COMMAND_S: Final = 30.0
+"""A statement that takes longer has met a server that is gone, or a lock that nobody gives back."""
+_LISTEN_AGAIN_S: Final = 1.0
+
 
 class Database:
-    """Owns the engine. `committed` is set after each transaction that wrote a fact; consumers wait on a `Waker`."""
+    """Owns the engine. After each commit, ours or another process's, every `waking` event is set."""
 
-    def __init__(self, url: str) -> None:
-        self.engine: AsyncEngine = create_async_engine(url)
-        self.is_sqlite = self.engine.dialect.name == "sqlite"
+    def __init__(self, url: str, command_s: float | None = COMMAND_S) -> None:
+        """Describe the database; nothing is asked yet.
+
+        Args:
+            url: SQLAlchemy address with an asynchronous driver.
+            command_s: how long a statement may take on PostgreSQL; None for a migration, which takes what it takes.
+        """
+        self.url = url
+        self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
+        self.engine: AsyncEngine = create_async_engine(url) if self.is_sqlite else postgres.make_engine(url, command_s)
         self._one_writer = asyncio.Lock()
         self._wakers: set[asyncio.Event] = set()
         if self.is_sqlite:
@@ -30,13 +49,11 @@ class Database:
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """Write: all of it or nothing. Wakes the consumers of facts after commit."""
-        async with contextlib.AsyncExitStack() as stack:
-            if self.is_sqlite:
-                await stack.enter_async_context(self._one_writer)
-            connection = await stack.enter_async_context(self.engine.begin())
+        async with self._one_writer, self.engine.begin() as connection:  # ours wait here, not on connections
+            if not self.is_sqlite:
+                await postgres.wait_for_turn(connection)
             yield connection
-        for waker in self._wakers:
-            waker.set()
+        self._wake()
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -53,11 +70,28 @@ class Database:
         finally:
             self._wakers.discard(waker)
 
+    async def hear_others(self) -> None:
+        """Wake who waits for facts when another process has committed some, until cancelled."""
+        hears = True
+        while not self.is_sqlite:
+            try:
+                await postgres.listen(self.engine, self._wake)
+                hears = True
+            except DatabaseTrouble as error:
+                if hears:
+                    log.warning("commits of other processes are noticed within a second only", why=str(error))
+                hears = False
+            await asyncio.sleep(_LISTEN_AGAIN_S)
+
+    def _wake(self) -> None:
+        for waker in self._wakers:
+            waker.set()
+
     async def close(self) -> None:
         await self.engine.dispose()
 
 
-DatabaseTrouble = (OperationalError, InterfaceError, OSError)
+DatabaseTrouble = (OperationalError, InterfaceError, PoolTimeout, OSError)
 """What a database that is away, locked or full raises; trying again may help."""
 
 

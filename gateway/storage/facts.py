@@ -13,10 +13,11 @@ from typing import Any, Final
 import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.postgres import tell_others
 from gateway.storage.singling_out import reason_of, single_out
 from gateway.storage.tables import fact, fact_cursor, fact_set_aside
 
@@ -27,9 +28,6 @@ _GATHER_S: Final = 0.02
 """Consumers wait so long after news: the live feed tells it first, and what comes together is worked off together."""
 SHOWN_MS: Final = 24 * 3_600_000
 """For so long a consumer says that it has set facts aside."""
-_ORDER_LOCK: Final = 0x6765_6E67
-"""Key of PostgreSQL's advisory lock under which facts are written, so that ids appear in commit order."""
-
 
 log = structlog.get_logger(__name__)
 
@@ -71,12 +69,12 @@ class FactMetrics:
 
 
 async def write_facts(connection: AsyncConnection, facts: Sequence[NewFact]) -> None:
-    """Write facts in the order given, as part of the caller's transaction."""
+    """Write facts in the order given, as part of the caller's transaction; the one writer's ids are in that order."""
     if not facts:
         return
-    if connection.dialect.name == "postgresql":
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ORDER_LOCK})
     await connection.execute(insert(fact), [msgspec.structs.asdict(item) for item in facts])
+    if connection.dialect.name == "postgresql":
+        await tell_others(connection)
 
 
 async def newest_fact(database: Database) -> int:

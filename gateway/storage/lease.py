@@ -7,12 +7,11 @@ and must not write.
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import insert, or_, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.database import Database
@@ -31,26 +30,38 @@ class FolderInUse(Exception):
     """Another process works in this data folder."""
 
 
+async def shared_clock(database: Database, own: Callable[[], int]) -> int:
+    """Now, in epoch ms, by the one clock that everybody who wants the lease asks: PostgreSQL's."""
+    if database.is_sqlite:
+        return own()
+    async with database.reading() as connection:
+        return int(await connection.scalar(text("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")))
+
+
 async def take(database: Database, holder: str, now: int) -> int | None:
     """Become the owner, where the lease is free, ended or our own.
 
     Returns:
         The new epoch, or None while another process holds the lease.
     """
-    async with database.transaction() as connection:
-        taken = await connection.execute(
-            update(lease)
-            .where(lease.c.name == OWNER, or_(lease.c.expires_at <= now, lease.c.holder == holder))
-            .values(holder=holder, epoch=lease.c.epoch + 1, expires_at=now + LIFETIME_MS)
+    wanted = select(lease.c.holder, lease.c.epoch, lease.c.expires_at).where(lease.c.name == OWNER)
+    async with database.reading() as connection:  # who stands by asks each second and writes nothing
+        if _is_held((await connection.execute(wanted)).one_or_none(), holder, now):
+            return None
+    async with database.transaction() as connection:  # the one writer: nobody comes in between
+        found = (await connection.execute(wanted.with_for_update())).one_or_none()
+        if _is_held(found, holder, now):
+            return None
+        epoch = 1 if found is None else int(found.epoch) + 1
+        row = {"name": OWNER, "holder": holder, "epoch": epoch, "expires_at": now + LIFETIME_MS}
+        await connection.execute(
+            insert(lease).values(row) if found is None else update(lease).where(lease.c.name == OWNER).values(row)
         )
-        if taken.rowcount == 0:
-            with contextlib.suppress(IntegrityError):
-                async with connection.begin_nested():
-                    row = {"name": OWNER, "holder": holder, "epoch": 1, "expires_at": now + LIFETIME_MS}
-                    await connection.execute(insert(lease).values(row))
-        found = await connection.execute(select(lease.c.holder, lease.c.epoch).where(lease.c.name == OWNER))
-        owner, epoch = found.one()
-        return int(epoch) if owner == holder else None
+        return epoch
+
+
+def _is_held(found: Any, holder: str, now: int) -> bool:
+    return found is not None and found.holder != holder and found.expires_at > now
 
 
 async def renew(database: Database, epoch: int, now: int) -> None:

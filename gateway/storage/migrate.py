@@ -1,34 +1,86 @@
-"""Brings a database to the schema of this version; a SQLite file is copied beside itself first."""
+"""Brings a database to the schema of this version, and keeps a copy of it first.
 
+A SQLite file is copied beside itself. A PostgreSQL is dumped by its own `pg_dump` into the data folder; where that
+cannot be done, nothing is changed until somebody says that there is a copy.
+"""
+
+import asyncio
+import os
+import shutil
 import sqlite3
 from pathlib import Path
+from typing import Final
 
 import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import URL, Connection
 
-from gateway.storage.database import Database
+from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.postgres import is_refusal
 
 log = structlog.get_logger(__name__)
 _FOLDER = Path(__file__).with_name("migrations")
+_RETRY_S: Final = 1.0
 
 
-async def migrate(database: Database, *, backup: bool = True) -> str | None:
+class DatabaseRefused(Exception):
+    """The database server answers and will not have us: trying again does not help."""
+
+
+class NoBackup(Exception):
+    """A PostgreSQL could not be copied, so it was not changed."""
+
+
+async def migrate_when_there(database: Database, folder: Path) -> None:
+    """Migrate as soon as the database lets us: a PostgreSQL may start after us.
+
+    Raises:
+        DatabaseRefused: it does not know this user, password or database.
+        NoBackup: it must be changed and cannot be copied.
+    """
+    while True:
+        try:
+            await migrate(database, folder)
+        except DatabaseTrouble as error:
+            if database.is_sqlite:
+                raise
+            if is_refusal(error):
+                why = str(error.__cause__).partition("\n")[0]
+                raise DatabaseRefused(f"PostgreSQL does not let us in: {why}; see storage.database_url") from error
+            log.warning("waiting for the database", why=str(error).partition("\n")[0])
+            await asyncio.sleep(_RETRY_S)
+        else:
+            return
+
+
+async def migrate(database: Database, folder: Path, *, backup: bool = True) -> str | None:
     """Bring the schema up to date.
+
+    Args:
+        database: which one.
+        folder: where the copy of a PostgreSQL is put.
+        backup: whether it is copied first, where there is something to copy.
 
     Returns:
         Where the copy from before is, or None when nothing had to be done or there was nothing to copy.
+
+    Raises:
+        NoBackup: it must be changed and cannot be copied.
     """
     async with database.engine.connect() as connection:
         current = await connection.run_sync(_revision)
     if current == newest_revision():
         return None
-    copy = _back_up(database, current) if backup and current is not None and database.is_sqlite else None
-    async with database.transaction() as connection:
-        await connection.run_sync(_upgrade)
+    copy = await _back_up(database.engine.url, current, folder) if backup and current is not None else None
+    patient = Database(database.url, command_s=None)
+    try:
+        async with patient.transaction() as connection:
+            await connection.run_sync(_upgrade)
+    finally:
+        await patient.close()
     log.info("database migrated", before=current or "empty", after=newest_revision(), backup=copy)
     return copy
 
@@ -55,11 +107,51 @@ def _upgrade(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-def _back_up(database: Database, revision: str) -> str:
-    source = Path(database.engine.url.database or "")
+async def _back_up(url: URL, revision: str, folder: Path) -> str:
+    if url.get_backend_name() == "sqlite":
+        return _copy_file(Path(url.database or ""), revision)
+    target = folder / f"{url.database}.before-{revision}.dump"
+    await _dump(url, target)
+    return str(target)
+
+
+def _copy_file(source: Path, revision: str) -> str:
     target = source.with_name(f"{source.name}.before-{revision}.backup")
     with sqlite3.connect(source) as reading, sqlite3.connect(target) as writing:
         reading.backup(writing)
     reading.close()
     writing.close()
     return str(target)
+
+
+async def _dump(url: URL, target: Path) -> None:
+    program = shutil.which("pg_dump")
+    if program is None:
+        raise NoBackup(f"pg_dump is missing (Debian: postgresql-client). {_NO_BACKUP}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    dumping = await asyncio.create_subprocess_exec(
+        program, "--format=custom", f"--file={target}",
+        env={**os.environ, **_login(url)}, stderr=asyncio.subprocess.PIPE, umask=0o077,
+    )  # fmt: skip
+    _, said = await dumping.communicate()
+    if dumping.returncode != 0:
+        raise NoBackup(f"{said.decode(errors='replace').strip()}. {_NO_BACKUP}")
+
+
+_NO_BACKUP: Final = (
+    "The database is of an older version and was not changed, because it could not be copied first. "
+    "Copy it yourself, then run gengfu migrate --without-backup."
+)
+
+
+def _login(url: URL) -> dict[str, str]:
+    """For PostgreSQL's own programs; in the environment, where a password is not seen by every user."""
+    given = {
+        "PGHOST": url.host,
+        "PGPORT": str(url.port) if url.port else None,
+        "PGUSER": url.username,
+        "PGPASSWORD": url.password,
+        "PGDATABASE": url.database,
+        "PGSSLMODE": url.query.get("ssl"),
+    }
+    return {name: str(value) for name, value in given.items() if value}

@@ -52,7 +52,7 @@ class Quarantine:
         self._left_out.inc(len(messages) - len(kept))
         if not kept:
             return
-        rows = [msgspec.structs.asdict(message) for message in kept]
+        rows = [_as_row(message) for message in kept]
         self._unmeasured += sum(_size(message) for message in kept)
         while True:
             try:
@@ -99,6 +99,14 @@ _measured = select(
     .label("bytes"),
 ).subquery()
 _LAST_BEYOND_BYTES: Final = select(func.max(_measured.c.id)).where(_measured.c.bytes > bindparam("most"))
+
+
+def _as_row(message: Quarantined) -> dict[str, Any]:
+    """With texts that every database takes: no NUL, no half letters."""
+    row = msgspec.structs.asdict(message)
+    for name in ("topic", "detail"):
+        row[name] = row[name].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    return row
 
 
 async def newest_quarantined(database: Database, before: int | None, limit: int) -> list[dict[str, Any]]:

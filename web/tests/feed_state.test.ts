@@ -141,7 +141,7 @@ describe('equipment', () => {
 
 describe('the platform', () => {
   it('tells which parts are not ready, and when they are again', () => {
-    const parts = { broker: 'ready', history: 'waiting for the store' }
+    const parts = { broker: 'ready', alarms: 'standing by', history: 'waiting for the store' }
     const state = after(aSnapshot(), { type: 'system', seq: 11, ready: false, parts })
     expect([...state.notReady]).toEqual([['history', 'waiting for the store']])
     expect(applyMessages(state, [{ type: 'system', seq: 12, ready: true, parts: {} }], NOW).state.notReady.size).toBe(0)

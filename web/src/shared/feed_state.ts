@@ -213,7 +213,9 @@ function byKey<Item>(items: readonly Item[], key: (item: Item) => string): Map<s
 }
 
 function notReadyParts(system: LiveSystem): Map<string, string> {
-  return new Map(Object.entries(system.parts).filter(([, word]) => word !== 'ready'))
+  if (system.ready) return new Map()
+  // "standing by": another process does it, and this one would take over.
+  return new Map(Object.entries(system.parts).filter(([, word]) => word !== 'ready' && word !== 'standing by'))
 }
 
 function closingTime(alarm: AlarmBody, serverNow: number): number {

@@ -218,6 +218,7 @@ const en: typeof zhCN = {
     stale_version: 'It has just been changed; the list is up to date now. Look again before you act.',
     not_permitted_in_state: 'Its present state does not allow this; the list is up to date now.',
     too_large: 'Too large for the service. Make it smaller and try again.',
+    database_unavailable: 'The alarm database does not answer, so nothing was changed. Try again in a moment.',
     store_unavailable: 'History cannot be read now; alarms are not affected. Try again later.',
     internal_error: 'The service failed. Try again; if it happens again, call the administrator.',
   },

@@ -216,6 +216,7 @@ export default {
     stale_version: '它刚刚被改动过，列表已更新。请看清后再操作。',
     not_permitted_in_state: '它现在的状态不允许这样操作，列表已更新。',
     too_large: '内容太大，服务不接受。请减少后再试。',
+    database_unavailable: '报警数据库暂时没有响应，操作未生效。请稍后再试。',
     store_unavailable: '现在读不到历史数据，报警不受影响。请稍后再试。',
     internal_error: '服务出错了。请再试一次；反复出现请找系统管理员。',
   },
