@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import signal
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.resources import files
@@ -29,6 +28,7 @@ from gateway.api.live_feed import LiveFeed
 from gateway.api.platform_routes import READY
 from gateway.api.routes import Services
 from gateway.api.server import LOOPBACK, make_app
+from gateway.clocks import Clock, DataClock, claim_folder, name_of, wall_ms
 from gateway.equipment.ledger import Equipment, Ledger, Site
 from gateway.owner import Owner
 from gateway.people.accounts import Accounts, LocalPerson
@@ -48,11 +48,6 @@ _MEGABYTE = 1024 * 1024
 
 class NotLoopback(SettingsError):
     """Without accounts the service answers on this machine only."""
-
-
-def now_ms() -> int:
-    """The one clock of the service: epoch milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 def database_url(settings: Settings) -> str:
@@ -107,6 +102,7 @@ class Application:
         settings: Settings,
         accounts: Accounts | None = None,
         estate: tuple[Sequence[Site], Sequence[Equipment]] = ((), ()),
+        clock: Clock = wall_ms,
     ) -> None:
         if settings.http.host not in LOOPBACK:
             raise NotLoopback(
@@ -118,6 +114,7 @@ class Application:
         self.registry = CollectorRegistry()
         self._accounts = accounts or LocalPerson()
         self._estate = estate
+        self._clock = clock
         self._rules = load_rules(settings.alarms.rule_files)
         self._decoder = make_decoder(settings)
         self._parts: dict[str, Callable[[], str]] = {}
@@ -130,19 +127,21 @@ class Application:
         settings, folder = self.settings, self.settings.storage.data_dir
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(lease.lock_folder(folder))
+            claim_folder(folder, name_of(self._clock))
             database = Database(database_url(settings))
             stack.push_async_callback(database.close)
             await migrate(database)
             ledger = Ledger(database, settings.equipment.unknown_limit, settings.equipment.time_zone)
             await ledger.load()
             if self._estate[0]:
-                await ledger.enter(*self._estate, Cause("system:demo", Via.CLOCK), now_ms())
+                await ledger.enter(*self._estate, Cause("system:demo", Via.CLOCK), self._clock())
             if (PLATFORM, CODE) not in ledger.equipment:
                 site, itself = platform(settings.equipment.time_zone)
-                await ledger.enter([site], [itself], Cause("system:start", Via.CLOCK), now_ms())
+                await ledger.enter([site], [itself], Cause("system:start", Via.CLOCK), self._clock())
             store = make_store(settings)
             stack.push_async_callback(store.close)
             await store.open()
+            self._set_clock(store)
             sequences = SequenceMemory(folder / "sequences.db")
             stack.push_async_callback(sequences.close)
             await sequences.open()
@@ -152,13 +151,13 @@ class Application:
             stack.push_async_callback(buffer.close)
             await buffer.open()
             self._parts["history"] = lambda: buffer.trouble or READY
-            services = Services(database, ledger, store, self._accounts, self.registry, self.parts, now_ms)
+            services = Services(database, ledger, store, self._accounts, self.registry, self.parts, self._clock)
             feed = LiveFeed(services)
             await self._listen(stack, services, feed)
             owner = Owner(
                 settings=settings, decoder=self._decoder, rules=self._rules, database=database, ledger=ledger,
                 buffer=buffer, latest=store.latest(), sequences=sequences, announce=feed.note, parts=self._parts,
-                registry=self.registry, clock=now_ms,
+                registry=self.registry, clock=self._clock,
             )  # fmt: skip
             self._catch_signals(stack)
             async with asyncio.TaskGroup() as group:  # a task that fails ends the service, with its error
@@ -182,6 +181,13 @@ class Application:
         """Each part and "ready", or what it waits for."""
         return {name: state() for name, state in self._parts.items()}
 
+    def _set_clock(self, store: Store) -> None:
+        """On the data's clock the service goes on where the data had come to."""
+        if isinstance(self._clock, DataClock):
+            for latest in store.latest().values():
+                self._clock.see(max((value.at for value in latest.fields.values()), default=0))
+            log.warning("the clock runs on the data: for tests and studies, never to watch a building")
+
     async def _listen(self, stack: contextlib.AsyncExitStack, services: Services, feed: LiveFeed) -> None:
         http = self.settings.http
         app = make_app(services, feed, web_app_folder(), LOOPBACK, http.public_url)
@@ -197,7 +203,7 @@ class Application:
         kept_ms = self.settings.storage.history_days * 24 * 3600 * 1000
         while True:
             try:
-                erased = await store.erase_before(now_ms() - kept_ms)
+                erased = await store.erase_before(self._clock() - kept_ms)
                 log.debug("old readings erased", readings=erased)
             except StoreUnavailable as error:
                 log.warning("old readings not erased; tried again in an hour", why=str(error))

@@ -11,7 +11,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from collectors.broker import Broker, BrokerAddress
-from collectors.collector import Announce, Collector, Quarantined
+from collectors.collector import Announce, Collector, Quarantined, Source
 from collectors.metrics import IngestMetrics
 from collectors.payloads.decoder import Decoder
 from collectors.reading import Reading, Value
@@ -21,6 +21,8 @@ from collectors.write_buffer import WriteBuffer
 from gateway.alarms.alarms import AlarmMetrics, Alarms
 from gateway.alarms.rules import Rule
 from gateway.api.platform_routes import READY
+from gateway.clocks import Clock, DataClock, wall_ms
+from gateway.dated_source import DatedSource
 from gateway.equipment.ledger import Ledger
 from gateway.self_supervision import EVERY_S, SelfSupervision
 from gateway.settings import Settings
@@ -54,7 +56,7 @@ class Owner:
         announce: Announce,
         parts: dict[str, Callable[[], str]],
         registry: CollectorRegistry,
-        clock: Callable[[], int],
+        clock: Clock,
     ) -> None:
         self._settings = settings
         self._decoder = decoder
@@ -93,7 +95,7 @@ class Owner:
 
     async def _take_lease(self, holder: str) -> int | None:
         try:
-            return await lease.take(self._database, holder, self._clock())
+            return await lease.take(self._database, holder, wall_ms())
         except DatabaseTrouble as error:
             log.warning("the lease cannot be taken now", why=str(error))
             return None
@@ -103,8 +105,8 @@ class Owner:
         tickets = Tickets(self._database, epoch, self._clock)
         broker = Broker(broker_address(self._settings), self._decoder.subscriptions)
         collector = Collector(
-            broker, self._buffer, self._sequences, self._keep_aside, self._ingest_metrics, self._deciding(alarms),
-            self._announce, self._decoder, self._ledger.hear,
+            self._dated(broker), self._buffer, self._sequences, self._keep_aside, self._ingest_metrics,
+            self._deciding(alarms), self._announce, self._decoder, self._ledger.hear,
         )  # fmt: skip
         self._report(alarms, tickets, broker)
         tick_s = self._settings.alarms.tick_s
@@ -123,6 +125,9 @@ class Owner:
             await broker.close()
             with contextlib.suppress(*DatabaseTrouble):  # it ends by itself
                 await lease.release(self._database, epoch)
+
+    def _dated(self, broker: Broker) -> Source:
+        return DatedSource(broker, self._decoder, self._clock) if isinstance(self._clock, DataClock) else broker
 
     async def _make_alarms(self, epoch: int) -> Alarms:
         window_ms = int(self._settings.alarms.late_window_s * 1000)
@@ -158,7 +163,7 @@ class Owner:
         await keep_quarantined(self._database, messages)
 
     async def _renew(self, epoch: int) -> None:
-        await lease.renew(self._database, epoch, self._clock())
+        await lease.renew(self._database, epoch, wall_ms())
 
     def _report(self, alarms: Alarms, tickets: Tickets, broker: Broker) -> None:
         self._parts["alarms"] = lambda: alarms.trouble or READY

@@ -82,7 +82,7 @@ async def open_house(database: Database, folder: Path) -> AsyncIterator[House]:
     store = SqliteStore(folder / "history.db")
     await store.open()
     parts = {"database": "ready"}
-    services = Services(database, ledger, store, ACCOUNTS, CollectorRegistry(), lambda: dict(parts), clock)
+    services = Services(database, ledger, store, ACCOUNTS, CollectorRegistry(), lambda: dict(parts), clock, clock)
     feed = LiveFeed(services)
     app = make_app(services, feed, None, LOOPBACK)
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:

@@ -236,6 +236,8 @@ export interface QuarantineBody {
 
 export interface HealthBody {
   status: string
+  /** "data": the service's now is the newest time in replayed data. */
+  clock: 'wall' | 'data'
 }
 
 export interface ReadyBody {
