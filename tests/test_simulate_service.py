@@ -1,9 +1,10 @@
 """`gengfu simulate` and `gengfu replay` as processes, against a real Mosquitto and the real service."""
 
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from paho.mqtt import subscribe
 from playwright.async_api import Browser, expect
 
+from gateway.clocks import wall_ms
 from tests.mosquitto import Mosquitto
 from tests.service import GENGFU, Service, wait_until
 from tests.test_page import browser, open_page, require_page
@@ -97,6 +99,11 @@ def test_the_simulator_says_what_does_not_go_together(mosquitto: Mosquitto) -> N
         assert b"exclude each other" in process.stdout.read()
 
 
+def lease_ends_at(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / "gengfu.db")) as connection:
+        return int(connection.execute("SELECT expires_at FROM lease").fetchone()[0])
+
+
 def replay_rows(mosquitto: Mosquitto, folder: Path) -> None:
     (folder / "rooms.yaml").write_text(MAPPING, "utf-8")
     (folder / "rooms.csv").write_text(ROWS, "utf-8")
@@ -117,6 +124,7 @@ def test_on_the_datas_clock_delays_act_in_the_datas_time(mosquitto: Mosquitto, t
         assert alarm["active"] is False
         (ticket,) = wait_until(lambda: service.get("/api/v1/tickets")["items"], "its ticket")
         assert ticket["number"] == "R-STUDY-20131216-0001"
+        assert lease_ends_at(tmp_path / "data") > wall_ms(), "the lease is agreed by the wall"
     with serving(service):  # a restart goes on where the data had come to
         version = alarms(service)["S-1", "sensor.too_hot"]["version"]
         path = f"/api/v1/alarms/{alarm['id']}/acknowledge"

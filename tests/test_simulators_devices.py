@@ -299,6 +299,11 @@ def test_a_sump_pump_keeps_its_pit_empty_until_more_comes_than_it_lifts() -> Non
     assert flooded[-1].fields["leak"] is True
 
 
+def test_a_sump_that_is_looked_at_once_in_twelve_hours_is_no_flood() -> None:
+    """A clock that runs fast looks seldom; the pump has run in between."""
+    assert not any(series(run(pump(duty="sump", rated_flow=20), 30 * 86_400, dt_s=43_200), "leak"))
+
+
 def test_a_fire_pump_runs_when_it_is_called() -> None:
     called = run(pump(duty="fire", setpoint=0.65), 120, trouble=Trouble({Upset.CALLED: 1.0}))
     assert all(series(called, "running"))

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from collectors.fields import Channel
-from simulators.devices.device import CALM, Equipment, Trouble, Upset, towards
+from simulators.devices.device import CALM, Equipment, Trouble, Upset, towards, within
 from simulators.devices.pump_set import PumpSet
 from simulators.samples import Sample, Value
 
@@ -21,6 +21,10 @@ _PIT_M2: Final = 2.0
 _PIT_RIM_M: Final = 1.5
 _SUMP_START_M: Final = 0.8
 _SUMP_STOP_M: Final = 0.3
+_SUMP_EMPTY_M: Final = 0.25
+_SUMP_FULL_M: Final = 2.2
+_PIT_STEP_S: Final = 10.0
+_PIT_MOST_STEPS: Final = 100
 _SEEPAGE: Final = 0.3  # m³/h into a sump in calm
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 
@@ -203,15 +207,21 @@ class SumpPump:
         """Telemetry of this moment."""
         machine = self._machine
         machine.trouble, machine.fault_code = trouble, trouble.amount(Upset.TRIPPED)
+        steps = min(_PIT_MOST_STEPS, max(1, round(dt_s / _PIT_STEP_S)))
+        for _ in range(steps):
+            self._pass(dt_s / steps, _SEEPAGE + trouble.amount(Upset.FLOOD))
+        fields: dict[str, Value] = {
+            "flow": machine.spec.rated_flow if machine.running else 0.0,
+            "sump_level": round(self._level, 3),
+        }
+        return [Sample(Channel.TELEMETRY, {**fields, **machine.report(leak=self._level > _PIT_RIM_M)})]
+
+    def _pass(self, dt_s: float, inflow: float) -> None:
+        """Short steps: a pump that is looked at once in hours has run in between."""
+        machine = self._machine
         wanted = self._level > (_SUMP_STOP_M if machine.running else _SUMP_START_M)
         runs = wanted and machine.has_power and machine.fault_code == 0
         machine.starts += runs and not machine.running
-        inflow = _SEEPAGE + trouble.amount(Upset.FLOOD) - (machine.spec.rated_flow if runs else 0.0)
-        self._level = min(2.2, max(0.25, self._level + inflow / 3600 / _PIT_M2 * dt_s))
+        rise = (inflow - machine.spec.rated_flow * runs) / 3600 / _PIT_M2 * dt_s
+        self._level = within(self._level + rise, _SUMP_EMPTY_M, _SUMP_FULL_M)
         machine.age(dt_s, running=runs, load=0.8)
-        fields: dict[str, Value] = {
-            "flow": round(machine.spec.rated_flow, 2) if runs else 0.0,
-            "sump_level": round(self._level, 3),
-        }
-        wet = self._level > _PIT_RIM_M
-        return [Sample(Channel.TELEMETRY, {**fields, **machine.report(leak=wet)})]

@@ -234,11 +234,8 @@ export interface QuarantineBody {
   size: number
 }
 
-export interface HealthBody {
-  status: string
-  /** "data": the service's now is the newest time in replayed data. */
-  clock: 'wall' | 'data'
-}
+/** `clock` is "data" where the service's now is the newest time in replayed data. */
+export interface HealthBody { status: string; clock: 'wall' | 'data' }
 
 export interface ReadyBody {
   ready: boolean
