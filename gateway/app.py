@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.resources import files
@@ -15,13 +14,14 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from collectors.collector import as_quarantined
 from collectors.metrics import HistoryMetrics
 from collectors.sequences import SequenceMemory
-from collectors.timeseries.store import Refused
+from collectors.timeseries.store import Refused, Store
 from collectors.written_elsewhere import WrittenElsewhere
 from gateway.alarms.rule_files import load_rules
 from gateway.api.live_feed import LiveFeed
 from gateway.api.platform_routes import READY
 from gateway.api.routes import Services
 from gateway.api.server import LOOPBACK, make_app
+from gateway.clocks import Clock, DataClock, claim_folder, name_of, wall_ms
 from gateway.equipment.ledger import Equipment, Ledger, Site
 from gateway.ingest import forget_old, make_buffer, make_decoder, make_store
 from gateway.owner import Owner
@@ -42,11 +42,6 @@ log = structlog.get_logger(__name__)
 
 class NotLoopback(SettingsError):
     """Without accounts the service answers on this machine only."""
-
-
-def now_ms() -> int:
-    """The one clock of the service: epoch milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 def database_url(settings: Settings) -> str:
@@ -74,6 +69,7 @@ class Application:
         settings: Settings,
         accounts: Accounts | None = None,
         estate: tuple[Sequence[Site], Sequence[Equipment]] = ((), ()),
+        clock: Clock = wall_ms,
     ) -> None:
         if settings.http.host not in LOOPBACK:
             raise NotLoopback(
@@ -85,6 +81,7 @@ class Application:
         self.registry = CollectorRegistry()
         self._accounts = accounts or LocalPerson()
         self._estate = estate
+        self._clock = clock
         self._rules = load_rules(settings.alarms.rule_files)
         self._decoder = make_decoder(settings)
         self._parts: dict[str, Callable[[], str]] = {}
@@ -99,6 +96,7 @@ class Application:
         settings, folder = self.settings, self.settings.storage.data_dir
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(lease.lock_folder(folder))
+            claim_folder(folder, name_of(self._clock))
             database = Database(database_url(settings))
             stack.push_async_callback(database.close)
             await migrate_when_there(database, folder)
@@ -106,13 +104,14 @@ class Application:
             ledger = Ledger(database, settings.equipment.unknown_limit, settings.equipment.time_zone)
             await ledger.load()
             if self._estate[0]:
-                await ledger.enter(*self._estate, Cause("system:demo", Via.CLOCK), now_ms())
+                await ledger.enter(*self._estate, Cause("system:demo", Via.CLOCK), self._clock())
             if (PLATFORM, CODE) not in ledger.equipment:
                 site, itself = platform(settings.equipment.time_zone)
-                await ledger.enter([site], [itself], Cause("system:start", Via.CLOCK), now_ms())
+                await ledger.enter([site], [itself], Cause("system:start", Via.CLOCK), self._clock())
             store = make_store(settings, folder)
             stack.push_async_callback(store.close)
             await store.open()
+            self._set_clock(store)
             sequences = SequenceMemory(folder / "sequences.db")
             stack.push_async_callback(sequences.close)
             await sequences.open()
@@ -122,14 +121,14 @@ class Application:
             stack.push_async_callback(buffer.close)
             await buffer.open()
             self._parts["history"] = lambda: buffer.trouble or READY
-            services = Services(database, ledger, store, self._accounts, self.registry, self.parts, now_ms)
+            services = Services(database, ledger, store, self._accounts, self.registry, self.parts, self._clock)
             feed = LiveFeed(services)
             await self._listen(stack, services, feed)
             owner = Owner(
                 settings=settings, decoder=self._decoder, rules=self._rules, database=database, ledger=ledger,
                 buffer=buffer, keeper=buffer if settings.history.write else WrittenElsewhere(store),
                 quarantine=quarantine, store=store, sequences=sequences, feed=feed, parts=self._parts,
-                registry=self.registry, clock=now_ms,
+                registry=self.registry, clock=self._clock,
             )  # fmt: skip
             stop_on_signals(stack, self.stop)
             async with asyncio.TaskGroup() as group:  # a task that fails ends the service, with its error
@@ -140,7 +139,7 @@ class Application:
                     group.create_task(owner.run(), name="owner"),
                 ]
                 if settings.history.write:  # who writes also erases
-                    forgetting = forget_old(store, settings.storage.history_days, now_ms)
+                    forgetting = forget_old(store, settings.storage.history_days, self._clock)
                     tasks.append(group.create_task(forgetting, name="retention"))
                 self.started.set()
                 await self._stop.wait()
@@ -155,6 +154,13 @@ class Application:
     def parts(self) -> dict[str, str]:
         """Each part and "ready", or what it waits for."""
         return {name: state() for name, state in self._parts.items()}
+
+    def _set_clock(self, store: Store) -> None:
+        """On the data's clock the service goes on where the data had come to."""
+        if isinstance(self._clock, DataClock):
+            for latest in store.latest().values():
+                self._clock.see(max((value.at for value in latest.fields.values()), default=0))
+            log.warning("the clock runs on the data: for tests and studies, never to watch a building")
 
     async def _listen(self, stack: contextlib.AsyncExitStack, services: Services, feed: LiveFeed) -> None:
         http = self.settings.http

@@ -1,6 +1,7 @@
 """The command line: `gengfu COMMAND --help` shows each with an example."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import Coroutine
 from importlib.metadata import version
@@ -12,7 +13,8 @@ import typer
 from collectors.broker import BrokerRefused
 from collectors.payloads.mapping import MappingError
 from gateway.alarms.rule_files import RuleError, load_rules
-from gateway.app import Application, database_url, now_ms
+from gateway.app import Application, database_url
+from gateway.clocks import Clock, ClockName, DataClock, FolderOfOtherClock, wall_ms
 from gateway.collect import HistoryWriter
 from gateway.demo import run_demo
 from gateway.doctor import examine, read_payload
@@ -25,12 +27,11 @@ from gateway.storage.lease import FolderInUse, lock_folder
 from gateway.storage.migrate import DatabaseRefused, NoBackup, newest_revision
 from gateway.storage.migrate import migrate as migrate_database
 from simulators.csv_rows import CsvError
-from simulators.estate import load_estate
 from simulators.mapping import load_mapping
+from simulators.order import Connections, OrderError, Wish, read_start, simulate_wish
 from simulators.publisher import BrokerAddress, Publisher
 from simulators.replay import replay_file
-from simulators.run import simulate as run_simulation
-from simulators.scenario import load_scenario
+from simulators.run import Pace
 from simulators.yaml_files import YamlFileError
 
 cli = typer.Typer(
@@ -47,9 +48,11 @@ _EXPECTED = (
     FolderInUse,
     DatabaseRefused,
     NoBackup,
+    FolderOfOtherClock,
     BrokerRefused,
     YamlFileError,
     CsvError,
+    OrderError,
     OSError,
 )
 """What a user can mend: shown as one sentence, without a trace."""
@@ -96,6 +99,9 @@ def serve(
     no_history: Annotated[
         bool, typer.Option("--no-history", help="Write no history: gengfu collect does. Needs InfluxDB.")
     ] = False,
+    clock: Annotated[
+        ClockName, typer.Option(help="data: now is the newest time in the data; for tests and studies only.")
+    ] = ClockName.WALL,
 ) -> None:
     """Run the service: collect, decide, answer. Options go before the environment, that before the file.
 
@@ -110,11 +116,11 @@ def serve(
     }
     loaded = _load(settings, overrides)
     configure_logs(loaded.log.level, json_lines=loaded.log.json_lines)
-    _run(_serve(loaded))
+    _run(_serve(loaded, DataClock() if clock is ClockName.DATA else wall_ms))
 
 
-async def _serve(settings: Settings) -> None:
-    await Application(settings).run()
+async def _serve(settings: Settings, clock: Clock) -> None:
+    await Application(settings, clock=clock).run()
 
 
 @cli.command()
@@ -141,14 +147,23 @@ def collect(
 
 
 async def _collect(settings: Settings) -> None:
-    await HistoryWriter(settings, now_ms).run()
+    await HistoryWriter(settings, wall_ms).run()
 
 
 @cli.command()
 def simulate(
-    estate: Annotated[str, typer.Option(help="Estate file, or the name of one that comes with Gengfu.")] = "demo",
-    scenario: Annotated[str, typer.Option(help="Scenario file, or a name.")] = "demo",
-    rate: Annotated[float, typer.Option(help="2 sends telemetry twice as often.")] = 1.0,
+    estate: Annotated[
+        str, typer.Option(help="Estate file, or the name of one that comes with Gengfu; default: the scenario's.")
+    ] = "",
+    scenario: Annotated[str, typer.Option(help="Scenario file, or a name; default: demo, with --equipment calm.")] = "",
+    equipment: Annotated[int, typer.Option(min=0, help="Make an estate of so many equipments, for load.")] = 0,
+    rate: Annotated[float, typer.Option(min=0.001, help="2 sends telemetry twice as often.")] = 1.0,
+    speed: Annotated[float, typer.Option(min=0.1, help="Simulated seconds a second.")] = 1.0,
+    start: Annotated[str, typer.Option(help="Simulated time at the start (RFC 3339); default: now.")] = "",
+    keep_times: Annotated[bool, typer.Option("--keep-times", help="Send the simulated time, not the real.")] = False,
+    connections: Annotated[
+        Connections, typer.Option(help="each: a connection an equipment, with a real last will; shared: one for all.")
+    ] = Connections.AUTO,
     seed: Annotated[int, typer.Option(help="The same seed gives the same run.")] = 1,
     mqtt_host: Annotated[str, typer.Option(help="Address of the MQTT broker.")] = "127.0.0.1",
     mqtt_port: Annotated[int, typer.Option(help="Port of the MQTT broker.")] = 1883,
@@ -158,18 +173,22 @@ def simulate(
 ) -> None:
     """Let simulated lifts, pumps, a fire panel and sensors report to a broker until Ctrl-C.
 
-    Example: gengfu simulate --mqtt-port 1883 --rate 2
+    Example: gengfu simulate --scenario fire_spreads --speed 2
     """
     address = BrokerAddress(mqtt_host, mqtt_port, username, password, ca_file)
-    _run(_simulate(estate, scenario, rate, seed, address))
+    wanted = Wish(estate, scenario, equipment, seed, connections)
+    _run(_simulate(wanted, address, rate, speed, start, keep_times))
 
 
-async def _simulate(estate: str, scenario: str, rate: float, seed: int, address: BrokerAddress) -> None:
-    async with Publisher(address) as publisher:
-        await run_simulation(
-            load_estate(estate), load_scenario(scenario), publisher, seed=seed, rate=rate, clock=now_ms,
-            stop=asyncio.Event(),
-        )  # fmt: skip
+async def _simulate(
+    wanted: Wish, address: BrokerAddress, rate: float, speed: float, start: str, keep_times: bool
+) -> None:
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):  # so that every device says good-bye
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    start_ms = read_start(start)
+    pace = Pace(clock=wall_ms, speed=speed, rate=rate, start_ms=start_ms, keep_times=keep_times)
+    await simulate_wish(wanted, address, pace, stop)
 
 
 @cli.command()
@@ -177,7 +196,9 @@ def replay(
     file: Annotated[Path, typer.Argument(help="CSV file to send.")],
     map_name: Annotated[str, typer.Option("--map", help="Mapping file, or the name of one that comes with Gengfu.")],
     speed: Annotated[float, typer.Option(min=0, help="Seconds of data a second; 0: as fast as acknowledged.")] = 1.0,
-    keep_times: Annotated[bool, typer.Option("--keep-times", help="Send the data's own times.")] = False,
+    keep_times: Annotated[
+        bool, typer.Option("--keep-times", help="Send the data's own times; for serve --clock data.")
+    ] = False,
     site: Annotated[str | None, typer.Option(help="Send it as equipment of this site.")] = None,
     equipment: Annotated[str | None, typer.Option(help="Send it as this equipment.")] = None,
     mqtt_host: Annotated[str, typer.Option(help="Address of the MQTT broker.")] = "127.0.0.1",
@@ -188,7 +209,8 @@ def replay(
 ) -> None:
     """Send a CSV file through the broker as an equipment's telemetry.
 
-    Each row is stamped with the time at which it is sent, so delays of rules act in real time.
+    Each row is stamped with the time at which it is sent, so delays of rules act in real time. With --keep-times they
+    act in the data's time, and the service has to run with --clock data.
 
     Example: gengfu replay pump.csv --map skab --speed 60
     """
@@ -206,7 +228,7 @@ async def _replay(
 ) -> None:
     mapping = load_mapping(name).aimed_at(site=target[0], equipment=target[1])
     async with Publisher(address) as publisher:
-        summary = await replay_file(file, mapping, publisher, speed=speed, keep_times=keep_times, clock=now_ms)
+        summary = await replay_file(file, mapping, publisher, speed=speed, keep_times=keep_times, clock=wall_ms)
     typer.echo(f"{summary.sent} of {summary.rows} rows sent in {summary.seconds:.1f} s")
     if summary.cells_left_out:
         typer.echo(f"{summary.cells_left_out} cells left out:", err=True)
@@ -285,7 +307,7 @@ def doctor(
         payload = read_payload(message[1])
     except (*_EXPECTED, ValueError) as error:
         _fail(error)
-    findings = examine(decoder, rules, message[0], payload, now_ms(), mapping_defaults(loaded))
+    findings = examine(decoder, rules, message[0], payload, wall_ms(), mapping_defaults(loaded))
     for line in findings.lines:
         typer.echo(line)
     if not findings.readable:

@@ -10,15 +10,17 @@ from typing import Final
 
 from iotcore import Broker as EmbeddedBroker
 
-from gateway.app import Application, now_ms
+from gateway.app import Application
+from gateway.clocks import wall_ms
 from gateway.equipment.ledger import Equipment, Site
 from gateway.people.accounts import DEMO_PASSWORD, DemoAccounts
 from gateway.people.permissions import Role
 from gateway.settings import Settings
 from simulators.devices.device import Texts
 from simulators.estate import Estate, load_estate
+from simulators.lines import SharedLine
 from simulators.publisher import BrokerAddress, Publisher
-from simulators.run import simulate
+from simulators.run import Pace, simulate
 from simulators.scenario import load_scenario
 
 _TIME_ZONE: Final = "Asia/Shanghai"
@@ -76,7 +78,8 @@ async def _simulate_while(serving: asyncio.Task[None], estate: Estate, mqtt_port
     stop = asyncio.Event()
     serving.add_done_callback(lambda _: stop.set())
     async with Publisher(BrokerAddress(_HOST, mqtt_port)) as publisher:
-        await simulate(estate, load_scenario("demo"), publisher, seed=seed, clock=now_ms, stop=stop, announce=True)
+        pace = Pace(clock=wall_ms)
+        await simulate(estate, load_scenario("demo"), SharedLine(publisher), seed=seed, pace=pace, stop=stop)
     await serving
 
 

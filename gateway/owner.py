@@ -16,7 +16,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from collectors.broker import Broker
-from collectors.collector import Collector, Keeper
+from collectors.collector import Collector, Keeper, Source
 from collectors.metrics import IngestMetrics
 from collectors.payloads.decoder import Decoder
 from collectors.reading import Reading, Value
@@ -28,6 +28,8 @@ from gateway.alarms.failures import Failures
 from gateway.alarms.rules import Rule
 from gateway.api.live_feed import LiveFeed
 from gateway.api.platform_routes import READY, STANDING_BY, working
+from gateway.clocks import Clock, DataClock, wall_ms
+from gateway.dated_source import DatedSource
 from gateway.equipment.ledger import Ledger
 from gateway.ingest import broker_address
 from gateway.self_supervision import EVERY_S, SelfSupervision
@@ -66,7 +68,7 @@ class Owner:
         feed: LiveFeed,
         parts: dict[str, Callable[[], str]],
         registry: CollectorRegistry,
-        clock: Callable[[], int],
+        clock: Clock,
     ) -> None:
         self._settings = settings
         self._decoder = decoder
@@ -116,7 +118,7 @@ class Owner:
 
     async def _take_lease(self) -> int | None:
         try:
-            now = await lease.shared_clock(self._database, self._clock)
+            now = await lease.shared_clock(self._database, wall_ms)
             epoch = await lease.take(self._database, self._holder, now)
         except DatabaseTrouble as error:
             log.warning("the lease cannot be taken now", why=str(error))
@@ -147,8 +149,8 @@ class Owner:
         tickets = Tickets(self._database, epoch, self._fact_metrics, self._clock)
         broker = Broker(broker_address(self._settings), self._decoder.subscriptions)
         collector = Collector(
-            broker, self._keeper, self._sequences, self._quarantine.keep, self._ingest_metrics, self._deciding(alarms),
-            self._feed.note, self._decoder, self._ledger.hear,
+            self._dated(broker), self._keeper, self._sequences, self._quarantine.keep, self._ingest_metrics,
+            self._deciding(alarms), self._feed.note, self._decoder, self._ledger.hear,
         )  # fmt: skip
         self._report(alarms, tickets, broker)
         tick_s = self._settings.alarms.tick_s
@@ -167,6 +169,9 @@ class Owner:
             await broker.close()
             with contextlib.suppress(*DatabaseTrouble):  # it ends by itself
                 await lease.release(self._database, epoch)
+
+    def _dated(self, broker: Broker) -> Source:
+        return DatedSource(broker, self._decoder, self._clock) if isinstance(self._clock, DataClock) else broker
 
     async def _make_alarms(self, epoch: int) -> Alarms | None:
         """Take up where the last owner left; None where the database does not let us, and all begins again."""
@@ -209,7 +214,7 @@ class Owner:
 
     async def _renew(self, epoch: int) -> None:
         try:
-            await lease.renew(self._database, epoch, await lease.shared_clock(self._database, self._clock))
+            await lease.renew(self._database, epoch, await lease.shared_clock(self._database, wall_ms))
         except DatabaseTrouble as error:
             why = f"the database does not answer: {error}"
             self._parts["owner"] = lambda: why

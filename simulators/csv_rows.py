@@ -8,7 +8,9 @@ from typing import Final
 
 import msgspec
 
-from collectors.fields import FieldType
+from collectors.fields import Channel, FieldType, Kind, fields_of
+from collectors.topics import TopicError
+from simulators.addresses import check_address
 from simulators.mapping import Column, Mapping
 from simulators.samples import Value
 
@@ -24,17 +26,26 @@ _BOOLEANS: Final = {
 }
 
 
+_STATUS: Final = frozenset(fields_of(Kind.SENSOR, Channel.STATUS))
+"""The same for every kind."""
+
+
 class CsvError(ValueError):
     """A file that the mapping does not fit at all."""
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One row: line in the file, time (None where it could not be read), fields, and what was left out."""
+    """One row: line in the file, time (None where it could not be read), whose it is, and what was left out.
+
+    `fields` are telemetry, `status` is what goes out as status.
+    """
 
     line: int
     at_ms: int | None
+    equipment: str
     fields: dict[str, Value]
     problems: tuple[str, ...] = ()
+    status: dict[str, Value] = {}
 
 
 def count_rows(path: Path) -> int:
@@ -63,9 +74,11 @@ def convert(cells: dict[str, str | None], mapping: Mapping, where: str, line: in
     """One row's cells as fields in the units of the wire contract."""
     fields: dict[str, Value] = {}
     problems: list[str] = []
-    for name, column in mapping.columns.items():
+    status: dict[str, Value] = {}
+    for name, column in mapping.fields:
         try:
-            fields[column.field] = _value(cells.get(name), column, mapping.type_of(column.field))
+            value = _value(cells.get(name), column, mapping.type_of(column.field))
+            (status if column.field in _STATUS else fields)[column.field] = value
         except ValueError as error:
             problems.append(f"{where}, column '{name}': {error}")
     at_ms = None
@@ -73,11 +86,26 @@ def convert(cells: dict[str, str | None], mapping: Mapping, where: str, line: in
         at_ms = mapping.time.read(_text(cells.get(mapping.time.column)))
     except (ValueError, OverflowError):
         problems.append(f"{where}, column '{mapping.time.column}': no time of the form {mapping.time.format}")
-    return Row(line, at_ms, {**mapping.constants, **fields} if fields else {}, tuple(problems))
+    equipment = _equipment(cells, mapping, where, problems)
+    constants = mapping.constants if fields else {}
+    return Row(line, at_ms, equipment, {**constants, **fields}, tuple(problems), status)
+
+
+def _equipment(cells: dict[str, str | None], mapping: Mapping, where: str, problems: list[str]) -> str:
+    """Whose row it is; "" where that cannot be read."""
+    if isinstance(mapping.equipment, str):
+        return mapping.equipment
+    code = mapping.equipment.prefix + (cells.get(mapping.equipment.column) or "").strip()
+    try:
+        check_address(mapping.site, mapping.kind, code)
+    except TopicError as error:
+        problems.append(f"{where}, column '{mapping.equipment.column}': {error}")
+        return ""
+    return code
 
 
 def _check_header(path: Path, mapping: Mapping, header: list[str]) -> None:
-    missing = [name for name in (mapping.time.column, *mapping.columns) if name not in header]
+    missing = [name for name in mapping.columns_needed if name not in header]
     if missing:
         raise CsvError(
             f"{path}: no column {', '.join(missing)}; the file has {', '.join(header)} "
@@ -86,12 +114,21 @@ def _check_header(path: Path, mapping: Mapping, header: list[str]) -> None:
 
 
 def _value(cell: str | None, column: Column, type_: FieldType) -> Value:
+    if column.values:
+        return _named(cell, column)
     text = _text(cell)
     if type_ is FieldType.TEXT:
         return text
     if type_ is FieldType.BOOLEAN:
         return _boolean(text)
     return round(_number(text) * column.scale + column.offset, 9)  # 0.054711 bar is 0.0054711, not …000004
+
+
+def _named(cell: str | None, column: Column) -> Value:
+    text = (cell or "").strip()
+    if text not in column.values:
+        raise ValueError(f"'{text}' is none of {', '.join(repr(name) for name in column.values)}")
+    return column.values[text]
 
 
 def _text(cell: str | None) -> str:

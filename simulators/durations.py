@@ -1,10 +1,10 @@
-"""Durations as people write them in YAML: `12s`, `1.5min`, `2h`, `500ms`; as in rule files."""
+"""Durations as people write them in YAML: `12s`, `1.5min`, `2h`, `6d`, `500ms`."""
 
 import re
 from typing import Final
 
-_SECONDS: Final = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
-_FORM: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h)")
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+_FORM: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)")
 
 
 def to_seconds(text: str) -> float:
@@ -15,5 +15,5 @@ def to_seconds(text: str) -> float:
     """
     match = _FORM.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"'{text}' is no duration; write a number with ms, s, min or h, as in 12s")
+        raise ValueError(f"'{text}' is no duration; write a number with ms, s, min, h or d, as in 12s")
     return float(match[1]) * _SECONDS[match[2]]

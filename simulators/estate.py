@@ -7,6 +7,7 @@ for item in estate.equipment:
 
 from pathlib import Path
 from typing import Annotated, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
@@ -19,11 +20,12 @@ from simulators.yaml_files import entry_error, find_file, read_yaml
 ESTATES: Final = Path(__file__).parent / "estates"
 
 
-class Estate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One site and its equipment."""
+class Estate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One site and its equipment. The hours of its day are those of `time_zone`."""
 
     site: str
     name: Texts
+    time_zone: str = "Asia/Shanghai"
     equipment: Annotated[tuple[AnySpec, ...], msgspec.Meta(min_length=1)]
 
     def find(self, code: str) -> AnySpec | None:
@@ -35,10 +37,12 @@ def load_estate(name: str | Path = "demo") -> Estate:
     """Read an estate by path, or by the name of one that comes with Gengfu.
 
     Raises:
-        YamlFileError: not found, malformed, a code twice, or a code that may not stand in a topic.
+        YamlFileError: not found, malformed, an unknown zone, a code twice, or one that may not stand in a topic.
     """
     path = find_file(name, ESTATES)
     estate = read_yaml(path, Estate)
+    if not _is_zone(estate.time_zone):
+        raise entry_error(path, "$.time_zone", f"unknown time zone '{estate.time_zone}'; write one like Asia/Shanghai")
     seen: set[str] = set()
     for index, item in enumerate(estate.equipment):
         problem = _problem(estate.site, item, seen)
@@ -46,6 +50,14 @@ def load_estate(name: str | Path = "demo") -> Estate:
             raise entry_error(path, f"$.equipment[{index}].code", problem)
         seen.add(item.code)
     return estate
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        return False
+    return True
 
 
 def _problem(site: str, item: AnySpec, seen: set[str]) -> str:

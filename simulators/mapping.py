@@ -1,4 +1,4 @@
-"""How the columns of a CSV file become the telemetry of one equipment: names, scales, time format, as data.
+"""How the columns of a CSV file become what equipment reports: names, scales, words, time format, as data.
 
 mapping = load_mapping("skab")                    # or a path to a YAML file of the same form
 mapping = mapping.aimed_at(site="demo", equipment="P-9")
@@ -11,13 +11,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from collectors.fields import Channel, FieldType, Kind, fields_of
+from collectors.fields import Channel, Field, FieldType, Kind, fields_of
 from collectors.topics import Topic, TopicError
 from simulators.addresses import check_address
 from simulators.samples import Value
 from simulators.yaml_files import entry_error, find_file, read_yaml
 
 REPLAYS: Final = Path(__file__).parent / "replays"
+_PYTHON_TYPES: Final = {FieldType.NUMBER: (int, float), FieldType.BOOLEAN: (bool,), FieldType.TEXT: (str,)}
 
 
 class TimeColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,7 +43,7 @@ class TimeColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One column. value = cell * scale + offset.
+    """One column. value = cell * scale + offset; with `values` the cell's text stands for a value instead.
 
     `unit` says in words what the column holds and what it becomes. A field that the wire contract does not
     name must be declared `unknown: true`, so that a slip of the pen is not taken for a new field.
@@ -53,18 +54,29 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     offset: float = 0.0
     unit: str = ""
     unknown: bool = False
+    values: dict[str, Value] = {}
+
+
+class EquipmentColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where each row names its own equipment: its code is the cell behind a prefix."""
+
+    column: str
+    prefix: str = ""
 
 
 class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A whole mapping. `constants` are sent with every row."""
+    """A whole mapping. A column may make several fields; `constants` are sent with every row.
+
+    The field `online` goes out as status, all others as telemetry.
+    """
 
     site: str
     kind: Kind
-    equipment: str
+    equipment: str | EquipmentColumn
     delimiter: Annotated[str, msgspec.Meta(min_length=1, max_length=1)] = ","
     encoding: Literal["utf-8", "utf-8-sig", "gb18030", "latin-1"] = "utf-8-sig"
     time: TimeColumn
-    columns: Annotated[dict[str, Column], msgspec.Meta(min_length=1)]
+    columns: Annotated[dict[str, Column | tuple[Column, ...]], msgspec.Meta(min_length=1)]
     constants: dict[str, Value] = {}
     about: str = ""
 
@@ -75,18 +87,41 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             TopicError: the name may not stand in a topic.
         """
         aimed = msgspec.structs.replace(self, site=site or self.site, equipment=equipment or self.equipment)
-        check_address(aimed.site, aimed.kind, aimed.equipment)
+        check_address(aimed.site, aimed.kind, aimed.example)
         return aimed
 
     @property
-    def topic(self) -> str:
-        """Where the rows are sent."""
-        return str(Topic(self.site, self.kind, self.equipment, Channel.TELEMETRY))
+    def example(self) -> str:
+        """The code, or one as its column could make it."""
+        return self.equipment if isinstance(self.equipment, str) else f"{self.equipment.prefix}1"
+
+    def topic(self, equipment: str, channel: Channel = Channel.TELEMETRY) -> str:
+        """Where the rows of an equipment are sent."""
+        return str(Topic(self.site, self.kind, equipment, channel))
+
+    @property
+    def fields(self) -> list[tuple[str, Column]]:
+        """(name of the column, what it becomes), in the order of the file."""
+        return [
+            (name, column)
+            for name, columns in self.columns.items()
+            for column in (columns if isinstance(columns, tuple) else (columns,))
+        ]
+
+    @property
+    def columns_needed(self) -> list[str]:
+        """The columns without which a file is another one's."""
+        own = [] if isinstance(self.equipment, str) else [self.equipment.column]
+        return [self.time.column, *own, *self.columns]
 
     def type_of(self, field: str) -> FieldType:
         """As the wire contract has it; a field that it does not name is a number."""
-        known = fields_of(self.kind, Channel.TELEMETRY).get(field)
+        known = _known_fields(self.kind).get(field)
         return known.type if known else FieldType.NUMBER
+
+
+def _known_fields(kind: Kind) -> dict[str, Field]:
+    return {**fields_of(kind, Channel.TELEMETRY), **fields_of(kind, Channel.STATUS)}
 
 
 def load_mapping(name: str | Path) -> Mapping:
@@ -105,7 +140,7 @@ def load_mapping(name: str | Path) -> Mapping:
 def _problems(mapping: Mapping) -> list[tuple[str, str]]:
     problems = [*_field_problems(mapping), *_constant_problems(mapping)]
     try:
-        check_address(mapping.site, mapping.kind, mapping.equipment)
+        check_address(mapping.site, mapping.kind, mapping.example)
     except TopicError as error:
         problems.append(("$.equipment", str(error)))
     try:
@@ -116,23 +151,27 @@ def _problems(mapping: Mapping) -> list[tuple[str, str]]:
 
 
 def _field_problems(mapping: Mapping) -> list[tuple[str, str]]:
-    known = fields_of(mapping.kind, Channel.TELEMETRY)
+    known = _known_fields(mapping.kind)
     permitted = ", ".join(known)
     return [
         (
             f"$.columns.{name}.field",
             f"{mapping.kind} has no field '{column.field}'; say `unknown: true`, or use {permitted}",
         )
-        for name, column in mapping.columns.items()
+        for name, column in mapping.fields
         if column.field not in known and not column.unknown
+    ] + [
+        (f"$.columns.{name}.values", f"'{value}' is no {mapping.type_of(column.field)}, as {column.field} must be")
+        for name, column in mapping.fields
+        for value in column.values.values()
+        if type(value) not in _PYTHON_TYPES[mapping.type_of(column.field)]
     ]
 
 
 def _constant_problems(mapping: Mapping) -> list[tuple[str, str]]:
-    types = {FieldType.NUMBER: (int, float), FieldType.BOOLEAN: (bool,), FieldType.TEXT: (str,)}
     known = fields_of(mapping.kind, Channel.TELEMETRY)
     return [
         ("$.constants", f"'{name}' must be a {known[name].type}")
         for name, value in mapping.constants.items()
-        if name in known and type(value) not in types[known[name].type]
+        if name in known and type(value) not in _PYTHON_TYPES[known[name].type]
     ]

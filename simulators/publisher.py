@@ -43,13 +43,20 @@ class PublisherError(OSError):
 class Publisher:
     """One connection to a broker.
 
-    `in_flight` bounds the unacknowledged messages: a slow broker slows the publisher and fills no memory.
+    `in_flight` bounds the unacknowledged messages: a slow broker slows the publisher and fills no memory. `last_will`
+    is what the broker says, retained, when the connection breaks.
     """
 
     def __init__(
-        self, address: BrokerAddress, *, in_flight: int = 100, connect_within_s: float = _CONNECT_WITHIN_S
+        self,
+        address: BrokerAddress,
+        *,
+        in_flight: int = 100,
+        connect_within_s: float = _CONNECT_WITHIN_S,
+        last_will: tuple[str, bytes] | None = None,
     ) -> None:
         self._address = address
+        self._last_will = last_will
         self._in_flight = in_flight
         self._connect_within_s = connect_within_s
         self._free = asyncio.Semaphore(in_flight)
@@ -95,6 +102,13 @@ class Publisher:
         finally:
             await self._part()
 
+    async def break_off(self) -> None:
+        """Break the connection without a good-bye, as a power cut does: the broker says the last will."""
+        await asyncio.to_thread(self._client.loop_stop)
+        connection = self._client.socket()
+        if connection is not None:
+            connection.close()
+
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Hand a message over: does not wait for its acknowledgement unless too many are outstanding."""
         await self._free.acquire()
@@ -112,6 +126,9 @@ class Publisher:
         client = Client(CallbackAPIVersion.VERSION2)
         client.max_inflight_messages_set(self._in_flight)
         client.reconnect_delay_set(1, 10)
+        if self._last_will:
+            topic, payload = self._last_will
+            client.will_set(topic, payload, qos=1, retain=True)
         if self._address.username:
             client.username_pw_set(self._address.username, self._address.password or None)
         if self._address.ca_file:

@@ -1,4 +1,4 @@
-"""Sends recorded data through the broker as an equipment's telemetry.
+"""Sends recorded data through the broker as what equipment reports.
 
 mapping = load_mapping("skab")
 async with Publisher(BrokerAddress(host, port)) as publisher:
@@ -15,6 +15,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from collectors.fields import Channel
 from simulators.csv_rows import Row, count_rows, read_rows
 from simulators.mapping import Mapping
 from simulators.outlet import Outlet
@@ -62,14 +63,23 @@ async def replay(
         _count(summary, row)
         await asyncio.sleep(max(0.0, start + pace.due_s(row.at_ms) - loop.time()))
         at_ms = row.at_ms if keep_times else clock()
-        if row.fields and at_ms is not None:
-            await publisher.publish(mapping.topic, encode_sample(row.fields, at_ms, summary.rows))
-            summary.sent += 1
+        if at_ms is not None and row.equipment:
+            summary.sent += await _send(row, at_ms, summary.rows, mapping, publisher)
         if progress:
             progress(summary.rows)
     await publisher.flush()
     summary.seconds = loop.time() - start
     return summary
+
+
+async def _send(row: Row, at_ms: int, seq: int, mapping: Mapping, publisher: Outlet) -> bool:
+    """Send what a row says; whether it says anything."""
+    if row.status:
+        topic = mapping.topic(row.equipment, Channel.STATUS)
+        await publisher.publish(topic, encode_sample(row.status, at_ms, seq), retain=True)
+    if row.fields:
+        await publisher.publish(mapping.topic(row.equipment), encode_sample(row.fields, at_ms, seq))
+    return bool(row.status or row.fields)
 
 
 async def replay_file(
@@ -89,7 +99,7 @@ async def replay_file(
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console or Console(stderr=True)) as bar:
-        task = bar.add_task(f"{path.name} -> {mapping.topic}", total=count_rows(path))
+        task = bar.add_task(f"{path.name} -> {_target(mapping)}", total=count_rows(path))
         return await replay(
             read_rows(path, mapping),
             mapping,
@@ -99,6 +109,11 @@ async def replay_file(
             clock=clock,
             progress=lambda rows: bar.update(task, completed=rows),
         )
+
+
+def _target(mapping: Mapping) -> str:
+    named = mapping.equipment
+    return mapping.topic(named) if isinstance(named, str) else f"{mapping.kind} by column '{named.column}'"
 
 
 class _Pace:

@@ -1,8 +1,9 @@
-"""Runs a simulation against a broker, in real time.
+"""Runs a simulation against a broker.
 
 stop = asyncio.Event()
 async with Publisher(BrokerAddress(host, port)) as publisher:
-    await simulate(load_estate("demo"), load_scenario("demo"), publisher, seed=1, clock=epoch_ms, stop=stop)
+    pace = Pace(clock=epoch_ms)
+    await simulate(load_estate("demo"), load_scenario("demo"), SharedLine(publisher), seed=1, pace=pace, stop=stop)
 """
 
 import asyncio
@@ -10,42 +11,66 @@ import contextlib
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from collectors.fields import Channel
 from collectors.topics import Topic
 from simulators.estate import Estate
-from simulators.outlet import Outlet
+from simulators.lines import Lines
 from simulators.samples import encode_sample
 from simulators.scenario import Scenario
-from simulators.simulation import Simulation
+from simulators.simulation import Message, Simulation, Stamp
 
 _FAREWELL_S: Final = 3.0
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """How the simulated time goes, and how often is reported in it.
+
+    `clock` is the real time in epoch milliseconds. `speed` is simulated seconds a second; `rate` 2 sends telemetry
+    twice as often. `start_ms` is the simulated time at the start, None for now. With `keep_times` messages carry the
+    simulated time, else the moment at which they are sent: then delays of rules act in real time.
+    """
+
+    clock: Callable[[], int]
+    speed: float = 1.0
+    rate: float = 1.0
+    start_ms: int | None = None
+    keep_times: bool = False
+
+    def stamping(self, start_ms: int, elapsed_s: float) -> Stamp:
+        """What `at` says of what was measured by `elapsed_s`."""
+        if self.keep_times:
+            return lambda moment_s: start_ms + round(moment_s * 1000)
+        now_ms = self.clock()
+        return lambda moment_s: now_ms - round((elapsed_s - moment_s) * 1000 / self.speed)
 
 
 async def simulate(
     estate: Estate,
     scenario: Scenario,
-    publisher: Outlet,
+    lines: Lines,
     *,
     seed: int,
-    rate: float = 1.0,
-    clock: Callable[[], int],
+    pace: Pace,
     stop: asyncio.Event,
     announce: bool = True,
 ) -> None:
     """Simulate until `stop` is set.
 
-    `clock` gives epoch milliseconds and only stamps; the event loop's monotonic clock tells what is due.
-    `rate` 2 sends telemetry twice as often; faults keep their times. `announce` publishes the retained status
-    of each equipment at the start and at the end.
+    `announce` publishes the retained status of each equipment at the start and at the end.
 
     Raises:
         YamlFileError: the scenario names equipment or faults that do not fit the estate.
     """
-    simulation = Simulation(estate, scenario, seed=seed, rate=rate)
+    start_ms = pace.clock() if pace.start_ms is None else pace.start_ms
+    simulation = Simulation(estate, scenario, seed=seed, start_ms=start_ms, rate=pace.rate, speed=pace.speed)
+    stamp = pace.stamping(start_ms, 0.0)
     if announce:
-        await _announce(estate, publisher, online=True, at_ms=clock())
-    running = asyncio.create_task(_run(simulation, publisher, clock), name="simulation")
+        await _announce(estate, lines, online=True, at_ms=stamp(0.0))
+    running = asyncio.create_task(_run(simulation, lines, pace, start_ms), name="simulation")
     stopping = asyncio.create_task(stop.wait(), name="stop of the simulation")
+    began = asyncio.get_running_loop().time()
     try:
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
@@ -53,24 +78,29 @@ async def simulate(
     finally:
         await _end(running, stopping)
     if announce:
+        elapsed_s = (asyncio.get_running_loop().time() - began) * pace.speed
+        at_ms = pace.stamping(start_ms, elapsed_s)(elapsed_s)
         # a broker that is gone already needs no farewell
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(_announce(estate, publisher, online=False, at_ms=clock()), _FAREWELL_S)
+            await asyncio.wait_for(_announce(estate, lines, online=False, at_ms=at_ms), _FAREWELL_S)
 
 
-async def _run(simulation: Simulation, publisher: Outlet, clock: Callable[[], int]) -> None:
+async def _run(simulation: Simulation, lines: Lines, pace: Pace, start_ms: int) -> None:
+    """The event loop's clock tells what is due; the wall's only stamps, and may be set."""
     loop = asyncio.get_running_loop()
     start = loop.time()
     while True:
-        await asyncio.sleep(max(0.0, simulation.due_s - (loop.time() - start)))
-        for topic, payload, retain in simulation.due_messages(loop.time() - start, clock()):
-            await publisher.publish(topic, payload, retain=retain)
+        await asyncio.sleep(max(0.0, simulation.due_s / pace.speed - (loop.time() - start)))
+        elapsed_s = (loop.time() - start) * pace.speed
+        for message in simulation.due_messages(elapsed_s, pace.stamping(start_ms, elapsed_s)):
+            await lines.send(message)
 
 
-async def _announce(estate: Estate, publisher: Outlet, *, online: bool, at_ms: int) -> None:
+async def _announce(estate: Estate, lines: Lines, *, online: bool, at_ms: int) -> None:
     for item in estate.equipment:
         topic = Topic(estate.site, item.kind, item.code, Channel.STATUS)
-        await publisher.publish(str(topic), encode_sample({"online": online}, at_ms, 0), retain=True)
+        payload = encode_sample({"online": online}, at_ms, 0)
+        await lines.send(Message(str(topic), payload, retained=True))
 
 
 async def _end(*tasks: asyncio.Task[object]) -> None:

@@ -16,12 +16,12 @@ class Sample(msgspec.Struct, frozen=True):
     channel: Channel
     fields: dict[str, Value]
 
-    @property
-    def retained(self) -> bool:
-        """Whether the broker keeps it for later subscribers: a status holds until the next one."""
-        return self.channel is Channel.STATUS
-
 
 def encode_sample(fields: dict[str, Value], at_ms: int, seq: int) -> bytes:
     """The payload. `at` is epoch milliseconds; with `at` and `seq` a second delivery is known as such."""
     return msgspec.json.encode({"at": at_ms, "seq": seq, **fields})
+
+
+def encode_samples(rows: list[tuple[dict[str, Value], int, int]]) -> bytes:
+    """The payload of a device that kept some: fields, `at` and `seq` of each."""
+    return msgspec.json.encode([{"at": at_ms, "seq": seq, **fields} for fields, at_ms, seq in rows])

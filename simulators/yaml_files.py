@@ -7,6 +7,8 @@ from typing import Any, Final, TypeVar
 import msgspec
 import yaml
 
+from simulators.yaml_shapes import child_of, permitted_at
+
 _T = TypeVar("_T")
 _PATH_IN_MESSAGE: Final = re.compile(r"^(?P<what>.*?)(?: - at (?:`key` in )?`(?P<path>\$[^`]*)`)?$", re.DOTALL)
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
@@ -39,7 +41,7 @@ def read_yaml(path: Path, type_: type[_T]) -> _T:
     try:
         return msgspec.convert(_construct(root, path), type_)
     except msgspec.ValidationError as error:
-        raise _located(path, root, str(error)) from None
+        raise _located(path, root, str(error), type_) from None
 
 
 def entry_error(path: Path, where: str, what: str) -> YamlFileError:
@@ -65,10 +67,13 @@ def _construct(root: yaml.Node | None, path: Path) -> Any:
         raise YamlFileError(f"{path}: not plain YAML: {' '.join(str(error).split())}") from error
 
 
-def _located(path: Path, root: yaml.Node | None, message: str) -> YamlFileError:
+def _located(path: Path, root: yaml.Node | None, message: str, type_: Any) -> YamlFileError:
     match = _PATH_IN_MESSAGE.match(message)
     where = (match and match["path"]) or "$"
     what = match["what"] if match else message
+    if "unknown field" in what or "Invalid value" in what:
+        permitted = permitted_at(type_, root, _STEP.findall(where))
+        what += f"; permitted: {permitted}" if permitted else ""
     return YamlFileError(f"{path}, line {_line(root, where)}{_entry(where)}: {what}")
 
 
@@ -80,16 +85,8 @@ def _line(root: yaml.Node | None, where: str) -> int:
     """Line of the deepest node on the path that exists; a missing key is shown at its parent."""
     node = root
     for key, index in _STEP.findall(where):
-        child = _child(node, key, index)
+        child = child_of(node, key, index)
         if child is None:
             break
         node = child
     return node.start_mark.line + 1 if node is not None else 1
-
-
-def _child(node: yaml.Node | None, key: str, index: str) -> yaml.Node | None:
-    if isinstance(node, yaml.SequenceNode) and index:
-        return node.value[int(index)] if int(index) < len(node.value) else None
-    if isinstance(node, yaml.MappingNode) and key:
-        return next((value for name, value in node.value if name.value == key), None)
-    return None

@@ -1,7 +1,7 @@
 """A real HTTP server on a free port, with a small ledger behind it."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +66,8 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def open_house(database: Database, folder: Path) -> AsyncIterator[House]:
-    """Start the server; the live feed does not run unless a test runs it."""
+async def open_house(database: Database, folder: Path, now: Callable[[], int] | None = None) -> AsyncIterator[House]:
+    """Start the server; the live feed does not run unless a test runs it. `now` makes a clock beside the wall's."""
     clock = Clock()
     ledger = Ledger(database, 10, "UTC")
     places = [Site(code, {"en": code, "zh-CN": code}, "Asia/Shanghai") for code in ("HQ", "B")]
@@ -82,7 +82,9 @@ async def open_house(database: Database, folder: Path) -> AsyncIterator[House]:
     store = SqliteStore(folder / "history.db")
     await store.open()
     parts = {"database": "ready"}
-    services = Services(database, ledger, store, ACCOUNTS, CollectorRegistry(), lambda: dict(parts), clock)
+    services = Services(
+        database, ledger, store, ACCOUNTS, CollectorRegistry(), lambda: dict(parts), now or clock, clock
+    )
     feed = LiveFeed(services)
     app = make_app(services, feed, None, LOOPBACK)
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:

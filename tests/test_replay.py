@@ -64,7 +64,7 @@ def mapping(tmp_path: Path) -> Mapping:
 
 def rows(*times_s: int | None) -> list[Row]:
     return [
-        Row(n + 2, None if at is None else at * 1000, {"flow": float(n)}, ("bad time",) if at is None else ())
+        Row(n + 2, None if at is None else at * 1000, "P-9", {"flow": float(n)}, ("bad time",) if at is None else ())
         for n, at in enumerate(times_s)
     ]
 
@@ -167,13 +167,14 @@ def test_bad_mapping_is_refused(tmp_path: Path, old: str, new: str, complaint: s
 
 
 def test_unknown_mapping_names_those_that_come_with_gengfu() -> None:
-    with pytest.raises(YamlFileError, match=r"come with Gengfu: skab$"):
+    with pytest.raises(YamlFileError, match=r"come with Gengfu: db_fasta, fsri, nab, skab$"):
         load_mapping("scab")
 
 
 def test_mapping_can_be_aimed_at_another_equipment(mapping: Mapping) -> None:
-    assert mapping.aimed_at(site="east", equipment="P-1").topic == "gengfu/east/pump/P-1/telemetry"
-    assert mapping.aimed_at().topic == "gengfu/demo/pump/P-9/telemetry"
+    aimed = mapping.aimed_at(site="east", equipment="P-1")
+    assert (aimed.equipment, aimed.topic("P-1")) == ("P-1", "gengfu/east/pump/P-1/telemetry")
+    assert mapping.aimed_at() == mapping
     with pytest.raises(TopicError):
         mapping.aimed_at(equipment="#")
 
@@ -288,3 +289,38 @@ def test_skab_rules_name_fields_that_the_mapping_sends() -> None:
         assert {rule["field"], *rule.get("while", {})} <= sent
         assert rule["title"].keys() == rule["advice"].keys() == {"en", "zh-CN"}
         assert rule["source"]
+
+
+BY_COLUMN = """\
+site: demo
+kind: elevator
+equipment: {column: lift, prefix: A-}
+time: {column: when, format: epoch_s}
+columns:
+  state:
+    - {field: online, values: {"on": true, "off": true, gone: false}}
+    - {field: service_mode, values: {"on": normal, "off": stopped, gone: unknown}}
+"""
+
+
+async def test_each_row_is_its_own_equipments_in_words_of_the_contract(tmp_path: Path) -> None:
+    by_column = load_mapping(write(tmp_path, BY_COLUMN))
+    path = write(tmp_path, "lift,when,state\n7,1,on\n8,2,gone\n9 9,3,on\n7,4,burnt\n", "data.csv")
+    outlet = Ledger()
+    summary = await replay(read_rows(path, by_column), by_column, outlet, speed=0, keep_times=True, clock=lambda: 0)
+    assert outlet.topics == {f"gengfu/demo/elevator/A-{n}/{c}" for n in (7, 8) for c in ("telemetry", "status")}
+    assert outlet.messages == [
+        {"at": 1000, "seq": 1, "online": True},
+        {"at": 1000, "seq": 1, "service_mode": "normal"},
+        {"at": 2000, "seq": 2, "online": False},
+        {"at": 2000, "seq": 2, "service_mode": "unknown"},
+    ]
+    assert (summary.rows, summary.sent) == (4, 2)
+    assert "line 4, column 'lift'" in summary.problems[0]
+    assert "'burnt' is none of 'on', 'off', 'gone'" in summary.problems[1]
+
+
+def test_a_word_that_the_field_cannot_hold_is_refused(tmp_path: Path) -> None:
+    text = MAPPING.replace("{field: running}", "{field: running, values: {a: true, b: maybe}}")
+    with pytest.raises(YamlFileError, match="'maybe' is no boolean, as running must be"):
+        load_mapping(write(tmp_path, text))

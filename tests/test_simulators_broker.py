@@ -19,11 +19,13 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from simulators.estate import load_estate
+from simulators.lines import OwnLines, SharedLine
 from simulators.mapping import load_mapping
 from simulators.publisher import BrokerAddress, Publisher, PublisherError
 from simulators.replay import replay_file
-from simulators.run import simulate
+from simulators.run import Pace, simulate
 from simulators.scenario import load_scenario
+from simulators.simulation import Message
 
 pytestmark = pytest.mark.server
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
@@ -247,7 +249,8 @@ async def test_simulated_estate_speaks_and_leaves_its_status_behind(broker: Mosq
     asyncio.get_running_loop().call_later(2.5, stop.set)
     estate = load_estate()
     async with listening(broker.address) as listener, Publisher(broker.address) as publisher:
-        await simulate(estate, load_scenario(), publisher, seed=1, clock=now_ms, stop=stop)
+        lines = SharedLine(publisher)
+        await simulate(estate, load_scenario(), lines, seed=1, pace=Pace(clock=now_ms), stop=stop)
         await publisher.flush()
         await listener.wait_for(publisher.acknowledged)
     talking = {topic.split("/")[3] for topic, _, _ in listener.got if topic.endswith("telemetry")}
@@ -272,3 +275,34 @@ async def test_replayed_file_arrives_whole(broker: Mosquitto, tmp_path: Path) ->
     assert [fields["seq"] for _, fields, _ in listener.got] == list(range(1, 301))
     assert "discharge_pressure" not in listener.got[7][1]
     assert "flow" in listener.got[7][1]
+
+
+async def test_a_broken_line_of_its_own_leaves_a_last_will_and_comes_back(broker: Mosquitto) -> None:
+    estate, topic = load_estate(), "gengfu/demo/fire_panel/F-1/status"
+    async with listening(broker.address) as listener, OwnLines(broker.address, estate) as lines:
+        await lines.send(Message("gengfu/demo/fire_panel/F-1/telemetry", b'{"mains": true}'))
+        await lines.send(Message(topic, b'{"online": false, "seq": 7}', retained=True, line_broken=True))
+        await listener.wait_for(2)
+        await lines.send(Message(topic, b'{"online": true, "seq": 8}', retained=True))
+        await listener.wait_for(3)
+    assert [(t, fields) for t, fields, _ in listener.got] == [
+        ("gengfu/demo/fire_panel/F-1/telemetry", {"mains": True}),
+        (topic, {"online": False}),  # the broker's own words: without the number
+        (topic, {"online": True, "seq": 8}),
+    ]
+
+
+async def test_lines_of_their_own_end_with_a_good_bye_and_no_last_will(broker: Mosquitto) -> None:
+    async with listening(broker.address) as listener:
+        async with OwnLines(broker.address, load_estate()):
+            pass
+        async with Publisher(broker.address) as publisher:
+            await publisher.publish("gengfu/a/pump/P-1/telemetry", b"{}")
+        await listener.wait_for(1)
+    assert [topic for topic, _, _ in listener.got] == ["gengfu/a/pump/P-1/telemetry"]
+
+
+async def test_lines_to_a_missing_broker_are_one_clear_error() -> None:
+    lines = OwnLines(BrokerAddress(port=free_port()), load_estate())
+    with pytest.raises(PublisherError, match="no MQTT broker answers"):
+        await lines.__aenter__()

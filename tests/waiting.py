@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from tests.mosquitto import Mosquitto
 
@@ -25,3 +25,11 @@ async def parted(mosquitto: Mosquitto, client_id: str = "gengfu", times: int = 1
     """
     log, said = mosquitto.folder / "mosquitto.log", f"Client {client_id} disconnected."
     await until(lambda: log.read_text().count(said) >= times, "the broker has heard the good-bye")
+
+
+async def until_awaited(condition: Callable[[], Awaitable[object]], what: str, within_s: float = WITHIN_S) -> None:
+    """The same for a condition that has to be asked for."""
+    deadline = time.monotonic() + within_s
+    while not await condition():
+        assert time.monotonic() < deadline, f"waited {within_s:g} s in vain until {what}"
+        await asyncio.sleep(0.01)

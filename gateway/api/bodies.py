@@ -5,7 +5,7 @@ Times are RFC 3339 UTC. Texts for people come in both languages.
 """
 
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import msgspec
 
@@ -296,7 +296,10 @@ class QuarantineBody(msgspec.Struct, frozen=True):
 
 
 class HealthBody(msgspec.Struct, frozen=True):
+    """`clock` is "wall", or "data" where the service's now is the newest time in replayed data."""
+
     status: str
+    clock: Literal["wall", "data"]
 
 
 class ReadyBody(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from collectors.reading import to_datetime
 from gateway.api.bodies import HealthBody, Page, QuarantineBody, ReadyBody, payload_text
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, Reply, Route
+from gateway.clocks import name_of
 from gateway.people.permissions import Act
 from gateway.storage.quarantine import newest_quarantined
 
@@ -30,8 +31,8 @@ def ready_body(parts: dict[str, str]) -> ReadyBody:
     return ReadyBody(all(state.partition("; ")[0] in {READY, STANDING_BY} for state in parts.values()), parts)
 
 
-async def alive(_call: Call) -> HealthBody:
-    return HealthBody("alive")
+async def alive(call: Call) -> HealthBody:
+    return HealthBody("alive", name_of(call.services.clock).value)
 
 
 async def ready(call: Call) -> Reply:

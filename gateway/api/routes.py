@@ -7,6 +7,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from collectors.timeseries.store import Store
+from gateway.clocks import Clock, wall_ms
 from gateway.equipment.ledger import Ledger
 from gateway.people.accounts import Accounts, Person
 from gateway.people.audit import Cause, Via
@@ -26,8 +27,10 @@ class Services(NamedTuple):
     registry: CollectorRegistry
     parts: Callable[[], dict[str, str]]
     """Each part of the service and "ready", or what it is waiting for."""
-    clock: Callable[[], int]
-    """Now, in epoch milliseconds."""
+    clock: Clock
+    """Now for the service, in epoch milliseconds: what is decided and recorded goes by it."""
+    wall: Clock = wall_ms
+    """Now outside, by which logins end."""
 
 
 class Call(msgspec.Struct):

@@ -80,7 +80,7 @@ def make_app(
 def _endpoint(route: Route, services: Services) -> Next:
     async def answer(request: web.Request) -> web.StreamResponse:
         cookie = request.cookies.get(COOKIE)
-        person = services.accounts.whose(cookie, services.clock())
+        person = services.accounts.whose(cookie, services.wall())
         _require(may(person.grants if person else None, route.act))
         call = Call(
             services, person, request.remote or "", request.match_info, _read_query(request, route),
@@ -144,7 +144,7 @@ def _respond(answer: msgspec.Struct | Reply, status: int, request: web.Request) 
 def _live(services: Services, feed: LiveFeed) -> Next:
     async def answer(request: web.Request) -> web.StreamResponse:
         _require_own_origin(request)
-        person = services.accounts.whose(request.cookies.get(COOKIE), services.clock())
+        person = services.accounts.whose(request.cookies.get(COOKIE), services.wall())
         _require(may(person.grants if person else None, LIVE_ACT))
         if person is None:
             raise ProblemError("not_signed_in")

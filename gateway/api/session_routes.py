@@ -31,7 +31,7 @@ def site_body(site: Site) -> SiteBody:
 
 async def log_in(call: Call) -> Reply:
     login: Login = call.body
-    entered = call.services.accounts.log_in(login.username, login.password, call.services.clock())
+    entered = call.services.accounts.log_in(login.username, login.password, call.services.wall())
     if entered is None:
         raise ProblemError("bad_credentials")
     person, token = entered

@@ -1,6 +1,10 @@
 """What every simulated device is: a description from the estate file, and a model that steps through time."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, Protocol
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -29,11 +33,58 @@ class Equipment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return Kind(str(self.__struct_config__.tag))
 
 
+class Upset(StrEnum):
+    """What is physically wrong; the model works out what follows. The number beside it says how much."""
+
+    NO_MAINS = "no_mains"
+    """1: no power, and nothing in its place."""
+    ON_BACKUP = "on_backup"
+    """1: no mains, but a lift's emergency lowering or a generator."""
+    LEVELLING = "levelling"
+    """Millimetres that the car stops above its landing."""
+    INTERCOM_BROKEN = "intercom_broken"
+    """1: the next test of the intercom fails."""
+    WEAR = "wear"
+    """0 new to 1 worn out, on top of the equipment's own wear."""
+    TRIPPED = "tripped"
+    """The code with which the drive has stopped the pump."""
+    SUCTION_SHUT = "suction_shut"
+    """1: no water reaches the pump."""
+    BURST = "burst"
+    """Water that runs away behind the pumps, in rated flows of one pump."""
+    FLOOD = "flood"
+    """Water that runs into the sump, m³/h."""
+    CALLED = "called"
+    """1: the fire panel has started the fire pump."""
+
+
+class Signal(StrEnum):
+    """What a point tells its fire panel."""
+
+    FIRE = "fire"
+    FAULT = "fault"
+    DISABLED = "disabled"
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """What is wrong with a device at one moment. `points`: signal and index of each point that gives it."""
+
+    upsets: Mapping[Upset, float] = {}
+    points: frozenset[tuple[Signal, int]] = frozenset()
+
+    def amount(self, upset: Upset) -> float:
+        """How much of it there is, 0 for nothing."""
+        return self.upsets.get(upset, 0.0)
+
+
+CALM: Final = Trouble()
+
+
 class Device(Protocol):
     """A model. Pure but for its own random generator: the same seed gives the same run."""
 
-    def step(self, now_ms: int, dt_s: float) -> list[Sample]:
-        """Let `dt_s` seconds pass and say what the device reports at `now_ms` (epoch milliseconds)."""
+    def step(self, now_ms: int, dt_s: float, trouble: Trouble = CALM) -> list[Sample]:
+        """Let `dt_s` seconds pass and say what the device reports at `now_ms` (simulated epoch milliseconds)."""
 
 
 def towards(value: float, target: float, dt_s: float, time_constant_s: float) -> float:
@@ -44,3 +95,16 @@ def towards(value: float, target: float, dt_s: float, time_constant_s: float) ->
 def within(value: float, low: float, high: float) -> float:
     """The value, kept between two bounds."""
     return min(high, max(low, value))
+
+
+def local_hour(now_ms: int, zone: ZoneInfo) -> float:
+    """Hour of the day at the site, 0 to 24."""
+    local = datetime.fromtimestamp(now_ms / 1000, zone)
+    return local.hour + local.minute / 60 + local.second / 3600
+
+
+def by_hour(table: tuple[float, ...], hour: float) -> float:
+    """Between the full hours of a day's table of 24 values."""
+    first = int(hour) % 24
+    share = hour - int(hour)
+    return table[first] * (1 - share) + table[(first + 1) % 24] * share

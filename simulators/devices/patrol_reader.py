@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 
 from collectors.fields import Channel
-from simulators.devices.device import Equipment, Texts
+from simulators.devices.device import CALM, Equipment, Texts, Trouble
 from simulators.samples import Sample
 
 _Uid = Annotated[str, msgspec.Meta(pattern="^[0-9A-F]{8}([0-9A-F]{6})?$")]
@@ -39,7 +39,7 @@ class PatrolReader:
         self._round = 0
         self._left_s = rng.uniform(0.2, 0.8) * spec.walk_s
 
-    def step(self, now_ms: int, dt_s: float) -> list[Sample]:  # noqa: ARG002 - rota by walking time
+    def step(self, now_ms: int, dt_s: float, trouble: Trouble = CALM) -> list[Sample]:  # noqa: ARG002 - walks on
         """The taps of this step; mostly none."""
         self._left_s -= dt_s
         taps = []

@@ -3,17 +3,18 @@
 import math
 from random import Random
 from typing import Annotated, Final, Literal, TypeAlias
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from collectors.fields import Channel
-from simulators.devices.device import Equipment, towards
+from simulators.devices.device import CALM, Equipment, Trouble, local_hour, towards
 from simulators.samples import Sample, Value
 
-_Measured: TypeAlias = Literal["temperature", "humidity", "level", "pressure"]
+Measured: TypeAlias = Literal["temperature", "humidity", "level", "pressure"]
+Detected: TypeAlias = Literal["leak", "smoke"]
 
-_DAY_MS: Final = 86_400_000
-_SPREAD: Final[dict[_Measured, float]] = {
+_SPREAD: Final[dict[Measured, float]] = {
     "temperature": 0.05,
     "humidity": 0.2,
     "level": 0.002,
@@ -28,8 +29,8 @@ class SensorSpec(Equipment, frozen=True, tag="sensor"):
     `daily_swing` in °C is how far the temperature moves with the day; `battery` in %.
     """
 
-    means: dict[_Measured, float] = msgspec.field(default_factory=dict)
-    detects: tuple[Literal["leak", "smoke"], ...] = ()
+    means: dict[Measured, float] = msgspec.field(default_factory=dict)
+    detects: tuple[Detected, ...] = ()
     daily_swing: float = 0.0
     battery: Annotated[float, msgspec.Meta(ge=0, le=100)] = 96.0
     every_s: Annotated[float, msgspec.Meta(gt=0)] = 2.0
@@ -38,13 +39,14 @@ class SensorSpec(Equipment, frozen=True, tag="sensor"):
 class Sensor:
     """Measures around its means, wanders slowly, detects nothing."""
 
-    def __init__(self, spec: SensorSpec, rng: Random) -> None:
+    def __init__(self, spec: SensorSpec, rng: Random, zone: ZoneInfo) -> None:
         self._spec = spec
+        self._zone = zone
         self._rng = rng
-        self._drift: dict[_Measured, float] = dict.fromkeys(spec.means, 0.0)
+        self._drift: dict[Measured, float] = dict.fromkeys(spec.means, 0.0)
         self._battery = spec.battery
 
-    def step(self, now_ms: int, dt_s: float) -> list[Sample]:
+    def step(self, now_ms: int, dt_s: float, trouble: Trouble = CALM) -> list[Sample]:  # noqa: ARG002 - as it is told
         """Telemetry of this moment."""
         self._battery = max(0.0, self._battery - dt_s * 100 / (3 * 365 * 86_400))  # a battery lasts three years
         measured: dict[str, Value] = {
@@ -53,13 +55,13 @@ class Sensor:
         calm: dict[str, Value] = dict.fromkeys(self._spec.detects, False)
         return [Sample(Channel.TELEMETRY, {**measured, **calm, "battery": round(self._battery, 1)})]
 
-    def _measure(self, name: _Measured, mean: float, now_ms: int, dt_s: float) -> float:
+    def _measure(self, name: Measured, mean: float, now_ms: int, dt_s: float) -> float:
         spread = _SPREAD[name]
         self._drift[name] = towards(self._drift[name], 0.0, dt_s, 600.0) + self._rng.gauss(0.0, spread / 5)
-        swing = self._spec.daily_swing * _daylight(now_ms) if name == "temperature" else 0.0
+        swing = self._spec.daily_swing * _daylight(local_hour(now_ms, self._zone)) if name == "temperature" else 0.0
         return round(mean + swing + self._drift[name] + self._rng.gauss(0.0, spread), 3)
 
 
-def _daylight(now_ms: int) -> float:
-    """1 at the warmest hour, -1 at the coldest: 06:00 UTC is 14:00 in China."""
-    return math.sin(2 * math.pi * (now_ms % _DAY_MS) / _DAY_MS)
+def _daylight(hour: float) -> float:
+    """1 at the warmest hour, 14:00, -1 at the coldest."""
+    return math.cos(2 * math.pi * (hour - 14) / 24)

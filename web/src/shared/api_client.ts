@@ -1,6 +1,6 @@
 /** Questions to the gateway over HTTP. Every failure is a `RefusedError` with a code that the page can put into words. */
 
-import type { Acknowledge, AlarmBody, AlarmDetail, Login, Me, Problem } from './contract'
+import type { Acknowledge, AlarmBody, AlarmDetail, HealthBody, Login, Me, Problem } from './contract'
 
 const BASE = '/api/v1'
 const TIMEOUT_MS = 10_000
@@ -38,6 +38,11 @@ export function acknowledgeAlarm(id: string, act: Acknowledge): Promise<AlarmBod
 
 export function fetchAlarm(id: string): Promise<AlarmDetail> {
   return ask<AlarmDetail>('GET', `${BASE}/alarms/${encodeURIComponent(id)}`)
+}
+
+/** Which clock the service runs on; may be asked by everybody. */
+export function fetchHealth(): Promise<HealthBody> {
+  return ask<HealthBody>('GET', '/healthz')
 }
 
 /** Address of the live feed, beside the page: wss where the page came over https. */

@@ -234,6 +234,9 @@ export interface QuarantineBody {
   size: number
 }
 
+/** `clock` is "data" where the service's now is the newest time in replayed data. */
+export interface HealthBody { status: string; clock: 'wall' | 'data' }
+
 export interface ReadyBody {
   ready: boolean
   parts: Record<string, string>

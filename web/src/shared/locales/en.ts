@@ -11,6 +11,10 @@ const en: typeof zhCN = {
     unreachableNext:
       'Trying again by itself. If this lasts more than a minute, call the administrator and watch the panels themselves.',
   },
+  clock: {
+    title: 'Recorded data, not the building',
+    why: 'This service runs on the time of replayed data, for tests and studies. Watch no building with it.',
+  },
   login: {
     title: 'Log in',
     username: 'Username',

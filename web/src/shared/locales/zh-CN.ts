@@ -8,6 +8,10 @@ export default {
     unreachable: '服务没有应答。',
     unreachableNext: '正在自动重试。若持续一分钟以上，请联系系统管理员，并直接查看设备面板。',
   },
+  clock: {
+    title: '回放数据，不是现场',
+    why: '本服务按回放数据的时间运行，仅用于测试和研究，不能用来值班。',
+  },
   login: {
     title: '登录',
     username: '用户名',

@@ -1,0 +1,69 @@
+"""What time it is for the service: the wall's, or that of the data in tests and studies.
+
+The wall's time is for what is agreed with the world outside: the lease, logins, retries. What is decided and recorded
+goes by the service's clock; see `docs/decisions/0013-a-clock-that-follows-the-data.md`.
+"""
+
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeAlias
+
+Clock: TypeAlias = Callable[[], int]
+"""Now, in epoch milliseconds."""
+
+
+class ClockName(StrEnum):
+    """Which clock a service runs on."""
+
+    WALL = "wall"
+    DATA = "data"
+
+
+class FolderOfOtherClock(Exception):
+    """The data folder holds times of the other clock; the text says what to do."""
+
+
+def wall_ms() -> int:
+    """The wall's time in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class DataClock:
+    """The newest time of measurement in the data; stands still while nothing comes, and never goes back.
+
+    Before the first data it is 1970.
+    """
+
+    def __init__(self) -> None:
+        self._newest_ms = 0
+
+    def __call__(self) -> int:
+        return self._newest_ms
+
+    def see(self, measured_at: int) -> None:
+        """Something was measured then."""
+        self._newest_ms = max(self._newest_ms, measured_at)
+
+
+def name_of(clock: Clock) -> ClockName:
+    """Which one it is."""
+    return ClockName.DATA if isinstance(clock, DataClock) else ClockName.WALL
+
+
+def claim_folder(folder: Path, name: ClockName) -> None:
+    """Keep times of one clock in one folder: a record with both could be believed by nobody.
+
+    Raises:
+        FolderOfOtherClock: the folder was used with the other one.
+    """
+    mark = folder / "clock"
+    used = ClockName.DATA if mark.exists() else ClockName.WALL if (folder / "gengfu.db").exists() else name
+    if used is not name:
+        raise FolderOfOtherClock(
+            f"{folder.resolve()} holds times of the {used} clock, and this service would run on the {name} clock; "
+            "choose another folder (--data-dir)"
+        )
+    if name is ClockName.DATA:
+        mark.write_text(f"{name}\n", encoding="ascii")

@@ -1,0 +1,103 @@
+"""What somebody orders on the command line: which estate, which scenario, over which lines."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from collectors.reading import to_milliseconds
+from simulators.estate import Estate, load_estate
+from simulators.large_estate import large_estate
+from simulators.lines import MOST_OWN, Lines, OwnLines, SharedLine
+from simulators.publisher import BrokerAddress, Publisher
+from simulators.run import Pace, simulate
+from simulators.scenario import Scenario, load_scenario
+
+_IN_FLIGHT: Final = 1_000
+"""Unacknowledged messages on a connection that a whole estate shares."""
+
+
+class Connections(StrEnum):
+    """How simulated devices reach the broker; see `lines.py`."""
+
+    AUTO = "auto"
+    EACH = "each"
+    SHARED = "shared"
+
+
+class OrderError(ValueError):
+    """What was ordered does not go together."""
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """Names or paths, "" for the default; `equipment` makes an estate of so many instead."""
+
+    estate: str = ""
+    scenario: str = ""
+    equipment: int = 0
+    seed: int = 1
+    connections: Connections = Connections.AUTO
+
+    def load(self) -> tuple[Estate, Scenario]:
+        """Read both.
+
+        Raises:
+            OrderError: an estate is given, and the size of another.
+            YamlFileError: one of the files cannot be used.
+        """
+        if self.estate and self.equipment:
+            raise OrderError("--estate and --equipment exclude each other: a file has its own equipment")
+        scenario = load_scenario(self.scenario or ("calm" if self.equipment else "demo"))
+        if self.equipment:
+            return large_estate(self.equipment, self.seed), scenario
+        return load_estate(self.estate or scenario.estate), scenario
+
+    def has_own_lines(self, estate: Estate) -> bool:
+        """Whether each equipment gets a connection of its own."""
+        if self.connections is Connections.AUTO:
+            return len(estate.equipment) <= MOST_OWN
+        return self.connections is Connections.EACH
+
+
+def read_start(text: str) -> int | None:
+    """Epoch milliseconds of an RFC 3339 time, None for "".
+
+    Raises:
+        OrderError: no such time, or one without a zone.
+    """
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise OrderError(f"--start {text}: write a time with its zone, as in 2026-11-22T07:30:00+08:00")
+    return to_milliseconds(moment)
+
+
+async def simulate_wish(wish: Wish, address: BrokerAddress, pace: Pace, stop: asyncio.Event) -> None:
+    """Simulate what was ordered until `stop` is set.
+
+    Raises:
+        OrderError: what was ordered does not go together.
+        YamlFileError: a file cannot be used, or the scenario does not fit the estate.
+        PublisherError: the broker cannot be used.
+    """
+    estate, scenario = wish.load()
+    async with _lines(wish, address, estate) as lines:
+        await simulate(estate, scenario, lines, seed=wish.seed, pace=pace, stop=stop)
+
+
+@contextlib.asynccontextmanager
+async def _lines(wish: Wish, address: BrokerAddress, estate: Estate) -> AsyncIterator[Lines]:
+    if wish.has_own_lines(estate):
+        async with OwnLines(address, estate) as own:
+            yield own
+    else:
+        async with Publisher(address, in_flight=_IN_FLIGHT) as publisher:
+            yield SharedLine(publisher)

@@ -1,0 +1,83 @@
+"""Plays a scenario on a simulated clock through the real decoder, the real alarms and the real tickets."""
+
+from collections.abc import Iterator
+
+from sqlalchemy import func, select
+
+from collectors.payloads.native import decode
+from collectors.reading import Reading
+from collectors.topics import parse_topic
+from gateway.alarms.rule_files import shipped_rules
+from gateway.storage.database import Database
+from gateway.storage.tables import activation, alarm, ticket, ticket_activation
+from simulators.estate import load_estate
+from simulators.scenario import load_scenario
+from simulators.simulation import Message, Simulation
+from tests.builders import Clock, Desk, open_desk
+from tests.waiting import until_awaited
+
+MORNING = 1_763_766_000_000
+"""2025-11-22 07:00 in Shanghai."""
+
+
+def messages(
+    scenario: str, seconds: float, *, rate: float = 1.0, seed: int = 1, start_ms: int = MORNING
+) -> Iterator[tuple[float, Message]]:
+    """(second, message) of the scenario's estate going through it, as a perfect line would carry them."""
+    loaded = load_scenario(scenario)
+    simulation = Simulation(load_estate(loaded.estate), loaded, seed=seed, start_ms=start_ms, rate=rate)
+    while simulation.due_s < seconds:
+        due_s = simulation.due_s
+        for message in simulation.due_messages(due_s, lambda at: start_ms + round(at * 1000)):
+            yield due_s, message
+
+
+async def play(database: Database, scenario: str, seconds: float, *, rate: float = 1.0, tick_s: float = 1.0) -> Desk:
+    """Let the owner's side decide on everything, in steps of `tick_s` simulated seconds, each with its tick."""
+    desk = await open_desk(database, *shipped_rules(), clock=Clock(MORNING))
+    async with desk.following():
+        came: list[Reading] = []
+        next_tick_s = tick_s
+        for second, message in messages(scenario, seconds, rate=rate):
+            while second >= next_tick_s:
+                await _decide(desk, came, next_tick_s)
+                next_tick_s += tick_s
+            decoded = decode(parse_topic(message.topic), message.payload, MORNING + round(second * 1000))
+            assert decoded.faults == [], (message.topic, decoded.faults)
+            came += decoded.readings
+        await _decide(desk, came, seconds)
+        await until_awaited(lambda: _is_nothing_owed(database), "every activation that wants a ticket has one")
+    return desk
+
+
+async def _decide(desk: Desk, came: list[Reading], second: float) -> None:
+    if came:
+        await desk.decide(*came)
+        came.clear()
+    desk.clock.now = MORNING + round(second * 1000)
+    await desk.alarms.tick()
+
+
+async def _is_nothing_owed(database: Database) -> bool:
+    """Tickets follow by facts, so they are there a moment later."""
+    owed = (
+        select(func.count())
+        .select_from(activation)
+        .join(alarm, alarm.c.id == activation.c.alarm)
+        .outerjoin(ticket_activation, ticket_activation.c.activation == activation.c.id)
+        .where(alarm.c.wants_ticket != "none", ticket_activation.c.activation.is_(None))
+    )
+    async with database.reading() as connection:
+        return await connection.scalar(owed) == 0
+
+
+async def raised(database: Database) -> dict[tuple[str, str], str]:
+    """(equipment, rule) of every alarm that was -> type of its ticket, "" for none."""
+    statement = (
+        select(alarm.c.equipment, alarm.c.rule, ticket.c.type)
+        .outerjoin(activation, activation.c.alarm == alarm.c.id)
+        .outerjoin(ticket_activation, ticket_activation.c.activation == activation.c.id)
+        .outerjoin(ticket, ticket.c.number == ticket_activation.c.ticket)
+    )
+    async with database.reading() as connection:
+        return {(row.equipment, row.rule): row.type or "" for row in await connection.execute(statement)}
