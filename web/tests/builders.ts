@@ -69,6 +69,7 @@ export function aTicket(given: Partial<TicketBody> = {}): TicketBody {
     state: 'open',
     opened_at: ago(60_000),
     alarm: null,
+    alarms: [],
     playbook: '',
     drill: false,
     version: 1,
