@@ -213,7 +213,6 @@ function byKey<Item>(items: readonly Item[], key: (item: Item) => string): Map<s
 }
 
 function notReadyParts(system: LiveSystem): Map<string, string> {
-  if (system.ready) return new Map()
   // "standing by": another process does it, and this one would take over.
   return new Map(Object.entries(system.parts).filter(([, word]) => word !== 'ready' && word !== 'standing by'))
 }
