@@ -124,7 +124,9 @@ _SENSOR = _table(
     _number("MPa", "pressure"),
 )
 
-_SYSTEM = _table(_boolean("history_reachable", "losing_readings"), _number("%", "spool_used", "disk_free"))
+_SYSTEM = _table(
+    _boolean("history_reachable", "losing_readings", "work_set_aside"), _number("%", "spool_used", "disk_free")
+)
 
 _STATUS = _table(_boolean("online"))
 

@@ -163,7 +163,7 @@ class Owner:
                 group.create_task(_every(tick_s, alarms.tick), name="alarms.tick")
                 group.create_task(_every(tick_s, tickets.tick), name="tickets.tick")
                 group.create_task(_every(_LAST_MESSAGES_S, self._ledger.keep_last_messages), name="last_messages")
-                group.create_task(_every(EVERY_S, self._supervising(alarms)), name="self_supervision")
+                group.create_task(_every(EVERY_S, self._supervising(alarms, tickets)), name="self_supervision")
                 group.create_task(_every(_RENEW_S, lambda: self._renew(epoch)), name="lease")
         finally:
             await broker.close()
@@ -202,8 +202,10 @@ class Owner:
 
         return decide
 
-    def _supervising(self, alarms: Alarms) -> Callable[[], Awaitable[None]]:
-        supervision = SelfSupervision(self._settings.storage.data_dir, self._buffer)
+    def _supervising(self, alarms: Alarms, tickets: Tickets) -> Callable[[], Awaitable[None]]:
+        supervision = SelfSupervision(
+            self._settings.storage.data_dir, self._buffer, lambda: alarms.notice + tickets.notice
+        )
 
         async def supervise() -> None:
             found = [supervision.look(self._clock())]

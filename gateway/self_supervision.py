@@ -1,14 +1,19 @@
 """The platform looks at itself: what it finds is a reading of the kind `system`, judged by rules like any other."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+
+import structlog
 
 from collectors.fields import Channel, Kind
 from collectors.reading import Reading
 from collectors.topics import Topic
 from collectors.write_buffer import WriteBuffer
 from gateway.equipment.ledger import Equipment, Site
+
+log = structlog.get_logger(__name__)
 
 EVERY_S: Final = 5.0
 PLATFORM: Final = "platform"
@@ -26,14 +31,15 @@ def platform(time_zone: str) -> tuple[Site, Equipment]:
 class SelfSupervision:
     """Looks at the history's way and the disk."""
 
-    def __init__(self, folder: Path, buffer: WriteBuffer) -> None:
+    def __init__(self, folder: Path, buffer: WriteBuffer, notices: Callable[[], str]) -> None:
+        """Look at a data folder, the way into the history, and what alarms and tickets had to set aside."""
         self._folder = folder
         self._buffer = buffer
+        self._notices = notices
         self._lost_before = 0
 
     def look(self, now: int) -> Reading:
-        """How things are; `now` in epoch milliseconds. Raises OSError where the disk cannot be asked."""
-        disk = shutil.disk_usage(self._folder)
+        """How things are; `now` in epoch milliseconds."""
         lost = self._buffer.lost - self._lost_before
         self._lost_before += lost
         return Reading(
@@ -41,10 +47,20 @@ class SelfSupervision:
             {
                 "history_reachable": not self._buffer.trouble,
                 "spool_used": round(100 * self._buffer.spool_used, 1),
-                "disk_free": round(100 * disk.free / disk.total, 1),
+                "disk_free": self._disk_free(),
                 "losing_readings": lost > 0,
+                "work_set_aside": bool(self._notices()),
             },
             measured_at=now,
             received_at=now,
             key=now * _NANOSECONDS,
         )
+
+    def _disk_free(self) -> float:
+        """Percent; a disk that does not answer has none."""
+        try:
+            disk = shutil.disk_usage(self._folder)
+        except OSError as error:
+            log.error("the disk does not answer", folder=str(self._folder), why=str(error))
+            return 0.0
+        return round(100 * disk.free / disk.total, 1)

@@ -52,7 +52,7 @@ CONTRACT: dict[tuple[Kind, Channel], dict[tuple[FieldType, str], str]] = {
         (NUMBER, "MPa"): "pressure",
     },
     (Kind.SYSTEM, TELEMETRY): {
-        (BOOLEAN, ""): "history_reachable losing_readings",
+        (BOOLEAN, ""): "history_reachable losing_readings work_set_aside",
         (NUMBER, "%"): "spool_used disk_free",
     },
     **{(kind, STATUS): {(BOOLEAN, ""): "online"} for kind in WIRE_KINDS},

@@ -98,6 +98,7 @@ PROFILES: Final[dict[Kind, Profile]] = {
             "spool_used": _label("Waiting on disk", "磁盘缓存占用"),
             "disk_free": _label("Free disk", "磁盘剩余"),
             "losing_readings": _label("Losing history", "历史数据丢失"),
+            "work_set_aside": _label("Alarms to handle by hand", "需人工处理的报警"),
         },
     ),
 }
