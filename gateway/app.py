@@ -20,17 +20,18 @@ from gateway.alarms.rule_files import load_rules
 from gateway.api.live_feed import LiveFeed
 from gateway.api.platform_routes import READY
 from gateway.api.routes import Services
-from gateway.api.server import LOOPBACK, make_app
+from gateway.api.server import make_app
 from gateway.clocks import Clock, DataClock, claim_folder, name_of, wall_ms
 from gateway.equipment.ledger import Equipment, Ledger, Site
 from gateway.ingest import forget_old, make_buffer, make_decoder, make_store
+from gateway.listening import entrance_of, require_administrator, require_safe_settings, tls_context
 from gateway.owner import Owner
 from gateway.part_metrics import PartStates
-from gateway.people.accounts import Accounts, LocalPerson
 from gateway.people.audit import Cause, Via
+from gateway.people.people import People, enter_demo_people, make_people
 from gateway.process import stop_on_signals
 from gateway.self_supervision import CODE, PLATFORM, platform
-from gateway.settings import Settings, SettingsError
+from gateway.settings import Settings
 from gateway.storage import lease
 from gateway.storage.database import Database
 from gateway.storage.facts import newest_fact
@@ -38,10 +39,6 @@ from gateway.storage.migrate import migrate_when_there
 from gateway.storage.quarantine import Quarantine
 
 log = structlog.get_logger(__name__)
-
-
-class NotLoopback(SettingsError):
-    """Without accounts the service answers on this machine only."""
 
 
 def database_url(settings: Settings) -> str:
@@ -67,19 +64,16 @@ class Application:
     def __init__(
         self,
         settings: Settings,
-        accounts: Accounts | None = None,
         estate: tuple[Sequence[Site], Sequence[Equipment]] = ((), ()),
         clock: Clock = wall_ms,
+        *,
+        demo: bool = False,
     ) -> None:
-        if settings.http.host not in LOOPBACK:
-            raise NotLoopback(
-                f"http.host is {settings.http.host}: until accounts exist the service listens on 127.0.0.1 only; "
-                "put a reverse proxy with a login in front of it and name its address in http.public_url"
-            )
+        require_safe_settings(settings.http)
         self.settings = settings
         self.address = ""
         self.registry = CollectorRegistry()
-        self._accounts = accounts or LocalPerson()
+        self._demo = demo
         self._estate = estate
         self._clock = clock
         self._rules = load_rules(settings.alarms.rule_files)
@@ -121,7 +115,8 @@ class Application:
             stack.push_async_callback(buffer.close)
             await buffer.open()
             self._parts["history"] = lambda: buffer.trouble or READY
-            services = Services(database, ledger, store, self._accounts, self.registry, self.parts, self._clock)
+            people = await self._open_people(stack, database)
+            services = Services(database, ledger, store, people, self.registry, self.parts, self._clock)
             feed = LiveFeed(services)
             await self._listen(stack, services, feed)
             owner = Owner(
@@ -136,6 +131,7 @@ class Application:
                     group.create_task(database.hear_others(), name="database"),
                     group.create_task(feed.run(told), name="live_feed"),
                     group.create_task(buffer.run(), name="write_buffer"),
+                    group.create_task(people.logins.run(wall_ms), name="logins"),
                     group.create_task(owner.run(), name="owner"),
                 ]
                 if settings.history.write:  # who writes also erases
@@ -162,13 +158,26 @@ class Application:
                 self._clock.see(max((value.at for value in latest.fields.values()), default=0))
             log.warning("the clock runs on the data: for tests and studies, never to watch a building")
 
+    async def _open_people(self, stack: contextlib.AsyncExitStack, database: Database) -> People:
+        people = make_people(database, self.settings.people.password_length, demo=self._demo)
+        stack.callback(people.hashes.close)
+        await people.hashes.open()
+        if self._demo:
+            await enter_demo_people(people, wall_ms())
+        await people.accounts.refresh()
+        require_administrator(self.settings.http, await people.accounts.administrators())
+        if not people.accounts.present:
+            log.warning("no accounts yet: whoever is at this machine may do everything; see gengfu user add --help")
+        return people
+
     async def _listen(self, stack: contextlib.AsyncExitStack, services: Services, feed: LiveFeed) -> None:
         http = self.settings.http
-        app = make_app(services, feed, web_app_folder(), LOOPBACK, http.public_url)
+        app = make_app(services, feed, web_app_folder(), entrance_of(http, demo=self._demo))
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, http.host, http.port).start()
+        tls = tls_context(http)
+        await web.TCPSite(runner, http.host, http.port, ssl_context=tls).start()
         port = runner.addresses[0][1]
-        self.address = f"http://{http.host}:{port}"
+        self.address = f"http{'s' if tls else ''}://{http.host}:{port}"
         log.info("listening", address=self.address)

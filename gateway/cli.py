@@ -3,36 +3,36 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
-from collectors.broker import BrokerRefused
 from collectors.payloads.mapping import MappingError
 from gateway.alarms.rule_files import RuleError, load_rules
 from gateway.app import Application, database_url
-from gateway.clocks import Clock, ClockName, DataClock, FolderOfOtherClock, wall_ms
+from gateway.clocks import Clock, ClockName, DataClock, wall_ms
 from gateway.collect import HistoryWriter
+from gateway.command import EXPECTED, DataDir, SettingsFile, fail, given, load, run
 from gateway.demo import run_demo
 from gateway.doctor import examine, read_payload
 from gateway.ingest import make_decoder, mapping_defaults
+from gateway.listening import require_safe_settings
 from gateway.logs import configure_logs
-from gateway.remote import RemoteError, adopt, list_unknown, logged_in
-from gateway.settings import Settings, SettingsError, load_settings
+from gateway.remote import Remote, adopt, list_unknown, logged_in
+from gateway.settings import Settings, SettingsError
 from gateway.storage.database import Database
-from gateway.storage.lease import FolderInUse, lock_folder
-from gateway.storage.migrate import DatabaseRefused, NoBackup, newest_revision
+from gateway.storage.lease import lock_folder
 from gateway.storage.migrate import migrate as migrate_database
-from simulators.csv_rows import CsvError
+from gateway.storage.migrate import newest_revision
+from gateway.user_commands import user
 from simulators.mapping import load_mapping
-from simulators.order import Connections, OrderError, Wish, read_start, simulate_wish
+from simulators.order import Connections, Wish, read_start, simulate_wish
 from simulators.publisher import BrokerAddress, Publisher
 from simulators.replay import replay_file
 from simulators.run import Pace
-from simulators.yaml_files import YamlFileError
 
 cli = typer.Typer(
     help="更夫 Gengfu, the watchman for buildings.",
@@ -40,28 +40,6 @@ cli = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-_EXPECTED = (
-    SettingsError,
-    RuleError,
-    MappingError,
-    RemoteError,
-    FolderInUse,
-    DatabaseRefused,
-    NoBackup,
-    FolderOfOtherClock,
-    BrokerRefused,
-    YamlFileError,
-    CsvError,
-    OrderError,
-    OSError,
-)
-"""What a user can mend: shown as one sentence, without a trace."""
-
-SettingsFile = Annotated[
-    Path | None,
-    typer.Option("--settings", help="TOML file; default: gengfu.toml in this folder, if there is one."),
-]
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the databases.")]
 HttpPort = Annotated[int | None, typer.Option("--http-port", help="Port of the page and the API.")]
 MqttHost = Annotated[str | None, typer.Option("--mqtt-host", help="Address of the MQTT broker.")]
 MqttPort = Annotated[int | None, typer.Option("--mqtt-port", help="Port of the MQTT broker.")]
@@ -85,7 +63,7 @@ def demo(
     Example: gengfu demo --http-port 8081
     """
     configure_logs("warning", json_lines=False)
-    _run(run_demo(http_port, mqtt_port, data_dir, seed, typer.echo))
+    run(run_demo(http_port, mqtt_port, data_dir, seed, typer.echo))
 
 
 @cli.command()
@@ -108,15 +86,15 @@ def serve(
     Example: gengfu serve --mqtt-host 192.0.2.10 --data-dir /var/lib/gengfu
     """
     overrides = {
-        "broker": _given(host=mqtt_host, port=mqtt_port),
-        "http": _given(port=http_port),
-        "storage": _given(data_dir=data_dir),
-        "history": _given(write=False if no_history else None),
-        "alarms": _given(rule_files=tuple(rules) if rules else None),
+        "broker": given(host=mqtt_host, port=mqtt_port),
+        "http": given(port=http_port),
+        "storage": given(data_dir=data_dir),
+        "history": given(write=False if no_history else None),
+        "alarms": given(rule_files=tuple(rules) if rules else None),
     }
-    loaded = _load(settings, overrides)
+    loaded = load(settings, overrides)
     configure_logs(loaded.log.level, json_lines=loaded.log.json_lines)
-    _run(_serve(loaded, DataClock() if clock is ClockName.DATA else wall_ms))
+    run(_serve(loaded, DataClock() if clock is ClockName.DATA else wall_ms))
 
 
 async def _serve(settings: Settings, clock: Clock) -> None:
@@ -137,13 +115,13 @@ def collect(
     Example: gengfu collect --name 2 --http-port 8082
     """
     overrides = {
-        "broker": _given(host=mqtt_host, port=mqtt_port),
-        "collect": _given(name=name, http_port=http_port),
-        "storage": _given(data_dir=data_dir),
+        "broker": given(host=mqtt_host, port=mqtt_port),
+        "collect": given(name=name, http_port=http_port),
+        "storage": given(data_dir=data_dir),
     }
-    loaded = _load(settings, overrides)
+    loaded = load(settings, overrides)
     configure_logs(loaded.log.level, json_lines=loaded.log.json_lines)
-    _run(_collect(loaded))
+    run(_collect(loaded))
 
 
 async def _collect(settings: Settings) -> None:
@@ -177,7 +155,7 @@ def simulate(
     """
     address = BrokerAddress(mqtt_host, mqtt_port, username, password, ca_file)
     wanted = Wish(estate, scenario, equipment, seed, connections)
-    _run(_simulate(wanted, address, rate, speed, start, keep_times))
+    run(_simulate(wanted, address, rate, speed, start, keep_times))
 
 
 async def _simulate(
@@ -215,7 +193,7 @@ def replay(
     Example: gengfu replay pump.csv --map skab --speed 60
     """
     address = BrokerAddress(mqtt_host, mqtt_port, username, password, ca_file)
-    _run(_replay(file, map_name, speed, keep_times, (site, equipment), address))
+    run(_replay(file, map_name, speed, keep_times, (site, equipment), address))
 
 
 async def _replay(
@@ -242,12 +220,13 @@ def check_settings(settings: SettingsFile = None) -> None:
 
     Example: gengfu check-settings --settings /etc/gengfu.toml
     """
-    loaded = _load(settings, {})
+    loaded = load(settings, {})
     try:
+        require_safe_settings(loaded.http)
         rules = load_rules(loaded.alarms.rule_files)
         topics = make_decoder(loaded).subscriptions
-    except (RuleError, MappingError) as error:
-        _fail(error)
+    except (SettingsError, RuleError, MappingError) as error:
+        fail(error)
     for section, values in loaded.model_dump(mode="json").items():
         for key, value in values.items():
             typer.echo(f"{section}.{key} = {value}")
@@ -267,9 +246,9 @@ def migrate(
 
     Example: gengfu migrate --data-dir /var/lib/gengfu
     """
-    loaded = _load(settings, {"storage": _given(data_dir=data_dir)})
+    loaded = load(settings, {"storage": given(data_dir=data_dir)})
     configure_logs("warning", json_lines=False)
-    _run(_migrate(loaded, backup=not without_backup))
+    run(_migrate(loaded, backup=not without_backup))
 
 
 async def _migrate(settings: Settings, *, backup: bool) -> None:
@@ -299,14 +278,14 @@ def doctor(
 
     Example: gengfu doctor --message zigbee2mqtt/leak1 '{"water_leak": true}' --mapping zigbee2mqtt
     """
-    loaded = _load(settings, {})
+    loaded = load(settings, {})
     tried = (*loaded.collect.mappings, *(mapping or ()))
     loaded = loaded.model_copy(update={"collect": loaded.collect.model_copy(update={"mappings": tried})})
     try:
         rules, decoder = load_rules(loaded.alarms.rule_files), make_decoder(loaded)
         payload = read_payload(message[1])
-    except (*_EXPECTED, ValueError) as error:
-        _fail(error)
+    except (*EXPECTED, ValueError) as error:
+        fail(error)
     findings = examine(decoder, rules, message[0], payload, wall_ms(), mapping_defaults(loaded))
     for line in findings.lines:
         typer.echo(line)
@@ -318,21 +297,23 @@ equipment = typer.Typer(
     help="What was heard and belongs to nobody yet.\n\nExample: gengfu equipment list", no_args_is_help=True
 )
 cli.add_typer(equipment, name="equipment")
+cli.add_typer(user, name="user")
 Url = Annotated[str, typer.Option(help="Address of the running service.")]
 Login = Annotated[str, typer.Option("--username", help="Account at the service; the password is asked for.")]
+Code = Annotated[str, typer.Option("--code", help="Code of the second factor, where the account asks for one.")]
 
 
 @equipment.command("list")
-def list_equipment(url: Url = "http://127.0.0.1:8080", username: Login = "") -> None:
+def list_equipment(url: Url = "http://127.0.0.1:8080", username: Login = "", code: Code = "") -> None:
     """Show unknown equipment and what each sent last. Asks the running service.
 
     Example: gengfu equipment list --url http://127.0.0.1:8080
     """
-    _run(_list_equipment(url, username, _ask_password(username)))
+    run(_list_equipment(logged_in(url, username, _ask_password(username), code)))
 
 
-async def _list_equipment(url: str, username: str, password: str) -> None:
-    async with logged_in(url, username, password) as remote:
+async def _list_equipment(login: AbstractAsyncContextManager[Remote]) -> None:
+    async with login as remote:
         await list_unknown(remote, typer.echo)
 
 
@@ -343,16 +324,17 @@ def adopt_equipment(
     place: Annotated[str, typer.Option(help="Where it stands.")] = "",
     url: Url = "http://127.0.0.1:8080",
     username: Login = "",
+    code: Code = "",
 ) -> None:
     """Say that unknown equipment belongs here. Asks the running service.
 
     Example: gengfu equipment adopt hq:0x00158d000202eff6 --name "Smoke, kitchen" --place "Building 3, 2F"
     """
-    _run(_adopt_equipment(identity, name, place, url, username, _ask_password(username)))
+    run(_adopt_equipment(identity, name, place, logged_in(url, username, _ask_password(username), code)))
 
 
-async def _adopt_equipment(identity: str, name: str, place: str, url: str, username: str, password: str) -> None:
-    async with logged_in(url, username, password) as remote:
+async def _adopt_equipment(identity: str, name: str, place: str, login: AbstractAsyncContextManager[Remote]) -> None:
+    async with login as remote:
         await adopt(remote, identity, name, place, typer.echo)
 
 
@@ -373,44 +355,6 @@ def _root(
     ] = False,
 ) -> None:
     """更夫 Gengfu, the watchman for buildings."""
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    """Only what stands on the command line."""
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _load(file: Path | None, overrides: dict[str, dict[str, Any]]) -> Settings:
-    try:
-        return load_settings(file, overrides)
-    except SettingsError as error:
-        _fail(error)
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        asyncio.run(work)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    except BaseExceptionGroup as group:
-        expected = group.subgroup(_EXPECTED)
-        if expected is None:
-            raise
-        _fail(_first(expected))
-    except _EXPECTED as error:
-        _fail(error)
-
-
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-def _fail(error: BaseException) -> NoReturn:
-    typer.echo(f"gengfu: {error}", err=True)
-    raise typer.Exit(1)
 
 
 def main() -> None:

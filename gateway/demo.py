@@ -13,7 +13,7 @@ from iotcore import Broker as EmbeddedBroker
 from gateway.app import Application
 from gateway.clocks import wall_ms
 from gateway.equipment.ledger import Equipment, Site
-from gateway.people.accounts import DEMO_PASSWORD, DemoAccounts
+from gateway.people.people import DEMO_PASSWORD
 from gateway.people.permissions import Role
 from gateway.settings import Settings
 from simulators.devices.device import Texts
@@ -62,7 +62,7 @@ async def run_demo(
         folder = data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gengfu-demo-")))
         settings = Settings().model_copy(update=_demo_sections(http_port, mqtt_port, folder))
         async with embedded_broker(mqtt_port):
-            app = Application(settings, DemoAccounts(), ledger_of(estate))
+            app = Application(settings, ledger_of(estate), demo=True)
             serving = asyncio.create_task(app.run(), name="service")
             started = asyncio.create_task(app.started.wait(), name="started")
             await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED)
@@ -100,6 +100,7 @@ def _welcome(address: str, mqtt_port: int, folder: Path) -> str:
     return (
         f"\n  更夫 Gengfu demo: {address}\n\n"
         f"  Log in / 登录:   operator   {DEMO_PASSWORD}\n"
+        "  Known to everybody, so on this machine only / 密码公开，仅限本机访问\n"
         f"  Every role / 各角色:   {roles} (the same password / 密码相同)\n"
         f"  MQTT broker:   {_HOST}:{mqtt_port}\n"
         f"  Data / 数据:   {folder}\n\n"

@@ -39,14 +39,21 @@ class Remote:
 
 
 @asynccontextmanager
-async def logged_in(url: str, username: str, password: str) -> AsyncIterator[Remote]:
-    """Talk to the service at `url`; without a user name as the local person of a service without accounts."""
+async def logged_in(url: str, username: str, password: str, code: str = "") -> AsyncIterator[Remote]:
+    """Talk to the service at `url`; without a user name as the local person of a service without accounts.
+
+    `code` is that of the second factor, where the account asks for one. The login ends with the block.
+    """
     jar = aiohttp.CookieJar(unsafe=True)  # the service is addressed by number
     async with aiohttp.ClientSession(timeout=_TIMEOUT, cookie_jar=jar) as session:
         remote = Remote(session, url.rstrip("/"))
         if username:
-            await remote.ask("POST", "/session", json={"username": username, "password": password})
-        yield remote
+            await remote.ask("POST", "/session", json={"username": username, "password": password, "code": code})
+        try:
+            yield remote
+        finally:
+            if username:
+                await remote.ask("DELETE", "/session")
 
 
 async def list_unknown(remote: Remote, tell: Callable[[str], None]) -> None:

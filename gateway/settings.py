@@ -6,6 +6,7 @@ An environment name joins sections by two underscores: `GENGFU_BROKER__HOST`. Un
 
 import os
 import tomllib
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -67,11 +68,26 @@ class CollectSettings(_Section):
 
 
 class HttpSettings(_Section):
-    host: str = Field("127.0.0.1", description="Address to listen on. Until accounts exist only loopback is permitted.")
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on; beyond this machine only with an administrator's account."
+    )
     port: int = Field(8080, ge=0, le=65535, description="Port of the web page and the API; 0 takes a free one.")
     public_url: str = Field(
         "", description="Address by which people reach the service, where it differs (a reverse proxy)."
     )
+    tls_certificate: str = Field("", description="Certificate of the service and its chain (PEM); turns TLS on.")
+    tls_key: str = Field("", description="Key of that certificate (PEM).")
+    behind_proxy: bool = Field(False, description="A reverse proxy with TLS stands in front, and nobody goes past it.")
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="Addresses or networks of that proxy, where it runs on another machine or in a container."
+    )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _must_be_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            ip_network(network, strict=False)
+        return networks
 
 
 class StorageSettings(_Section):
@@ -140,6 +156,10 @@ class EquipmentSettings(_Section):
         return name
 
 
+class PeopleSettings(_Section):
+    password_length: int = Field(15, ge=8, le=64, description="Fewest characters of a password.")
+
+
 class LogSettings(_Section):
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is written.")
     json_lines: bool = Field(False, description="Write JSON lines instead of text.")
@@ -163,6 +183,7 @@ class Settings(BaseSettings):
     history: HistorySettings = HistorySettings()
     alarms: AlarmSettings = AlarmSettings()
     equipment: EquipmentSettings = EquipmentSettings()
+    people: PeopleSettings = PeopleSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

@@ -6,24 +6,35 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp.test_utils import TestClient, TestServer
+from argon2 import PasswordHasher
 from prometheus_client import CollectorRegistry
+from sqlalchemy import insert
+from yarl import URL
 
 from collectors.fields import Kind
 from collectors.timeseries.sqlite import SqliteStore
+from gateway.api.entrance import Entrance
 from gateway.api.live_feed import LiveFeed
+from gateway.api.rate_limits import Pace, Paces
 from gateway.api.routes import Services
-from gateway.api.server import COOKIE, LOOPBACK, make_app
+from gateway.api.server import make_app
 from gateway.equipment.ledger import Equipment, Ledger, Site
-from gateway.people.accounts import LOGIN_LIFETIME_MS, DemoAccounts, Person
+from gateway.people.accounts import new_row
 from gateway.people.audit import CLOCK
+from gateway.people.login_rows import digest_of
+from gateway.people.people import DEMO_PASSWORD, People, enter_demo_people, make_people
 from gateway.people.permissions import Role
 from gateway.storage.database import Database
-from gateway.storage.tables import alarm, ticket
+from gateway.storage.tables import alarm, login, person, role_grant, ticket
 from gateway.tickets.tickets import FACTS_TAKE_MS
 from tests.builders import T0, Clock, fire_rule, make_rule, only_row, open_desk, panel_event
 
 Client = TestClient[Any, Any]
-ACCOUNTS = DemoAccounts()
+COOKIE = "gengfu_login"
+NO_HURRY = Paces(Pace(1e9, 1e9), Pace(1e9, 1e9))
+"""No test waits for its turn; `test_rate_limits.py` is about those that must."""
+DEMO_HASH = PasswordHasher().hash(DEMO_PASSWORD)
+"""Made once: each takes a tenth of a second."""
 
 
 class House:
@@ -36,23 +47,53 @@ class House:
         self.clock = clock
         self.parts = parts
 
+    @property
+    def people(self) -> People:
+        return self.services.people
+
     def log_in(self, role: Role) -> None:
         """As the demo's account of a role, without the time that checking its password takes."""
-        self.log_in_as(ACCOUNTS._people[role.value])
+        self.show(f"login-of-{role}")
 
-    def log_in_as(self, person: Person) -> None:
-        token = f"login of {person.username}".replace(" ", "-")
-        ACCOUNTS._logins[token] = (person, self.clock() + LOGIN_LIFETIME_MS)
+    async def log_in_with(self, grants: dict[str, tuple[Role, ...]], username: str = "somebody") -> str:
+        """As somebody with these roles. Returns their id."""
+        await self.enter({username: grants})
+        self.show(f"login-of-{username}")
+        return f"demo:{username}"
+
+    async def enter(self, people: dict[str, dict[str, tuple[Role, ...]]]) -> None:
+        """People with the demo's password, and a login each: username -> roles by site."""
+        now = self.clock()
+        rows = [
+            new_row(f"demo:{name}", name, {"en": name, "zh-CN": name}, DEMO_HASH, now, demo=True) for name in people
+        ]
+        held = [
+            {"person": f"demo:{name}", "site": site, "role": role.value, "granted_at": now}
+            for name, grants in people.items() for site, roles in grants.items() for role in roles
+        ]  # fmt: skip
+        async with self.services.database.transaction() as connection:
+            await connection.execute(insert(person), rows)
+            if held:
+                await connection.execute(insert(role_grant), held)
+            await connection.execute(insert(login), [login_row(f"demo:{name}", name, now) for name in people])
+        await self.people.accounts.refresh()
+
+    def show(self, cookie: str) -> None:
+        """Come with this cookie from now on."""
         self.client.session.cookie_jar.clear()
-        self.client.session.cookie_jar.update_cookies({COOKIE: token}, self.client.make_url("/"))
+        self.client.session.cookie_jar.update_cookies({COOKIE: cookie}, self.client.make_url("/"))
 
-    async def get(self, path: str, **options: Any) -> tuple[int, Any]:
+    def log_out(self) -> None:
+        """Come with none."""
+        self.client.session.cookie_jar.clear()
+
+    async def get(self, path: str | URL, **options: Any) -> tuple[int, Any]:
         return await self.ask("GET", path, **options)
 
     async def post(self, path: str, body: Any) -> tuple[int, Any]:
         return await self.ask("POST", path, json=body)
 
-    async def ask(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
+    async def ask(self, method: str, path: str | URL, **options: Any) -> tuple[int, Any]:
         async with self.client.request(method, path, **options) as answer:
             return answer.status, await answer.json() if answer.status != 204 else None
 
@@ -66,7 +107,9 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def open_house(database: Database, folder: Path, now: Callable[[], int] | None = None) -> AsyncIterator[House]:
+async def open_house(
+    database: Database, folder: Path, entrance: Entrance | None = None, now: Callable[[], int] | None = None
+) -> AsyncIterator[House]:
     """Start the server; the live feed does not run unless a test runs it. `now` makes a clock beside the wall's."""
     clock = Clock()
     ledger = Ledger(database, 10, "UTC")
@@ -82,11 +125,24 @@ async def open_house(database: Database, folder: Path, now: Callable[[], int] | 
     store = SqliteStore(folder / "history.db")
     await store.open()
     parts = {"database": "ready"}
-    services = Services(
-        database, ledger, store, ACCOUNTS, CollectorRegistry(), lambda: dict(parts), now or clock, clock
-    )
+    people = make_people(database, 15, demo=True)
+    await people.hashes.open()
+    await enter_demo_people(people, T0, DEMO_HASH)
+    async with database.transaction() as connection:
+        rows = [login_row(f"demo:{role}", role.value, T0) for role in Role]
+        await connection.execute(insert(login), rows)
+    services = Services(database, ledger, store, people, CollectorRegistry(), lambda: dict(parts), now or clock, clock)
     feed = LiveFeed(services)
-    app = make_app(services, feed, None, LOOPBACK)
+    app = make_app(services, feed, None, entrance or Entrance(paces=NO_HURRY))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
         yield House(client, services, feed, clock, parts)
+    people.hashes.close()
     await store.close()
+
+
+def login_row(identity: str, username: str, now: int) -> dict[str, Any]:
+    return {
+        "id": f"login-{username}"[:36], "digest": digest_of(f"login-of-{username}"), "previous_digest": None,
+        "previous_until": None, "rotate": False, "person": identity, "origin": "192.0.2.7", "agent": "a test",
+        "created_at": now, "last_used_at": now,
+    }  # fmt: skip

@@ -9,7 +9,7 @@ from collectors.broker import Message
 from collectors.payloads.decoder import Decoder
 from gateway.clocks import ClockName, DataClock, FolderOfOtherClock, claim_folder, name_of, wall_ms
 from gateway.dated_source import DatedSource
-from gateway.people.accounts import LOGIN_LIFETIME_MS
+from gateway.people.lifetimes import LIFETIMES
 from gateway.people.permissions import Role
 from gateway.storage.database import Database
 from tests.server_house import open_house
@@ -98,12 +98,13 @@ def test_a_folder_keeps_the_times_of_the_clock_that_it_began_with(tmp_path: Path
 
 async def test_logins_end_by_the_wall_whatever_the_data_says(database: Database, tmp_path: Path) -> None:
     clock = DataClock()
-    async with open_house(database, tmp_path, clock) as house:
+    async with open_house(database, tmp_path, now=clock) as house:
         assert await house.get("/healthz") == (200, {"status": "alive", "clock": "data"})
         house.log_in(Role.OPERATOR)
-        clock.see(house.clock() + 10 * LOGIN_LIFETIME_MS)
+        lifetime = LIFETIMES[Role.OPERATOR].absolute
+        clock.see(house.clock() + 10 * lifetime)
         assert (await house.get("/api/v1/me"))[0] == 200
-        house.clock.now += LOGIN_LIFETIME_MS
+        house.clock.now += lifetime
         assert (await house.get("/api/v1/me"))[0] == 401
 
 

@@ -17,7 +17,7 @@ from collectors.topics import parse_topic
 from gateway.alarms.rule_files import shipped_rules
 from gateway.alarms.watches import Watches
 from gateway.cli import cli
-from gateway.people.accounts import DEMO_PASSWORD
+from gateway.people.people import DEMO_PASSWORD
 from gateway.people.permissions import Role
 from gateway.settings import Settings, load_settings, setting_names
 from gateway.storage.tables import metadata

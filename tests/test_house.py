@@ -20,7 +20,11 @@ PURE = {
     "gateway/alarms/states.py",
     "gateway/alarms/watches.py",
     "gateway/tickets/states.py",
+    "gateway/people/lifetimes.py",
+    "gateway/people/password_rules.py",
     "gateway/people/permissions.py",
+    "gateway/people/throttle.py",
+    "gateway/api/rate_limits.py",
 }
 CLOCKS_AND_DEVICES = {
     "asyncio",

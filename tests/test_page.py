@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import pyotp
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
@@ -75,6 +76,7 @@ async def open_page(browser: Browser, address: str, language: str = "en-US") -> 
     page = await context.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda said: complaints.append(said.text) if "Content Security Policy" in said.text else None)
     await page.goto(address)
     return page, complaints
 
@@ -139,3 +141,88 @@ async def test_a_wrong_password_is_told_in_words(demo: str, browser: Browser) ->
     await log_in(page, "operator", "guess")
     await expect(page.get_by_test_id("login-form")).to_contain_text("wrong", ignore_case=True)
     await expect(page.get_by_test_id("equipment-tile")).to_have_count(0)
+
+
+# -- accounts ------------------------------------------------------------------------------------------
+
+
+async def test_the_page_obeys_its_own_policy_wherever_one_goes(demo: str, browser: Browser) -> None:
+    """No inline script or style: a browser that had to refuse something would say so."""
+    page, complaints = await open_page(browser, demo)
+    await log_in(page, "admin")
+    await expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "live")
+    await page.get_by_test_id("account").click()
+    await expect(page.get_by_test_id("own-login").first).to_be_visible()
+    await page.get_by_test_id("to-people").click()
+    await expect(page.get_by_test_id("person")).to_have_count(9)
+    await page.goto(f"{demo}/api/docs")
+    await expect(page.get_by_text("OpenAPI 3.1")).to_be_visible()
+    assert complaints == []
+
+
+async def test_whoever_is_logged_out_elsewhere_is_told_so_within_seconds(demo: str, browser: Browser) -> None:
+    first, _ = await open_page(browser, demo)
+    await log_in(first, "shift_leader")
+    await expect(first.get_by_test_id("connection")).to_have_attribute("data-state", "live")
+    second, _ = await open_page(browser, demo)
+    await log_in(second, "shift_leader")
+    await second.get_by_test_id("account").click()
+    await expect(second.get_by_test_id("own-login")).to_have_count(2)
+    await second.get_by_test_id("end-login").click()
+    await expect(second.get_by_test_id("own-login")).to_have_count(1)
+    await expect(first.get_by_test_id("login-form")).to_contain_text("ended", timeout=8_000)
+
+
+async def test_an_administrator_adds_somebody_who_chooses_a_password_of_their_own(demo: str, browser: Browser) -> None:
+    begin, own = "nine kettles sing before dawn", "a slow boat climbs the hill"
+    admin, _ = await open_page(browser, demo)
+    await log_in(admin, "admin")
+    await expect(admin.get_by_test_id("connection")).to_have_attribute("data-state", "live")
+    await admin.goto(f"{demo}/people")
+    form = admin.get_by_test_id("add-person")
+    for field, text in (("new-username", "wei"), ("new-name", "张伟"), ("new-password", begin)):
+        await form.locator(f"input[name={field}]").fill(text)
+    await form.locator("button[type=submit]").click()
+    await expect(admin.locator("[data-test=person][data-username=wei]")).to_contain_text("张伟")
+
+    page, _ = await open_page(browser, demo)
+    await log_in(page, "wei", begin)
+    await page.get_by_test_id("account").click()
+    await expect(page.get_by_test_id("account-page")).to_contain_text("Somebody else chose your password")
+    form = page.get_by_test_id("password-form")
+    for field, text in (("old", begin), ("fresh", own), ("again", own)):
+        await form.locator(f"input[name={field}]").fill(text)
+    await form.locator("button[type=submit]").click()
+    await expect(page.get_by_test_id("account-page")).not_to_contain_text("Somebody else chose your password")
+
+    entry = admin.locator("[data-test=person][data-username=wei]")
+    await admin.reload()
+    await entry.get_by_test_id("open-person").click()
+    await entry.get_by_test_id("switch-person").click()
+    await expect(entry).to_contain_text("disabled")
+    await expect(page.get_by_test_id("password-form")).to_be_visible()
+    await page.reload()
+    await expect(page.get_by_test_id("login-form")).to_be_visible()
+
+
+async def test_a_manager_sets_up_a_second_factor_and_is_asked_for_it(demo: str, browser: Browser) -> None:
+    page, _ = await open_page(browser, demo)
+    await log_in(page, "manager")
+    await page.get_by_test_id("account").click()
+    part = page.get_by_test_id("second-factor")
+    await part.locator("input[name=factor-password]").fill(PASSWORD)
+    await part.locator("button[type=submit]").click()
+    secret = await page.get_by_test_id("factor-secret").inner_text()
+    await part.locator("input[name=factor-code]").fill(pyotp.TOTP(secret).now())
+    await part.locator("button[type=submit]").click()
+    codes = (await page.get_by_test_id("recovery-codes").inner_text()).split()
+    assert len(codes) == 10
+
+    page, complaints = await open_page(browser, demo)
+    await log_in(page, "manager")
+    code = page.get_by_test_id("login-code")
+    await expect(code).to_be_visible()
+    await code.fill(codes[0])
+    await page.get_by_test_id("login-form").locator("button[type=submit]").click()
+    await expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "live")
+    assert complaints == []

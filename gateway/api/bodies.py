@@ -39,26 +39,6 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     type: str = "about:blank"
 
 
-class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    username: str
-    password: str
-
-
-class Me(msgspec.Struct, frozen=True):
-    """Who is asking. `roles` maps a site's code, or "*" for all, to the roles held there."""
-
-    id: str
-    username: str
-    name: Texts
-    roles: dict[str, list[str]]
-    acts: list[str]
-    """What I may do, on some site at least: what I may not, a page need not offer."""
-    account: bool
-    """False for the local person of a service without accounts: there is nothing to log out of."""
-    demo: bool
-    """True while the service runs the demo: every page says so."""
-
-
 class SiteBody(msgspec.Struct, frozen=True):
     code: str
     name: Texts

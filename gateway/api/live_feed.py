@@ -32,6 +32,7 @@ from gateway.api.routes import Services
 from gateway.api.session_routes import site_body
 from gateway.api.ticket_routes import open_ticket_bodies, ticket_bodies
 from gateway.people.accounts import Person
+from gateway.people.logins import Standing
 from gateway.people.permissions import ALL_SITES, Act, may
 from gateway.storage.database import DatabaseTrouble
 from gateway.storage.facts import Fact, follow
@@ -47,6 +48,7 @@ _FLUSH_S: Final = 0.1
 _JOINING: Final = frozenset({"ticket.opened", "ticket.alarm_joined"})
 """Facts that name the alarm which has a new ticket from now on."""
 _RETRY_S: Final = 0.5
+_LOGINS_S: Final = 0.5
 Message = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveSystem
 _encoder: Final = msgspec.json.Encoder()
 
@@ -63,11 +65,17 @@ REQUIRED: Final[dict[type[msgspec.Struct], Act]] = {
 class _Listener:
     """One connection."""
 
-    def __init__(self, person: Person) -> None:
-        self.person = person
+    def __init__(self, standing: Standing) -> None:
+        self.standing = standing
         self.waiting: asyncio.Queue[Message] = asyncio.Queue(_MOST_WAITING)
         self.behind = ""
         """Why it has missed something and must take a new snapshot; "" while it has not."""
+        self.over = False
+        """Its login has ended."""
+
+    @property
+    def person(self) -> Person:
+        return self.standing.person
 
     def offer(self, message: Message, site: str | None) -> None:
         act = REQUIRED.get(type(message))
@@ -120,6 +128,7 @@ class LiveFeed:
             group.create_task(self._follow_facts(told), name="live_feed.facts")
             group.create_task(self._flush(), name="live_feed.readings")
             group.create_task(self._watch_platform(), name="live_feed.platform")
+            group.create_task(self._watch_logins(), name="live_feed.logins")
 
     async def _follow_facts(self, told: int) -> None:
         async for facts in follow(self._services.database, told):
@@ -204,19 +213,38 @@ class LiveFeed:
                 before = parts
             await asyncio.sleep(_BEAT_S)
 
+    async def _watch_logins(self) -> None:
+        """A listener goes with its login, and starts again when it may see something else."""
+        while True:
+            await asyncio.sleep(_LOGINS_S)
+            listeners = list(self._listeners)
+            try:
+                standings = await self._services.people.logins.still(
+                    [listener.standing for listener in listeners], self._services.wall()
+                )
+            except DatabaseTrouble as error:  # who was let in before it fell silent goes on
+                log.warning("logins of live listeners cannot be checked now", why=str(error))
+                continue
+            for listener in listeners:
+                now = standings.get(listener.standing.digest)
+                if now is None:
+                    listener.over, listener.behind = True, "its login has ended"
+                elif now.person.grants != listener.person.grants:
+                    listener.behind = "its roles have changed"
+
     def _tell(self, message: Message, site: str | None) -> None:
         for listener in self._listeners:
             listener.offer(message, site)
 
     # -- one listener ----------------------------------------------------------------------------------
 
-    async def serve(self, request: web.Request, person: Person) -> web.WebSocketResponse:
+    async def serve(self, request: web.Request, standing: Standing) -> web.WebSocketResponse:
         """Answer `GET /live`."""
         socket = web.WebSocketResponse(heartbeat=20, compress=False)
         await socket.prepare(request)
-        listener = _Listener(person)
+        listener = _Listener(standing)
         self._listeners.add(listener)
-        sending = asyncio.create_task(self._send(socket, listener), name=f"live_feed.send[{person.username}]")
+        sending = asyncio.create_task(self._send(socket, listener), name=f"live_feed.send[{standing.person.username}]")
         try:
             async for _ in socket:  # a listener has nothing to say; this ends when it goes
                 continue
@@ -239,15 +267,22 @@ class LiveFeed:
         except ConnectionError:
             await socket.close()
             return
-        log.warning("live listener starts again", user=listener.person.username, why=listener.behind)
-        await socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=b"take a new snapshot")
+        log.warning("live listener is closed", user=listener.person.id, why=listener.behind)
+        if listener.over:
+            await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"the login has ended")
+        else:
+            await socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=b"take a new snapshot")
 
     async def _send_changes(self, socket: web.WebSocketResponse, listener: _Listener) -> None:
         """Send what changes, and a beat each second whether anything changes or not, until the listener is behind."""
         number, beat_at = 1, time.monotonic() + _BEAT_S
         while not listener.behind:
             number += 1
-            message: Message | Beat | None = await _next_until(beat_at, listener.waiting)
+            message: Message | Beat | None = None
+            while message is None and time.monotonic() < beat_at and not listener.behind:
+                message = await _next_until(min(beat_at, time.monotonic() + _LOGINS_S), listener.waiting)
+            if listener.behind:
+                return
             if message is None:
                 beat_at = time.monotonic() + _BEAT_S
                 message = Beat(0, to_datetime(self._services.clock()))

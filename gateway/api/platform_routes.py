@@ -44,7 +44,8 @@ async def list_quarantine(call: Call) -> Page[QuarantineBody]:
     query: QuarantineQuery = call.query
     if not 1 <= query.limit <= 500:
         raise ProblemError("bad_query", "limit must be between 1 and 500")
-    rows = await newest_quarantined(call.services.database, query.cursor, query.limit + 1)
+    sites = call.sites(Act.READ_QUARANTINE)
+    rows = await newest_quarantined(call.services.database, query.cursor, query.limit + 1, sites)
     following = str(rows[query.limit - 1]["id"]) if len(rows) > query.limit else None
     return Page([_quarantine_body(row) for row in rows[: query.limit]], following)
 

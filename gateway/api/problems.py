@@ -1,5 +1,7 @@
 """Errors as RFC 9457 problem details: a stable code for programs, a sentence that says what to do for people."""
 
+import math
+
 import msgspec
 from aiohttp import web
 
@@ -9,14 +11,27 @@ CODES: dict[str, tuple[int, str]] = {
     "bad_request": (400, "The request cannot be read"),
     "bad_query": (400, "A query parameter is not permitted"),
     "bad_credentials": (401, "Name or password is wrong"),
+    "second_factor_needed": (401, "A code is needed too"),
+    "second_factor_wrong": (401, "The code is wrong"),
     "not_signed_in": (401, "Log in first"),
     "forbidden": (403, "Your role does not permit this"),
+    "wrong_code": (403, "The code is wrong"),
+    "wrong_password": (403, "The password is wrong"),
     "foreign_origin": (403, "The request comes from another site"),
+    "not_by_proxy": (403, "The service is reached by its proxy only"),
     "not_found": (404, "There is no such thing"),
     "method_not_allowed": (405, "This address has no such method"),
     "stale_version": (409, "It has changed since you looked"),
     "not_permitted_in_state": (409, "Its state does not permit this"),
+    "username_taken": (409, "Somebody has this name already"),
+    "last_administrator": (409, "This is the last administrator"),
     "too_large": (413, "The request is too large"),
+    "password_too_short": (422, "The password is too short"),
+    "password_too_long": (422, "The password is too long"),
+    "password_guessable": (422, "The password is easy to guess"),
+    "too_many_attempts": (429, "Too many attempts"),
+    "too_many_requests": (429, "Too many requests"),
+    "busy": (503, "Too many people log in at once"),
     "database_unavailable": (503, "The database does not answer now"),
     "store_unavailable": (503, "The history cannot be read now"),
     "internal_error": (500, "Something went wrong here"),
@@ -25,16 +40,22 @@ CODES: dict[str, tuple[int, str]] = {
 
 
 class ProblemError(Exception):
-    """Ends a request with a problem."""
+    """Ends a request with a problem. `retry_after`: seconds after which it may be tried again."""
 
-    def __init__(self, code: str, detail: str = "") -> None:
+    def __init__(self, code: str, detail: str = "", retry_after: float | None = None) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
+        self.retry_after = retry_after
 
 
-def problem_response(code: str, detail: str = "") -> web.Response:
+def problem_response(code: str, detail: str = "", retry_after: float | None = None) -> web.Response:
     """The answer for a problem code."""
     status, title = CODES[code]
     body = msgspec.json.encode(Problem(title, status, code, detail))
-    return web.Response(status=status, body=body, content_type="application/problem+json")
+    response = web.Response(status=status, body=body, content_type="application/problem+json")
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
+    if status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="gengfu"'
+    return response

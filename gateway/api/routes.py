@@ -11,6 +11,8 @@ from gateway.clocks import Clock, wall_ms
 from gateway.equipment.ledger import Ledger
 from gateway.people.accounts import Accounts, Person
 from gateway.people.audit import Cause, Via
+from gateway.people.logins import Place, Standing, Way
+from gateway.people.people import People
 from gateway.people.permissions import ALL_SITES, Act, may
 from gateway.storage.database import Database
 
@@ -23,7 +25,7 @@ class Services(NamedTuple):
     database: Database
     ledger: Ledger
     store: Store
-    accounts: Accounts
+    people: People
     registry: CollectorRegistry
     parts: Callable[[], dict[str, str]]
     """Each part of the service and "ready", or what it is waiting for."""
@@ -32,22 +34,32 @@ class Services(NamedTuple):
     wall: Clock = wall_ms
     """Now outside, by which logins end."""
 
+    @property
+    def accounts(self) -> Accounts:
+        """Who has an account, and what everybody is called."""
+        return self.people.accounts
+
 
 class Call(msgspec.Struct):
     """One request, checked: who asks, from where, with what."""
 
     services: Services
-    person: Person | None
-    origin: str
+    standing: Standing | None
+    place: Place
     path: Mapping[str, str]
     query: Any
     body: Any
-    cookie: str | None
+
+    @property
+    def person(self) -> Person | None:
+        """Who asks; None for somebody who is not logged in."""
+        return self.standing.person if self.standing else None
 
     @property
     def cause(self) -> Cause:
         """For journal and audit."""
-        return Cause(self.person.id if self.person else "nobody", Via.WEB, origin=self.origin)
+        via = Via.TOKEN if self.standing and self.standing.way is Way.TOKEN else Via.WEB
+        return Cause(self.person.id if self.person else "nobody", via, origin=self.place.address[:64])
 
     def sites(self, act: Act) -> frozenset[str] | None:
         """The sites on which the person may do something; None for all."""
@@ -58,11 +70,12 @@ class Call(msgspec.Struct):
 
 
 class Reply(NamedTuple):
-    """An answer that is more than a body: a cookie to set ("" takes it away)."""
+    """An answer that is more than a body: cookies of the login and of the device to set ("" takes one away)."""
 
     body: msgspec.Struct | None
     status: int = 200
     cookie: str | None = None
+    device: str | None = None
 
 
 Handler = Callable[[Call], Awaitable[msgspec.Struct | Reply]]

@@ -1,9 +1,10 @@
 """The HTTP server: the route table becomes routes, every request passes the same few checks."""
 
-from collections.abc import Awaitable, Callable
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from html import escape
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
@@ -11,105 +12,164 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import DataError
 
-from gateway.api import alarm_routes, equipment_routes, platform_routes, session_routes, ticket_routes
-from gateway.api.live_feed import LiveFeed
+from gateway.api import (
+    account_routes,
+    alarm_routes,
+    equipment_routes,
+    people_routes,
+    platform_routes,
+    session_routes,
+    ticket_routes,
+    token_routes,
+)
+from gateway.api.admission import Admission, Caller
+from gateway.api.entrance import Entrance
+from gateway.api.live_feed import REQUIRED, LiveFeed, Message
 from gateway.api.openapi import make_document
 from gateway.api.problems import ProblemError, problem_response
 from gateway.api.routes import Call, Reply, Route, Services
-from gateway.people.permissions import Act, Decision, may
+from gateway.people.logins import Place
+from gateway.people.permissions import FOR_EVERYONE, PERMITTED, Act
 from gateway.storage.database import DatabaseTrouble
 
 log = structlog.get_logger(__name__)
 
-_PUBLIC_HOST: Final = web.AppKey("public_host", str)
 PREFIX: Final = "/api/v1"
-COOKIE: Final = "gengfu_login"
 MAX_BODY: Final = 1024 * 1024
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 LIVE_ACT: Final = Act.WATCH
-PUBLIC_PATHS: Final = ("/metrics", "/api/docs", f"{PREFIX}/openapi.json")
-"""Beside the table: for everyone, without a login."""
+_DEVICE_S: Final = 365 * 24 * 3600
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), geolocation=(self), microphone=(), payment=(), usb=()",
     "Content-Security-Policy": (
-        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self' ws: wss:; "
+        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
         "frame-ancestors 'none'"
     ),
 }
+_STRICT_TRANSPORT: Final = "max-age=31536000"
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Plain = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
+
+
+class UndeclaredAct(Exception):
+    """A route or a live message says not, or says wrongly, who may: the service does not start with it."""
+
+
+class PlainRoute(NamedTuple):
+    """An address whose answer is no JSON of the contract: the page, the live feed, figures."""
+
+    method: str
+    path: str
+    act: Act
+    handler: Plain
 
 
 def route_table() -> list[tuple[str, Route]]:
-    """Every route with its full path: the one place that knows them all."""
-    subjects = (session_routes, equipment_routes, alarm_routes, ticket_routes, platform_routes)
+    """Every route of the contract with its full path: the one place that knows them all."""
+    subjects = (
+        session_routes, account_routes, people_routes, token_routes, equipment_routes, alarm_routes, ticket_routes,
+        platform_routes,
+    )  # fmt: skip
     table = [(PREFIX + route.path, route) for subject in subjects for route in subject.ROUTES]
     return table + [(route.path, route) for route in platform_routes.ROOT_ROUTES]
 
 
-def make_app(
-    services: Services, feed: LiveFeed, web_app: Path | None, hosts: frozenset[str], public_url: str = ""
-) -> web.Application:
+def plain_routes(services: Services, feed: LiveFeed, web_app: Path | None) -> list[PlainRoute]:
+    """Every other address. The page itself is public: it is what one logs in with."""
+    document = msgspec.json.encode(make_document(route_table()))
+    return [
+        PlainRoute("GET", f"{PREFIX}/live", LIVE_ACT, _live(feed)),
+        PlainRoute("GET", f"{PREFIX}/openapi.json", Act.PUBLIC, _fixed(document, "application/json")),
+        PlainRoute("GET", "/api/docs", Act.PUBLIC, _docs),
+        PlainRoute("GET", "/api/docs.css", Act.PUBLIC, _fixed(_DOCS_STYLE, "text/css")),
+        PlainRoute("GET", "/metrics", Act.READ_METRICS, _metrics(services)),
+        *_page_routes(web_app),
+    ]
+
+
+def make_app(services: Services, feed: LiveFeed, web_app: Path | None, entrance: Entrance) -> web.Application:
     """The application.
 
     Args:
         services: what handlers work with.
         feed: the live feed.
         web_app: folder of the built page; None answers with a note how to build it.
-        hosts: names under which the service may be addressed.
-        public_url: a further address under which people reach it; "" for none.
+        entrance: by which addresses it is reached.
+
+    Raises:
+        UndeclaredAct: a route or a live message that does not say who may.
     """
-    public = _host_of(public_url)
-    guard = _check_origin(hosts | {public} if public else hosts)
-    app = web.Application(middlewares=[_answer_problems, guard], client_max_size=MAX_BODY)
-    app[_PUBLIC_HOST] = public or ""
-    document = msgspec.json.encode(make_document(route_table()))
+    admission = Admission(services.people, entrance)
+    app = web.Application(middlewares=[_answer_problems, _check_source(admission)], client_max_size=MAX_BODY)
+    plain = plain_routes(services, feed, web_app)
+    check_acts({f"{route.method} {path}": route.act for path, route in route_table()})
+    check_acts({f"{item.method} {item.path}": item.act for item in plain})
+    check_acts({message.__name__: REQUIRED.get(message) for message in Message.__args__})
     for path, route in route_table():
-        app.router.add_route(route.method, path, _endpoint(route, services))
-    app.router.add_get(f"{PREFIX}/live", _live(services, feed))
-    app.router.add_get(f"{PREFIX}/openapi.json", _fixed(document, "application/json"))
-    app.router.add_get("/api/docs", _docs)
-    app.router.add_get("/metrics", _metrics(services))
-    _add_page(app, web_app)
-    app.on_response_prepare.append(_add_headers)
+        app.router.add_route(route.method, path, _endpoint(route, services, admission))
+    for item in plain:
+        app.router.add_route(item.method, item.path, _plain(item, services, admission))
+    app.on_response_prepare.append(_add_headers(entrance))
     return app
 
 
-def _endpoint(route: Route, services: Services) -> Next:
+def check_acts(declared: Mapping[str, object]) -> None:
+    """Raises UndeclaredAct where what is declared is no act that the table of permissions knows."""
+    for name, act in declared.items():
+        if not (isinstance(act, Act) and (act in PERMITTED or act in FOR_EVERYONE)):
+            raise UndeclaredAct(f"{name} does not say who may: {act!r}")
+
+
+def _endpoint(route: Route, services: Services, admission: Admission) -> Next:
     async def answer(request: web.Request) -> web.StreamResponse:
-        cookie = request.cookies.get(COOKIE)
-        person = services.accounts.whose(cookie, services.wall())
-        _require(may(person.grants if person else None, route.act))
+        caller = await admission.admit(request, route.act, services.wall())
         call = Call(
-            services, person, request.remote or "", request.match_info, _read_query(request, route),
-            await _read_body(request, route), cookie,
+            services, caller.standing, caller.place, _read_path(request), _read_query(request, route),
+            await _read_body(request, route),
         )  # fmt: skip
-        return _respond(await _handle(route, call), route.status, request)
+        response = _respond(await route.handler(call), route.status, admission.entrance)
+        await _rotate(response, caller, services, admission.entrance)
+        return response
 
     return answer
 
 
-async def _handle(route: Route, call: Call) -> msgspec.Struct | Reply:
-    """Let the route answer. A database in trouble is nobody's mistake, and what it can never hold is the asker's."""
-    try:
-        return await route.handler(call)
-    except DatabaseTrouble as error:
-        log.warning("request not answered: the database is in trouble", path=route.path, why=str(error))
-        raise ProblemError("database_unavailable", "nothing was changed; try again in a moment") from error
-    except DataError as error:
-        raise ProblemError("bad_request", "a text or number in it cannot be kept") from error
+def _plain(route: PlainRoute, services: Services, admission: Admission) -> Next:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if route.act is Act.PUBLIC:
+            return await route.handler(request, _STRANGER)
+        if route.path == f"{PREFIX}/live":
+            admission.require_own_origin(request)
+        return await route.handler(request, await admission.admit(request, route.act, services.wall()))
+
+    return answer
 
 
-def _require(decision: Decision) -> None:
-    if not decision.permitted:
-        raise ProblemError("not_signed_in" if decision is Decision.NOT_SIGNED_IN else "forbidden")
+async def _rotate(response: web.Response, caller: Caller, services: Services, entrance: Entrance) -> None:
+    """Whose roles have changed gets another cookie, unless the answer sets one already."""
+    standing = caller.standing
+    if standing is None or not standing.rotate or entrance.login_cookie in response.cookies:
+        return
+    cookie = await services.people.logins.rotate(standing, services.wall())
+    if cookie is not None:
+        _set_login(response, cookie, entrance)
+
+
+def _read_path(request: web.Request) -> Mapping[str, str]:
+    if any("\0" in part for part in request.match_info.values()):
+        raise ProblemError("not_found")
+    return request.match_info
 
 
 def _read_query(request: web.Request, route: Route) -> Any:
     if route.query is None:
         return None
+    if any("\0" in text for text in request.query.values()):
+        raise ProblemError("bad_query", "no parameter has a NUL in it")
     try:
         return msgspec.convert(dict(request.query), route.query, strict=False)
     except msgspec.ValidationError as error:
@@ -119,38 +179,49 @@ def _read_query(request: web.Request, route: Route) -> Any:
 async def _read_body(request: web.Request, route: Route) -> Any:
     if route.request is None:
         return None
+    # A foreign page can send a form, or text, without asking first; JSON it cannot.
     if request.content_type != "application/json":
         raise ProblemError("bad_request", "send JSON with Content-Type: application/json")
+    if (request.content_length or 0) > MAX_BODY:
+        raise ProblemError("too_large")
+    body = await request.read()
+    if b"\\u0000" in body:
+        raise ProblemError("bad_request", "no text has a NUL in it")
     try:
-        return msgspec.json.decode(await request.read(), type=route.request)
+        return msgspec.json.decode(body, type=route.request)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ProblemError("bad_request", str(error)) from error
 
 
-def _respond(answer: msgspec.Struct | Reply, status: int, request: web.Request) -> web.Response:
+def _respond(answer: msgspec.Struct | Reply, status: int, entrance: Entrance) -> web.Response:
     reply = answer if isinstance(answer, Reply) else Reply(answer, status)
     if reply.body is None:
         response = web.Response(status=reply.status)
     else:
         body = msgspec.json.encode(reply.body)
         response = web.Response(status=reply.status, body=body, content_type="application/json")
+    response.headers["Cache-Control"] = "no-store"
     if reply.cookie:
-        response.set_cookie(COOKIE, reply.cookie, httponly=True, samesite="Lax", secure=request.secure, path="/")
+        _set_login(response, reply.cookie, entrance)
     elif reply.cookie == "":
-        response.del_cookie(COOKIE, path="/")
+        response.del_cookie(entrance.login_cookie, path="/", secure=entrance.secure, httponly=True, samesite="Lax")
+    if reply.device:
+        response.set_cookie(
+            entrance.device_cookie, reply.device, max_age=_DEVICE_S, httponly=True, samesite="Lax",
+            secure=entrance.secure, path="/",
+        )  # fmt: skip
     return response
 
 
-def _live(services: Services, feed: LiveFeed) -> Next:
-    async def answer(request: web.Request) -> web.StreamResponse:
-        _require_own_origin(request)
-        person = services.accounts.whose(request.cookies.get(COOKIE), services.wall())
-        _require(may(person.grants if person else None, LIVE_ACT))
-        if person is None:
-            raise ProblemError("not_signed_in")
-        return await feed.serve(request, person)
+def _set_login(response: web.Response, cookie: str, entrance: Entrance) -> None:
+    response.set_cookie(
+        entrance.login_cookie, cookie, httponly=True, samesite="Lax", secure=entrance.secure, path="/",
+        max_age=_LOGIN_S,
+    )  # fmt: skip
 
-    return answer
+
+_LOGIN_S: Final = 90 * 24 * 3600
+"""The browser keeps it over a restart; how long it is good the server decides (`lifetimes.py`)."""
 
 
 @web.middleware
@@ -159,7 +230,7 @@ async def _answer_problems(request: web.Request, handler: Next) -> web.StreamRes
     try:
         return await handler(request)
     except ProblemError as problem:
-        return problem_response(problem.code, problem.detail)
+        return problem_response(problem.code, problem.detail, problem.retry_after)
     except web.HTTPException as error:
         codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
         if error.status not in codes:
@@ -168,99 +239,104 @@ async def _answer_problems(request: web.Request, handler: Next) -> web.StreamRes
         if "Allow" in error.headers:
             response.headers["Allow"] = error.headers["Allow"]
         return response
+    except DatabaseTrouble as error:
+        log.warning("request not answered: the database is in trouble", path=request.path, why=str(error))
+        return problem_response("database_unavailable", "nothing was changed; try again in a moment", retry_after=1)
+    except DataError:
+        return problem_response("bad_request", "a text or number in it cannot be kept")
     except Exception:
-        log.exception("request failed", method=request.method, path=request.path)
-        return problem_response("internal_error", "it has been logged; try again")
+        incident = secrets.token_hex(4)
+        log.exception("request failed", method=request.method, path=request.path, incident=incident)
+        return problem_response("internal_error", f"it stands in the log as incident {incident}; try again")
 
 
-def _check_origin(hosts: frozenset[str]) -> Any:
+def _check_source(admission: Admission) -> Any:
     @web.middleware
     async def check(request: web.Request, handler: Next) -> web.StreamResponse:
-        # Another site's page must not speak for the person at this browser, by name tricks neither.
-        if _host_of(f"//{request.host}") not in hosts:
-            raise ProblemError("foreign_origin", f"this service answers to {', '.join(sorted(hosts))} only")
-        if request.method not in _SAFE:
-            _require_own_origin(request)
+        admission.check_source(request)
         return await handler(request)
 
     return check
 
 
-def _host_of(address: str) -> str | None:
-    try:
-        return urlsplit(address).hostname
-    except ValueError:  # half an IPv6 address
-        return None
+def _add_headers(entrance: Entrance) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    headers = {**_HEADERS, **({"Strict-Transport-Security": _STRICT_TRANSPORT} if entrance.secure else {})}
+
+    async def add(_request: web.Request, response: web.StreamResponse) -> None:
+        for name, value in headers.items():
+            response.headers.setdefault(name, value)
+
+    return add
 
 
-def _require_own_origin(request: web.Request) -> None:
-    origin = request.headers.get("Origin")
-    if origin is None or origin.partition("://")[2] == request.host:
-        return
-    public = request.app[_PUBLIC_HOST]
-    if not public or _host_of(origin) != public:
-        raise ProblemError("foreign_origin")
+def _live(feed: LiveFeed) -> Plain:
+    async def answer(request: web.Request, caller: Caller) -> web.StreamResponse:
+        if caller.standing is None:
+            raise ProblemError("not_signed_in")
+        return await feed.serve(request, caller.standing)
+
+    return answer
 
 
-async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
-
-
-def _fixed(body: bytes, content_type: str) -> Next:
-    async def answer(_request: web.Request) -> web.StreamResponse:
+def _fixed(body: bytes, content_type: str) -> Plain:
+    async def answer(_request: web.Request, _caller: Caller) -> web.StreamResponse:
         return web.Response(body=body, content_type=content_type)
 
     return answer
 
 
-def _metrics(services: Services) -> Next:
-    async def answer(_request: web.Request) -> web.StreamResponse:
+def _metrics(services: Services) -> Plain:
+    async def answer(_request: web.Request, _caller: Caller) -> web.StreamResponse:
         return web.Response(body=generate_latest(services.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return answer
 
 
-async def _docs(_request: web.Request) -> web.StreamResponse:
+_DOCS_STYLE: Final = b"body{font:16px sans-serif;margin:2rem}td{padding:.3rem .8rem;border-bottom:1px solid #ccc}"
+
+
+async def _docs(_request: web.Request, _caller: Caller) -> web.StreamResponse:
     """The API for people: plain HTML from the route table, nothing to load from elsewhere."""
     rows = "".join(
-        f"<tr><td><code>{route.method}</code></td><td><code>{path}</code></td><td>{route.summary}</td>"
+        f"<tr><td><code>{route.method}</code></td><td><code>{path}</code></td><td>{escape(route.summary)}</td>"
         f"<td><code>{route.act}</code></td></tr>"
         for path, route in route_table()
     )
     html = (
-        "<!doctype html><meta charset=utf-8><title>Gengfu API</title><style>body{font:16px sans-serif;margin:2rem}"
-        "td{padding:.3rem .8rem;border-bottom:1px solid #ccc}</style><h1>Gengfu API</h1>"
-        f'<p>OpenAPI 3.1: <a href="{PREFIX}/openapi.json">openapi.json</a>. Live feed: <code>{PREFIX}/live</code>.</p>'
+        "<!doctype html><meta charset=utf-8><title>Gengfu API</title><link rel=stylesheet href=/api/docs.css>"
+        f'<h1>Gengfu API</h1><p>OpenAPI 3.1: <a href="{PREFIX}/openapi.json">openapi.json</a>. '
+        f"Live feed: <code>{PREFIX}/live</code>.</p>"
         f"<table><tr><th>Method<th>Path<th>What<th>Permission</tr>{rows}</table>"
     )
     return web.Response(text=html, content_type="text/html")
 
 
-def _add_page(app: web.Application, folder: Path | None) -> None:
+def _page_routes(folder: Path | None) -> list[PlainRoute]:
+    """The built page. Each file is a route of its own: no path of a request becomes a path on disk."""
     if folder is None:
-        app.router.add_get("/", _no_page)
-        return
-    index = folder / "index.html"
-
-    async def page(_request: web.Request) -> web.StreamResponse:
-        return web.FileResponse(index, headers={"Cache-Control": "no-cache"})
-
-    app.router.add_get("/", page)
-    app.router.add_get("/login", page)
-    app.router.add_static("/assets", folder / "assets", append_version=False)
-    for file in folder.iterdir():
-        if file.is_file() and file.name != "index.html":
-            app.router.add_get(f"/{file.name}", _file(file))
+        return [PlainRoute("GET", "/", Act.PUBLIC, _no_page)]
+    index = _file(folder / "index.html", {"Cache-Control": "no-cache"})
+    pages = [PlainRoute("GET", path, Act.PUBLIC, index) for path in PAGES]
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != "index.html"]
+    return pages + [
+        PlainRoute("GET", f"/{file.relative_to(folder).as_posix()}", Act.PUBLIC, _file(file, {})) for file in files
+    ]
 
 
-def _file(path: Path) -> Next:
-    async def answer(_request: web.Request) -> web.StreamResponse:
-        return web.FileResponse(path)
+PAGES: Final = ("/", "/login", "/account", "/people")
+"""Addresses of the page that people may reload or keep."""
+
+
+def _file(path: Path, headers: Mapping[str, str]) -> Plain:
+    async def answer(_request: web.Request, _caller: Caller) -> web.StreamResponse:
+        return web.FileResponse(path, headers=dict(headers))
 
     return answer
 
 
-async def _no_page(_request: web.Request) -> web.StreamResponse:
+async def _no_page(_request: web.Request, _caller: Caller) -> web.StreamResponse:
     text = "The page is not built. Run `make demo` in the checkout, or install the wheel. The API is at /api/v1.\n"
     return web.Response(text=text, status=503)
+
+
+_STRANGER: Final = Caller(None, Place(""), "")

@@ -1,11 +1,20 @@
 """Logging in and out, and who I am."""
 
-from gateway.api.bodies import Login, Me, Page, SiteBody, Texts
+import structlog
+
+from gateway.api.bodies import Page, SiteBody, Texts
+from gateway.api.people_bodies import Login, Me
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, Reply, Route
 from gateway.equipment.ledger import Site
-from gateway.people.accounts import Accounts, Person
+from gateway.people.accounts import NoSuchPerson
+from gateway.people.identity_proof import Claim, LoginRefused
+from gateway.people.logins import NoSuchLogin, Standing, Way
+from gateway.people.password_hashes import TooManyLogins
+from gateway.people.people import People
 from gateway.people.permissions import Act, permitted_acts
+
+log = structlog.get_logger(__name__)
 
 
 def texts(value: dict[str, str]) -> Texts:
@@ -13,15 +22,24 @@ def texts(value: dict[str, str]) -> Texts:
     return Texts(value["en"], value["zh-CN"])
 
 
-def me_body(person: Person, accounts: Accounts) -> Me:
+async def me_body(standing: Standing, people: People) -> Me:
+    person, accounts = standing.person, people.accounts
+    is_account = standing.way is Way.COOKIE
+    try:
+        record = await accounts.find(person.id) if is_account else None
+    except NoSuchPerson:
+        raise ProblemError("not_signed_in") from None
     return Me(
         id=person.id,
         username=person.username,
         name=texts(person.name),
-        roles={site: [str(role) for role in held] for site, held in person.grants.items()},
+        roles={site: [str(held) for held in roles] for site, roles in person.grants.items()},
         acts=[act.value for act in permitted_acts(person.grants)],
-        account=accounts.present,
+        account=is_account,
         demo=accounts.demo,
+        password_length=accounts.least,
+        password_temporary=record is not None and record.password_temporary,
+        second_factor=record is not None and record.second_factor,
     )
 
 
@@ -29,25 +47,41 @@ def site_body(site: Site) -> SiteBody:
     return SiteBody(site.code, texts(site.name), site.time_zone)
 
 
+def refused(error: LoginRefused) -> ProblemError:
+    """Why somebody is not let in, for JSON."""
+    return ProblemError(error.reason.value, retry_after=error.wait_ms / 1000 if error.wait_ms else None)
+
+
 async def log_in(call: Call) -> Reply:
-    login: Login = call.body
-    entered = call.services.accounts.log_in(login.username, login.password, call.services.wall())
-    if entered is None:
-        raise ProblemError("bad_credentials")
-    person, token = entered
-    return Reply(me_body(person, call.services.accounts), cookie=token)
+    wanted: Login = call.body
+    people, now = call.services.people, call.services.wall()
+    claim = Claim(wanted.username, wanted.password, wanted.code)
+    try:
+        entered = await people.logins.log_in(claim, call.place, call.standing, now)
+    except LoginRefused as error:
+        # Without the name: people type their password there by mistake.
+        log.warning("login refused", why=error.reason.value, address=call.place.address)
+        raise refused(error) from error
+    except (TooManyLogins, NoSuchLogin) as error:
+        raise ProblemError("busy", "try again in a moment", retry_after=2) from error
+    body = await me_body(entered.standing, people)
+    return Reply(body, cookie=entered.cookie, device=entered.device)
 
 
 async def log_out(call: Call) -> Reply:
-    if call.cookie:
-        call.services.accounts.log_out(call.cookie)
+    standing = call.standing
+    if standing is not None and standing.way is Way.COOKIE:
+        try:
+            await call.services.people.logins.end(standing, call.cause, call.services.wall())
+        except NoSuchLogin:  # by another request at the same moment
+            return Reply(None, status=204, cookie="")
     return Reply(None, status=204, cookie="")
 
 
 async def who_am_i(call: Call) -> Me:
-    if call.person is None:
+    if call.standing is None:
         raise ProblemError("not_signed_in")
-    return me_body(call.person, call.services.accounts)
+    return await me_body(call.standing, call.services.people)
 
 
 async def list_sites(call: Call) -> Page[SiteBody]:

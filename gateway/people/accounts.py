@@ -1,32 +1,34 @@
-"""Who can log in. In this version: the demo's accounts, or nobody and one local person on loopback."""
+"""People and what they may do where: the rows, and every act that changes them.
 
-import secrets
-from collections.abc import Mapping
-from typing import Final, Protocol
+An act writes the change and its audit row in one transaction, and ends the logins that must not outlive it.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
-from argon2 import PasswordHasher
-from argon2.exceptions import VerifyMismatchError
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.people.audit import Cause, Via, audited, write_records
+from gateway.people.login_rows import end_logins, mark_for_rotation
+from gateway.people.password_hashes import PasswordHashes
+from gateway.people.password_rules import Weakness, normalised, weakness_of
 from gateway.people.permissions import ALL_SITES, Grants, Role
+from gateway.people.throttle import Throttle
+from gateway.storage.database import Database
+from gateway.storage.identity import new_id
+from gateway.storage.tables import api_token, known_device, person, recovery_code, role_grant
 
-LOGIN_LIFETIME_MS: Final = 12 * 3600 * 1000
-DEMO_PASSWORD: Final = "gengfu-demo"  # noqa: S105 - printed on the screen, good on 127.0.0.1 only
-_ROLE_NAMES: Final[Mapping[Role, str]] = {
-    Role.OPERATOR: "消控室值班员",
-    Role.SHIFT_LEADER: "班长",
-    Role.GUARD: "秩序维护员",
-    Role.ENGINEER: "工程维修人员",
-    Role.CUSTOMER_SERVICE: "客服",
-    Role.CONTRACTOR: "维保单位",
-    Role.MANAGER: "项目经理",
-    Role.ADMIN: "管理员",
-    Role.VIEWER: "查看",
-}
+_USERNAME: Final = re.compile(r"[\w.@-]{1,64}")
+_SITE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}|\*")
+_NAME_LENGTH: Final = 100
 
 
 class Person(msgspec.Struct, frozen=True):
-    """Somebody who is logged in."""
+    """Somebody who is logged in; for a machine its token's name and the single acts that it names."""
 
     id: str
     username: str
@@ -34,93 +36,396 @@ class Person(msgspec.Struct, frozen=True):
     grants: Grants
 
 
-class Accounts(Protocol):
-    """How people get in."""
+class PersonRecord(msgspec.Struct, frozen=True):
+    """Somebody's account, without what is secret. Times are epoch milliseconds."""
 
-    demo: bool
-    present: bool
-    """Whether there are accounts at all."""
+    id: str
+    username: str
+    name: dict[str, str]
+    grants: dict[str, list[Role]]
+    disabled_at: int | None
+    last_seen_at: int | None
+    created_at: int
+    password_temporary: bool
+    second_factor: bool
+    version: int
 
-    def log_in(self, username: str, password: str, now: int) -> tuple[Person, str] | None:
-        """The person and the cookie's value, or None where name or password is wrong."""
 
-    def log_out(self, token: str) -> None:
-        """Forget a cookie."""
+class NewPerson(msgspec.Struct, frozen=True):
+    """An account to open. `name` in both languages; roles may be granted with it."""
 
-    def whose(self, token: str | None, now: int) -> Person | None:
-        """Whose cookie this is."""
+    username: str
+    name: dict[str, str]
+    password: str
+    grants: Sequence[tuple[str, Role]] = ()
+
+
+class NoSuchPerson(Exception):
+    """There is no account of this name or id."""
+
+
+class UsernameTaken(Exception):
+    """Somebody has this name already."""
+
+
+class NotAName(Exception):
+    """A user name, a name or a site that cannot be; the text says what can."""
+
+
+class StalePerson(Exception):
+    """The account has changed since it was looked at."""
+
+
+class LastAdministrator(Exception):
+    """Without this one nobody could let anybody in."""
+
+
+class WeakPassword(Exception):
+    """A password that is refused."""
+
+    def __init__(self, weakness: Weakness, least: int) -> None:
+        super().__init__(_WHY[weakness].format(least=least))
+        self.weakness = weakness
+
+
+_WHY: Final[Mapping[Weakness, str]] = {
+    Weakness.TOO_SHORT: "take at least {least} characters; a sentence is easier to remember than a jumble",
+    Weakness.TOO_LONG: "take at most 256 characters",
+    Weakness.GUESSABLE: "a guesser tries this first: it is made of common words, names, keys in a row or repetitions",
+}
+
+
+class Accounts:
+    """Everybody who has an account here. A demo knows its own people only, and a real service never those of a demo."""
+
+    def __init__(
+        self, database: Database, hashes: PasswordHashes, throttle: Throttle, least: int, *, demo: bool = False
+    ) -> None:
+        self.demo = demo
+        self.present = False
+        """Whether there are accounts at all, as of the last `refresh`."""
+        self.changes = 0
+        """Rises with each change that is made here: what was read before must be read again."""
+        self.least = least
+        """The fewest characters of a password."""
+        self._database = database
+        self._hashes = hashes
+        self._throttle = throttle
+        self._names: dict[str, dict[str, str]] = {}
+        self._seen: object = None
+
+    # -- who there is ----------------------------------------------------------------------------------
+
+    async def refresh(self) -> None:
+        """Read names, where something has changed: other processes and commands write too."""
+        counts = [select(func.count(), func.max(table.c.created_at)) for table in (person, api_token)]
+        statement = select(func.count(), func.max(person.c.updated_at)).where(person.c.demo == self.demo)
+        async with self._database.reading() as connection:
+            seen = [tuple((await connection.execute(one)).one()) for one in (statement, *counts)]
+            if seen == self._seen:
+                return
+            people = (await connection.execute(select(person.c.id, person.c.name, person.c.demo))).all()
+            machines = (await connection.execute(select(api_token.c.id, api_token.c.name))).all()
+        self._names = {identity: name for identity, name, _ in people}
+        self._names |= {identity: {"en": name, "zh-CN": name} for identity, name in machines}
+        self.present = any(demo == self.demo for _, _, demo in people)
+        self._seen = seen
+        self.changes += 1
 
     def name_of(self, identity: str) -> dict[str, str]:
         """A person's name in both languages, or that of the part of the platform that acted; else the id itself."""
+        return self._names.get(identity) or _name_of_part(identity)
 
+    async def everyone(self) -> list[PersonRecord]:
+        """All accounts, by user name."""
+        async with self._database.reading() as connection:
+            rows = await _records(connection, person.c.demo == self.demo)
+        return sorted(rows, key=lambda row: row.username)
 
-class DemoAccounts:
-    """One account a role, named as the role, all with the password that the demo prints. Kept in memory."""
+    async def find(self, identity: str) -> PersonRecord:
+        """An account by its id. Raises NoSuchPerson."""
+        async with self._database.reading() as connection:
+            return await self._record(connection, person.c.id == identity)
 
-    demo = True
-    present = True
+    async def named(self, username: str) -> PersonRecord:
+        """An account by its user name. Raises NoSuchPerson."""
+        async with self._database.reading() as connection:
+            return await self._record(connection, person.c.username == normalised_username(username))
 
-    def __init__(self) -> None:
-        self._hasher = PasswordHasher()
-        self._hash = self._hasher.hash(DEMO_PASSWORD)
-        self._people = {role.value: _demo_person(role) for role in Role}
-        self._logins: dict[str, tuple[Person, int]] = {}
+    async def administrators(self) -> int:
+        """How many may log in and let others in, on all sites."""
+        async with self._database.reading() as connection:
+            return len(await self._administrators(connection))
 
-    def log_in(self, username: str, password: str, now: int) -> tuple[Person, str] | None:
-        person = self._people.get(username)
+    # -- acts ------------------------------------------------------------------------------------------
+
+    async def add(self, new: NewPerson, cause: Cause, now: int) -> PersonRecord:
+        """Open an account.
+
+        Raises:
+            NotAName, UsernameTaken, WeakPassword: see there.
+        """
+        username = _checked_username(new.username)
+        _check_name(new.name)
+        _check_sites(site for site, _ in new.grants)
+        self.check_password(new.password, username, new.name)
+        row = new_row(new_id(now), username, new.name, await self._hashes.make(new.password), now, demo=self.demo)
+        row["password_temporary"] = cause.via is not Via.COMMAND  # whoever adds there adds themselves
         try:
-            self._hasher.verify(self._hash, password)
-        except VerifyMismatchError:
-            return None
-        if person is None:
-            return None
-        token = secrets.token_urlsafe(32)
-        self._logins = {key: login for key, login in self._logins.items() if login[1] > now}
-        self._logins[token] = (person, now + LOGIN_LIFETIME_MS)
-        return person, token
+            async with self._database.transaction() as connection:
+                await connection.execute(insert(person).values(**row))
+                for site, role in dict.fromkeys(new.grants):
+                    await connection.execute(insert(role_grant).values(_grant_row(row["id"], site, role, now)))
+                record = await self._record(connection, person.c.id == row["id"])
+                await _write_audit(connection, now, cause, "person.add", None, record)
+        except IntegrityError:
+            raise UsernameTaken(f"{username} is taken") from None
+        await self._changed()
+        return record
 
-    def log_out(self, token: str) -> None:
-        self._logins.pop(token, None)
+    async def enter_demo(self, rows: Sequence[dict[str, Any]], grants: Sequence[tuple[str, Role]], now: int) -> None:
+        """Enter the demo's people where they are not there yet; `grants` pairs ids with roles on all sites."""
+        async with self._database.transaction() as connection:
+            there = set((await connection.execute(select(person.c.id))).scalars())
+            fresh = [row for row in rows if row["id"] not in there]
+            if fresh:
+                entered = {row["id"] for row in fresh}
+                await connection.execute(insert(person), fresh)
+                granted = [_grant_row(who, ALL_SITES, role, now) for who, role in grants if who in entered]
+                if granted:
+                    await connection.execute(insert(role_grant), granted)
+        await self._changed()
 
-    def name_of(self, identity: str) -> dict[str, str]:
-        person = self._people.get(identity.removeprefix("demo:"))
-        return person.name if person else name_of_part(identity)
+    async def disable(self, identity: str, version: int, cause: Cause, now: int) -> PersonRecord:
+        """Let somebody in no more; every login of theirs ends at once."""
+        return await self._change(identity, version, {"disabled_at": now}, "person.disable", cause, now, end=True)
 
-    def whose(self, token: str | None, now: int) -> Person | None:
-        person, ends_at = self._logins.get(token or "", (None, 0))
-        return person if ends_at > now else None
+    async def enable(self, identity: str, version: int, cause: Cause, now: int) -> PersonRecord:
+        """Let somebody in again."""
+        return await self._change(identity, version, {"disabled_at": None}, "person.enable", cause, now)
+
+    async def reset(
+        self, identity: str, version: int, password: str, cause: Cause, now: int, *, second_factor: bool = False
+    ) -> PersonRecord:
+        """Give a new password to somebody who has forgotten theirs, and with `second_factor` take that away too.
+
+        Every login ends, and no browser counts as known any more. Raises NoSuchPerson, StalePerson, WeakPassword.
+        """
+        values = await self._password_values(identity, password, temporary=True)
+        if second_factor:
+            values |= {"totp_secret": None, "totp_confirmed": False}
+        after = await self._change(
+            identity, version, values, "person.reset", cause, now, end=True, forget=True, codes=second_factor
+        )
+        self._throttle.forget_account(after.username)
+        return after
+
+    async def choose_password(self, identity: str, password: str, keep: str, cause: Cause, now: int) -> None:
+        """One's own new password: every login but the one that is used ends. Raises WeakPassword."""
+        values = await self._password_values(identity, password, temporary=False)
+        await self._change(identity, None, values, "person.password", cause, now, end=True, keep=keep)
+
+    async def grant(
+        self, identity: str, version: int | None, site: str, role: Role, cause: Cause, now: int
+    ) -> PersonRecord:
+        """Give a role on a site, or on all ("*"). Raises NoSuchPerson, StalePerson, NotAName."""
+        _check_sites([site])
+
+        async def write(connection: AsyncConnection) -> None:
+            await _remove_grant(connection, identity, site, role)
+            await connection.execute(insert(role_grant).values(_grant_row(identity, site, role, now)))
+
+        return await self._change(identity, version, {}, "person.grant", cause, now, write=write)
+
+    async def revoke(
+        self, identity: str, version: int | None, site: str, role: Role, cause: Cause, now: int
+    ) -> PersonRecord:
+        """Take a role away. Raises NoSuchPerson, StalePerson, LastAdministrator."""
+
+        async def write(connection: AsyncConnection) -> None:
+            await _remove_grant(connection, identity, site, role)
+
+        return await self._change(identity, version, {}, "person.revoke", cause, now, write=write)
+
+    def check_password(self, password: str, username: str, name: dict[str, str]) -> None:
+        """Raises WeakPassword."""
+        weakness = weakness_of(password, self.least, (username, *name.values()))
+        if weakness is not None:
+            raise WeakPassword(weakness, self.least)
+
+    # -- how -------------------------------------------------------------------------------------------
+
+    async def _password_values(self, identity: str, password: str, *, temporary: bool) -> dict[str, Any]:
+        record = await self.find(identity)
+        self.check_password(password, record.username, record.name)
+        return {"password_hash": await self._hashes.make(password), "password_temporary": temporary}
+
+    async def _change(
+        self, identity: str, version: int | None, values: dict[str, Any], act: str, cause: Cause, now: int, *,
+        write: Any = None, end: bool = False, keep: str = "", forget: bool = False, codes: bool = False,
+    ) -> PersonRecord:  # fmt: skip
+        """Change one account in one transaction, as long as an administrator is left."""
+        async with self._database.transaction() as connection:
+            administrators = await self._administrators(connection)
+            before = await self._record(connection, person.c.id == identity)
+            if version not in {None, before.version}:
+                raise StalePerson(f"the account is at version {before.version}")
+            changed = await connection.execute(
+                update(person)
+                .where(person.c.id == identity, person.c.version == before.version)
+                .values(**values, version=before.version + 1, updated_at=now)
+            )
+            if changed.rowcount == 0:
+                raise StalePerson("the account has just changed")
+            if write is not None:
+                await write(connection)
+            after = await self._record(connection, person.c.id == identity)
+            if identity in administrators and not await self._administrators(connection):
+                raise LastAdministrator(f"{before.username} is the last administrator of all sites")
+            if after.grants != before.grants:
+                await mark_for_rotation(connection, identity)
+            if end:
+                await end_logins(connection, identity, keep)
+            for table, wanted in ((known_device, forget), (recovery_code, codes)):
+                if wanted:
+                    await connection.execute(delete(table).where(table.c.person == identity))
+            await _write_audit(connection, now, cause, act, before, after)
+        await self._changed()
+        return after
+
+    async def _changed(self) -> None:
+        self.changes += 1
+        await self.refresh()
+
+    async def _record(self, connection: AsyncConnection, condition: ColumnElement[bool]) -> PersonRecord:
+        rows = await _records(connection, condition & (person.c.demo == self.demo))
+        if not rows:
+            raise NoSuchPerson("there is no such account")
+        return rows[0]
+
+    async def _administrators(self, connection: AsyncConnection) -> set[str]:
+        statement = (
+            select(person.c.id)
+            .join(role_grant, role_grant.c.person == person.c.id)
+            .where(
+                person.c.demo == self.demo,
+                person.c.disabled_at.is_(None),
+                person.c.password_hash.is_not(None),
+                role_grant.c.role == Role.ADMIN.value,
+                role_grant.c.site == ALL_SITES,
+            )
+            # Two who take the role from each other at once: the second waits, and finds nobody left.
+            .with_for_update(of=role_grant)
+        )
+        return set((await connection.execute(statement)).scalars())
 
 
-class LocalPerson:
-    """Until accounts exist, `serve` answers on loopback only, and whoever is on this machine is this person."""
-
-    demo = False
-    present = False
-
-    def __init__(self) -> None:
-        everything = {ALL_SITES: tuple(Role)}
-        self._person = Person("local", "local", {"en": "This machine", "zh-CN": "本机"}, everything)
-
-    def log_in(self, username: str, password: str, now: int) -> tuple[Person, str] | None:
-        return None
-
-    def log_out(self, token: str) -> None:
-        return None
-
-    def whose(self, token: str | None, now: int) -> Person | None:
-        return self._person
-
-    def name_of(self, identity: str) -> dict[str, str]:
-        return self._person.name if identity == self._person.id else name_of_part(identity)
+def normalised_username(username: str) -> str:
+    """A phone writes the first letter large: that is the same person."""
+    return normalised(username.strip()).casefold()
 
 
-def name_of_part(identity: str) -> dict[str, str]:
+def new_row(
+    identity: str, username: str, name: dict[str, str], password_hash: str, now: int, *, demo: bool
+) -> dict[str, Any]:
+    """A row of a fresh account."""
+    return {
+        "id": identity,
+        "username": username,
+        "name": name,
+        "password_hash": password_hash,
+        "password_temporary": False,
+        "totp_secret": None,
+        "totp_confirmed": False,
+        "totp_step": 0,
+        "demo": demo,
+        "disabled_at": None,
+        "last_seen_at": None,
+        "created_at": now,
+        "updated_at": now,
+        "version": 1,
+    }
+
+
+def _grant_row(identity: str, site: str, role: Role, now: int) -> dict[str, Any]:
+    return {"person": identity, "site": site, "role": role.value, "granted_at": now}
+
+
+async def _remove_grant(connection: AsyncConnection, identity: str, site: str, role: Role) -> None:
+    await connection.execute(
+        delete(role_grant).where(
+            role_grant.c.person == identity, role_grant.c.site == site, role_grant.c.role == role.value
+        )
+    )
+
+
+async def _records(connection: AsyncConnection, condition: ColumnElement[bool]) -> list[PersonRecord]:
+    rows = (await connection.execute(select(person).where(condition))).mappings().all()
+    held = select(role_grant).join(person, person.c.id == role_grant.c.person).where(condition)
+    grants: dict[str, dict[str, list[Role]]] = {}
+    for grant in (await connection.execute(held.order_by(role_grant.c.site, role_grant.c.role))).mappings():
+        grants.setdefault(grant["person"], {}).setdefault(grant["site"], []).append(Role(grant["role"]))
+    return [
+        PersonRecord(
+            id=row["id"],
+            username=row["username"],
+            name=row["name"],
+            grants=grants.get(row["id"], {}),
+            disabled_at=row["disabled_at"],
+            last_seen_at=row["last_seen_at"],
+            created_at=row["created_at"],
+            password_temporary=row["password_temporary"],
+            second_factor=row["totp_confirmed"],
+            version=row["version"],
+        )
+        for row in rows
+    ]
+
+
+async def _write_audit(
+    connection: AsyncConnection, now: int, cause: Cause, act: str, before: PersonRecord | None, after: PersonRecord
+) -> None:
+    """Names stand in the account only: a person can be forgotten, and the record stays."""
+    record = audited(
+        now, ALL_SITES, cause, act, f"person:{after.id}", None if before is None else _shown(before), _shown(after)
+    )
+    await write_records(connection, [], [record])
+
+
+def _shown(record: PersonRecord) -> dict[str, Any]:
+    return {
+        "grants": {site: [role.value for role in roles] for site, roles in record.grants.items()},
+        "disabled": record.disabled_at is not None,
+        "second_factor": record.second_factor,
+        "version": record.version,
+    }
+
+
+def _checked_username(username: str) -> str:
+    found = normalised_username(username)
+    if not _USERNAME.fullmatch(found):
+        raise NotAName("a user name has 1 to 64 letters, digits and . _ - @")
+    return found
+
+
+def _check_name(name: dict[str, str]) -> None:
+    if not all(text.strip() and len(text) <= _NAME_LENGTH and text.isprintable() for text in name.values()):
+        raise NotAName(f"a name has 1 to {_NAME_LENGTH} characters")
+
+
+def _check_sites(sites: Any) -> None:
+    if not all(_SITE.fullmatch(site) for site in sites):
+        raise NotAName('a site is named by its code, or "*" for all of them')
+
+
+def _name_of_part(identity: str) -> dict[str, str]:
     """What acted by itself is the platform; which part of it stands in the audit."""
+    if identity == LOCAL_ID:
+        return LOCAL_NAME
     if identity.startswith("system:"):
         return {"en": "Gengfu", "zh-CN": "更夫系统"}
     return {"en": identity, "zh-CN": identity}
 
 
-def _demo_person(role: Role) -> Person:
-    name = {"en": role.value.replace("_", " ").capitalize(), "zh-CN": _ROLE_NAMES[role]}
-    return Person(f"demo:{role}", role.value, name, {ALL_SITES: (role,)})
+LOCAL_ID: Final = "local"
+LOCAL_NAME: Final = {"en": "This machine", "zh-CN": "本机"}

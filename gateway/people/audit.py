@@ -18,6 +18,8 @@ class Via(StrEnum):
     READING = "reading"
     CLOCK = "clock"
     FACT = "fact"
+    TOKEN = "token"  # noqa: S105 - the name of a way
+    COMMAND = "command"
 
 
 class Cause(msgspec.Struct, frozen=True):

@@ -26,6 +26,9 @@ class Act(StrEnum):
     """For everyone, logged in or not."""
     SIGNED_IN = "signed_in"
     """For everyone who is logged in, whatever the role."""
+    OWN_ACCOUNT = "own_account"
+    """For every person about their own login, password and devices; for no machine."""
+    SECOND_FACTOR = "second_factor"
     WATCH = "watch"
     READ_HISTORY = "read_history"
     ACKNOWLEDGE_ALARM = "acknowledge_alarm"
@@ -33,11 +36,14 @@ class Act(StrEnum):
     ACT_ON_TICKET = "act_on_ticket"
     READ_QUARANTINE = "read_quarantine"
     ADOPT_EQUIPMENT = "adopt_equipment"
+    MANAGE_PEOPLE = "manage_people"
+    READ_METRICS = "read_metrics"
 
 
 _O, _L, _G, _E, _S, _C, _M, _A, _V = Role
 
 PERMITTED: Final[Mapping[Act, frozenset[Role]]] = {
+    Act.SECOND_FACTOR: frozenset({_M, _A}),
     Act.WATCH: frozenset({_O, _L, _E, _M, _A, _V}),
     Act.READ_HISTORY: frozenset({_O, _L, _E, _M, _A, _V}),
     Act.ACKNOWLEDGE_ALARM: frozenset({_O, _L, _M}),
@@ -45,12 +51,18 @@ PERMITTED: Final[Mapping[Act, frozenset[Role]]] = {
     Act.ACT_ON_TICKET: frozenset({_O, _L, _E, _M}),
     Act.READ_QUARANTINE: frozenset({_A}),
     Act.ADOPT_EQUIPMENT: frozenset({_A}),
+    Act.MANAGE_PEOPLE: frozenset({_A}),
+    Act.READ_METRICS: frozenset({_M, _A}),
 }
 """Act -> the roles that may. What is not here is permitted to nobody."""
 
+FOR_EVERYONE: Final = frozenset({Act.PUBLIC, Act.SIGNED_IN, Act.OWN_ACCOUNT})
+"""Acts that ask for no role."""
+NEVER_A_MACHINES: Final = FOR_EVERYONE | {Act.SECOND_FACTOR, Act.MANAGE_PEOPLE}
+"""Acts that no API token is given: a machine that lets people in would be one more way in."""
 ALL_SITES: Final = "*"
-Grants = Mapping[str, Collection[Role]]
-"""Site's code, or "*" for all sites -> roles held there."""
+Grants = Mapping[str, Collection[Role | Act]]
+"""Site's code, or "*" for all sites -> roles held there; for a machine the single acts that its token names."""
 
 
 class Decision(StrEnum):
@@ -69,8 +81,8 @@ class Decision(StrEnum):
 
 def permitted_acts(grants: Grants) -> list[Act]:
     """What a person may do on some site at least."""
-    held = {role for roles in grants.values() for role in roles}
-    return [act for act, roles in PERMITTED.items() if held & roles]
+    held = {held for place in grants.values() for held in place}
+    return [act for act, roles in PERMITTED.items() if held & {*roles, act}]
 
 
 def may(grants: Grants | None, act: Act, site: str | None = None) -> Decision:
@@ -80,14 +92,33 @@ def may(grants: Grants | None, act: Act, site: str | None = None) -> Decision:
         grants: the person's roles; None for somebody who is not logged in.
         act: what is asked for.
         site: of the thing in question; None for things of no one site: then a role anywhere serves, and what is
-            shown is sifted site by site.
+            shown is sifted site by site. "*" asks for all sites.
     """
     if act is Act.PUBLIC:
         return Decision.PUBLIC
     if grants is None:
         return Decision.NOT_SIGNED_IN
-    if act is Act.SIGNED_IN:
+    if act in FOR_EVERYONE:
         return Decision.ROLE
     places = grants if site is None else (ALL_SITES, site)
-    held = {role for place in places for role in grants.get(place, ())}
-    return Decision.ROLE if held & PERMITTED.get(act, frozenset()) else Decision.NO_ROLE
+    permitted = PERMITTED.get(act, frozenset())
+    held = (one for place in places for one in grants.get(place, ()))
+    return Decision.ROLE if any(one in permitted or one == act for one in held) else Decision.NO_ROLE
+
+
+def may_manage(grants: Grants | None, theirs: Grants) -> Decision:
+    """Whether somebody may change another person's account as a whole: only who manages people wherever they act.
+
+    Else the administrator of one site could reset the password of the administrator of all.
+    """
+    for place in theirs or (ALL_SITES,):
+        decision = may(grants, Act.MANAGE_PEOPLE, place)
+        if not decision.permitted:
+            return decision
+    return Decision.ROLE
+
+
+def may_see(grants: Grants | None, theirs: Grants) -> Decision:
+    """Whether somebody may know of another person: who manages people on one of their sites, or everywhere."""
+    decisions = [may(grants, Act.MANAGE_PEOPLE, place) for place in (*theirs, ALL_SITES)]
+    return next((decision for decision in decisions if decision.permitted), decisions[-1])

@@ -85,6 +85,12 @@ async def migrate(database: Database, folder: Path, *, backup: bool = True) -> s
     return copy
 
 
+async def is_current(database: Database) -> bool:
+    """Whether the schema is the one of this version."""
+    async with database.engine.connect() as connection:
+        return await connection.run_sync(_revision) == newest_revision()
+
+
 def newest_revision() -> str:
     """The revision that this version of the program needs."""
     return ScriptDirectory.from_config(_config()).get_current_head() or ""

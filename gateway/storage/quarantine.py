@@ -2,13 +2,13 @@
 
 import asyncio
 from collections import Counter as Counting
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter
-from sqlalchemy import bindparam, delete, func, insert, select
+from sqlalchemy import bindparam, delete, false, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.collector import Quarantined
@@ -109,9 +109,18 @@ def _as_row(message: Quarantined) -> dict[str, Any]:
     return row
 
 
-async def newest_quarantined(database: Database, before: int | None, limit: int) -> list[dict[str, Any]]:
-    """Rows, newest first; those before the id `before` where it is given."""
+async def newest_quarantined(
+    database: Database, before: int | None, limit: int, sites: Collection[str] | None = None
+) -> list[dict[str, Any]]:
+    """Rows, newest first; those before the id `before` where it is given.
+
+    With `sites` only those whose topic is of the wire contract and names one of them: what else a message is about,
+    nobody can say.
+    """
     statement = select(quarantine).order_by(quarantine.c.id.desc()).limit(limit)
+    if sites is not None:
+        of_site = (quarantine.c.topic.startswith(f"gengfu/{site}/", autoescape=True) for site in sites)
+        statement = statement.where(or_(false(), *of_site))
     if before is not None:
         statement = statement.where(quarantine.c.id < before)
     async with database.reading() as connection:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 metadata = MetaData(
@@ -244,6 +245,89 @@ audit = Table(
     Column("before", JSON(none_as_null=True), nullable=True),
     Column("after", JSON(none_as_null=True), nullable=True),
     Column("cause", String(128), nullable=False),
+)
+
+person = Table(
+    "person",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("username", String(64), nullable=False),
+    _texts("name"),
+    # Argon2id with its own salt and costs; null: no way in by password.
+    Column("password_hash", Text, nullable=True),
+    # Chosen by somebody else: the page asks for one of the person's own.
+    Column("password_temporary", Boolean, nullable=False),
+    Column("totp_secret", String(64), nullable=True),
+    Column("totp_confirmed", Boolean, nullable=False),
+    # The newest time step of which a code was taken: no code is good twice.
+    Column("totp_step", BigInteger, nullable=False),
+    # The demo's people, whose password everybody knows, are nobody to a real service on the same data.
+    Column("demo", Boolean, nullable=False),
+    _time("disabled_at", nullable=True),
+    _time("last_seen_at", nullable=True),
+    _time("created_at"),
+    _time("updated_at"),
+    _version(),
+    UniqueConstraint("username", "demo"),
+)
+
+role_grant = Table(
+    "role_grant",
+    metadata,
+    Column("person", String(64), ForeignKey("person.id"), primary_key=True),
+    # A site's code, or "*" for all.
+    Column("site", String(64), primary_key=True),
+    Column("role", String(32), primary_key=True),
+    _time("granted_at"),
+)
+
+login = Table(
+    "login",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    # SHA-256 of the cookie, in hex: who reads this table cannot log in with it.
+    Column("digest", String(64), nullable=False, unique=True),
+    # The cookie before the last rotation is good for some seconds more: a page has several requests under way.
+    Column("previous_digest", String(64), nullable=True, index=True),
+    _time("previous_until", nullable=True),
+    Column("rotate", Boolean, nullable=False),
+    Column("person", String(64), ForeignKey("person.id"), nullable=False, index=True),
+    Column("origin", String(64), nullable=False),
+    Column("agent", String(200), nullable=False),
+    _time("created_at"),
+    _time("last_used_at"),
+)
+
+known_device = Table(
+    "known_device",
+    metadata,
+    # A browser in which this person has logged in before: a stranger's guesses do not slow it.
+    Column("digest", String(64), primary_key=True),
+    Column("person", String(64), ForeignKey("person.id"), primary_key=True, index=True),
+    _time("last_used_at"),
+)
+
+recovery_code = Table(
+    "recovery_code",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("person", String(64), ForeignKey("person.id"), nullable=False, index=True),
+)
+
+api_token = Table(
+    "api_token",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("name", String(64), nullable=False),
+    Column("sites", JSON, nullable=False),
+    Column("acts", JSON, nullable=False),
+    Column("demo", Boolean, nullable=False),
+    Column("created_by", String(64), nullable=False),
+    _time("created_at"),
+    _time("expires_at"),
+    _time("last_used_at", nullable=True),
+    _time("revoked_at", nullable=True),
 )
 
 fact = Table(

@@ -38,6 +38,14 @@ describe('questions', () => {
 })
 
 describe('refusals', () => {
+  it('say when to try again, where the gateway says so', async () => {
+    const body = '{"title":"Too many attempts","status":429,"code":"too_many_attempts"}'
+    vi.stubGlobal('fetch', () => Promise.resolve(new Response(body, { status: 429, headers: { 'Retry-After': '16' } })))
+    expect((await refusalOf(fetchMe())).retryAfter).toBe(16)
+    answerWith(401, '{"title":"Log in first","status":401,"code":"not_signed_in"}')
+    expect((await refusalOf(fetchMe())).retryAfter).toBeNull()
+  })
+
   it('carry the code of the gateway', async () => {
     answerWith(409, '{"title":"Changed","status":409,"code":"stale_version","detail":"Read it again."}')
     expect(await refusalOf(fetchMe())).toMatchObject({ code: 'stale_version', status: 409, detail: 'Read it again.' })

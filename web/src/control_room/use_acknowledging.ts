@@ -16,7 +16,7 @@ export function useAcknowledging() {
   const session = useSession()
   const { say, text, refusal } = useWording()
   const pending = shallowReactive(new Set<string>())
-  const permitted = computed(() => session.me?.acts.includes('acknowledge_alarm') ?? false)
+  const permitted = computed(() => session.may('acknowledge_alarm'))
 
   async function acknowledge(alarm: AlarmBody): Promise<void> {
     if (!permitted.value || pending.has(alarm.id)) return

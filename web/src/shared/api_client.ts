@@ -1,8 +1,9 @@
 /** Questions to the gateway over HTTP. Every failure is a `RefusedError` with a code that the page can put into words. */
 
-import type { Acknowledge, AlarmBody, AlarmDetail, HealthBody, Login, Me, Problem } from './contract'
+import type { Acknowledge, AlarmBody, AlarmDetail, HealthBody, Problem } from './contract'
+import type { Login, Me } from './people_contract'
 
-const BASE = '/api/v1'
+export const BASE = '/api/v1'
 const TIMEOUT_MS = 10_000
 
 /** Codes that the page makes itself, because no answer of the gateway stands behind them. */
@@ -14,6 +15,8 @@ export class RefusedError extends Error {
     readonly code: string,
     readonly status: number,
     readonly detail: string,
+    /** Seconds after which it may be tried again. */
+    readonly retryAfter: number | null = null,
   ) {
     super(detail === '' ? code : `${code}: ${detail}`)
     this.name = 'RefusedError'
@@ -50,7 +53,7 @@ export function liveAddress(location: { protocol: string; host: string }): strin
   return `${location.protocol === 'https:' ? 'wss:' : 'ws:'}//${location.host}${BASE}/live`
 }
 
-async function ask<Answer>(method: string, path: string, body?: object): Promise<Answer> {
+export async function ask<Answer>(method: string, path: string, body?: object): Promise<Answer> {
   const response = await send(method, path, body)
   try {
     return (await response.json()) as Answer
@@ -59,7 +62,7 @@ async function ask<Answer>(method: string, path: string, body?: object): Promise
   }
 }
 
-async function send(method: string, path: string, body?: object): Promise<Response> {
+export async function send(method: string, path: string, body?: object): Promise<Response> {
   const init: RequestInit = { method, credentials: 'same-origin', signal: AbortSignal.timeout(TIMEOUT_MS) }
   if (body) {
     init.headers = { 'Content-Type': 'application/json' }
@@ -79,7 +82,9 @@ async function refusal(response: Response): Promise<RefusedError> {
   try {
     const problem = (await response.json()) as Partial<Problem>
     if (typeof problem.code === 'string') {
-      return new RefusedError(problem.code, response.status, problem.detail ?? problem.title ?? '')
+      const seconds = Number(response.headers.get('Retry-After') ?? Number.NaN)
+      const retryAfter = Number.isFinite(seconds) ? seconds : null
+      return new RefusedError(problem.code, response.status, problem.detail ?? problem.title ?? '', retryAfter)
     }
   } catch {
     // Not the gateway but something before it has answered, a proxy for example: its page is of no use here.

@@ -25,22 +25,6 @@ export interface Problem {
   type?: string
 }
 
-export interface Login {
-  username: string
-  password: string
-}
-
-export interface Me {
-  id: string
-  username: string
-  name: Texts
-  /** A site's code, or "*" for all, to the roles held there. */
-  roles: Record<string, string[]>
-  acts: string[]
-  account: boolean
-  demo: boolean
-}
-
 export interface SiteBody {
   code: string
   name: Texts

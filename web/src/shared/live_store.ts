@@ -30,9 +30,10 @@ export const useLive = defineStore('live', () => {
       following.value = nowFollowing
       tick()
     },
-    dropped: (_reason, neverFollowed) => {
-      // Browsers do not tell a page why a socket was refused; asking who we are tells if the login has ended.
-      if (neverFollowed) void session.verify()
+    dropped: (reason, neverFollowed) => {
+      // Browsers do not tell a page why a socket was refused; asking who we are tells if the login has ended, or if
+      // its roles have changed.
+      if (neverFollowed || reason === 'closed') void session.verify()
     },
   })
 

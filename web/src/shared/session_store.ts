@@ -4,7 +4,7 @@ import { defineStore } from 'pinia'
 import { ref, shallowRef } from 'vue'
 
 import { fetchMe, logIn, logOut, RefusedError } from './api_client'
-import type { Me } from './contract'
+import type { Login, Me } from './people_contract'
 
 /** `unreachable`: nobody could be asked yet, which must not look like being logged out. */
 export type SessionState = 'asking' | 'unreachable' | 'needs_login' | 'logged_in'
@@ -25,8 +25,12 @@ export const useSession = defineStore('session', () => {
     }
   }
 
-  async function enterWith(username: string, password: string): Promise<void> {
-    enter(await logIn({ username, password }))
+  async function enterWith(login: Login): Promise<void> {
+    enter(await logIn(login))
+  }
+
+  function may(act: string): boolean {
+    return me.value?.acts.includes(act) ?? false
   }
 
   async function leave(): Promise<void> {
@@ -62,7 +66,7 @@ export const useSession = defineStore('session', () => {
     state.value = 'needs_login'
   }
 
-  return { state, me, expired, open, enterWith, leave, verify, noteRefusal }
+  return { state, me, expired, open, enterWith, may, leave, verify, noteRefusal }
 })
 
 function isUnauthenticated(error: unknown): boolean {

@@ -1,5 +1,7 @@
 /** Texts for a tired person at three in the morning: what is, then what to do. Terms as in the glossary. */
 
+import people from '@/people/texts.en'
+
 import type zhCN from './zh-CN'
 
 const en: typeof zhCN = {
@@ -23,8 +25,10 @@ const en: typeof zhCN = {
     submitting: 'Logging in…',
     fillBoth: 'Enter your username and password.',
     wrong: 'Wrong username or password. Check capital letters and try again.',
-    tooMany: 'Too many attempts: logging in is paused. Wait a few minutes. Forgot it? Ask the administrator.',
-    expired: 'Your login has ended. Log in again; alarms are still being recorded.',
+    tooMany: 'Too many attempts. Try again in {n} s. Forgot it? Ask the administrator for a new password.',
+    expired: 'Your login has ended: it was too old, or was ended elsewhere. Log in again; alarms are still being recorded.',
+    code: 'Code',
+    codeWhere: 'Six digits from your phone, or a recovery code.',
   },
   header: {
     unacknowledged: 'Unacknowledged',
@@ -32,6 +36,7 @@ const en: typeof zhCN = {
     moreSites: 'of {n} sites',
     language: 'Language',
     logOut: 'Log out',
+    account: 'My account ({who})',
     stillLoggedIn: 'Not logged out: you are still logged in',
     demo: 'DEMO',
     demoWhy: 'This is a demo: equipment and data are simulated.',
@@ -207,7 +212,21 @@ const en: typeof zhCN = {
     mains: { true: 'on', false: 'lost' },
     battery: { true: 'good', false: 'faulty' },
   },
+  ...people,
   problem: {
+    second_factor_needed: 'A code is asked for too.',
+    second_factor_wrong: 'Wrong code. Wait for the next one and try again.',
+    wrong_code: 'Wrong code. Check the phone’s clock and type the present one.',
+    wrong_password: 'The present password is wrong.',
+    password_too_short: 'This password is too short.',
+    password_too_long: 'This password is too long: at most 256 characters.',
+    password_guessable: 'A guesser tries this password first. Avoid common words, names, keys in a row and repetitions.',
+    username_taken: 'Somebody has this username already.',
+    last_administrator: 'This is the last administrator. Make another one first.',
+    too_many_requests: 'Too many requests. Wait a moment.',
+    not_by_proxy: 'Wrong address. Open this page by the address the administrator gave you.',
+    busy: 'Many people are logging in. Try again in a few seconds.',
+    database_unavailable: 'The service’s memory does not answer. Try again; if it lasts, call the administrator.',
     no_answer: 'The service did not answer: it may or may not have worked. Look at the list, then try again.',
     unreadable_answer: 'The answer could not be read. Look at the list; if it happens again, call the administrator.',
     bad_request: 'The service did not accept this. Reload the page and try again.',
@@ -222,7 +241,6 @@ const en: typeof zhCN = {
     stale_version: 'It has just been changed; the list is up to date now. Look again before you act.',
     not_permitted_in_state: 'Its present state does not allow this; the list is up to date now.',
     too_large: 'Too large for the service. Make it smaller and try again.',
-    database_unavailable: 'The alarm database does not answer, so nothing was changed. Try again in a moment.',
     store_unavailable: 'History cannot be read now; alarms are not affected. Try again later.',
     internal_error: 'The service failed. Try again; if it happens again, call the administrator.',
   },

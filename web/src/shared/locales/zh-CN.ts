@@ -1,5 +1,7 @@
 /** Texts for a tired person at three in the morning: what is, then what to do. Terms as in the glossary. */
 
+import people from '@/people/texts.zh-CN'
+
 export default {
   app: {
     name: '更夫',
@@ -20,8 +22,10 @@ export default {
     submitting: '正在登录…',
     fillBoth: '请填写用户名和密码。',
     wrong: '用户名或密码不对。请检查大小写后重试。',
-    tooMany: '尝试次数过多，已暂停登录。请等几分钟再试；忘记密码请找系统管理员。',
-    expired: '登录已失效。请重新登录，报警仍在记录。',
+    tooMany: '尝试次数过多，请 {n} 秒后再试。忘记密码请找系统管理员重设。',
+    expired: '登录已结束：时间太久，或已在别处被结束。请重新登录，报警仍在记录。',
+    code: '验证码',
+    codeWhere: '手机上的六位数字，或一个恢复码。',
   },
   header: {
     unacknowledged: '未接警',
@@ -29,6 +33,7 @@ export default {
     moreSites: '等 {n} 个项目',
     language: '语言',
     logOut: '退出',
+    account: '我的账号（{who}）',
     stillLoggedIn: '没有退出，仍是登录状态',
     demo: '演示',
     demoWhy: '这是演示：设备与数据都是模拟的。',
@@ -205,7 +210,21 @@ export default {
     mains: { true: '正常', false: '断电' },
     battery: { true: '正常', false: '故障' },
   },
+  ...people,
   problem: {
+    second_factor_needed: '还需要验证码。',
+    second_factor_wrong: '验证码不对。请等下一个再试。',
+    wrong_code: '验证码不对。请检查手机时间，填写当前的验证码。',
+    wrong_password: '现在的密码不对。',
+    password_too_short: '密码太短。',
+    password_too_long: '密码太长：最多 256 个字符。',
+    password_guessable: '这个密码容易被猜到。请不要用常见词、姓名、连续按键或重复。',
+    username_taken: '这个用户名已有人使用。',
+    last_administrator: '这是最后一位系统管理员。请先设另一位。',
+    too_many_requests: '请求太多，请稍等。',
+    not_by_proxy: '访问地址不对。请用系统管理员给的网址打开本页。',
+    busy: '登录的人太多。请几秒后再试。',
+    database_unavailable: '服务的数据库没有应答。请重试；若持续请找系统管理员。',
     no_answer: '服务没有应答，不知道是否成功。请看列表现状，再试一次。',
     unreadable_answer: '服务的应答看不懂。请看列表现状；反复出现请找系统管理员。',
     bad_request: '服务不接受这个请求。请刷新页面再试。',
@@ -220,7 +239,6 @@ export default {
     stale_version: '它刚刚被改动过，列表已更新。请看清后再操作。',
     not_permitted_in_state: '它现在的状态不允许这样操作，列表已更新。',
     too_large: '内容太大，服务不接受。请减少后再试。',
-    database_unavailable: '报警数据库暂时没有响应，操作未生效。请稍后再试。',
     store_unavailable: '现在读不到历史数据，报警不受影响。请稍后再试。',
     internal_error: '服务出错了。请再试一次；反复出现请找系统管理员。',
   },

@@ -1,0 +1,61 @@
+"""Proof by name and password, and a code where the account asks for one."""
+
+from typing import Any
+
+from sqlalchemy import select
+
+from gateway.people.identity_proof import Claim, LoginRefused, Refusal
+from gateway.people.password_hashes import PasswordHashes
+from gateway.people.second_factor import take_code
+from gateway.people.throttle import Attempt, Throttle
+from gateway.storage.database import Database
+from gateway.storage.tables import person
+
+
+class Passwords:
+    """The proof that every account has."""
+
+    def __init__(self, database: Database, hashes: PasswordHashes, throttle: Throttle, *, demo: bool) -> None:
+        self._database = database
+        self._hashes = hashes
+        self._throttle = throttle
+        self._demo = demo
+
+    async def prove(self, claim: Claim, attempt: Attempt, now: int) -> str:
+        """See `IdentityProof`. Names that nobody has cost the same work as those that somebody has."""
+        wait = self._throttle.wait(attempt, now)
+        if wait:
+            raise LoginRefused(Refusal.SLOWED, wait)
+        self._throttle.count(attempt, now)
+        row = await self._row(attempt.username)
+        hashed = row["password_hash"] if row is not None and row["disabled_at"] is None else None
+        if not await self._hashes.is_right(hashed, claim.secret) or row is None:
+            raise LoginRefused(Refusal.WRONG)
+        if row["totp_confirmed"]:
+            await self._take_code(row, claim.code, now)
+        self._throttle.forgive(attempt)
+        return str(row["id"])
+
+    async def is_own(self, identity: str, password: str, attempt: Attempt, now: int) -> None:
+        """Ask somebody who is logged in for the password again. Raises LoginRefused."""
+        wait = self._throttle.wait(attempt, now)
+        if wait:
+            raise LoginRefused(Refusal.SLOWED, wait)
+        self._throttle.count(attempt, now)
+        row = await self._row(attempt.username)
+        hashed = row["password_hash"] if row is not None and row["id"] == identity else None
+        if not await self._hashes.is_right(hashed, password):
+            raise LoginRefused(Refusal.WRONG)
+        self._throttle.forgive(attempt)
+
+    async def _take_code(self, row: Any, code: str, now: int) -> None:
+        if not code:
+            raise LoginRefused(Refusal.CODE_NEEDED)
+        async with self._database.transaction() as connection:
+            if not await take_code(connection, row, code, now):
+                raise LoginRefused(Refusal.CODE_WRONG)
+
+    async def _row(self, username: str) -> Any:
+        statement = select(person).where(person.c.username == username, person.c.demo == self._demo)
+        async with self._database.reading() as connection:
+            return (await connection.execute(statement)).mappings().one_or_none()

@@ -1,0 +1,57 @@
+"""Everything about people, made together: accounts, logins, tokens and what they share."""
+
+from typing import Final, NamedTuple
+
+from gateway.people.accounts import Accounts, new_row
+from gateway.people.logins import Logins
+from gateway.people.password_hashes import PasswordHashes
+from gateway.people.passwords import Passwords
+from gateway.people.permissions import Role
+from gateway.people.second_factor import SecondFactors
+from gateway.people.throttle import Throttle
+from gateway.people.tokens import Tokens
+from gateway.storage.database import Database
+
+DEMO_PASSWORD: Final = "gengfu-demo"  # noqa: S105 - printed on the screen, good on 127.0.0.1 only
+_DEMO_NAMES: Final[dict[Role, str]] = {
+    Role.OPERATOR: "消控室值班员",
+    Role.SHIFT_LEADER: "班长",
+    Role.GUARD: "秩序维护员",
+    Role.ENGINEER: "工程维修人员",
+    Role.CUSTOMER_SERVICE: "客服",
+    Role.CONTRACTOR: "维保单位",
+    Role.MANAGER: "项目经理",
+    Role.ADMIN: "管理员",
+    Role.VIEWER: "查看",
+}
+
+
+class People(NamedTuple):
+    """What the API and the commands work with."""
+
+    accounts: Accounts
+    logins: Logins
+    passwords: Passwords
+    second_factors: SecondFactors
+    tokens: Tokens
+    hashes: PasswordHashes
+
+
+def make_people(database: Database, least: int, *, demo: bool) -> People:
+    """Make the parts; `least` is the fewest characters of a password. Call `hashes.close()` in the end."""
+    hashes, throttle = PasswordHashes(), Throttle()
+    accounts = Accounts(database, hashes, throttle, least, demo=demo)
+    passwords = Passwords(database, hashes, throttle, demo=demo)
+    logins = Logins(database, accounts, passwords)
+    return People(accounts, logins, passwords, SecondFactors(database), Tokens(database, accounts), hashes)
+
+
+async def enter_demo_people(people: People, now: int, password_hash: str | None = None) -> None:
+    """One account a role, named as the role, all with the password that the demo prints."""
+    hashed = password_hash or await people.hashes.make(DEMO_PASSWORD)
+    rows = [new_row(f"demo:{role}", role.value, _demo_name(role), hashed, now, demo=True) for role in Role]
+    await people.accounts.enter_demo(rows, [(f"demo:{role}", role) for role in Role], now)
+
+
+def _demo_name(role: Role) -> dict[str, str]:
+    return {"en": role.value.replace("_", " ").capitalize(), "zh-CN": _DEMO_NAMES[role]}

@@ -1,0 +1,289 @@
+"""What an attacker tries, one by one, over real sockets: none of it works."""
+
+import asyncio
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from gateway.api.entrance import Entrance
+from gateway.api.server import MAX_BODY
+from gateway.people.people import DEMO_PASSWORD
+from gateway.people.permissions import Role
+from gateway.storage.database import Database
+from gateway.storage.tables import alarm, audit, login
+from tests.builders import only_row, rows_of
+from tests.server_house import COOKIE, NO_HURRY, House, open_house
+
+SESSION = "/api/v1/session"
+
+
+async def log_in(house: House, username: str = "operator", **headers: str) -> int:
+    body = {"username": username, "password": DEMO_PASSWORD}
+    async with house.client.post(SESSION, json=body, headers=headers) as answer:
+        return answer.status
+
+
+def cookie_of(house: House) -> str:
+    return next(item.value for item in house.client.session.cookie_jar if item.key == COOKIE)
+
+
+async def is_in(house: House) -> bool:
+    return (await house.get("/api/v1/me"))[0] == 200
+
+
+# -- cookies -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("planted", ["chosen-by-an-attacker", "login-of-viewer", ""])
+async def test_session_fixation_a_login_never_takes_a_cookie_that_was_there_before(house: House, planted: str) -> None:
+    house.show(planted)
+    assert await log_in(house) == 200
+    mine = cookie_of(house)
+    assert mine != planted
+    assert len(mine) >= 43  # 256 bits
+    house.show(planted)
+    assert not await is_in(house), "the login that the attacker knew has ended"
+
+
+async def test_a_cookie_of_before_the_password_was_changed_or_the_login_ended_is_worth_nothing(house: House) -> None:
+    await log_in(house)
+    stolen = cookie_of(house)
+    body = {"old": DEMO_PASSWORD, "new": "nine kettles sing before dawn"}
+    assert (await house.post("/api/v1/me/password", body))[0] == 204
+    house.show(stolen)
+    assert not await is_in(house)
+
+
+async def test_over_tls_the_cookie_never_goes_in_the_clear_nor_to_a_neighbour(
+    database: Database, tmp_path: Path
+) -> None:
+    entrance = Entrance(public_url="https://watch.example.net", behind_proxy=True, paces=NO_HURRY)
+    async with open_house(database, tmp_path, entrance) as house:
+        body = {"username": "operator", "password": DEMO_PASSWORD}
+        async with house.client.post(SESSION, json=body, headers={"Origin": "https://watch.example.net"}) as answer:
+            cookies = answer.headers.getall("Set-Cookie")
+            assert answer.headers["Strict-Transport-Security"]
+    assert len(cookies) == 2
+    for cookie in cookies:
+        assert cookie.startswith("__Host-gengfu_")
+        assert {"Secure", "HttpOnly", "SameSite=Lax", "Path=/"} <= {part.strip() for part in cookie.split(";")}
+        assert "Domain" not in cookie
+
+
+# -- foreign pages -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},  # a sandboxed frame
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},  # another port, or a neighbour's name
+        {"Origin": "https://evil.example", "X-Forwarded-Host": "evil.example"},
+        {"Content-Type": "text/plain"},  # what a form can send without asking
+        {"Content-Type": "application/x-www-form-urlencoded"},
+    ],
+)
+async def test_csrf_another_sites_page_changes_nothing(house: House, headers: dict[str, str]) -> None:
+    row, _ = await house.raise_fire()
+    house.log_in(Role.OPERATOR)
+    path = f"/api/v1/alarms/{row['id']}/acknowledge"
+    data = b'{"version": %d}' % row["version"]
+    given = {"Content-Type": "application/json", **headers}
+    status, problem = await house.ask("POST", path, data=data, headers=given)
+    assert (status, problem["code"]) in {(403, "foreign_origin"), (400, "bad_request")}
+    assert (await only_row(house.services.database, alarm))["state"] == "unacknowledged"
+
+
+async def test_csrf_another_sites_page_logs_nobody_in_or_out(house: House) -> None:
+    """A victim who works in the attacker's account tells the attacker what they do."""
+    assert await log_in(house, Origin="https://evil.example") == 403
+    house.log_in(Role.OPERATOR)
+    assert (await house.ask("DELETE", SESSION, headers={"Origin": "https://evil.example"}))[0] == 403
+    assert await is_in(house)
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
+async def test_cross_site_websocket_another_sites_page_does_not_listen(house: House, headers: dict[str, str]) -> None:
+    house.log_in(Role.OPERATOR)
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await house.client.ws_connect("/api/v1/live", headers=headers)
+    assert refused.value.status == 403
+
+
+async def test_no_page_of_ours_stands_in_a_foreign_frame_or_runs_a_foreign_script(house: House) -> None:
+    for path in ("/", "/api/docs", "/api/v1/me", "/nowhere"):
+        async with house.client.get(path) as answer:
+            policy = answer.headers["Content-Security-Policy"]
+            assert "unsafe" not in policy
+            assert "default-src 'self'" in policy
+            assert {"frame-ancestors 'none'", "base-uri 'none'", "object-src 'none'"} <= {
+                part.strip() for part in policy.split(";")
+            }
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.headers["Referrer-Policy"] == "same-origin"
+            text = await answer.text()
+            assert "<script>" not in text
+            assert "style=" not in text
+    async with house.client.get("/api/v1/me") as answer:
+        assert answer.status == 401
+
+
+# -- other people's things -----------------------------------------------------------------------------
+
+
+async def test_ids_of_another_site_answer_as_if_they_did_not_exist(house: House) -> None:
+    row, numbered = await house.raise_fire()
+    await house.log_in_with({"HQ": (Role.VIEWER,)}, "resident")
+    await house.log_in_with({"B": tuple(Role)}, "neighbour")
+    for there, absent in (
+        (f"/alarms/{row['id']}", "/alarms/019aaaac-2600-7f25-9520-6a8e0160c606"),
+        (f"/tickets/{numbered['number']}", "/tickets/E-HQ-20251122-0009"),
+        ("/equipment/HQ:P-1", "/equipment/HQ:P-9"),
+        ("/equipment/HQ:P-1/latest", "/equipment/HQ:P-9/latest"),
+        ("/people/demo:resident", "/people/demo:nobody"),
+    ):
+        answers = [await house.get(f"/api/v1{path}") for path in (there, absent)]
+        assert answers[0] == answers[1], there
+        assert answers[0][0] == 404
+    for path in ("/alarms?site=HQ", "/tickets?site=HQ", "/activations?site=HQ", "/equipment?site=HQ", "/people?site=HQ",
+                 f"/activations?alarm={row['id']}", f"/tickets?alarm={row['id']}",
+                 f"/alarms?cursor={row['id']}x", "/equipment?q=P-1&site=HQ"):  # fmt: skip
+        assert (await house.get(f"/api/v1{path}"))[1]["items"] == [], path
+
+
+@pytest.mark.parametrize(
+    ("act", "more"),
+    [
+        ("reset", {"password": "nine kettles sing before dawn"}),
+        ("disable", {}),
+        ("grant", {"site": "*", "role": "admin"}),
+        ("grant", {"site": "HQ", "role": "admin"}),
+        ("revoke", {"site": "*", "role": "admin"}),
+    ],
+)
+async def test_an_administrator_of_one_site_cannot_take_over_those_of_others(
+    house: House, act: str, more: dict[str, Any]
+) -> None:
+    await house.log_in_with({"B": (Role.ADMIN,)}, "local-admin")
+    status, _ = await house.post(f"/api/v1/people/demo:admin/{act}", {"version": 1, **more})
+    assert status == 404
+    itself = await house.post(f"/api/v1/people/demo:local-admin/{act}", {"version": 1, **more})
+    assert itself[0] in {200, 403}
+    grants = (await house.people.accounts.find("demo:local-admin")).grants
+    assert set(grants) <= {"B"}, "no way up"
+    assert (await house.people.accounts.find("demo:admin")).version == 1
+
+
+# -- guessing ------------------------------------------------------------------------------------------
+
+
+async def test_unknown_names_take_as_long_as_known_ones(house: House) -> None:
+    """The same work for both: the medians lie close together."""
+    times: dict[str, list[float]] = {"operator": [], "nobody": []}
+    for number in range(8):
+        for name, found in times.items():
+            house.clock.now += 3_600_000  # so that nobody is slowed
+            began = time.perf_counter()
+            status, _ = await house.post(SESSION, {"username": name, "password": f"guess {number}"})
+            found.append(time.perf_counter() - began)
+            assert status == 401
+    known, unknown = (statistics.median(found) for found in times.values())
+    assert 0.5 < known / unknown < 2
+
+
+async def test_a_thousand_guesses_at_once_are_counted_as_a_thousand(house: House) -> None:
+    answers = await asyncio.gather(
+        *(house.post(SESSION, {"username": "operator", "password": f"guess {number}"}) for number in range(40))
+    )
+    assert sum(status == 401 for status, _ in answers) <= 5
+    assert {status for status, _ in answers} == {401, 429}
+
+
+# -- text that is more than text -----------------------------------------------------------------------
+
+SQL = [
+    "' OR '1'='1", "'; DROP TABLE alarm; --", '" OR 1=1 --', "%' UNION SELECT password_hash FROM person --", "\\", "%",
+    "$1", ":id", "{0}", "\u0000", "\ud7ff\uffff",
+]  # fmt: skip
+FILTERS = [
+    "/alarms?state={}", "/alarms?site={}", "/alarms?equipment={}", "/alarms?cursor={}", "/activations?alarm={}",
+    "/activations?site={}", "/activations?equipment={}", "/activations?cursor={}", "/tickets?state={}",
+    "/tickets?site={}", "/tickets?alarm={}", "/tickets?equipment={}", "/tickets?cursor={}", "/equipment?q={}",
+    "/equipment?site={}", "/equipment?kind={}", "/people?q={}", "/people?site={}", "/people?cursor={}",
+    "/quarantine?cursor={}", "/alarms/{}", "/tickets/{}", "/equipment/{}", "/people/{}", "/people/{}/logins",
+    "/equipment/HQ:P-1/history?field={}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", FILTERS)
+async def test_sql_in_a_filter_is_only_text(house: House, pattern: str) -> None:
+    await house.raise_fire()
+    await house.log_in_with({"*": tuple(Role)}, "anybody")
+    nothing = (await house.get(f"/api/v1{pattern.format('absent')}"))[1].get("items", [])
+    for text in SQL:
+        address = URL(f"/api/v1{pattern}".replace("{}", quote(text, safe="")), encoded=True)
+        status, answer = await house.ask("GET", address)
+        assert status in {200, 400, 404}, (text, answer)
+        assert "argon2" not in str(answer)
+        if status == 200 and "cursor" not in pattern:  # a cursor compares: half of all texts come before any id
+            assert answer.get("items", []) == nothing, (text, answer)
+    assert (await only_row(house.services.database, alarm))["state"] == "unacknowledged"
+
+
+@pytest.mark.parametrize("text", ["x\r\nSet-Cookie: a=b", "x\nX-Evil: 1", "x%0d%0aX-Evil: 1"])
+async def test_header_injection_nothing_that_is_sent_becomes_a_header(house: House, text: str) -> None:
+    bodies = [{"username": text, "password": "x"}, {"username": "operator", "password": text}]
+    for body in bodies:
+        async with house.client.post(SESSION, json=body) as answer:
+            assert not {"X-Evil", "Set-Cookie"} & set(answer.headers)
+    request = f"GET /api/v1/alarms/{text} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.client.port)
+    writer.write(request.encode())
+    head = (await asyncio.wait_for(reader.read(), 10)).decode(errors="replace").partition("\r\n\r\n")[0]
+    writer.close()
+    await writer.wait_closed()
+    assert "X-Evil" not in head
+    assert "a=b" not in head
+
+
+async def test_what_a_browser_calls_itself_is_kept_short_and_on_one_line(house: House) -> None:
+    assert await log_in(house, **{"User-Agent": "Mozilla \x85\u2028 <script>" + "x" * 1_000}) == 200
+    rows = [row for row in await rows_of(house.services.database, login) if row["agent"] != "a test"]
+    assert len(rows[0]["agent"]) <= 200
+    assert rows[0]["agent"].isprintable()
+
+
+async def test_a_large_body_is_refused_before_it_is_read(house: House) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.client.port)
+    lines = f"Content-Type: application/json\r\nContent-Length: {50 * MAX_BODY}\r\n"
+    writer.write(f"POST {SESSION} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}\r\n{{".encode())
+    await writer.drain()
+    line = await asyncio.wait_for(reader.readline(), 10)
+    assert line.split()[1] == b"413"
+    writer.close()
+
+
+async def test_a_failure_inside_says_only_where_in_the_log_it_stands(
+    house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house.log_in(Role.ADMIN)
+
+    async def fail(*_: Any) -> Any:
+        raise ZeroDivisionError("the secret of the house")
+
+    monkeypatch.setattr(house.people.tokens, "every", fail)
+    status, problem = await house.get("/api/v1/tokens")
+    assert (status, problem["code"]) == (500, "internal_error")
+    assert "secret of the house" not in str(problem)
+    assert "Traceback" not in str(problem)
+    incident = problem["detail"].split("incident ")[1].split(";")[0]
+    assert incident in capsys.readouterr().out
+    assert not [row for row in await rows_of(house.services.database, audit) if row["act"] == "token.add"]

@@ -1,0 +1,142 @@
+"""Every route for every role, on the person's own site, on another one, and without a login: no exception.
+
+The table of routes says which act a route needs, the table of permissions who may. This test is made from both, so a
+route that is added is tested, or the test says that it does not know how to call it.
+"""
+
+from typing import Any, NamedTuple
+
+import aiohttp
+import pytest
+from sqlalchemy import select
+
+from gateway.api.routes import Route
+from gateway.api.server import LIVE_ACT, route_table
+from gateway.people.audit import CLOCK
+from gateway.people.people import DEMO_PASSWORD
+from gateway.people.permissions import PERMITTED, Act, Role
+from gateway.people.tokens import NewToken
+from gateway.storage.tables import login
+from tests.server_house import House
+
+GUARDED = [(path, route) for path, route in route_table() if route.act is not Act.PUBLIC]
+OWN, OTHER = "HQ", "B"
+PASSWORD = "a kettle sings before dawn"
+
+
+class Things(NamedTuple):
+    """What there is on the own site, by the name of the path's parameter."""
+
+    id: str
+    number: str
+    equipment: str
+    person: str
+    token: str
+    login: str
+    action: str = "acknowledge"
+
+
+def body_of(name: str, site: str) -> dict[str, Any]:
+    """A good body, about a site where it names one."""
+    known: dict[str, dict[str, Any]] = {
+        "Acknowledge": {"version": 1},
+        "TicketAct": {"version": 1},
+        "Adopt": {"version": 1},
+        "ChoosePassword": {"old": DEMO_PASSWORD, "new": PASSWORD},
+        "OwnPassword": {"password": DEMO_PASSWORD},
+        "ConfirmCode": {"code": "000000"},
+        "AddPerson": {
+            "username": "new.one", "name": {"en": "New", "zh-CN": "新"}, "password": PASSWORD,
+            "roles": [{"site": site, "role": "guard"}],
+        },
+        "PersonAct": {"version": 1},
+        "ResetPerson": {"version": 1, "password": PASSWORD},
+        "ChangeRole": {"version": 1, "site": site, "role": "guard"},
+        "AddToken": {"name": "machine", "sites": [site], "acts": ["watch"], "days": 1},
+    }  # fmt: skip
+    return known[name]
+
+
+def options(route: Route, site: str) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    if route.request is not None:
+        given["json"] = body_of(route.request.__name__, site)
+    if route.query is not None and route.query.__name__ == "HistoryQuery":
+        given["params"] = {"field": "flow"}
+    return given
+
+
+async def fill(house: House) -> Things:
+    """An alarm, a ticket, equipment, a person, a login and a token on the own site."""
+    row, numbered = await house.raise_fire()
+    person = await house.log_in_with({OWN: (Role.VIEWER,)}, "resident")
+    new = NewToken("pump", [OWN], [Act.WATCH], 1)
+    token, _ = await house.people.tokens.add(new, CLOCK, house.clock())
+    async with house.services.database.reading() as connection:
+        which = await connection.scalar(select(login.c.id).where(login.c.person == person))
+    house.log_out()
+    return Things(row["id"], numbered["number"], "HQ:P-1", person, token.id, str(which))
+
+
+@pytest.mark.parametrize(("path", "route"), GUARDED, ids=[f"{route.method} {path}" for path, route in GUARDED])
+async def test_a_route_permits_what_the_table_says_and_nothing_else(house: House, path: str, route: Route) -> None:
+    things = await fill(house)
+    filled = path.format(**things._asdict())
+    status, problem = await house.ask(route.method, filled, **options(route, OWN))
+    assert (status, problem["code"]) == (401, "not_signed_in")
+    await house.enter({f"{role}-{place}".lower(): {place: (role,)} for role in Role for place in (OWN, OTHER)})
+    for role in Role:
+        permitted = route.act in {Act.SIGNED_IN, Act.OWN_ACCOUNT} or role in PERMITTED[route.act]
+        for place in (OWN, OTHER):
+            house.show(f"login-of-{role}-{place}".lower())
+            status, answer = await house.ask(route.method, filled, **options(route, OWN))
+            code = answer["code"] if status >= 400 else ""
+            assert (status, code) in expected(path, place, status, permitted=permitted), (role, place, answer)
+            if place == OTHER:
+                assert not seen_of_own(things, answer), (role, answer)
+
+
+DONE = {
+    (200, ""), (204, ""), (409, "not_permitted_in_state"), (409, "stale_version"), (409, "username_taken"),
+}  # fmt: skip
+"""The act was permitted: it was done, or somebody with another role had done it before."""
+
+
+def expected(path: str, place: str, status: int, *, permitted: bool) -> set[tuple[int, str]]:
+    """What may be answered: (status, the problem's code)."""
+    if not permitted:
+        return {(403, "forbidden")}
+    if path.endswith("/me/logins/{login}/revoke"):
+        return {(404, "not_found")}  # it is somebody else's
+    if place == OTHER and "{" in path:
+        return {(404, "not_found")}
+    if place == OTHER and path in {"/api/v1/people", "/api/v1/tokens"} and status != 200:
+        return {(403, "forbidden")}  # neither an account nor a token for a site that is not one's own
+    return DONE
+
+
+def seen_of_own(things: Things, answer: Any) -> list[str]:
+    """Which of the own site's things an answer gives away."""
+    text = str(answer)
+    return [name for name in (things.id, things.number, "HQ:P-1", things.person, things.token) if name in text]
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_the_live_feed_and_the_figures_are_for_who_may(house: House, role: Role) -> None:
+    for path, act in (("/metrics", Act.READ_METRICS), ("/api/v1/live", LIVE_ACT)):
+        house.log_out()
+        assert await status_of(house, path) == 401
+        house.log_in(role)
+        wanted = {"/metrics": 200, "/api/v1/live": 101}[path] if role in PERMITTED[act] else 403
+        assert await status_of(house, path) == wanted
+
+
+async def status_of(house: House, path: str) -> int:
+    if not path.endswith("/live"):
+        async with house.client.get(path) as answer:
+            return answer.status
+    try:
+        async with house.client.ws_connect(path):
+            return 101
+    except aiohttp.WSServerHandshakeError as refused:
+        return refused.status

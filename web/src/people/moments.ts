@@ -1,0 +1,10 @@
+/** Moments in lists about accounts: day and minute, by the clock of whoever looks. */
+
+import { calendarDay, clockTime } from '@/shared/clock_times'
+
+const zone = new Intl.DateTimeFormat().resolvedOptions().timeZone
+
+export function momentText(time: string): string {
+  const at = Date.parse(time)
+  return `${calendarDay(at, zone)} ${clockTime(at, zone).slice(0, 5)}`
+}
