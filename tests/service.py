@@ -40,12 +40,12 @@ class Service:
             GENGFU, command, "--mqtt-port", str(mqtt_port), "--http-port", str(self.http_port),
             "--data-dir", str(folder), *options,
         ]  # fmt: skip
-        self._environment = {**os.environ, **environment}
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Service":
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stderr=log, stdout=log, env=self._environment)
+            self._process = subprocess.Popen(self._command, stderr=log, stdout=log, env={**os.environ, **self._environment})
         return self
 
     def start_ready(self) -> "Service":
