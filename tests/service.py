@@ -45,7 +45,8 @@ class Service:
 
     def start(self) -> "Service":
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stderr=log, stdout=log, env={**os.environ, **self._environment})
+            environment = {**os.environ, **self._environment}
+            self._process = subprocess.Popen(self._command, stderr=log, stdout=log, env=environment)
         return self
 
     def start_ready(self) -> "Service":
