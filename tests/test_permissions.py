@@ -19,6 +19,7 @@ TABLE = {
     Act.ACT_ON_TICKET:     "x   x    .    x    .   .    x   .    .",
     Act.READ_QUARANTINE:   ".   .    .    .    .   .    .   x    .",
     Act.ADOPT_EQUIPMENT:   ".   .    .    .    .   .    .   x    .",
+    Act.READ_AUDIT:        ".   .    .    .    .   .    x   x    .",
 }  # fmt: skip
 PUBLIC = {
     "POST /api/v1/session", "DELETE /api/v1/session", "GET /healthz", "GET /readyz",

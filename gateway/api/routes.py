@@ -47,7 +47,9 @@ class Call(msgspec.Struct):
     @property
     def cause(self) -> Cause:
         """For journal and audit."""
-        return Cause(self.person.id if self.person else "nobody", Via.WEB, origin=self.origin)
+        if self.person is None:
+            return Cause("nobody", Via.WEB, self.origin)
+        return Cause(self.person.id, Via.WEB, self.origin, grants=self.person.grants)
 
     def sites(self, act: Act) -> frozenset[str] | None:
         """The sites on which the person may do something; None for all."""

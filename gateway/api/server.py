@@ -11,7 +11,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import DataError
 
-from gateway.api import alarm_routes, equipment_routes, platform_routes, session_routes, ticket_routes
+from gateway.api import alarm_routes, audit_routes, equipment_routes, platform_routes, session_routes, ticket_routes
 from gateway.api.live_feed import LiveFeed
 from gateway.api.openapi import make_document
 from gateway.api.problems import ProblemError, problem_response
@@ -44,7 +44,7 @@ Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def route_table() -> list[tuple[str, Route]]:
     """Every route with its full path: the one place that knows them all."""
-    subjects = (session_routes, equipment_routes, alarm_routes, ticket_routes, platform_routes)
+    subjects = (session_routes, equipment_routes, alarm_routes, ticket_routes, audit_routes, platform_routes)
     table = [(PREFIX + route.path, route) for subject in subjects for route in subject.ROUTES]
     return table + [(route.path, route) for route in platform_routes.ROOT_ROUTES]
 

@@ -33,6 +33,7 @@ class Act(StrEnum):
     ACT_ON_TICKET = "act_on_ticket"
     READ_QUARANTINE = "read_quarantine"
     ADOPT_EQUIPMENT = "adopt_equipment"
+    READ_AUDIT = "read_audit"
 
 
 _O, _L, _G, _E, _S, _C, _M, _A, _V = Role
@@ -45,6 +46,7 @@ PERMITTED: Final[Mapping[Act, frozenset[Role]]] = {
     Act.ACT_ON_TICKET: frozenset({_O, _L, _E, _M}),
     Act.READ_QUARANTINE: frozenset({_A}),
     Act.ADOPT_EQUIPMENT: frozenset({_A}),
+    Act.READ_AUDIT: frozenset({_M, _A}),
 }
 """Act -> the roles that may. What is not here is permitted to nobody."""
 
