@@ -28,10 +28,13 @@ from gateway.alarms.failures import Failures
 from gateway.alarms.rules import Rule
 from gateway.api.live_feed import LiveFeed
 from gateway.api.platform_routes import READY, STANDING_BY, working
+from gateway.backup.regular import LOOK_S, RegularBackups
 from gateway.clocks import Clock, DataClock, wall_ms
 from gateway.dated_source import DatedSource
 from gateway.equipment.ledger import Ledger
 from gateway.ingest import broker_address
+from gateway.people.audit_key import checkpoints_folder, key_file, open_key
+from gateway.people.audit_sealer import SEAL_S, Sealer
 from gateway.self_supervision import EVERY_S, SelfSupervision
 from gateway.settings import Settings
 from gateway.storage import lease
@@ -83,6 +86,7 @@ class Owner:
         self._feed = feed
         self._parts = parts
         self._clock = clock
+        self._backups = RegularBackups(settings, database.engine.url, wall_ms)
         self._ingest_metrics = IngestMetrics(registry)
         self._alarm_metrics = AlarmMetrics(registry)
         self._fact_metrics = FactMetrics(registry)
@@ -163,7 +167,9 @@ class Owner:
                 group.create_task(_every(tick_s, alarms.tick), name="alarms.tick")
                 group.create_task(_every(tick_s, tickets.tick), name="tickets.tick")
                 group.create_task(_every(_LAST_MESSAGES_S, self._ledger.keep_last_messages), name="last_messages")
+                group.create_task(_every(LOOK_S, self._backups.tick), name="backups")
                 group.create_task(_every(EVERY_S, self._supervising(alarms, tickets)), name="self_supervision")
+                group.create_task(_every(SEAL_S, self._make_sealer(epoch).tick), name="audit")
                 group.create_task(_every(_RENEW_S, lambda: self._renew(epoch)), name="lease")
         finally:
             await broker.close()
@@ -190,6 +196,10 @@ class Owner:
             return None
         return alarms
 
+    def _make_sealer(self, epoch: int) -> Sealer:
+        key, folder = open_key(key_file(self._settings)), checkpoints_folder(self._settings)
+        return Sealer(self._database, epoch, key, folder, self._settings.audit.kept_days, wall_ms)
+
     def _known_values(self, site: str, equipment: str) -> dict[str, Value]:
         """What an equipment said before the start: conditions go by it until it speaks again."""
         latest = self._store.latest().get((site, equipment))
@@ -204,7 +214,7 @@ class Owner:
 
     def _supervising(self, alarms: Alarms, tickets: Tickets) -> Callable[[], Awaitable[None]]:
         supervision = SelfSupervision(
-            self._settings.storage.data_dir, self._buffer, lambda: alarms.notice + tickets.notice
+            self._settings.storage.data_dir, self._buffer, lambda: alarms.notice + tickets.notice, self._backups
         )
 
         async def supervise() -> None:

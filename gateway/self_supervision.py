@@ -11,6 +11,7 @@ from collectors.fields import Channel, Kind
 from collectors.reading import Reading
 from collectors.topics import Topic
 from collectors.write_buffer import WriteBuffer
+from gateway.backup.regular import RegularBackups
 from gateway.equipment.ledger import Equipment, Site
 
 log = structlog.get_logger(__name__)
@@ -29,13 +30,16 @@ def platform(time_zone: str) -> tuple[Site, Equipment]:
 
 
 class SelfSupervision:
-    """Looks at the history's way and the disk."""
+    """Looks at the history's way, the disk and the backups."""
 
-    def __init__(self, folder: Path, buffer: WriteBuffer, notices: Callable[[], str]) -> None:
-        """Look at a data folder, the way into the history, and what alarms and tickets had to set aside."""
+    def __init__(
+        self, folder: Path, buffer: WriteBuffer, notices: Callable[[], str], backups: RegularBackups
+    ) -> None:
+        """Look at a data folder, the way into the history, what had to be set aside, and backups."""
         self._folder = folder
         self._buffer = buffer
         self._notices = notices
+        self._backups = backups
         self._lost_before = 0
 
     def look(self, now: int) -> Reading:
@@ -50,6 +54,7 @@ class SelfSupervision:
                 "disk_free": self._disk_free(),
                 "losing_readings": lost > 0,
                 "work_set_aside": bool(self._notices()),
+                **self._backups.findings(),
             },
             measured_at=now,
             received_at=now,
