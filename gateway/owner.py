@@ -49,7 +49,7 @@ _RENEW_S: Final = lease.LIFETIME_MS / 3000
 _WAIT_FOR_LEASE_S: Final = 1.0
 _LAST_MESSAGES_S: Final = 5.0
 _REFRESH_S: Final = 5.0
-_OWN_PARTS: Final = ("owner", "alarms", "tickets", "broker")
+_OWN_PARTS: Final = ("owner", "alarms", "tickets", "broker", "audit")
 
 
 class Owner:
@@ -167,9 +167,9 @@ class Owner:
                 group.create_task(_every(tick_s, alarms.tick), name="alarms.tick")
                 group.create_task(_every(tick_s, tickets.tick), name="tickets.tick")
                 group.create_task(_every(_LAST_MESSAGES_S, self._ledger.keep_last_messages), name="last_messages")
-                group.create_task(_every(LOOK_S, self._backups.tick), name="backups")
+                group.create_task(_every(LOOK_S, self._beside_alarms("backups", self._backups.tick)), name="backups")
                 group.create_task(_every(EVERY_S, self._supervising(alarms, tickets)), name="self_supervision")
-                group.create_task(_every(SEAL_S, self._make_sealer(epoch).tick), name="audit")
+                group.create_task(_every(SEAL_S, self._beside_alarms("audit", self._sealing(epoch))), name="audit")
                 group.create_task(_every(_RENEW_S, lambda: self._renew(epoch)), name="lease")
         finally:
             await broker.close()
@@ -196,9 +196,39 @@ class Owner:
             return None
         return alarms
 
-    def _make_sealer(self, epoch: int) -> Sealer:
-        key, folder = open_key(key_file(self._settings)), checkpoints_folder(self._settings)
-        return Sealer(self._database, epoch, key, folder, self._settings.audit.kept_days, wall_ms)
+    def _sealing(self, epoch: int) -> Callable[[], Awaitable[None]]:
+        sealer: Sealer | None = None
+
+        async def seal() -> None:
+            nonlocal sealer
+            if sealer is None:
+                key, folder = open_key(key_file(self._settings)), checkpoints_folder(self._settings)
+                sealer = Sealer(self._database, epoch, key, folder, self._settings.audit.kept_days, wall_ms)
+            await sealer.tick()
+
+        return seal
+
+    def _beside_alarms(self, part: str, work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        """Work without which alarms go on: whatever fails in it is told once, and tried again at the next turn."""
+        told = ""
+
+        async def guarded() -> None:
+            nonlocal told
+            try:
+                await work()
+            except lease.LeaseLost:
+                raise
+            except Exception as error:  # noqa: BLE001 - a fault in keeping the record must not end the watch
+                why = f"{type(error).__name__}: {error}"
+                if why != told:
+                    log.error("a part beside the alarms fails; tried again", part=part, why=why)
+                self._parts[part] = lambda: working(why)
+            else:
+                why = ""
+                self._parts[part] = lambda: READY
+            told = why
+
+        return guarded
 
     def _known_values(self, site: str, equipment: str) -> dict[str, Value]:
         """What an equipment said before the start: conditions go by it until it speaks again."""
@@ -214,7 +244,8 @@ class Owner:
 
     def _supervising(self, alarms: Alarms, tickets: Tickets) -> Callable[[], Awaitable[None]]:
         supervision = SelfSupervision(
-            self._settings.storage.data_dir, self._buffer, lambda: alarms.notice + tickets.notice, self._backups
+            self._settings.storage.data_dir, self._buffer, lambda: alarms.notice + tickets.notice,
+            self._backups.findings,
         )
 
         async def supervise() -> None:
@@ -238,6 +269,7 @@ class Owner:
         self._parts["alarms"] = lambda: alarms.trouble or working(alarms.notice)
         self._parts["tickets"] = lambda: tickets.trouble or working(tickets.notice)
         self._parts["broker"] = lambda: broker.trouble or READY
+        self._parts["audit"] = lambda: READY
         self._ingest_metrics.waiting.set_function(lambda: broker.waiting)
         self._ingest_metrics.connected.set_function(lambda: broker.connected)
         self._ingest_metrics.turned_away.set_function(lambda: self._ledger.turned_away)

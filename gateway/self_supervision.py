@@ -8,10 +8,9 @@ from typing import Final
 import structlog
 
 from collectors.fields import Channel, Kind
-from collectors.reading import Reading
+from collectors.reading import Reading, Value
 from collectors.topics import Topic
 from collectors.write_buffer import WriteBuffer
-from gateway.backup.regular import RegularBackups
 from gateway.equipment.ledger import Equipment, Site
 
 log = structlog.get_logger(__name__)
@@ -33,7 +32,7 @@ class SelfSupervision:
     """Looks at the history's way, the disk and the backups."""
 
     def __init__(
-        self, folder: Path, buffer: WriteBuffer, notices: Callable[[], str], backups: RegularBackups
+        self, folder: Path, buffer: WriteBuffer, notices: Callable[[], str], backups: Callable[[], dict[str, Value]]
     ) -> None:
         """Look at a data folder, the way into the history, what had to be set aside, and backups."""
         self._folder = folder
@@ -54,7 +53,7 @@ class SelfSupervision:
                 "disk_free": self._disk_free(),
                 "losing_readings": lost > 0,
                 "work_set_aside": bool(self._notices()),
-                **self._backups.findings(),
+                **self._backups(),
             },
             measured_at=now,
             received_at=now,

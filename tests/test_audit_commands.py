@@ -45,6 +45,14 @@ def test_a_changed_row_is_named_and_the_command_fails(book: Book, tmp_path: Path
     assert "gengfu: the audit is not whole" in output
 
 
+@pytest.mark.parametrize("text", ["{", "[1, 2]", '{"last": "x"}', ""])
+def test_a_body_that_is_nothing_is_a_changed_row_and_no_crash(book: Book, tmp_path: Path, text: str) -> None:
+    with closing(sqlite3.connect(tmp_path / "gengfu.db")) as database, database:
+        database.execute("UPDATE audit SET before = ?, act = 'audit.erase' WHERE seq = 3", (text,))
+    code, output = verify(tmp_path)
+    assert (code, "changed: row 3 was changed" in output) == (1, True)
+
+
 def test_an_export_is_verified_with_nothing_but_the_public_key(book: Book, tmp_path: Path) -> None:
     file, elsewhere = tmp_path / "audit.jsonl", tmp_path / "elsewhere"
     assert verify(tmp_path, "--export", str(file))[0] == 0

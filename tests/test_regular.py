@@ -49,7 +49,7 @@ class Watch:
         return self.backups.findings()
 
     def reading(self) -> Reading:
-        supervision = SelfSupervision(self.settings.storage.data_dir, Buffer(), str, self.backups)  # type: ignore[arg-type]
+        supervision = SelfSupervision(self.settings.storage.data_dir, Buffer(), str, self.backups.findings)  # type: ignore[arg-type]
         return supervision.look(self.clock.now)
 
     @property

@@ -26,7 +26,7 @@ def buffer() -> FakeBuffer:
 
 
 def look(folder: Path, buffer: FakeBuffer, notice: str = "") -> dict[str, object]:
-    supervision = SelfSupervision(folder, buffer, lambda: notice)  # type: ignore[arg-type]  # the fake has what is read
+    supervision = SelfSupervision(folder, buffer, lambda: notice, dict)  # type: ignore[arg-type]  # the fake has what is read
     return dict(supervision.look(NOW).fields)
 
 
@@ -51,7 +51,7 @@ def test_a_store_that_is_away_a_spool_that_fills_and_work_set_aside_are_told(
 
 
 def test_losing_is_told_for_as_long_as_more_is_lost(tmp_path: Path, buffer: FakeBuffer) -> None:
-    supervision = SelfSupervision(tmp_path, buffer, str)  # type: ignore[arg-type]  # as above
+    supervision = SelfSupervision(tmp_path, buffer, str, dict)  # type: ignore[arg-type]  # as above
     told = []
     for buffer.lost in (0, 5, 5, 6):
         told.append(supervision.look(NOW).fields["losing_readings"])

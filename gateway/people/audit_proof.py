@@ -5,8 +5,10 @@ on, and an end that was cut off. Copies of the days that were kept elsewhere sho
 key.
 """
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -16,7 +18,7 @@ from sqlalchemy import RowMapping, select
 
 from gateway.people.audit_chain import BEGINNING, CONTENT, ChainCheck, Finding, Sealed, What, canonical, removed
 from gateway.people.audit_key import Day, is_signed
-from gateway.people.audit_sealer import DAY_MS, ERASED, read_days, start_of
+from gateway.people.audit_sealer import COLUMNS, DAY_MS, ERASED, content_of, read_days, start_of
 from gateway.storage.database import Database
 from gateway.storage.tables import audit
 
@@ -40,6 +42,20 @@ class Proof(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...]
 
 
+class Erased(msgspec.Struct, frozen=True):
+    """The note that a day was removed, and when."""
+
+    at: int
+    day: date
+    last: int
+    kept_days: int
+
+    def was_old(self) -> bool:
+        """Whether the day had been kept as long as any day must be."""
+        ended = start_of(self.day.isoformat()) + DAY_MS
+        return self.kept_days >= LEAST_KEPT_DAYS and ended + self.kept_days * DAY_MS <= self.at
+
+
 class AuditCheck:
     """Takes the signed days first and then every row; `proof` says what does not fit."""
 
@@ -50,7 +66,7 @@ class AuditCheck:
         self._chain = ChainCheck()
         self._ends = {day.last: day for day in self._days}
         self._hashes: dict[int, str] = {}
-        self._notes: list[tuple[int, Mapping[str, Any]]] = []
+        self._notes: list[Erased] = []
 
     def take(self, row: Sealed) -> None:
         """The next row, in the order of their numbers."""
@@ -59,8 +75,9 @@ class AuditCheck:
         self._chain.take(row)
         if row.seq in self._ends:
             self._hashes[row.seq] = row.hash
-        if row.content["act"] == ERASED and isinstance(row.content["before"], dict):
-            self._notes.append((row.content["at"], row.content["before"]))
+        if row.content["act"] == ERASED:
+            with contextlib.suppress(msgspec.ValidationError, TypeError):  # somebody else's: it counts for nothing
+                self._notes.append(msgspec.convert({**row.content["before"], "at": row.content["at"]}, Erased))
 
     def proof(self) -> Proof:
         """Everything that was found, in the order of the rows."""
@@ -78,12 +95,10 @@ class AuditCheck:
         last = self._chain.first - 1
         if last < 1:
             return
-        notes = [(at, note) for at, note in self._notes if note.get("last") == last]
+        notes = [note for note in self._notes if note.last == last]
         if not notes:
-            yield removed(
-                1 + max((int(note["last"]) for _, note in self._notes if note["last"] < last), default=0), last
-            )
-        elif not any(_was_old(at, note) for at, note in notes):
+            yield removed(1 + max((note.last for note in self._notes if note.last < last), default=0), last)
+        elif not any(note.was_old() for note in notes):
             yield Finding(What.ERASED_EARLY, 1, last, f"rows up to {last} were erased before their time")
 
     def _end(self) -> Iterator[Finding]:
@@ -132,11 +147,6 @@ class AuditCheck:
                 yield Finding(What.FORGED, copy.first, copy.last, text)
 
 
-def _was_old(at: int, note: Mapping[str, Any]) -> bool:
-    kept = int(note.get("kept_days", 0))
-    return kept >= LEAST_KEPT_DAYS and start_of(str(note.get("day"))) + (1 + kept) * DAY_MS <= at
-
-
 async def check_database(database: Database, keys: Keys, copies: Sequence[Day] = ()) -> Proof:
     """Check all that is sealed; rows of the last second are not yet."""
     check: AuditCheck | None = None
@@ -149,11 +159,12 @@ async def check_database(database: Database, keys: Keys, copies: Sequence[Day] =
 
 async def _pages(database: Database) -> Any:
     """The signed days with each page of sealed rows, all as of one moment; once at least."""
-    columns = [audit.c.seq, audit.c.hash, *(audit.c[name] for name in CONTENT)]
     async with database.snapshot() as connection:
         days, last = await read_days(connection), 0
         while True:
-            page = select(*columns).where(audit.c.seq > last).order_by(audit.c.seq).limit(_PAGE)
+            page = (
+                select(audit.c.seq, audit.c.hash, *COLUMNS).where(audit.c.seq > last).order_by(audit.c.seq).limit(_PAGE)
+            )
             rows = [_sealed(row) for row in (await connection.execute(page)).mappings()]
             yield days, rows
             if len(rows) < _PAGE:
@@ -162,7 +173,7 @@ async def _pages(database: Database) -> Any:
 
 
 def _sealed(row: RowMapping) -> Sealed:
-    return Sealed(row["seq"], {name: row[name] for name in CONTENT}, str(row["hash"]))
+    return Sealed(row["seq"], content_of(row), str(row["hash"]))
 
 
 async def export(database: Database, file: Path) -> int:

@@ -7,6 +7,7 @@ is the same because one transaction writes at a time (see `database.py`).
 """
 
 import asyncio
+import json
 import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -15,11 +16,11 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import RowMapping, Text, bindparam, cast, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.people.audit import AuditRow, Cause, Via, audited, write_records
-from gateway.people.audit_chain import BEGINNING, Sealed, seal
+from gateway.people.audit_chain import BEGINNING, CONTENT, Sealed, seal
 from gateway.people.audit_key import AuditKey, Day
 from gateway.storage import lease
 from gateway.storage.database import Database
@@ -33,6 +34,9 @@ ERASED: Final = "audit.erase"
 """The act under which it is noted that old days were removed."""
 DAY_MS: Final = 24 * 3600 * 1000
 _AT_ONCE: Final = 500
+_BODIES: Final = ("before", "after")
+COLUMNS: Final = [cast(audit.c[name], Text).label(name) if name in _BODIES else audit.c[name] for name in CONTENT]
+"""The columns that are hashed; JSON as the text that it is."""
 _SEALER: Final = Cause("system:audit", Via.CLOCK)
 
 
@@ -79,8 +83,8 @@ class Sealer:
     async def _look(self) -> tuple[Day | None, Sequence[Any]]:
         """The end of the chain, and the oldest rows that are not in it yet."""
         async with self._database.reading() as connection:
-            unsealed = select(audit).where(audit.c.seq.is_(None)).order_by(audit.c.id).limit(_AT_ONCE)
-            rows = (await connection.execute(unsealed)).mappings().all()
+            oldest = select(audit.c.id, *COLUMNS).where(audit.c.seq.is_(None)).order_by(audit.c.id).limit(_AT_ONCE)
+            rows = (await connection.execute(oldest)).mappings().all()
             tip = await newest_day(connection)
         if self._tip is not None and tip != self._tip:
             log.error("somebody has touched the audit; run gengfu verify-audit")
@@ -90,7 +94,8 @@ class Sealer:
     async def _write(self, tip: Day | None, rows: Sequence[Any]) -> None:
         async with self._database.reading() as connection:
             last, previous = await _end_of_chain(connection, tip)
-        sealed = seal(rows, last, previous)  # before the transaction: others who write wait for no more than they must
+        # Before the transaction: others who write wait for no more than they must.
+        sealed = seal([content_of(row) for row in rows], last, previous)
         async with self._database.transaction() as connection:
             await lease.verify(connection, self._epoch)
             await _number(connection, [row["id"] for row in rows], sealed)
@@ -155,6 +160,18 @@ class Sealer:
     def _note(self, day: Day) -> AuditRow:
         body = {"day": day.day, "first": day.first, "last": day.last, "kept_days": self._kept_ms // DAY_MS}
         return audited(self._clock(), "", _SEALER, ERASED, day.day, body, None)
+
+
+def content_of(row: RowMapping) -> dict[str, Any]:
+    """What is hashed of a row that was read as COLUMNS."""
+    return {name: _body(row[name]) if name in _BODIES else row[name] for name in CONTENT}
+
+
+def _body(text: str | None) -> Any:
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError:  # somebody has put this there: it must be found, and stop nothing
+        return text
 
 
 def day_of(now: int) -> str:
