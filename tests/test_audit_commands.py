@@ -12,6 +12,8 @@ from gateway.cli import cli
 from gateway.storage.database import Database
 from tests.audit_book import Book, open_book
 from tests.builders import sqlite_address
+from tests.mosquitto import Mosquitto
+from tests.service import Service, wait_until
 
 RUNNER = CliRunner()
 
@@ -71,3 +73,22 @@ def test_where_there_is_nothing_to_verify_it_says_what_to_do(book: Book, tmp_pat
     code, output = verify(tmp_path / "nowhere", "--key", str(key))
     assert code == 1
     assert "name its folder with --data-dir" in output
+
+
+@pytest.mark.server
+def test_a_key_that_cannot_be_used_is_told_and_keeps_no_service_from_its_watch(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "audit.key").write_text("readable by all")
+    (folder / "audit.key").chmod(0o644)
+    service = Service(folder, mosquitto.port)
+    try:
+        service.start_ready()
+        wait_until(lambda: "chmod 600" in service.get("/readyz")["parts"]["audit"], "it is told")
+        (folder / "audit.key").unlink()
+        wait_until(lambda: service.get("/readyz")["parts"]["audit"] == "ready", "a new key is made")
+        assert service.is_ready()
+    finally:
+        service.kill()
