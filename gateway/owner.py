@@ -244,7 +244,9 @@ class Owner:
 
     def _supervising(self, alarms: Alarms, tickets: Tickets) -> Callable[[], Awaitable[None]]:
         supervision = SelfSupervision(
-            self._settings.storage.data_dir, self._buffer, lambda: alarms.notice + tickets.notice,
+            self._settings.storage.data_dir,
+            self._buffer,
+            lambda: alarms.notice + tickets.notice,
             self._backups.findings,
         )
 
