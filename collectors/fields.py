@@ -125,7 +125,9 @@ _SENSOR = _table(
 )
 
 _SYSTEM = _table(
-    _boolean("history_reachable", "losing_readings", "work_set_aside"), _number("%", "spool_used", "disk_free")
+    _boolean("history_reachable", "losing_readings", "work_set_aside", "backup_ok"),
+    _number("%", "spool_used", "disk_free"),
+    _number("h", "backup_age_h"),
 )
 
 _STATUS = _table(_boolean("online"))

@@ -13,6 +13,8 @@ import typer
 from collectors.payloads.mapping import MappingError
 from gateway.alarms.rule_files import RuleError, load_rules
 from gateway.app import Application, database_url
+from gateway.audit_commands import verify_audit
+from gateway.backup_commands import back_up, needs_passphrase, restore_into
 from gateway.clocks import Clock, ClockName, DataClock, wall_ms
 from gateway.collect import HistoryWriter
 from gateway.command import EXPECTED, DataDir, SettingsFile, fail, given, load, run
@@ -259,6 +261,69 @@ async def _migrate(settings: Settings, *, backup: bool) -> None:
         finally:
             await database.close()
     typer.echo(f"The database is at {newest_revision()}." + (f" The copy from before: {copy}" if copy else ""))
+
+
+@cli.command()
+def backup(
+    to: Annotated[Path | None, typer.Option("--to", help="Folder for it; default: backup.folder.")] = None,
+    with_history: Annotated[
+        bool, typer.Option("--with-history", help="Put the readings in as well, where they are in SQLite.")
+    ] = False,
+    settings: SettingsFile = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Make a backup and read it back. Also while the service runs.
+
+    It is encrypted where a passphrase is set (GENGFU_BACKUP__PASSPHRASE).
+
+    Example: gengfu backup --to /mnt/backups --data-dir /var/lib/gengfu
+    """
+    loaded = load(settings, {"storage": given(data_dir=data_dir)})
+    run(back_up(loaded, to, with_history, typer.echo))
+
+
+@cli.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="The backup.")],
+    into: Annotated[Path, typer.Option("--into", help="Folder that is missing or empty; becomes the data folder.")],
+    settings: SettingsFile = None,
+) -> None:
+    """Put a backup into an empty place; nothing is ever written over.
+
+    A backup of PostgreSQL goes into the empty database that the settings name.
+
+    Example: gengfu restore /mnt/backups/gengfu-20261122T031500Z.backup --into /var/lib/gengfu
+    """
+    loaded = load(settings, {})
+    passphrase = loaded.backup.passphrase.get_secret_value()
+    try:
+        asked = not passphrase and needs_passphrase(file)
+    except EXPECTED as error:
+        fail(error)
+    if asked:
+        passphrase = typer.prompt("Passphrase", hide_input=True, err=True)
+    run(restore_into(file, into, passphrase, loaded, typer.echo))
+
+
+@cli.command("verify-audit")
+def verify_the_audit(
+    settings: SettingsFile = None,
+    data_dir: DataDir = None,
+    key: Annotated[
+        list[Path] | None, typer.Option(help="Public key to trust; may stand often. Default: those of this service.")
+    ] = None,
+    checkpoints: Annotated[Path | None, typer.Option(help="Folder of checkpoints that were kept elsewhere.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Verify this export; no database is asked.")] = None,
+    export: Annotated[Path | None, typer.Option(help="Write the audit to this file as well, as JSON lines.")] = None,
+) -> None:
+    """Prove that nobody has removed, changed or exchanged a row of the audit. Also while the service runs.
+
+    Exit code 1: it is not whole, and each row that is wrong is named.
+
+    Example: gengfu verify-audit --data-dir /var/lib/gengfu --checkpoints /mnt/elsewhere/checkpoints
+    """
+    loaded = load(settings, {"storage": given(data_dir=data_dir)})
+    run(verify_audit(loaded, key or (), checkpoints, file, export, typer.echo))
 
 
 @cli.command()

@@ -1,6 +1,7 @@
 """What every command shares: its options, its settings, and errors that are one sentence."""
 
 import asyncio
+import sqlite3
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
@@ -10,11 +11,18 @@ import typer
 from collectors.broker import BrokerRefused
 from collectors.payloads.mapping import MappingError
 from gateway.alarms.rule_files import RuleError
+from gateway.audit_commands import AuditNotWhole, NoAudit
+from gateway.backup.restore import NotEmpty
+from gateway.backup.sealed_file import BackupDamaged, PassphraseNeeded
+from gateway.backup_commands import NoPlace
 from gateway.clocks import FolderOfOtherClock
+from gateway.people.audit_key import AuditKeyError
+from gateway.people.audit_proof import NotAnExport
 from gateway.remote import RemoteError
 from gateway.settings import Settings, SettingsError, load_settings
 from gateway.storage.lease import FolderInUse
 from gateway.storage.migrate import DatabaseRefused, NoBackup
+from gateway.storage.postgres_programs import ProgramFailed
 from simulators.csv_rows import CsvError
 from simulators.order import OrderError
 from simulators.yaml_files import YamlFileError
@@ -34,6 +42,16 @@ EXPECTED: Final = (
     DatabaseRefused,
     NoBackup,
     FolderOfOtherClock,
+    AuditKeyError,
+    AuditNotWhole,
+    NoAudit,
+    NotAnExport,
+    BackupDamaged,
+    NoPlace,
+    NotEmpty,
+    PassphraseNeeded,
+    ProgramFailed,
+    sqlite3.Error,
     OrderError,
     BrokerRefused,
     YamlFileError,

@@ -28,10 +28,13 @@ from gateway.alarms.failures import Failures
 from gateway.alarms.rules import Rule
 from gateway.api.live_feed import LiveFeed
 from gateway.api.platform_routes import READY, STANDING_BY, working
+from gateway.backup.regular import LOOK_S, RegularBackups
 from gateway.clocks import Clock, DataClock, wall_ms
 from gateway.dated_source import DatedSource
 from gateway.equipment.ledger import Ledger
 from gateway.ingest import broker_address
+from gateway.people.audit_key import checkpoints_folder, key_file, open_key
+from gateway.people.audit_sealer import SEAL_S, Sealer
 from gateway.self_supervision import EVERY_S, SelfSupervision
 from gateway.settings import Settings
 from gateway.storage import lease
@@ -46,7 +49,7 @@ _RENEW_S: Final = lease.LIFETIME_MS / 3000
 _WAIT_FOR_LEASE_S: Final = 1.0
 _LAST_MESSAGES_S: Final = 5.0
 _REFRESH_S: Final = 5.0
-_OWN_PARTS: Final = ("owner", "alarms", "tickets", "broker")
+_OWN_PARTS: Final = ("owner", "alarms", "tickets", "broker", "audit")
 
 
 class Owner:
@@ -83,6 +86,7 @@ class Owner:
         self._feed = feed
         self._parts = parts
         self._clock = clock
+        self._backups = RegularBackups(settings, database.engine.url, wall_ms)
         self._ingest_metrics = IngestMetrics(registry)
         self._alarm_metrics = AlarmMetrics(registry)
         self._fact_metrics = FactMetrics(registry)
@@ -163,7 +167,9 @@ class Owner:
                 group.create_task(_every(tick_s, alarms.tick), name="alarms.tick")
                 group.create_task(_every(tick_s, tickets.tick), name="tickets.tick")
                 group.create_task(_every(_LAST_MESSAGES_S, self._ledger.keep_last_messages), name="last_messages")
+                group.create_task(_every(LOOK_S, self._beside_alarms("backups", self._backups.tick)), name="backups")
                 group.create_task(_every(EVERY_S, self._supervising(alarms, tickets)), name="self_supervision")
+                group.create_task(_every(SEAL_S, self._beside_alarms("audit", self._sealing(epoch))), name="audit")
                 group.create_task(_every(_RENEW_S, lambda: self._renew(epoch)), name="lease")
         finally:
             await broker.close()
@@ -190,6 +196,40 @@ class Owner:
             return None
         return alarms
 
+    def _sealing(self, epoch: int) -> Callable[[], Awaitable[None]]:
+        sealer: Sealer | None = None
+
+        async def seal() -> None:
+            nonlocal sealer
+            if sealer is None:
+                key, folder = open_key(key_file(self._settings)), checkpoints_folder(self._settings)
+                sealer = Sealer(self._database, epoch, key, folder, self._settings.audit.kept_days, wall_ms)
+            await sealer.tick()
+
+        return seal
+
+    def _beside_alarms(self, part: str, work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        """Work without which alarms go on: whatever fails in it is told once, and tried again at the next turn."""
+        told = ""
+
+        async def guarded() -> None:
+            nonlocal told
+            try:
+                await work()
+            except lease.LeaseLost:
+                raise
+            except Exception as error:  # noqa: BLE001 - a fault in keeping the record must not end the watch
+                why = f"{type(error).__name__}: {error}"
+                if why != told:
+                    log.error("a part beside the alarms fails; tried again", part=part, why=why)
+                self._parts[part] = lambda: working(why)
+            else:
+                why = ""
+                self._parts[part] = lambda: READY
+            told = why
+
+        return guarded
+
     def _known_values(self, site: str, equipment: str) -> dict[str, Value]:
         """What an equipment said before the start: conditions go by it until it speaks again."""
         latest = self._store.latest().get((site, equipment))
@@ -204,7 +244,10 @@ class Owner:
 
     def _supervising(self, alarms: Alarms, tickets: Tickets) -> Callable[[], Awaitable[None]]:
         supervision = SelfSupervision(
-            self._settings.storage.data_dir, self._buffer, lambda: alarms.notice + tickets.notice
+            self._settings.storage.data_dir,
+            self._buffer,
+            lambda: alarms.notice + tickets.notice,
+            self._backups.findings,
         )
 
         async def supervise() -> None:
@@ -228,6 +271,7 @@ class Owner:
         self._parts["alarms"] = lambda: alarms.trouble or working(alarms.notice)
         self._parts["tickets"] = lambda: tickets.trouble or working(tickets.notice)
         self._parts["broker"] = lambda: broker.trouble or READY
+        self._parts["audit"] = lambda: READY
         self._ingest_metrics.waiting.set_function(lambda: broker.waiting)
         self._ingest_metrics.connected.set_function(lambda: broker.connected)
         self._ingest_metrics.turned_away.set_function(lambda: self._ledger.turned_away)

@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from collectors.fields import Channel, Kind
-from collectors.reading import Reading
+from collectors.reading import Reading, Value
 from collectors.topics import Topic
 from collectors.write_buffer import WriteBuffer
 from gateway.equipment.ledger import Equipment, Site
@@ -29,13 +29,16 @@ def platform(time_zone: str) -> tuple[Site, Equipment]:
 
 
 class SelfSupervision:
-    """Looks at the history's way and the disk."""
+    """Looks at the history's way, the disk and the backups."""
 
-    def __init__(self, folder: Path, buffer: WriteBuffer, notices: Callable[[], str]) -> None:
-        """Look at a data folder, the way into the history, and what alarms and tickets had to set aside."""
+    def __init__(
+        self, folder: Path, buffer: WriteBuffer, notices: Callable[[], str], backups: Callable[[], dict[str, Value]]
+    ) -> None:
+        """Look at a data folder, the way into the history, what had to be set aside, and backups."""
         self._folder = folder
         self._buffer = buffer
         self._notices = notices
+        self._backups = backups
         self._lost_before = 0
 
     def look(self, now: int) -> Reading:
@@ -50,6 +53,7 @@ class SelfSupervision:
                 "disk_free": self._disk_free(),
                 "losing_readings": lost > 0,
                 "work_set_aside": bool(self._notices()),
+                **self._backups(),
             },
             measured_at=now,
             received_at=now,

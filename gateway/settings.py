@@ -160,6 +160,26 @@ class PeopleSettings(_Section):
     password_length: int = Field(15, ge=8, le=64, description="Fewest characters of a password.")
 
 
+class AuditSettings(_Section):
+    kept_days: int = Field(
+        730, ge=365, description="Days for which the audit is kept; whole days go, never single rows."
+    )
+    key_file: str = Field(
+        "", description="Private key that signs the audit; empty: audit.key in data_dir, made at the first start."
+    )
+    checkpoints_dir: str = Field(
+        "", description="Folder of the signed checkpoints, one a day; empty: checkpoints in data_dir."
+    )
+
+
+class BackupSettings(_Section):
+    folder: str = Field("", description="Folder in which backups are made by themselves; empty: none are made.")
+    every_days: int = Field(7, ge=1, description="Days between two of them.")
+    kept: int = Field(8, ge=1, description="How many are kept.")
+    passphrase: SecretStr = Field(SecretStr(""), description="Encrypts backups; empty: not encrypted.")
+    with_history: bool = Field(False, description="Put the readings in as well, where they are in SQLite.")
+
+
 class LogSettings(_Section):
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is written.")
     json_lines: bool = Field(False, description="Write JSON lines instead of text.")
@@ -184,6 +204,8 @@ class Settings(BaseSettings):
     alarms: AlarmSettings = AlarmSettings()
     equipment: EquipmentSettings = EquipmentSettings()
     people: PeopleSettings = PeopleSettings()
+    audit: AuditSettings = AuditSettings()
+    backup: BackupSettings = BackupSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

@@ -191,7 +191,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence(arguments: tuple[str, ...],
 def test_migrate_keeps_a_copy_only_where_there_was_something(tmp_path: Path) -> None:
     first = gengfu("migrate", "--data-dir", str(tmp_path))
     assert (first.returncode, "copy" in first.stdout) == (0, False)
-    assert "0004" in first.stdout
+    assert "0005" in first.stdout
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ PLATFORM, EQUIPMENT = (json.loads((DASHBOARDS / f"{name}.json").read_text()) for
 ALERTS = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text(encoding="utf-8"))["groups"][0]["rules"]
 PROMETHEUS_OWN = {"up", "ALERTS"}
 SAMPLES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
-WORDS = {"by", "le", "job", "sum", "rate", "increase", "histogram_quantile", "absent", "time"}
+WORDS = {"by", "or", "le", "job", "sum", "rate", "increase", "histogram_quantile", "absent", "time"}
 PYTHON_TYPES = {FieldType.NUMBER: float, FieldType.BOOLEAN: bool, FieldType.TEXT: str}
 VALUES: dict[FieldType, Value] = {FieldType.NUMBER: 1.0, FieldType.BOOLEAN: True, FieldType.TEXT: "text"}
 T0 = 1_790_000_000_000

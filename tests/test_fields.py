@@ -52,8 +52,9 @@ CONTRACT: dict[tuple[Kind, Channel], dict[tuple[FieldType, str], str]] = {
         (NUMBER, "MPa"): "pressure",
     },
     (Kind.SYSTEM, TELEMETRY): {
-        (BOOLEAN, ""): "history_reachable losing_readings work_set_aside",
+        (BOOLEAN, ""): "history_reachable losing_readings work_set_aside backup_ok",
         (NUMBER, "%"): "spool_used disk_free",
+        (NUMBER, "h"): "backup_age_h",
     },
     **{(kind, STATUS): {(BOOLEAN, ""): "online"} for kind in WIRE_KINDS},
 }

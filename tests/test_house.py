@@ -22,6 +22,7 @@ PURE = {
     "gateway/tickets/states.py",
     "gateway/people/lifetimes.py",
     "gateway/people/password_rules.py",
+    "gateway/people/audit_chain.py",
     "gateway/people/permissions.py",
     "gateway/people/throttle.py",
     "gateway/api/rate_limits.py",

@@ -37,6 +37,7 @@ TABLE = {
     Act.MANAGE_PEOPLE:     ".   .    .    .    .   .    .   x    .",
     Act.SECOND_FACTOR:     ".   .    .    .    .   .    x   x    .",
     Act.READ_METRICS:      ".   .    .    .    .   .    x   x    .",
+    Act.READ_AUDIT:        ".   .    .    .    .   .    x   x    .",
 }  # fmt: skip
 PUBLIC = {
     "POST /api/v1/session", "DELETE /api/v1/session", "GET /healthz", "GET /readyz",

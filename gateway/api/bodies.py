@@ -5,7 +5,7 @@ Times are RFC 3339 UTC. Texts for people come in both languages.
 """
 
 from datetime import datetime
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -273,6 +273,27 @@ class QuarantineBody(msgspec.Struct, frozen=True):
     payload: str
     encoding: str
     size: int
+
+
+class AuditBody(msgspec.Struct, frozen=True):
+    """One change: who, by what way, what was before and after. Rows name people by id; `actor_name` is looked up."""
+
+    id: int
+    at: datetime
+    site: str
+    actor: str
+    actor_name: Texts
+    role: list[str]
+    via: str
+    origin: str
+    act: str
+    thing: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    cause: str
+    seq: int | None
+    """Place in the chain; null in the first second."""
+    hash: str | None
 
 
 class HealthBody(msgspec.Struct, frozen=True):

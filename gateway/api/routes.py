@@ -58,8 +58,10 @@ class Call(msgspec.Struct):
     @property
     def cause(self) -> Cause:
         """For journal and audit."""
+        if self.person is None:
+            return Cause("nobody", Via.WEB, self.place.address[:64])
         via = Via.TOKEN if self.standing and self.standing.way is Way.TOKEN else Via.WEB
-        return Cause(self.person.id if self.person else "nobody", via, origin=self.place.address[:64])
+        return Cause(self.person.id, via, self.place.address[:64], grants=self.person.grants)
 
     def sites(self, act: Act) -> frozenset[str] | None:
         """The sites on which the person may do something; None for all."""

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DataError
 from gateway.api import (
     account_routes,
     alarm_routes,
+    audit_routes,
     equipment_routes,
     people_routes,
     platform_routes,
@@ -72,7 +73,7 @@ def route_table() -> list[tuple[str, Route]]:
     """Every route of the contract with its full path: the one place that knows them all."""
     subjects = (
         session_routes, account_routes, people_routes, token_routes, equipment_routes, alarm_routes, ticket_routes,
-        platform_routes,
+        audit_routes, platform_routes,
     )  # fmt: skip
     table = [(PREFIX + route.path, route) for subject in subjects for route in subject.ROUTES]
     return table + [(route.path, route) for route in platform_routes.ROOT_ROUTES]

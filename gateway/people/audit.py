@@ -1,4 +1,7 @@
-"""The record of who did what: one row in the transaction of each change."""
+"""The record of who did what: one row in the transaction of each change.
+
+Rows name people by id only, never by name, telephone or card: so a person can be forgotten and the chain still holds.
+"""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -8,6 +11,7 @@ import msgspec
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.people.permissions import ALL_SITES, Grants
 from gateway.storage.tables import audit, journal
 
 
@@ -31,6 +35,13 @@ class Cause(msgspec.Struct, frozen=True):
     """Address from which a person acted."""
     why: str = ""
     """The fact, activation or alarm from which the change follows."""
+    grants: Grants = msgspec.field(default_factory=dict)
+    """What the person might do then; the roles that count on the thing's site go into the row."""
+
+    def role(self, site: str) -> str:
+        """Roles held on a site, or on all sites, in a fixed order and joined by commas."""
+        held = {*self.grants.get(ALL_SITES, ()), *self.grants.get(site, ())}
+        return ",".join(sorted(str(role) for role in held))
 
 
 RULES: Final = Cause("system:rules", Via.READING)
@@ -56,6 +67,7 @@ class AuditRow(msgspec.Struct, frozen=True):
     at: int
     site: str
     actor: str
+    role: str
     via: str
     origin: str
     act: str
@@ -75,7 +87,9 @@ def audited(
     after: dict[str, Any] | None,
 ) -> AuditRow:
     """The row for a change that `cause` made."""
-    return AuditRow(at, site, cause.actor, cause.via.value, cause.origin, act, thing, before, after, cause.why)
+    return AuditRow(
+        at, site, cause.actor, cause.role(site), cause.via.value, cause.origin, act, thing, before, after, cause.why
+    )
 
 
 async def write_records(

@@ -38,6 +38,7 @@ class Act(StrEnum):
     ADOPT_EQUIPMENT = "adopt_equipment"
     MANAGE_PEOPLE = "manage_people"
     READ_METRICS = "read_metrics"
+    READ_AUDIT = "read_audit"
 
 
 _O, _L, _G, _E, _S, _C, _M, _A, _V = Role
@@ -53,6 +54,7 @@ PERMITTED: Final[Mapping[Act, frozenset[Role]]] = {
     Act.ADOPT_EQUIPMENT: frozenset({_A}),
     Act.MANAGE_PEOPLE: frozenset({_A}),
     Act.READ_METRICS: frozenset({_M, _A}),
+    Act.READ_AUDIT: frozenset({_M, _A}),
 }
 """Act -> the roles that may. What is not here is permitted to nobody."""
 

@@ -61,6 +61,20 @@ class Database:
         async with self.engine.connect() as connection:
             yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
+    @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """Read several statements as of one moment, which no writer waits for."""
+        async with self.engine.connect() as connection:
+            if not self.is_sqlite:
+                yield await connection.execution_options(isolation_level="REPEATABLE READ")
+                return
+            plain = await connection.execution_options(isolation_level="AUTOCOMMIT")
+            await plain.exec_driver_sql("BEGIN")  # not IMMEDIATE: it takes no writer's turn
+            try:
+                yield plain
+            finally:
+                await plain.exec_driver_sql("ROLLBACK")
+
     @contextlib.contextmanager
     def waking(self, waker: asyncio.Event) -> Any:
         """Set `waker` after each commit, while the block lasts."""

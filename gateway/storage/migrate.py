@@ -5,8 +5,6 @@ cannot be done, nothing is changed until somebody says that there is a copy.
 """
 
 import asyncio
-import os
-import shutil
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -20,6 +18,7 @@ from sqlalchemy import URL, Connection
 
 from gateway.storage.database import Database, DatabaseTrouble
 from gateway.storage.postgres import is_refusal
+from gateway.storage.postgres_programs import ProgramFailed, dump
 
 log = structlog.get_logger(__name__)
 _FOLDER = Path(__file__).with_name("migrations")
@@ -131,33 +130,13 @@ def _copy_file(source: Path, revision: str) -> str:
 
 
 async def _dump(url: URL, target: Path) -> None:
-    program = shutil.which("pg_dump")
-    if program is None:
-        raise NoBackup(f"pg_dump is missing (Debian: postgresql-client). {_NO_BACKUP}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    dumping = await asyncio.create_subprocess_exec(
-        program, "--format=custom", f"--file={target}",
-        env={**os.environ, **_login(url)}, stderr=asyncio.subprocess.PIPE, umask=0o077,
-    )  # fmt: skip
-    _, said = await dumping.communicate()
-    if dumping.returncode != 0:
-        raise NoBackup(f"{said.decode(errors='replace').strip()}. {_NO_BACKUP}")
+    try:
+        await dump(url, target)
+    except ProgramFailed as error:
+        raise NoBackup(f"{error}. {_NO_BACKUP}") from error
 
 
 _NO_BACKUP: Final = (
     "The database is of an older version and was not changed, because it could not be copied first. "
     "Copy it yourself, then run gengfu migrate --without-backup."
 )
-
-
-def _login(url: URL) -> dict[str, str]:
-    """For PostgreSQL's own programs; in the environment, where a password is not seen by every user."""
-    given = {
-        "PGHOST": url.host,
-        "PGPORT": str(url.port) if url.port else None,
-        "PGUSER": url.username,
-        "PGPASSWORD": url.password,
-        "PGDATABASE": url.database,
-        "PGSSLMODE": url.query.get("ssl"),
-    }
-    return {name: str(value) for name, value in given.items() if value}

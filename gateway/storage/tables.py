@@ -238,6 +238,8 @@ audit = Table(
     _time("at"),
     Column("site", String(64), nullable=False),
     Column("actor", String(64), nullable=False),
+    # Held on this site when it was done, joined by commas; empty for what acted by itself.
+    Column("role", Text, nullable=False, server_default=""),
     Column("via", String(16), nullable=False),
     Column("origin", String(64), nullable=False),
     Column("act", String(64), nullable=False),
@@ -245,6 +247,24 @@ audit = Table(
     Column("before", JSON(none_as_null=True), nullable=True),
     Column("after", JSON(none_as_null=True), nullable=True),
     Column("cause", String(128), nullable=False),
+    # Place in the chain and its hash; null until the sealer has come by, within a second.
+    Column("seq", BigInteger, nullable=True, unique=True),
+    Column("hash", String(64), nullable=True),
+)
+
+audit_day = Table(
+    "audit_day",
+    metadata,
+    # One signed statement a day about the rows sealed on it; that of the last day is signed anew with every sealing.
+    Column("day", String(10), primary_key=True),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    _time("at"),
+    Column("closed", Boolean, nullable=False),
+    Column("key", String(16), nullable=False),
+    Column("signature", String(128), nullable=False),
 )
 
 person = Table(

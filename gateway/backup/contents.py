@@ -1,0 +1,119 @@
+"""What belongs into a backup, and how a copy of it is taken while the service writes."""
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import SecretStr
+
+from gateway.backup.stoppable import Stopping
+from gateway.people.audit_key import PUBLIC_PATTERN, checkpoints_folder, key_file
+from gateway.settings import Settings
+
+DATABASE: Final = "gengfu.db"
+DUMP: Final = "gengfu.dump"
+HISTORY: Final = "history.db"
+SETTINGS: Final = "settings.toml"
+KEY: Final = "audit.key"
+_SMALL_DATABASES: Final = ("sequences.db", "dirty-minutes.db")
+_PAGES: Final = 4_096
+_HIDDEN: Final = frozenset({("storage", "database_url")})
+"""Settings that may hold a password though their type does not say so."""
+
+
+def copy_sqlite(source: Path, target: Path, stopping: Stopping) -> None:
+    """Copy a SQLite file as of one moment, while others write it, and check the copy. Raises sqlite3.Error."""
+    address = f"{source.absolute().as_uri()}?mode=rw"  # never makes an empty one where none is
+    with (
+        closing(sqlite3.connect(address, uri=True, isolation_level=None)) as reading,
+        closing(sqlite3.connect(target)) as writing,
+    ):
+        # One open snapshot: else the copy would begin anew with each commit of others, and under load never end.
+        reading.execute("BEGIN")
+        reading.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        reading.backup(writing, pages=_PAGES, sleep=0, progress=lambda *_: stopping())
+        writing.execute("PRAGMA journal_mode = DELETE")
+    check_sqlite(target)
+
+
+def check_sqlite(file: Path) -> None:
+    """Let SQLite look through a file. Raises sqlite3.DatabaseError where anything is wrong."""
+    with closing(sqlite3.connect(file)) as database:
+        found = [row[0] for row in database.execute("PRAGMA integrity_check(5)")]
+    if found != ["ok"]:
+        raise sqlite3.DatabaseError(f"{file.name}: {'; '.join(found)}")
+
+
+def copy_rest(settings: Settings, target: Path, stopping: Stopping, *, with_history: bool, with_key: bool) -> None:
+    """Copy what is not the service's memory into a folder; what vanishes meanwhile was not needed any more.
+
+    Args:
+        settings: say where everything is.
+        target: folder that becomes the content of the backup.
+        stopping: called between files.
+        with_history: readings too, where they are in SQLite.
+        with_key: the private key of the audit too; only into a backup that nobody else can read.
+
+    Raises:
+        sqlite3.Error, OSError.
+    """
+    folder = settings.storage.data_dir
+    # Before the history: a reading that is written to it meanwhile is in both, which changes nothing.
+    for source, name in _files(settings, with_key=with_key):
+        stopping()
+        _copy_file(source, target / name)
+    (target / SETTINGS).write_text(settings_without_secrets(settings), encoding="utf-8")
+    for name in (*_SMALL_DATABASES, *((HISTORY,) if with_history else ())):
+        if (folder / name).is_file():
+            copy_sqlite(folder / name, target / name, stopping)
+
+
+def _files(settings: Settings, *, with_key: bool) -> Iterator[tuple[Path, str]]:
+    folder, key = settings.storage.data_dir, key_file(settings)
+    yield from _tree(folder / "spool", "spool")
+    yield from _tree(folder / "attachments", "attachments")
+    yield from _tree(checkpoints_folder(settings), "checkpoints")
+    yield from ((file, file.name) for file in sorted(key.parent.glob(PUBLIC_PATTERN)))
+    if with_key and key.is_file():
+        yield key, KEY
+    own = (*settings.alarms.rule_files, *(Path(name) for name in settings.collect.mappings))
+    for number, file in enumerate(file for file in own if file.is_file()):
+        yield file, f"rules_and_mappings/{number}-{file.name}"
+
+
+def _tree(folder: Path, name: str) -> Iterator[tuple[Path, str]]:
+    for file in sorted(folder.rglob("*")) if folder.is_dir() else ():
+        if file.is_file() and not file.is_symlink():
+            yield file, f"{name}/{file.relative_to(folder).as_posix()}"
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copyfile(source, target)
+    except FileNotFoundError:
+        return
+    target.chmod(0o600)
+
+
+def settings_without_secrets(settings: Settings) -> str:
+    """What is in force, as TOML; passwords, tokens and what is not set are left out."""
+    lines = ["# What was in force when the backup was made. Passwords and tokens are not in it: set them again."]
+    for section in type(settings).model_fields:
+        lines.append(f"\n[{section}]")
+        values: dict[str, Any] = dict(getattr(settings, section))
+        for key, value in values.items():
+            if value is None or isinstance(value, SecretStr) or (section, key) in _HIDDEN:
+                continue
+            lines.append(f"{key} = {_toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)

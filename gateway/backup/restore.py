@@ -1,0 +1,85 @@
+"""Puts a backup into an empty place, and never over anything."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from sqlalchemy import URL, inspect
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from gateway.backup.backup import unpack
+from gateway.backup.contents import DUMP, check_sqlite
+from gateway.backup.stoppable import StoppableThread
+from gateway.storage.postgres_programs import load
+
+Say = Callable[[str], None]
+
+
+class NotEmpty(Exception):
+    """There is something already where the backup should go."""
+
+
+async def restore_backup(file: Path, folder: Path, passphrase: str, database: URL | None, say: Say) -> int:
+    """Unpack, check, and only then let the folder have its name. Returns the number of files.
+
+    Args:
+        file: the backup.
+        folder: becomes the data folder; must be missing or empty.
+        passphrase: of the backup; "" for none.
+        database: an empty PostgreSQL for a backup that was made of one; None leaves the dump in the folder.
+        say: told what is being done.
+
+    Raises:
+        NotEmpty, BackupDamaged, PassphraseNeeded, ProgramFailed, sqlite3.Error, OSError: the folder is as it was.
+    """
+    partial = _place_beside(folder)
+    if database is not None:
+        await _require_empty(database)
+    partial.mkdir(parents=True, mode=0o700)
+    thread = StoppableThread()
+    try:
+        say("reading the backup")
+        files = await thread.run(unpack, file, passphrase, _writer(partial), thread.stopping)
+        say("checking the databases")
+        for copy in partial.glob("*.db"):
+            await thread.run(check_sqlite, copy)
+        if database is not None and (partial / DUMP).is_file():
+            say("loading PostgreSQL")
+            await load(database, partial / DUMP)
+        partial.replace(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return files
+
+
+def _place_beside(folder: Path) -> Path:
+    """Where the content goes until it is whole. Raises NotEmpty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise NotEmpty(f"{folder} is not empty; name another folder, nothing is ever written over")
+    partial = folder.with_name(f"{folder.name}.restoring")
+    if partial.exists():
+        raise NotEmpty(f"{partial} is left from a restore that was broken off; remove it")
+    return partial
+
+
+def _writer(folder: Path) -> Callable[[str], IO[bytes]]:
+    def open_target(name: str) -> IO[bytes]:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+    return open_target
+
+
+async def _require_empty(url: URL) -> None:
+    engine = create_async_engine(url)
+    try:
+        async with engine.connect() as connection:
+            tables = await connection.run_sync(lambda plain: inspect(plain).get_table_names())
+    finally:
+        await engine.dispose()
+    if tables:
+        raise NotEmpty(f"the database {url.database} has tables already; name an empty one, nothing is written over")

@@ -1,0 +1,156 @@
+"""The chain over audit rows: what is hashed, and which row does not fit. No database, no key, no clock.
+
+Each row's hash is SHA-256 over the hash before it (64 hexadecimal digits) and the row's canonical bytes: its content
+with its number in the chain as JSON, keys sorted, no spaces, ASCII only. The first row follows on 64 zeros.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+BEGINNING: Final = "0" * 64
+"""What the first row follows on."""
+CONTENT: Final = (
+    "at", "site", "actor", "role", "via", "origin", "act", "thing", "before", "after", "cause",
+)  # fmt: skip
+"""Columns of a row that are hashed, besides its number."""
+_MOST_SUSPECTS: Final = 24
+"""Rows that do not fit and are compared with each other, to see which were exchanged."""
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """A row in its place: number, content by column, hash."""
+
+    seq: int
+    content: Mapping[str, Any]
+    hash: str
+
+
+class What(StrEnum):
+    """What is wrong with the audit."""
+
+    REMOVED = "removed"
+    CHANGED = "changed"
+    MOVED = "moved"
+    END_CUT = "end_cut"
+    BEYOND_END = "beyond_end"
+    NOT_SIGNED = "not_signed"
+    FORGED = "forged"
+    UNKNOWN_KEY = "unknown_key"
+    DAY_DIFFERS = "day_differs"
+    DAY_REMOVED = "day_removed"
+    ERASED_EARLY = "erased_early"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One fault: rows `first` to `last` by their number in the chain, and the sentence for whoever looks into it."""
+
+    what: What
+    first: int
+    last: int
+    text: str
+
+
+def canonical(content: Mapping[str, Any]) -> bytes:
+    """The bytes that stand for some content, the same on every machine and from either database."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def hash_of(previous: str, seq: int, content: Mapping[str, Any]) -> str:
+    """The hash of a row that stands at `seq` and follows on the hash `previous`."""
+    before = previous.encode("ascii", "replace")  # whatever somebody has put there is hashed, and does not fit
+    return hashlib.sha256(before + canonical({**content, "seq": seq})).hexdigest()
+
+
+def seal(rows: Iterable[Mapping[str, Any]], last: int, previous: str) -> list[Sealed]:
+    """Rows in their order, chained behind the row `last` whose hash is `previous`."""
+    sealed = []
+    for seq, row in enumerate(rows, last + 1):
+        content = {column: row[column] for column in CONTENT}
+        previous = hash_of(previous, seq, content)
+        sealed.append(Sealed(seq, content, previous))
+    return sealed
+
+
+class ChainCheck:
+    """Takes the rows one by one in the order of their numbers, and remembers what does not fit."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.first = 0
+        self.last = 0
+        self.gaps: list[Finding] = []
+        self._last_hash: str | None = None
+        self._suspects: list[tuple[Sealed, str]] = []
+        self._others: list[int] = []
+
+    def take(self, row: Sealed) -> None:
+        """The next row. What stands behind a gap cannot be held against the row before it, and is trusted."""
+        if row.seq <= self.last:
+            text = f"row {row.seq} stands behind row {self.last}"
+            self.gaps.append(Finding(What.MOVED, row.seq, row.seq, text))
+            return
+        if self.rows and row.seq != self.last + 1:
+            self.gaps.append(removed(self.last + 1, row.seq - 1))
+            self._last_hash = None
+        if self._last_hash is not None:
+            self._compare(row, self._last_hash)
+        elif row.seq == 1:
+            self._compare(row, BEGINNING)
+        self.rows += 1
+        self.first = self.first or row.seq
+        self.last = row.seq
+        self._last_hash = row.hash
+
+    def follow_on(self, previous: str) -> None:
+        """Hold the first row against what a signed statement says of the row before it."""
+        self._last_hash = previous
+
+    def _compare(self, row: Sealed, previous: str) -> None:
+        if hash_of(previous, row.seq, row.content) == row.hash:
+            return
+        if len(self._suspects) < _MOST_SUSPECTS:
+            self._suspects.append((row, previous))
+        else:
+            self._others.append(row.seq)
+
+    def findings(self) -> list[Finding]:
+        """Everything that does not fit, in the order of the rows."""
+        found = [*self.gaps, *_explain(self._suspects), *(changed(seq) for seq in self._others)]
+        return sorted(found, key=lambda finding: (finding.first, finding.last))
+
+
+def _explain(suspects: list[tuple[Sealed, str]]) -> list[Finding]:
+    """Which of the rows that do not fit were exchanged, and which are left over as changed."""
+    known = {row.hash for row, _ in suspects} | {previous for _, previous in suspects}
+    # A row behind an exchanged one is blamed for its neighbour: behind one of the other hashes it fits where it stands.
+    guilty = [row for row, _ in suspects if row.hash not in _hashes_at(row.seq, row, known)]
+    found = []
+    for row in guilty:
+        places = [other.seq for other in guilty if other.seq != row.seq]
+        belongs = next((seq for seq in places if known & _hashes_at(seq, row, known)), None)
+        found.append(changed(row.seq) if belongs is None else moved(row.seq, belongs))
+    return found
+
+
+def _hashes_at(seq: int, row: Sealed, known: set[str]) -> set[str]:
+    """What the row's hash would be at a place, behind each of the known hashes."""
+    return {hash_of(previous, seq, row.content) for previous in known}
+
+
+def removed(first: int, last: int) -> Finding:
+    rows = f"row {first} is" if first == last else f"rows {first} to {last} are"
+    return Finding(What.REMOVED, first, last, f"{rows} missing")
+
+
+def changed(seq: int) -> Finding:
+    text = f"row {seq} was changed, or row {seq - 1} before it and its hash with it"
+    return Finding(What.CHANGED, seq, seq, text)
+
+
+def moved(seq: int, belongs: int) -> Finding:
+    return Finding(What.MOVED, seq, seq, f"the row at {seq} belongs at {belongs}: rows were exchanged")

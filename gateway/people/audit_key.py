@@ -1,0 +1,154 @@
+"""The key that signs the audit (Ed25519), and the statement that it signs for each day.
+
+The private key is made at the first start, readable by its owner only, and never leaves its file but into an encrypted
+backup. The public key stands beside it in a file of its own: take it elsewhere, with the checkpoints.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from gateway.people.audit_chain import canonical
+from gateway.settings import Settings
+
+PUBLIC_PATTERN: Final = "audit-*.pub"
+_PURPOSE: Final = b"gengfu audit day\n"
+"""So that a signature of this key can never be taken for one over something else."""
+
+
+def key_file(settings: Settings) -> Path:
+    """Where the private key is; the public ones stand beside it."""
+    return Path(settings.audit.key_file or settings.storage.data_dir / "audit.key")
+
+
+def checkpoints_folder(settings: Settings) -> Path:
+    """Where the signed checkpoints are put, a file a day."""
+    return Path(settings.audit.checkpoints_dir or settings.storage.data_dir / "checkpoints")
+
+
+class AuditKeyError(Exception):
+    """A key file cannot be used; the text says which and what to do."""
+
+
+class Day(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is signed for a day: the rows sealed on it, and the chain's hash before and after them."""
+
+    day: str
+    """UTC, as 2026-11-22. A row belongs to the day on which it was sealed."""
+    first: int
+    last: int
+    previous: str
+    """Hash of the row before `first`."""
+    hash: str
+    """Hash of the row `last`."""
+    at: int
+    closed: bool
+    """False while more rows may come."""
+    key: str
+    signature: str = ""
+
+    def signed_bytes(self) -> bytes:
+        """What the signature is over."""
+        content = {name: value for name, value in msgspec.structs.asdict(self).items() if name != "signature"}
+        return _PURPOSE + canonical(content)
+
+
+class AuditKey:
+    """Signs days."""
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        self._private = private
+        self.id = key_id(private.public_key())
+
+    def sign(self, day: Day) -> Day:
+        """The day, with this key's name and signature."""
+        named = msgspec.structs.replace(day, key=self.id, signature="")
+        return msgspec.structs.replace(named, signature=self._private.sign(named.signed_bytes()).hex())
+
+    def write_public(self, folder: Path) -> None:
+        """Put the public half into a folder, where it is not there yet."""
+        file = folder / f"audit-{self.id}.pub"
+        if not file.exists():
+            pem = serialization.PublicFormat.SubjectPublicKeyInfo
+            file.write_bytes(self._private.public_key().public_bytes(serialization.Encoding.PEM, pem))
+
+
+def key_id(public: Ed25519PublicKey) -> str:
+    """A key's name: the first 16 digits of its SHA-256."""
+    return sha256(public.public_bytes_raw()).hexdigest()[:16]
+
+
+def is_signed(day: Day, keys: Mapping[str, Ed25519PublicKey]) -> bool:
+    """Whether the day bears a good signature of the key that it names. Raises KeyError for a key that is not known."""
+    try:
+        keys[day.key].verify(bytes.fromhex(day.signature), day.signed_bytes())
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def open_key(file: Path) -> AuditKey:
+    """The key in a file; made, with its public half beside it, where there is none yet.
+
+    Raises:
+        AuditKeyError: no private Ed25519 key, or readable by others.
+        OSError: the folder cannot be written.
+    """
+    if not file.exists():
+        _make(file)
+    if file.stat().st_mode & 0o077:
+        raise AuditKeyError(f"{file}: others can read the key that signs the audit; chmod 600 {file}")
+    key = AuditKey(_read_private(file))
+    key.write_public(file.parent)
+    return key
+
+
+def _make(file: Path) -> None:
+    pem = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # Complete before it has its name: a key torn by a power cut would keep the service from starting.
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as writing:
+        writing.write(pem)
+        writing.flush()
+        os.fsync(writing.fileno())
+    try:
+        with contextlib.suppress(FileExistsError):  # another process was faster: its key is the one
+            file.hardlink_to(partial)
+    finally:
+        partial.unlink()
+
+
+def _read_private(file: Path) -> Ed25519PrivateKey:
+    try:
+        private = serialization.load_pem_private_key(file.read_bytes(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise AuditKeyError(f"{file}: no private key in PEM; put the right one back from the backup") from error
+    if not isinstance(private, Ed25519PrivateKey):
+        raise AuditKeyError(f"{file}: an Ed25519 key is needed")
+    return private
+
+
+def read_public_keys(files: Iterable[Path]) -> dict[str, Ed25519PublicKey]:
+    """Key's name -> key. Raises AuditKeyError for a file that holds no public Ed25519 key, OSError."""
+    found = {}
+    for file in files:
+        try:
+            public: Any = serialization.load_pem_public_key(file.read_bytes())
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise AuditKeyError(f"{file}: no public key in PEM") from error
+        if not isinstance(public, Ed25519PublicKey):
+            raise AuditKeyError(f"{file}: an Ed25519 key is needed")
+        found[key_id(public)] = public
+    return found
