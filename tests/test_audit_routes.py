@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from gateway.people.accounts import Person
 from gateway.people.audit import Cause, Via, audited, write_records
 from gateway.people.permissions import Role
 from tests.builders import T0
@@ -82,7 +81,7 @@ async def test_pages_follow_on_each_other(house: House, rows: None) -> None:
 
 
 async def test_a_manager_of_one_site_reads_that_site_only(house: House, rows: None) -> None:
-    house.log_in_as(Person("p-9", "manager-b", WORDS, {"B": (Role.MANAGER,)}))
+    await house.log_in_with({"B": (Role.MANAGER,)})
     assert await things(house, "") == ["R-2"]
     assert await things(house, "site=HQ") == []
 
