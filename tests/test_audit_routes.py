@@ -10,8 +10,6 @@ from gateway.people.permissions import Role
 from tests.builders import T0
 from tests.server_house import House
 
-WORDS = {"en": "x", "zh-CN": "x"}
-
 
 @pytest.fixture
 async def rows(house: House) -> None:
