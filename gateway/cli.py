@@ -17,6 +17,7 @@ from gateway.app import Application, database_url
 from gateway.clocks import Clock, ClockName, DataClock, FolderOfOtherClock, wall_ms
 from gateway.collect import HistoryWriter
 from gateway.demo import run_demo
+from gateway.devices.commands import device
 from gateway.doctor import examine, read_payload
 from gateway.ingest import make_decoder, mapping_defaults
 from gateway.logs import configure_logs
@@ -131,6 +132,9 @@ def collect(
     mqtt_host: MqttHost = None,
     mqtt_port: MqttPort = None,
     data_dir: DataDir = None,
+    retire: Annotated[
+        bool, typer.Option("--retire", help="Take it away for good: finish what waits for its name, then be forgotten.")
+    ] = False,
 ) -> None:
     """Write history to InfluxDB, and nothing else, beside `gengfu serve --no-history`. May run many times.
 
@@ -143,11 +147,11 @@ def collect(
     }
     loaded = _load(settings, overrides)
     configure_logs(loaded.log.level, json_lines=loaded.log.json_lines)
-    _run(_collect(loaded))
+    _run(_collect(loaded, retire=retire))
 
 
-async def _collect(settings: Settings) -> None:
-    await HistoryWriter(settings, wall_ms).run()
+async def _collect(settings: Settings, *, retire: bool) -> None:
+    await HistoryWriter(settings, wall_ms, typer.echo if retire else None).run()
 
 
 @cli.command()
@@ -318,6 +322,7 @@ equipment = typer.Typer(
     help="What was heard and belongs to nobody yet.\n\nExample: gengfu equipment list", no_args_is_help=True
 )
 cli.add_typer(equipment, name="equipment")
+cli.add_typer(device, name="device")
 Url = Annotated[str, typer.Option(help="Address of the running service.")]
 Login = Annotated[str, typer.Option("--username", help="Account at the service; the password is asked for.")]
 
