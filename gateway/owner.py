@@ -32,6 +32,7 @@ from gateway.clocks import Clock, DataClock, wall_ms
 from gateway.dated_source import DatedSource
 from gateway.equipment.ledger import Ledger
 from gateway.ingest import broker_address
+from gateway.retention.retention import Retention
 from gateway.self_supervision import EVERY_S, SelfSupervision
 from gateway.settings import Settings
 from gateway.storage import lease
@@ -147,6 +148,7 @@ class Owner:
         if alarms is None:
             return
         tickets = Tickets(self._database, epoch, self._fact_metrics, self._clock)
+        retention = Retention(self._database, epoch, self._settings.retention, self._clock)
         broker = Broker(broker_address(self._settings), self._decoder.subscriptions)
         collector = Collector(
             self._dated(broker), self._keeper, self._sequences, self._quarantine.keep, self._ingest_metrics,
@@ -160,6 +162,7 @@ class Owner:
                 group.create_task(collector.run(), name="collector")
                 group.create_task(tickets.follow_alarms(), name="tickets")
                 group.create_task(alarms.follow_tickets(), name="alarms.tickets")
+                group.create_task(retention.run(), name="retention")
                 group.create_task(_every(tick_s, alarms.tick), name="alarms.tick")
                 group.create_task(_every(tick_s, tickets.tick), name="tickets.tick")
                 group.create_task(_every(_LAST_MESSAGES_S, self._ledger.keep_last_messages), name="last_messages")
