@@ -197,13 +197,14 @@ class _Client(Client):
 
 
 class Broker:
-    """One persistent session at the broker, kept up until `close`."""
+    """One session at the broker, persistent unless said otherwise, kept up until `close`."""
 
-    def __init__(self, address: BrokerAddress, subscriptions: Sequence[str]) -> None:
+    def __init__(self, address: BrokerAddress, subscriptions: Sequence[str], *, persistent: bool = True) -> None:
         self.address = address
+        self._persistent = persistent
         self.trouble = "not connected yet"
         """Why there is no connection, "" while there is one."""
-        self._subscriptions = subscriptions
+        self.subscriptions = subscriptions
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Message] = deque()
         self._arrived = asyncio.Event()
@@ -279,7 +280,7 @@ class Broker:
         client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=address.client_id,
-            clean_session=None if is_v5 else False,
+            clean_session=None if is_v5 else not self._persistent,
             protocol=version,
             manual_ack=True,
         )
@@ -300,12 +301,12 @@ class Broker:
         """Open the connection; blocks on name look-up, TCP and TLS, so it runs in a thread."""
         if self.address.protocol == MQTTProtocolVersion.MQTTv5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
-            properties.SessionExpiryInterval = _SESSION_EXPIRY_S
+            properties.SessionExpiryInterval = _SESSION_EXPIRY_S if self._persistent else 0
             self._client.connect(
                 self.address.host,
                 self.address.port,
                 self.address.keepalive_s,
-                clean_start=False,
+                clean_start=not self._persistent,
                 properties=properties,
             )
         else:
@@ -348,8 +349,12 @@ class Broker:
         if self._closing:  # the answer came after our good-bye
             client.disconnect()
             return
-        client.subscribe([(topic, 1) for topic in self._subscriptions])
-        if flags.session_present:
+        self._take_up(client, is_known=flags.session_present)
+
+    def _take_up(self, client: Client, *, is_known: bool) -> None:
+        """The broker has accepted us: say what we want to hear."""
+        client.subscribe([(topic, 1) for topic in self.subscriptions])
+        if is_known:
             self._note("")  # our subscription has lasted
 
     def _on_subscribe(
@@ -359,7 +364,7 @@ class Broker:
         if refused is None:
             self._note("")  # in a new session only now is anything kept for us
             return
-        topics = ", ".join(self._subscriptions)
+        topics = ", ".join(self.subscriptions)
         self._refusal = f"the broker at {self.address.host}:{self.address.port} refuses {topics}: {refused}"
         client.disconnect()  # connected and deaf would be worse
 

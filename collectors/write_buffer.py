@@ -94,6 +94,11 @@ class WriteBuffer:
         """Share of the permitted disk space that is in use, 0 to 1."""
         return self._spool.used
 
+    @property
+    def waiting(self) -> int:
+        """Readings on disk that the store does not have yet; 0 says that it has every one."""
+        return max(self._spool.waiting, 0 if self._is_direct else 1)
+
     async def write(self, readings: Sequence[Reading]) -> None:
         """Return when every reading is durable, put aside, or lost and counted."""
         if self._is_direct and await self._write_directly(readings):

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Makes every password of a new set-up: `deploy/make_secrets.py`, then `deploy/make_certificates.sh NAME`.
+"""Makes every password of a new set-up: `deploy/make_secrets.py`, then `gengfu device certificates NAME`.
 
-Needs Python only, so that it runs before anything is installed. What is there already is never overwritten: the
-folder appears whole or not at all. It is open to its owner alone; the files inside that a container's own user must
-read are readable for everybody who gets that far.
+Needs Python and the checkout only, so that it runs before anything is installed. What is there already is never
+overwritten: the folder appears whole or not at all. It is open to its owner alone; the files inside that a container's
+own user must read are readable for everybody who gets that far.
 
     deploy/secrets/
       first-logins.txt            for people: nginx and Grafana
@@ -23,20 +23,13 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))  # nothing is installed yet
+from gateway.devices.mosquitto_passwords import mosquitto_line, new_password  # noqa: E402 - see the line above
+
 PROGRAMS = ("gengfu", "gengfu-collect-1", "gengfu-collect-2", "health", "simulator")
 """Accounts at the broker that are not devices; the acl file says what each may."""
 _FOR_OWNER = 0o600
 _FOR_CONTAINERS = 0o644
-
-
-def mosquitto_line(user: str, password: str) -> str:
-    """A line of Mosquitto's password file (PBKDF2 with SHA-512, as mosquitto_passwd writes it).
-
-    101 rounds, its default: the passwords here are random, and each connection of a device costs them anew.
-    """
-    salt, rounds = secrets.token_bytes(12), 101
-    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, rounds)
-    return f"{user}:$7${rounds}${_base64(salt)}${_base64(digest)}\n"
 
 
 def nginx_line(user: str, password: str) -> str:
@@ -52,8 +45,8 @@ def _base64(data: bytes) -> str:
 
 def make_files(acl: str) -> dict[str, tuple[str, int]]:
     """Path in the folder -> text and mode; every password in it is new."""
-    broker = {user: secrets.token_urlsafe(24) for user in PROGRAMS}
-    proxy, grafana, reader, database, influxdb, token = (secrets.token_urlsafe(24) for _ in range(6))
+    broker = {user: new_password() for user in PROGRAMS}
+    proxy, grafana, reader, database, influxdb, token = (new_password() for _ in range(6))
     collectors = {
         f"{user}.env": _environment(GENGFU_BROKER__PASSWORD=broker[user], GENGFU_HISTORY__TOKEN=token)
         for user in PROGRAMS
@@ -111,7 +104,7 @@ def main() -> int:
     os.umask(0o022)  # the modes above are meant as they stand
     write(folder, make_files((HERE / "mosquitto" / "acl").read_text(encoding="utf-8")))
     print(f"Made {folder}. The logins for people are in {folder / 'first-logins.txt'}.")
-    print(f"Now the certificates: {HERE / 'make_certificates.sh'} NAME-OF-THIS-SERVER")
+    print(f"Now the certificates: gengfu device certificates --folder {folder} NAME-OF-THIS-SERVER")
     return 0
 
 

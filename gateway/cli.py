@@ -19,6 +19,7 @@ from gateway.clocks import Clock, ClockName, DataClock, wall_ms
 from gateway.collect import HistoryWriter
 from gateway.command import EXPECTED, DataDir, SettingsFile, fail, given, load, run
 from gateway.demo import run_demo
+from gateway.devices.commands import device
 from gateway.doctor import examine, read_payload
 from gateway.ingest import make_decoder, mapping_defaults
 from gateway.listening import require_safe_settings
@@ -111,6 +112,9 @@ def collect(
     mqtt_host: MqttHost = None,
     mqtt_port: MqttPort = None,
     data_dir: DataDir = None,
+    retire: Annotated[
+        bool, typer.Option("--retire", help="Take it away for good: finish what waits for its name, then be forgotten.")
+    ] = False,
 ) -> None:
     """Write history to InfluxDB, and nothing else, beside `gengfu serve --no-history`. May run many times.
 
@@ -123,11 +127,11 @@ def collect(
     }
     loaded = load(settings, overrides)
     configure_logs(loaded.log.level, json_lines=loaded.log.json_lines)
-    run(_collect(loaded))
+    run(_collect(loaded, retire=retire))
 
 
-async def _collect(settings: Settings) -> None:
-    await HistoryWriter(settings, wall_ms).run()
+async def _collect(settings: Settings, *, retire: bool) -> None:
+    await HistoryWriter(settings, wall_ms, typer.echo if retire else None).run()
 
 
 @cli.command()
@@ -363,6 +367,7 @@ equipment = typer.Typer(
 )
 cli.add_typer(equipment, name="equipment")
 cli.add_typer(user, name="user")
+cli.add_typer(device, name="device")
 Url = Annotated[str, typer.Option(help="Address of the running service.")]
 Login = Annotated[str, typer.Option("--username", help="Account at the service; the password is asked for.")]
 Code = Annotated[str, typer.Option("--code", help="Code of the second factor, where the account asks for one.")]

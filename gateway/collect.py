@@ -23,10 +23,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCol
 
 from collectors.broker import Broker, Message
 from collectors.collector import Collector, Quarantined, as_quarantined
+from collectors.departure import DepartingBroker, end_session
 from collectors.metrics import HistoryMetrics, IngestMetrics
 from collectors.payloads.samples import KEY_STEPS
 from collectors.sequences import SequenceMemory
-from collectors.timeseries.store import Refused
+from collectors.timeseries.store import Refused, Store
 from collectors.write_buffer import WriteBuffer
 from gateway.ingest import broker_address, forget_old, make_buffer, make_decoder, make_store
 from gateway.part_metrics import PartStates
@@ -41,6 +42,7 @@ log = structlog.get_logger(__name__)
 
 FINISH_S: Final = 5.0
 """Seconds for what is in hand at the end; then it goes back to the broker."""
+_LOOK_AGAIN_S: Final = 0.1
 _SHOWN: Final = 100
 _READY: Final = "ready"
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -57,6 +59,8 @@ class InHand:
         self._broker = broker
         self._shut = False
         self._messages = 0
+        self.taken = 0
+        """Messages since the start."""
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -65,6 +69,7 @@ class InHand:
             await asyncio.Event().wait()  # for good: the collector is cancelled when it has finished
         batch = await self._broker.next_batch(most)
         self._messages += len(batch)
+        self.taken += len(batch)
         self._empty.clear()
         return batch
 
@@ -73,6 +78,11 @@ class InHand:
         self._messages -= len(messages)
         if not self._messages:
             self._empty.set()
+
+    async def emptied(self) -> None:
+        """Return when all that has come so far is brought to its end."""
+        while self._messages or self._broker.waiting:  # noqa: ASYNC110 - minutes may pass, and once in a life
+            await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def finish(self, within_s: float) -> int:
         """Take nothing more; return how many messages are still not brought to their end after that time."""
@@ -85,7 +95,17 @@ class InHand:
 class HistoryWriter:
     """One collector: made, started, run until told to stop, stopped in the reverse order."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, settings: Settings, clock: Callable[[], int], retire: Callable[[str], None] | None = None
+    ) -> None:
+        """Describe the collector; `run` makes it.
+
+        Args:
+            settings: with a store that several processes share, else StoreNotShared is raised.
+            clock: now, in epoch ms.
+            retire: told of each step, where this is the last run: the collector takes what waits for its name, and then
+                the broker forgets it. None for a collector that comes again.
+        """
         if settings.history.store == "sqlite":
             raise StoreNotShared(
                 'history.store is "sqlite", the service\'s own file: set history.store = "influxdb" and history.url, '
@@ -102,9 +122,11 @@ class HistoryWriter:
         ProcessCollector(registry=self._registry)  # memory, processor, open files
         self._registry.register(PartStates(self._states, _READY))
         self._stop = asyncio.Event()
+        self._tell = retire
+        self._is_retired = False
 
     async def run(self) -> None:
-        """Run until `stop`, SIGTERM or SIGINT. Raises what makes going on impossible."""
+        """Run until `stop`, SIGTERM or SIGINT, or until it is retired. Raises what makes going on impossible."""
         # One straight function: each line is a step of starting, the stack undoes them backwards.
         settings, folder = self._settings, self.folder
         async with contextlib.AsyncExitStack() as stack:
@@ -138,6 +160,8 @@ class HistoryWriter:
                     group.create_task(buffer.run(), name="write_buffer"),
                     group.create_task(forget_old(store, settings.storage.history_days, self._clock), name="retention"),
                 ]
+                if isinstance(broker, DepartingBroker):
+                    tasks.append(group.create_task(self._retire(broker, in_hand, buffer, store), name="retire"))
                 await self._stop.wait()
                 log.info("stopping")
                 left = await in_hand.finish(FINISH_S)
@@ -146,6 +170,7 @@ class HistoryWriter:
                 await broker.close()
                 for task in tasks:
                     task.cancel()
+            await self._part_for_good(broker)
 
     def stop(self) -> None:
         """Ask the collector to finish what is in hand and end."""
@@ -155,7 +180,53 @@ class HistoryWriter:
         collect = self._settings.collect
         address = broker_address(self._settings)
         own = msgspec.structs.replace(address, client_id=f"{address.client_id}-collect-{collect.name}")
-        return Broker(own, [f"$share/{collect.group}/{topic}" for topic in self._decoder.subscriptions])
+        topics = [f"$share/{collect.group}/{topic}" for topic in self._decoder.subscriptions]
+        return Broker(own, topics) if self._tell is None else DepartingBroker(own, topics)
+
+    # -- for good --------------------------------------------------------------------------------------
+
+    async def _retire(self, broker: DepartingBroker, in_hand: InHand, buffer: WriteBuffer, store: Store) -> None:
+        """Bring to its end all that was ever dealt to this name."""
+        await broker.settle()
+        self._say(
+            "The broker deals nothing more to this name."
+            if broker.found_session
+            else "The broker knows no such name (any more): nothing waits there."
+        )
+        while True:
+            await in_hand.emptied()
+            before = in_hand.taken
+            await broker.settle()
+            if in_hand.taken == before and not broker.waiting:
+                break
+        self._say(f"Taken from the broker and kept: {in_hand.taken} messages.")
+        if buffer.waiting:
+            self._say(f"Waiting until the store has all that is on disk: {buffer.waiting} readings or more.")
+        while buffer.waiting:  # noqa: ASYNC110 - the same
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        if await store.rollups_due():
+            self._say("Waiting for the last rollups; a minute is summed up when it is over.")
+        while await store.rollups_due():  # noqa: ASYNC110 - the same
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        self._is_retired = True
+        self._stop.set()
+
+    async def _part_for_good(self, broker: Broker) -> None:
+        """The last step, when everything is stopped and nothing can come any more."""
+        if self._tell is None:
+            return
+        if not self._is_retired:
+            self._say("Interrupted: nothing is lost. Run it again to go on; or start the collector as before.")
+            return
+        await end_session(broker.address, broker.subscriptions)
+        self._say(
+            f"Collector {self._settings.collect.name} is retired: the broker has forgotten it, its readings are in the "
+            f"store. Of {self.folder} only quarantine.db, what the store refused, may still be wanted."
+        )
+
+    def _say(self, text: str) -> None:
+        if self._tell is not None:
+            self._tell(text)
 
     def _report(self, broker: Broker, buffer: WriteBuffer) -> None:
         self._parts["broker"] = lambda: broker.trouble

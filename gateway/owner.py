@@ -35,6 +35,7 @@ from gateway.equipment.ledger import Ledger
 from gateway.ingest import broker_address
 from gateway.people.audit_key import checkpoints_folder, key_file, open_key
 from gateway.people.audit_sealer import SEAL_S, Sealer
+from gateway.retention.retention import Retention
 from gateway.self_supervision import EVERY_S, SelfSupervision
 from gateway.settings import Settings
 from gateway.storage import lease
@@ -151,6 +152,7 @@ class Owner:
         if alarms is None:
             return
         tickets = Tickets(self._database, epoch, self._fact_metrics, self._clock)
+        retention = Retention(self._database, epoch, self._settings.retention, self._clock)
         broker = Broker(broker_address(self._settings), self._decoder.subscriptions)
         collector = Collector(
             self._dated(broker), self._keeper, self._sequences, self._quarantine.keep, self._ingest_metrics,
@@ -164,6 +166,7 @@ class Owner:
                 group.create_task(collector.run(), name="collector")
                 group.create_task(tickets.follow_alarms(), name="tickets")
                 group.create_task(alarms.follow_tickets(), name="alarms.tickets")
+                group.create_task(retention.run(), name="retention")
                 group.create_task(_every(tick_s, alarms.tick), name="alarms.tick")
                 group.create_task(_every(tick_s, tickets.tick), name="tickets.tick")
                 group.create_task(_every(_LAST_MESSAGES_S, self._ledger.keep_last_messages), name="last_messages")

@@ -180,6 +180,23 @@ class BackupSettings(_Section):
     with_history: bool = Field(False, description="Put the readings in as well, where they are in SQLite.")
 
 
+class DeviceSettings(_Section):
+    accounts_dir: Path = Field(
+        Path("/etc/mosquitto/accounts"), description="Folder of Mosquitto's files `passwords` and `acl`."
+    )
+    pid_file: Path = Field(
+        Path("/run/mosquitto/mosquitto.pid"), description="Mosquitto's own; where it is, Mosquitto is told of changes."
+    )
+
+
+class RetentionSettings(_Section):
+    alarm_days: int = Field(366, ge=30, description="Days for alarms, events and emergencies, once they are over.")
+    fire_days: int = Field(1827, ge=30, description="Days for those of fire panels: fires, faults, tests.")
+    maintenance_days: int = Field(1461, ge=30, description="Days for repair tickets, once they are closed.")
+    patrol_days: int = Field(731, ge=30, description="Days for what patrol readers report.")
+    technical_days: int = Field(30, ge=1, description="Days for facts, and for messages that could not be read.")
+
+
 class LogSettings(_Section):
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is written.")
     json_lines: bool = Field(False, description="Write JSON lines instead of text.")
@@ -206,6 +223,8 @@ class Settings(BaseSettings):
     people: PeopleSettings = PeopleSettings()
     audit: AuditSettings = AuditSettings()
     backup: BackupSettings = BackupSettings()
+    devices: DeviceSettings = DeviceSettings()
+    retention: RetentionSettings = RetentionSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

@@ -1,6 +1,5 @@
 """The files of `deploy/` and the compose file, as tests read them, and real servers started with them."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 import yaml
 
 from tests.mosquitto import Mosquitto
+from tests.service import GENGFU
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
@@ -40,12 +40,8 @@ def moved(text: str, places: Mapping[str, str]) -> str:
 def make_secrets(folder: Path) -> Path:
     """Passwords and certificates as an administrator makes them."""
     subprocess.run([sys.executable, DEPLOY / "make_secrets.py", "--folder", folder], check=True, capture_output=True)
-    subprocess.run(
-        [DEPLOY / "make_certificates.sh", NAME],
-        check=True,
-        capture_output=True,
-        env={**os.environ, "FOLDER": str(folder)},
-    )
+    command = [GENGFU, "device", "certificates", "--folder", folder, NAME]
+    subprocess.run(command, check=True, capture_output=True)
     return folder
 
 

@@ -1,9 +1,15 @@
 """`gengfu collect`: many at once write each sample of the history once, whatever dies; the service decides alone."""
 
 import asyncio
+import contextlib
 import itertools
 import json
+import os
+import re
+import signal
+import sqlite3
 import subprocess
+import time
 import urllib.parse
 import urllib.request
 from collections import Counter
@@ -211,6 +217,94 @@ def test_what_the_store_refuses_is_counted_and_kept_by_the_collector_that_had_it
     ]
     refused = [one.metric("gengfu_history_refused_readings_total") for one in building.collectors]
     assert sum(refused) == 1
+
+
+# -- for good ----------------------------------------------------------------------------------------------
+
+
+def retire(building: Building, name: str) -> str:
+    """What `gengfu collect --retire` says, when it has done it."""
+    done = start_retiring(building, name)
+    said, errors = done.communicate(timeout=60)
+    assert done.returncode == 0, errors
+    return said
+
+
+def start_retiring(building: Building, name: str) -> subprocess.Popen[str]:
+    ports = ("--mqtt-port", str(building.mosquitto.port), "--http-port", "0")
+    command = [GENGFU, "collect", "--retire", "--name", name, "--data-dir", str(building.folder / "data"), *ports]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def publish_flows(building: Building, numbers: range) -> None:
+    """Samples of minutes that are long over: their rollups are due at once."""
+    for number in numbers:
+        sample = {"flow": number, "at": LONG_AGO + number * 1000}
+        building.publish("gengfu/hq/pump/P-1/telemetry", json.dumps(sample))
+
+
+LONG_AGO = int(time.time() * 1000) - 24 * 3_600_000
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("protocol", ["4", "5"])
+def test_who_is_retired_finishes_what_waited_for_it_and_gets_nothing_more(
+    protocol: str, building: Building, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENGFU_BROKER__PROTOCOL", protocol)
+    first, second = (one.start_ready() for one in building.collectors)
+    second.stop()
+    publish_flows(building, range(12))  # the broker deals to who is away, too
+    wait_until(lambda: acknowledged(first) > 0, "the one that is there has its share")
+    assert building.count("flow") < 12
+    said = retire(building, "2")
+    (taken,) = re.findall(r"kept: (\d+) messages", said)
+    assert int(taken) > 0
+    wait_until(lambda: building.count("flow") == 12, "every sample is in the store")
+    assert acknowledged(first) + int(taken) == 12
+    assert marks(building, "2") == 0
+    publish_flows(building, range(12, 20))
+    wait_until(lambda: building.count("flow") == 20, "the other one gets everything from now on")
+    assert "The broker knows no such name" in retire(building, "2")
+
+
+def marks(building: Building, name: str) -> int:
+    with contextlib.closing(sqlite3.connect(building.folder / "data" / f"collect-{name}" / "dirty-minutes.db")) as file:
+        return int(file.execute("SELECT count(*) FROM dirty").fetchone()[0])
+
+
+@pytest.mark.server
+def test_who_is_retired_waits_until_the_store_has_what_is_on_its_disk(
+    building: Building, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = os.environ["GENGFU_HISTORY__URL"]
+    monkeypatch.setenv("GENGFU_HISTORY__URL", "http://127.0.0.1:9")  # nobody listens on port 9
+    lonely = building.collector("3")
+    building.collectors.append(lonely)
+    lonely.start_ready()
+    publish_flows(building, range(5))
+    wait_until(lambda: acknowledged(lonely) == 5, "all are on its disk")
+    lonely.stop()
+    waiting = start_retiring(building, "3")
+    wait_until(
+        lambda: "Waiting until the store has" in (waiting.stdout.readline() if waiting.stdout else ""), "it says so"
+    )
+    waiting.send_signal(signal.SIGTERM)
+    said, _ = waiting.communicate(timeout=60)
+    assert "Interrupted: nothing is lost" in said
+    monkeypatch.setenv("GENGFU_HISTORY__URL", right)
+    assert "is retired" in retire(building, "3")
+    assert building.count("flow") == 5
+
+
+@pytest.mark.server
+def test_a_collector_that_runs_is_not_retired(building: Building) -> None:
+    building.collectors[0].start_ready()
+    refused = start_retiring(building, "1")
+    _, errors = refused.communicate(timeout=60)
+    assert refused.returncode == 1
+    assert "another gengfu" in errors
+    assert building.collectors[0].is_ready()
 
 
 # -- an operator's view ------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ import pytest
 from collectors.broker import Broker, BrokerAddress
 from collectors.payloads.samples import MAX_PAYLOAD
 from collectors.topics import SUBSCRIPTION
-from deploy.make_secrets import PROGRAMS, mosquitto_line
+from deploy.make_secrets import PROGRAMS
+from gateway.devices.mosquitto_passwords import mosquitto_line
 from tests.deployed import DEPLOY, ROOT, DeployedMosquitto, moved, services, variables
 from tests.waiting import WITHIN_S, until
 

@@ -1,6 +1,5 @@
 """The scripts of a first set-up: passwords and certificates are new each time, kept from others, never overwritten."""
 
-import os
 import stat
 import subprocess
 import sys
@@ -10,13 +9,12 @@ import pytest
 
 from deploy.make_secrets import PROGRAMS
 from tests.deployed import DEPLOY, NAME, make_secrets, variables
-
-SCRIPT = DEPLOY / "make_certificates.sh"
+from tests.service import GENGFU
 
 
 def certificates(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "FOLDER": str(folder)}
-    return subprocess.run([SCRIPT, *words], capture_output=True, text=True, env=environment, check=False)
+    command = [GENGFU, "device", "certificates", "--folder", folder, *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def openssl(*words: str | Path) -> str:
@@ -99,12 +97,28 @@ def test_a_renewal_keeps_the_authority_that_devices_trust(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("words", "says"),
-    [((), "give the name"), (("--renew", NAME), "no ca.key"), ((NAME,), "make_secrets.py")],
-    ids=["without a name", "renewed before it was made", "before the passwords"],
+    [
+        ((), "Missing argument"),
+        (("--renew", NAME), "bring ca.key and ca.crt back"),
+        ((NAME,), "make_secrets.py"),
+        (("no_name_at_all!", "--renew"), "neither a name nor an address"),
+    ],
+    ids=["without a name", "renewed before it was made", "before the passwords", "no name"],
 )
 def test_certificates_say_what_is_missing(words: tuple[str, ...], says: str, tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     if "--renew" in words:
         folder.mkdir()
     done = certificates(folder, *words)
-    assert (done.returncode, says in done.stderr) == (1, True)
+    assert done.returncode in {1, 2}  # 2: the command line itself
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_key_that_is_not_the_authoritys_renews_nothing(tmp_path: Path, other_secrets: Path) -> None:
+    folder = make_secrets(tmp_path / "secrets")
+    (folder / "ca.key").write_bytes((other_secrets / "ca.key").read_bytes())
+    before = contents(folder)
+    done = certificates(folder, "--renew", NAME)
+    assert (done.returncode, "not the key of ca.crt" in done.stderr) == (1, True)
+    assert contents(folder) == before

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import math
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
@@ -505,6 +506,16 @@ async def test_rollups_are_made_by_themselves_and_outlive_a_restart(house: House
             assert asyncio.get_running_loop().time() < deadline
         found = await look(store, "level", 0, 300 * MINUTE, points=200)
         assert_is_history(found, {minute * MINUTE: float(minute) for minute in range(300)}, 0, 300 * MINUTE, 200)
+
+
+async def test_a_store_says_how_many_minutes_wait_for_their_rollups(store: Store) -> None:
+    assert await store.rollups_due() == 0
+    await store.write([reading(minute * MINUTE, level=1.0) for minute in range(3)])
+    now = int(time.time() * 1000)
+    await store.write([reading(now - T0, level=1.0)])
+    await roll_up_all(store)
+    due = await store.rollups_due()
+    assert due == 1 or time.time() * 1000 // MINUTE > now // MINUTE, "the minute that is not over yet"
 
 
 @on_one_store

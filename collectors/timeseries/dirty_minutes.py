@@ -70,6 +70,10 @@ class DirtyMinutes:
         """The dirty minutes of a series in a range."""
         return await self._on(self._of, series, start, end)
 
+    async def number(self) -> int:
+        """How many marks there are."""
+        return await self._on(self._number)
+
     async def clear(self, marks: Iterable[Mark]) -> None:
         """Take away marks whose rollups are made, except those that were set again meanwhile."""
         done = [mark for mark in marks if mark not in self._again]
@@ -109,6 +113,10 @@ class DirtyMinutes:
         is_over = "minute + 60000 <= ?1 OR minute > ?1"  # one in the future is not the current one either
         rows = self._opened().execute(f"SELECT * FROM dirty WHERE {is_over} LIMIT ?2", (now, portion))
         return [Mark(Series(*names), minute) for *names, minute in rows]
+
+    def _number(self) -> int:
+        (found,) = self._opened().execute("SELECT count(*) FROM dirty").fetchone()
+        return int(found)
 
     def _of(self, series: Series, start: int, end: int) -> list[int]:
         statement = f"SELECT minute FROM dirty WHERE {_IS_SERIES} AND minute > ? AND minute < ?"

@@ -134,6 +134,9 @@ class InfluxStore:
                 self._rest_until = time.monotonic() + _REST_S
                 raise
 
+    async def rollups_due(self) -> int:
+        return await self._dirty.number()
+
     def _server(self) -> InfluxHttp:
         if self._http is None:
             raise StoreUnavailable("the store is not open")

@@ -145,6 +145,9 @@ class SqliteStore:
                 await self._on(self._writer, self._put_rollups, marks, found)
         return len(marks)
 
+    async def rollups_due(self) -> int:
+        return await self._on(self._readers, self._count_marks)
+
     async def _keep_rolling_up(self) -> None:
         while True:
             await asyncio.sleep(_ROLL_UP_EVERY_S)
@@ -282,6 +285,10 @@ class SqliteStore:
     def _add_up(self, marks: list[Mark]) -> Found:
         with self._reading() as connection:
             return sqlite_rollups.add_up(connection, marks)
+
+    def _count_marks(self) -> int:
+        with self._reading() as connection:
+            return sqlite_rollups.number_of_marks(connection)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

@@ -97,6 +97,12 @@ def some_marks(connection: sqlite3.Connection, now: int) -> list[Mark]:
     return connection.execute(statement, (now // MINUTE, _PORTION)).fetchall()
 
 
+def number_of_marks(connection: sqlite3.Connection) -> int:
+    """How many minutes are dirty, the current one included."""
+    (found,) = connection.execute("SELECT count(*) FROM dirty").fetchone()
+    return int(found)
+
+
 def dirty_minutes(connection: sqlite3.Connection, series: int, start: int, end: int) -> list[int]:
     """The starts (epoch ms) of the dirty minutes in a range."""
     statement = "SELECT minute * 60000 FROM dirty WHERE series = ? AND minute >= ? AND minute * 60000 < ?"

@@ -121,5 +121,8 @@ class Store(Protocol):
     async def roll_up(self) -> int:
         """Make rollups of a portion of what was written; return how many minutes. Runs by itself while open."""
 
+    async def rollups_due(self) -> int:
+        """How many minutes of how many series wait for their rollups, the one that is not over yet included."""
+
     async def erase_before(self, moment: int) -> int:
         """Forget readings measured before `moment`; return how many."""

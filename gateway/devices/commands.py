@@ -1,0 +1,141 @@
+"""`gengfu device`: accounts of devices at the broker, and the certificates of a first set-up."""
+
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.devices import broker_accounts, certificates
+from gateway.devices.account_files import Reloaded, change, read, reload
+from gateway.devices.broker_accounts import Account, DeviceError, Files, Role
+from gateway.devices.mosquitto_passwords import new_password
+from gateway.settings import DeviceSettings, SettingsError, load_settings
+
+device = typer.Typer(
+    help="Accounts of devices at the broker, and its certificates.\n\nExample: gengfu device add HQ/pump/P-1",
+    no_args_is_help=True,
+)
+_RELOAD: dict[Reloaded, str] = {
+    Reloaded.TOLD: "Mosquitto has been told; it reads its files again.",
+    Reloaded.NOT_HERE: "Mosquitto does not run here. Now let it read its files again, where it runs:",
+    Reloaded.NOT_PERMITTED: "Mosquitto could not be told (that is root's). Now let it read its files again:",
+}
+_HOW = "  docker compose kill --signal HUP mosquitto\n  systemctl reload mosquitto            # without containers"
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="SITE/KIND/EQUIPMENT, as HQ/pump/P-1; or a gateway's name.")]
+AccountsDir = Annotated[Path | None, typer.Option("--accounts-dir", help="Folder of Mosquitto's passwords and acl.")]
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option("--settings", help="TOML file; default: gengfu.toml in this folder, if there is one."),
+]
+
+
+@device.command("add")
+def add(
+    name: Name,
+    topic: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="For a third-party gateway: topics of its own, which it may use as it likes; may stand often."
+        ),
+    ] = None,
+    rotate: Annotated[bool, typer.Option("--rotate", help="It is there: give it a new password.")] = False,
+    accounts_dir: AccountsDir = None,
+    settings: SettingsFile = None,
+) -> None:
+    """Give a device an account: it may publish under its own topics, and hears nothing. Shows its password once.
+
+    Example: gengfu device add HQ/pump/P-1
+    """
+    with _said_plainly():
+        given = _given(settings, accounts_dir)
+        if rotate and topic:
+            raise DeviceError("--rotate changes the password only: leave --topic out")
+        password = new_password()
+
+        def decide(files: Files) -> Files:
+            if rotate:
+                return broker_accounts.rotate(files, name, password)
+            return broker_accounts.add(files, name, topic or (), password)
+
+        change(given.accounts_dir, decide)
+        typer.echo(f"User name: {name}\nPassword:  {password}\nIt is shown this once; --rotate makes another.")
+        _tell_mosquitto(given, "with the old password" if rotate else "")
+
+
+@device.command("list")
+def list_accounts(accounts_dir: AccountsDir = None, settings: SettingsFile = None) -> None:
+    """Show every account at the broker, and what each may do.
+
+    Example: gengfu device list
+    """
+    with _said_plainly():
+        for account in broker_accounts.accounts(read(_given(settings, accounts_dir).accounts_dir)):
+            typer.echo(f"{account.name}  {account.role}: {_may(account)}")
+
+
+@device.command("revoke")
+def revoke(name: Name, accounts_dir: AccountsDir = None, settings: SettingsFile = None) -> None:
+    """Take a device's account away. Mosquitto cuts its connection off when it reads its files again.
+
+    Example: gengfu device revoke HQ/pump/P-1
+    """
+    with _said_plainly():
+        given = _given(settings, accounts_dir)
+        change(given.accounts_dir, lambda files: broker_accounts.revoke(files, name))
+        typer.echo(f"{name} has no account any more.")
+        _tell_mosquitto(given, "with the account")
+
+
+@device.command("certificates")
+def make_certificates(
+    names: Annotated[
+        list[str], typer.Argument(help="Names and addresses by which devices and people call this server.")
+    ],
+    folder: Annotated[Path, typer.Option(help="Where deploy/make_secrets.py made the passwords.")] = Path(
+        "deploy/secrets"
+    ),
+    renew: Annotated[bool, typer.Option("--renew", help="The same authority, new certificates.")] = False,
+) -> None:
+    """Make an authority of your own, and certificates for the broker and the proxy. Devices get ca.crt.
+
+    Example: gengfu device certificates gengfu.example.org 192.0.2.10
+    """
+    with _said_plainly():
+        make = certificates.renew if renew else certificates.make_first
+        make(folder, names, datetime.now(UTC))
+        days = certificates.CERTIFICATE_LIFE.days
+        typer.echo(f"Made in {folder}: certificates for {', '.join(names)}, good for {days} days.")
+        typer.echo("ca.crt is for devices and browsers. Keep ca.key on another machine until you renew.")
+
+
+def _may(account: Account) -> str:
+    if account.role is Role.DEVICE:
+        return f"publishes under gengfu/{account.name}/, hears nothing"
+    return ", ".join(account.topics)
+
+
+def _given(settings: Path | None, accounts_dir: Path | None) -> DeviceSettings:
+    return load_settings(settings, {"devices": {"accounts_dir": accounts_dir}} if accounts_dir else {}).devices
+
+
+def _tell_mosquitto(given: DeviceSettings, still_in: str) -> None:
+    reloaded = reload(given.pid_file)
+    typer.echo(_RELOAD[reloaded])
+    if reloaded is not Reloaded.TOLD:
+        typer.echo(_HOW)
+        if still_in:
+            typer.echo(f"Until then the device stays in {still_in}.")
+
+
+@contextlib.contextmanager
+def _said_plainly() -> Iterator[None]:
+    """What a user can mend, as one sentence, without a trace."""
+    try:
+        yield
+    except (DeviceError, SettingsError, OSError, UnicodeDecodeError) as error:
+        typer.echo(f"gengfu: {error}", err=True)
+        raise typer.Exit(1) from None
