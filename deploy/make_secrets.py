@@ -6,11 +6,11 @@ folder appears whole or not at all. It is open to its owner alone; the files ins
 read are readable for everybody who gets that far.
 
     deploy/secrets/
-      first-logins.txt            for people: nginx and Grafana
+      first-logins.txt            for people: Grafana; Gengfu's accounts are made by `gengfu user add`
       *.env                       one for each service: what that service may know
       mosquitto/accounts/         passwords and acl, as Mosquitto reads them
       mosquitto/health/           login of the health check
-      nginx/logins                who may pass the proxy
+      prometheus/token            empty until `gengfu user token add` has made one
 """
 
 import argparse
@@ -39,13 +39,6 @@ def mosquitto_line(user: str, password: str) -> str:
     return f"{user}:$7${rounds}${_base64(salt)}${_base64(digest)}\n"
 
 
-def nginx_line(user: str, password: str) -> str:
-    """A line of nginx's login file. Salted SHA-1 does for a random password; nginx checks it at every request."""
-    salt = secrets.token_bytes(12)
-    digest = hashlib.sha1(password.encode() + salt).digest()  # noqa: S324 - the password is random: 192 bits
-    return f"{user}:{{SSHA}}{_base64(digest + salt)}\n"
-
-
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
@@ -53,7 +46,7 @@ def _base64(data: bytes) -> str:
 def make_files(acl: str) -> dict[str, tuple[str, int]]:
     """Path in the folder -> text and mode; every password in it is new."""
     broker = {user: secrets.token_urlsafe(24) for user in PROGRAMS}
-    proxy, grafana, reader, database, influxdb, token = (secrets.token_urlsafe(24) for _ in range(6))
+    grafana, reader, database, influxdb, token = (secrets.token_urlsafe(24) for _ in range(5))
     collectors = {
         f"{user}.env": _environment(GENGFU_BROKER__PASSWORD=broker[user], GENGFU_HISTORY__TOKEN=token)
         for user in PROGRAMS
@@ -70,13 +63,13 @@ def make_files(acl: str) -> dict[str, tuple[str, int]]:
             DOCKER_INFLUXDB_INIT_PASSWORD=influxdb, DOCKER_INFLUXDB_INIT_ADMIN_TOKEN=token, READER_PASSWORD=reader
         ),
         "grafana.env": _environment(GF_SECURITY_ADMIN_PASSWORD=grafana, READER_PASSWORD=reader),
-        "first-logins.txt": f"The page (nginx): gengfu {proxy}\nGrafana: admin {grafana}\n",
+        "first-logins.txt": f"Grafana: admin {grafana}\n",
     }
     mounted = {
         "mosquitto/accounts/passwords": "".join(mosquitto_line(*account) for account in broker.items()),
         "mosquitto/accounts/acl": acl,
         "mosquitto/health/mosquitto_sub": f"-u health\n-P {broker['health']}\n",
-        "nginx/logins": nginx_line("gengfu", proxy),
+        "prometheus/token": "",
     }
     return {name: (text, _FOR_OWNER) for name, text in environments.items()} | {
         name: (text, _FOR_CONTAINERS) for name, text in mounted.items()
@@ -110,7 +103,7 @@ def main() -> int:
         return 1
     os.umask(0o022)  # the modes above are meant as they stand
     write(folder, make_files((HERE / "mosquitto" / "acl").read_text(encoding="utf-8")))
-    print(f"Made {folder}. The logins for people are in {folder / 'first-logins.txt'}.")
+    print(f"Made {folder}. Grafana's first login is in {folder / 'first-logins.txt'}.")
     print(f"Now the certificates: {HERE / 'make_certificates.sh'} NAME-OF-THIS-SERVER")
     return 0
 
