@@ -6,18 +6,16 @@ overwritten: the folder appears whole or not at all. It is open to its owner alo
 own user must read are readable for everybody who gets that far.
 
     deploy/secrets/
-      first-logins.txt            for people: nginx and Grafana
+      first-logins.txt            for people: Grafana; Gengfu's accounts are made by `gengfu user add`
       *.env                       one for each service: what that service may know
       mosquitto/accounts/         passwords and acl, as Mosquitto reads them
       mosquitto/health/           login of the health check
-      nginx/logins                who may pass the proxy
+      prometheus/token            empty until `gengfu user token add` has made one
 """
 
 import argparse
 import base64
-import hashlib
 import os
-import secrets
 import shutil
 import sys
 from pathlib import Path
@@ -32,13 +30,6 @@ _FOR_OWNER = 0o600
 _FOR_CONTAINERS = 0o644
 
 
-def nginx_line(user: str, password: str) -> str:
-    """A line of nginx's login file. Salted SHA-1 does for a random password; nginx checks it at every request."""
-    salt = secrets.token_bytes(12)
-    digest = hashlib.sha1(password.encode() + salt).digest()  # noqa: S324 - the password is random: 192 bits
-    return f"{user}:{{SSHA}}{_base64(digest + salt)}\n"
-
-
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
@@ -46,7 +37,7 @@ def _base64(data: bytes) -> str:
 def make_files(acl: str) -> dict[str, tuple[str, int]]:
     """Path in the folder -> text and mode; every password in it is new."""
     broker = {user: new_password() for user in PROGRAMS}
-    proxy, grafana, reader, database, influxdb, token = (new_password() for _ in range(6))
+    grafana, reader, database, influxdb, token = (new_password() for _ in range(5))
     collectors = {
         f"{user}.env": _environment(GENGFU_BROKER__PASSWORD=broker[user], GENGFU_HISTORY__TOKEN=token)
         for user in PROGRAMS
@@ -63,13 +54,13 @@ def make_files(acl: str) -> dict[str, tuple[str, int]]:
             DOCKER_INFLUXDB_INIT_PASSWORD=influxdb, DOCKER_INFLUXDB_INIT_ADMIN_TOKEN=token, READER_PASSWORD=reader
         ),
         "grafana.env": _environment(GF_SECURITY_ADMIN_PASSWORD=grafana, READER_PASSWORD=reader),
-        "first-logins.txt": f"The page (nginx): gengfu {proxy}\nGrafana: admin {grafana}\n",
+        "first-logins.txt": f"Grafana: admin {grafana}\n",
     }
     mounted = {
         "mosquitto/accounts/passwords": "".join(mosquitto_line(*account) for account in broker.items()),
         "mosquitto/accounts/acl": acl,
         "mosquitto/health/mosquitto_sub": f"-u health\n-P {broker['health']}\n",
-        "nginx/logins": nginx_line("gengfu", proxy),
+        "prometheus/token": "",
     }
     return {name: (text, _FOR_OWNER) for name, text in environments.items()} | {
         name: (text, _FOR_CONTAINERS) for name, text in mounted.items()
@@ -103,7 +94,7 @@ def main() -> int:
         return 1
     os.umask(0o022)  # the modes above are meant as they stand
     write(folder, make_files((HERE / "mosquitto" / "acl").read_text(encoding="utf-8")))
-    print(f"Made {folder}. The logins for people are in {folder / 'first-logins.txt'}.")
+    print(f"Made {folder}. Grafana's first login is in {folder / 'first-logins.txt'}.")
     print(f"Now the certificates: gengfu device certificates --folder {folder} NAME-OF-THIS-SERVER")
     return 0
 

@@ -17,6 +17,7 @@ DEPLOY = ROOT / "deploy"
 COMPOSE = ROOT / "docker-compose.yml"
 NAME = "gengfu.example.org"
 """The name for which the certificates are made; `localhost` is in them too."""
+PASSWORD = "nine kettles sing before dawn"
 
 
 def compose() -> dict[str, Any]:
@@ -49,6 +50,15 @@ def variables(file: Path) -> dict[str, str]:
     """An environment file."""
     pairs = (line.split("=", 1) for line in file.read_text(encoding="utf-8").splitlines())
     return dict(pairs)
+
+
+def gengfu(*words: str | Path, typed: str = "", **environment: str) -> str:
+    """What a command prints that must succeed; `typed` stands on its input."""
+    done = subprocess.run(
+        [GENGFU, *words], input=typed, capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 class DeployedMosquitto(Mosquitto):

@@ -41,6 +41,7 @@ class Service:
             "--data-dir", str(folder), *options,
         ]  # fmt: skip
         self._environment = environment
+        self.token = ""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Service":
@@ -120,7 +121,9 @@ class Service:
         return code
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=10) as answer:
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", headers=headers)
+        with urllib.request.urlopen(request, timeout=10) as answer:
             return json.loads(answer.read())
 
     def ask(self, path: str) -> tuple[int, Any]:

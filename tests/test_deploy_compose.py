@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import typer
 import yaml
 
 from deploy.make_secrets import PROGRAMS
-from gateway.api.server import LOOPBACK, route_table
+from gateway.api.server import route_table
 from gateway.cli import cli
+from gateway.listening import entrance_of, require_safe_settings
+from gateway.people.permissions import Act
 from gateway.settings import Settings, load_settings, setting_names
 from tests.deployed import COMPOSE, DEPLOY, ROOT, compose, services, variables
 
@@ -22,6 +25,7 @@ OURS = [name for name, service in SERVICES.items() if service["image"] == "gengf
 WITH_SETTINGS = ["gengfu", "collect-1", "collect-2"]
 MOUNTED_SECRETS = {
     "mosquitto": {"ca.crt", "mosquitto/accounts", "mosquitto/certs", "mosquitto/health"},
+    "prometheus": {"prometheus"},
     "proxy": {"nginx"},
     **{name: {"ca.crt"} for name in (*WITH_SETTINGS, "simulator")},
 }
@@ -53,8 +57,7 @@ def settings_of(name: str, secrets: Path, monkeypatch: pytest.MonkeyPatch) -> Se
 
 
 def networks(name: str) -> set[str]:
-    mode = SERVICES[name].get("network_mode", "")
-    return set(SERVICES[mode.removeprefix("service:") if mode else name]["networks"])
+    return set(SERVICES[name]["networks"])
 
 
 def limits(name: str) -> dict[str, str]:
@@ -171,7 +174,7 @@ def test_every_setting_is_one_and_its_value_is_permitted(
     assert settings_of(name, secrets, monkeypatch).broker.tls
 
 
-@pytest.mark.parametrize("name", [name for name in OURS if "command" in SERVICES[name]])
+@pytest.mark.parametrize("name", OURS)
 def test_every_command_and_option_is_one(name: str) -> None:
     command, *words = SERVICES[name]["command"]
     found = typer.main.get_command(cli).commands[command]  # type: ignore[attr-defined]
@@ -182,10 +185,6 @@ def test_every_command_and_option_is_one(name: str) -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_our_image_is_never_taken_from_a_registry(name: str) -> None:
     assert SERVICES[name]["pull_policy"] == "never"
-
-
-def test_each_of_our_containers_has_a_command_or_only_holds_the_address() -> None:
-    assert [name for name in OURS if "command" not in SERVICES[name]] == ["front"]
 
 
 @pytest.mark.parametrize("name", WITH_SETTINGS)
@@ -208,8 +207,8 @@ def test_whom_our_containers_call_is_a_container_in_their_network(
 ) -> None:
     settings = settings_of(name, secrets, monkeypatch)
     called = {settings.broker.host, settings.history.url.split("//")[1].split(":")[0]}
-    if settings.storage.database_url:
-        called.add(settings.storage.database_url.split("@")[1].split("/")[0])
+    if database := settings.storage.database_url.get_secret_value():
+        called.add(database.split("@")[1].split("/")[0])
     for host in called:
         assert networks(host) & networks(name), host
 
@@ -280,21 +279,33 @@ def test_the_broker_finds_each_file_that_it_names() -> None:
 def test_nothing_but_the_page_and_the_broker_is_reached_from_outside() -> None:
     open_ports = {(name, port) for name, service in SERVICES.items() for port in service.get("ports", ())}
     assert {pair for pair in open_ports if not pair[1].startswith("127.0.0.1:")} == {
-        ("front", "443:443"),
+        ("proxy", "443:443"),
         ("mosquitto", "8883:8883"),
     }
 
 
-def test_the_service_listens_on_loopback_and_the_proxy_shares_it(
+def test_the_service_believes_the_proxy_and_nobody_else(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another container, and this machine as the network's first address, reach the port: they are refused."""
+    http = settings_of("gengfu", secrets, monkeypatch).http
+    require_safe_settings(http)
+    entrance, proxy = entrance_of(http, demo=False), SERVICES["proxy"]["networks"]["pages"]["ipv4_address"]
+    (pages,) = compose()["networks"]["pages"]["ipam"]["config"]
+    assert [str(one) for one in ip_network(pages["subnet"]) if entrance.trusts(str(one))] == [proxy]
+    assert proxy != pages["gateway"]
+    assert ip_address(proxy) not in ip_network(pages["ip_range"]), "else the service could be given it first"
+    assert entrance.secure
+    assert not entrance.local
+
+
+def test_the_proxy_finds_the_service_in_a_network_that_no_other_container_is_in(
     secrets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = settings_of("gengfu", secrets, monkeypatch)
-    assert settings.http.host in LOOPBACK
-    assert SERVICES["gengfu"]["network_mode"] == SERVICES["proxy"]["network_mode"] == "service:front"
-    proxy = (DEPLOY / "nginx" / "gengfu.conf").read_text(encoding="utf-8")
-    assert f"server 127.0.0.1:{settings.http.port};" in proxy
-    assert "listen 443 ssl;" in proxy
-    assert settings.http.public_url.startswith("https://")
+    assert [name for name in SERVICES if "pages" in networks(name)] == ["gengfu", "proxy"]
+    assert networks("gengfu") & networks("proxy") == {"pages"}
+    container = (DEPLOY / "nginx" / "container.conf").read_text(encoding="utf-8")
+    port = settings_of("gengfu", secrets, monkeypatch).http.port
+    assert f"default gengfu:{port};" in container
+    assert "listen 443 ssl;" in (DEPLOY / "nginx" / "gengfu.conf").read_text(encoding="utf-8")
 
 
 def test_databases_cannot_reach_the_world_nor_be_reached() -> None:
@@ -309,15 +320,24 @@ def test_databases_cannot_reach_the_world_nor_be_reached() -> None:
 def test_prometheus_asks_containers_that_answer(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scraped = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
     targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in scraped}
-    metrics = (DEPLOY / "nginx" / "metrics.conf").read_text(encoding="utf-8")
+    metrics = (DEPLOY / "nginx" / "container.conf").read_text(encoding="utf-8")
     (host, port) = targets["gengfu"][0].split(":")
-    assert (host, f"listen {port};" in metrics) == ("front", True)
+    assert (host, f"listen {port};" in metrics) == ("proxy", True)
     for target in targets["gengfu-collect"]:
         host, port = target.split(":")
         settings = settings_of(host, secrets, monkeypatch)
         assert (settings.collect.http_host, settings.collect.http_port) == ("0.0.0.0", int(port))  # noqa: S104 - meant
         assert networks(host) & networks("prometheus")
-    assert networks("front") & networks("prometheus")
+    assert networks("proxy") & networks("prometheus")
+
+
+def test_prometheus_shows_the_token_that_is_made_for_it() -> None:
+    scraped = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    (file,) = [job["authorization"]["credentials_file"] for job in scraped if job["job_name"] == "gengfu"]
+    places = {target: source for source, target, _ in mounts("prometheus")}
+    assert places[str(Path(file).parent)] == f"{SECRETS}prometheus"
+    told = (ROOT / "docs" / "production.md").read_text(encoding="utf-8")
+    assert f"--act {Act.READ_METRICS} --days 730 > deploy/secrets/prometheus/{Path(file).name}" in told
 
 
 def test_grafana_reads_from_containers_with_a_password_that_it_is_given(secrets: Path) -> None:
@@ -358,7 +378,7 @@ def typed() -> list[str]:
 def test_the_document_types_containers_and_files_that_exist() -> None:
     for line in typed():
         for verbs in re.findall(
-            r"docker compose (?:exec -T|restart|stop|kill --signal HUP|run --rm) ([a-z0-9 -]+)", line
+            r"docker compose (?:exec -T|restart|stop|kill --signal HUP|run --rm(?: -T)?) ([a-z0-9 -]+)", line
         ):
             words = verbs.split()
             assert words[0] in SERVICES, line
@@ -373,6 +393,8 @@ def test_the_documents_settings_load_and_name_the_account_that_the_scripts_make(
     (tmp_path / "gengfu.toml").write_text(block, encoding="utf-8")
     settings = load_settings(tmp_path / "gengfu.toml")
     assert settings.broker.username == settings.broker.client_id in PROGRAMS
+    assert settings.http.behind_proxy
+    require_safe_settings(settings.http)
 
 
 # -- the image -----------------------------------------------------------------------------------------------------
@@ -400,7 +422,7 @@ def test_the_build_sees_all_that_it_reads() -> None:
 
 def test_the_programs_run_on_the_python_that_made_their_environment() -> None:
     assert len(set(re.findall(r"^FROM (\S+)", dockerfile(), re.MULTILINE))) == 1
-    assert SERVICES["front"]["build"] == {"context": ".", "dockerfile": "deploy/Dockerfile"}
+    assert SERVICES["gengfu"]["build"] == {"context": ".", "dockerfile": "deploy/Dockerfile"}
 
 
 def test_the_image_can_copy_the_database_before_it_is_changed() -> None:

@@ -1,6 +1,5 @@
-"""A real nginx with the files of production before the real service: a login, TLS, and what does not go outside."""
+"""A real nginx with the files of production before the real service: TLS, logins, and what does not go outside."""
 
-import base64
 import shutil
 import ssl
 import subprocess
@@ -12,7 +11,8 @@ import aiohttp
 import pytest
 
 from gateway.api.server import MAX_BODY, PREFIX
-from tests.deployed import DEPLOY, NAME, moved
+from gateway.settings import HttpSettings
+from tests.deployed import DEPLOY, NAME, PASSWORD, gengfu, moved
 from tests.influxdb import NGINX, require_influxdb
 from tests.mosquitto import free_port
 from tests.service import Service, wait_until
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.server
 
 
 class Proxy:
-    """nginx with both files of deploy/nginx, other places and ports."""
+    """nginx with the two files of a container, other places and ports."""
 
     def __init__(self, folder: Path, secrets: Path, service_port: int) -> None:
         require_influxdb()  # the same check: nginx comes with it
@@ -32,13 +32,13 @@ class Proxy:
             (DEPLOY / "nginx" / "gengfu.conf").read_text(encoding="utf-8"),
             {
                 "listen 443 ssl": f"listen 127.0.0.1:{self.port} ssl",
-                "127.0.0.1:8080": f"127.0.0.1:{service_port}",
                 "/etc/nginx/gengfu/": f"{folder}/gengfu/",
             },
         )
-        metrics = moved(
-            (DEPLOY / "nginx" / "metrics.conf").read_text(encoding="utf-8"),
-            {"listen 9100": f"listen 127.0.0.1:{self.metrics_port}"},
+        self.data = folder.parent / "data"
+        self.container = moved(
+            (DEPLOY / "nginx" / "container.conf").read_text(encoding="utf-8"),
+            {"listen 9100": f"listen 127.0.0.1:{self.metrics_port}", "gengfu:8080": f"127.0.0.1:{service_port}"},
         )
         temporary = "".join(
             f"{kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -46,11 +46,15 @@ class Proxy:
         self._main = folder / "nginx.conf"
         self._main.write_text(
             f"daemon off;\nmaster_process off;\npid {folder}/nginx.pid;\nerror_log {folder}/nginx.log;\n"
-            f"events {{ worker_connections 256; }}\nhttp {{\naccess_log off;\n{temporary}{gengfu}\n{metrics}\n}}\n",
+            f"events {{ worker_connections 256; }}\nhttp {{\naccess_log off;\n{temporary}{gengfu}\n"
+            f"{self.container}\n}}\n",
             encoding="utf-8",
         )
         self.log = folder / "nginx.log"
         self._process: subprocess.Popen[bytes] | None = None
+
+    def main_file(self) -> str:
+        return self._main.read_text(encoding="utf-8")
 
     def start(self) -> "Proxy":
         self._process = subprocess.Popen(
@@ -66,11 +70,11 @@ class Proxy:
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory, secrets: Path) -> Iterator[Proxy]:
-    """The service, told by which address people come, and nginx before it."""
+    """The service with an administrator, told by which address people come, and nginx before it."""
     folder = tmp_path_factory.mktemp("proxy")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("GENGFU_HTTP__PUBLIC_URL", f"https://{NAME}")
-        service = Service(folder / "data", free_port()).start()
+    gengfu("user", "add", "ann", "--data-dir", folder / "data", typed=f"{PASSWORD}\n")
+    told = {"GENGFU_HTTP__PUBLIC_URL": f"https://{NAME}", "GENGFU_HTTP__BEHIND_PROXY": "true"}
+    service = Service(folder / "data", free_port(), **told).start()
     proxy = Proxy(folder / "nginx", secrets, service.http_port).start()
     try:
         wait_until(lambda: answers(service), "the service answers")
@@ -99,22 +103,28 @@ async def outside(proxy: Proxy, secrets: Path) -> AsyncIterator[aiohttp.ClientSe
 
 
 @pytest.fixture
-def login(secrets: Path) -> dict[str, str]:
-    """As a browser sends it."""
-    (_, _, words) = (secrets / "first-logins.txt").read_text().splitlines()[0].partition(": ")
-    return logged_in_as(*words.split(" "))
+async def login(outside: aiohttp.ClientSession) -> dict[str, str]:
+    """The cookie that the service gives, as a browser sends it back."""
+    async with outside.post(f"{PREFIX}/session", json={"username": "ann", "password": PASSWORD}) as answer:
+        assert answer.status == 200
+        (cookie,) = [line for line in answer.headers.getall("Set-Cookie") if line.startswith("__Host-gengfu_login=")]
+    assert {"Secure", "HttpOnly"} <= set(cookie.split("; "))
+    return {"Cookie": cookie.partition(";")[0]}
 
 
-def logged_in_as(username: str, password: str) -> dict[str, str]:
-    return {"Authorization": "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()}
+@pytest.fixture(scope="module")
+def token(proxy: Proxy) -> dict[str, str]:
+    """A machine's, that may watch and read the metrics."""
+    acts = ["--act", "watch", "--act", "read_metrics"]
+    made = gengfu("user", "token", "add", "monitor", *acts, "--data-dir", proxy.data)
+    return {"Authorization": f"Bearer {made.strip()}"}
 
 
-@pytest.mark.parametrize("path", ["/", f"{PREFIX}/alarms", f"{PREFIX}/live", "/api/docs", "/t/C-1"])
+@pytest.mark.parametrize("path", [f"{PREFIX}/alarms", f"{PREFIX}/live"])
 async def test_nobody_gets_in_without_the_login(path: str, outside: aiohttp.ClientSession) -> None:
+    """The service runs on the same machine as nginx: nobody who comes by nginx is taken for somebody at the machine."""
     async with outside.get(path) as answer:
-        assert answer.status == 401
-    async with outside.get(path, headers=logged_in_as("gengfu", "guess")) as answer:
-        assert answer.status == 401
+        assert (answer.status, (await answer.json())["code"]) == (401, "not_signed_in")
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
@@ -130,6 +140,21 @@ async def test_with_the_login_people_reach_the_service(outside: aiohttp.ClientSe
         assert answer.headers["Strict-Transport-Security"]
 
 
+async def test_a_machines_token_reaches_the_service(outside: aiohttp.ClientSession, token: dict[str, str]) -> None:
+    async with outside.get(f"{PREFIX}/alarms", headers=token) as answer:
+        assert answer.status == 200
+
+
+async def test_nobody_claims_another_address(outside: aiohttp.ClientSession, login: dict[str, str]) -> None:
+    """What a browser says of where it comes from ends at nginx; guessers are counted by address."""
+    claim = {"X-Forwarded-For": "203.0.113.9"}
+    body = {"username": "ann", "password": PASSWORD}
+    async with outside.post(f"{PREFIX}/session", json=body, headers=claim) as answer:
+        assert answer.status == 200
+    async with outside.get(f"{PREFIX}/me/logins", headers=login) as answer:
+        assert {one["origin"] for one in (await answer.json())["items"]} == {"127.0.0.1"}
+
+
 async def test_the_live_feed_comes_through(outside: aiohttp.ClientSession, login: dict[str, str]) -> None:
     async with outside.ws_connect(f"{PREFIX}/live", headers=login, origin=f"https://{NAME}") as feed:
         assert (await feed.receive_json(timeout=10))["type"] == "snapshot"
@@ -142,17 +167,32 @@ async def test_a_page_of_another_site_gets_nothing_done(outside: aiohttp.ClientS
         assert (answer.status, (await answer.json())["code"]) == (403, "foreign_origin")
 
 
-async def test_metrics_are_for_prometheus_inside_only(
-    proxy: Proxy, outside: aiohttp.ClientSession, login: dict[str, str]
+async def test_metrics_are_for_prometheus_inside_only_and_with_its_token(
+    proxy: Proxy, outside: aiohttp.ClientSession, token: dict[str, str]
 ) -> None:
-    async with outside.get("/metrics", headers=login) as answer:
+    async with outside.get("/metrics", headers=token) as answer:
         assert answer.status == 404
     async with aiohttp.ClientSession(f"http://127.0.0.1:{proxy.metrics_port}") as prometheus:
         async with prometheus.get("/metrics") as answer:
+            assert answer.status == 401
+        async with prometheus.get("/metrics", headers=token) as answer:
             assert "gengfu_messages_total" in await answer.text()
+        async with prometheus.get("/healthz") as answer:
+            assert answer.status == 204, "nginx's own, for its container's health check"
         for path in ("/", f"{PREFIX}/alarms", "/readyz"):
-            async with prometheus.get(path) as answer:
+            async with prometheus.get(path, headers=token) as answer:
                 assert answer.status == 404
+
+
+def test_without_containers_nginx_asks_the_machine_itself(proxy: Proxy, tmp_path: Path) -> None:
+    """The same file with the other address beside it: nginx takes both, and the address is the service's default."""
+    machine = (DEPLOY / "nginx" / "machine.conf").read_text(encoding="utf-8")
+    assert f"default {HttpSettings().host}:{HttpSettings().port};" in machine
+    whole = tmp_path / "nginx.conf"
+    whole.write_text(proxy.main_file().replace(proxy.container, machine), encoding="utf-8")
+    command = [NGINX, "-t", "-q", "-c", str(whole), "-e", str(tmp_path / "nginx.log")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_an_old_tls_is_refused(proxy: Proxy, secrets: Path) -> None:

@@ -28,7 +28,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_two_set_ups_share_no_password_and_no_key(secrets: Path, other_secrets: Path) -> None:
     ours, theirs = contents(secrets), contents(other_secrets)
     assert ours.keys() == theirs.keys()
-    assert [name for name in ours if ours[name] == theirs[name]] == ["mosquitto/accounts/acl"]
+    same = {name for name in ours if ours[name] == theirs[name]}
+    assert same == {"mosquitto/accounts/acl", "prometheus/token"}
+    assert ours["prometheus/token"] == b"", "the service makes it"
 
 
 def test_a_second_run_changes_nothing_and_says_so(tmp_path: Path) -> None:
@@ -50,6 +52,7 @@ def test_others_on_the_machine_do_not_get_to_the_secrets(secrets: Path) -> None:
 
 def test_a_containers_own_user_can_read_what_is_mounted(secrets: Path) -> None:
     mounted = [secrets / "ca.crt", *(secrets / "mosquitto").rglob("*"), *(secrets / "nginx").rglob("*")]
+    mounted += (secrets / "prometheus").rglob("*")
     assert [file for file in mounted if not file.stat().st_mode & stat.S_IROTH] == []
 
 

@@ -1,6 +1,5 @@
 """The units of a set-up without containers: systemd itself reads them, and what they name exists in the code."""
 
-import re
 import shlex
 import subprocess
 import sys
@@ -101,9 +100,3 @@ def test_a_unit_names_settings_and_secrets_that_exist(name: str, secrets: Path) 
 def test_the_brokers_unit_may_open_a_file_for_each_device() -> None:
     directives = dict(unit("mosquitto.service.d/gengfu.conf"))
     assert int(directives["LimitNOFILE"]) >= 20_000
-
-
-def test_the_containers_are_started_by_compose_after_a_reboot() -> None:
-    directives = dict(unit("gengfu-compose.service"))
-    assert re.fullmatch(r"/usr/bin/docker compose up --detach", directives["ExecStart"])
-    assert directives["Type"] == "oneshot"

@@ -1,4 +1,4 @@
-"""What the compose file wires together, as processes: broker, service and collector with its very settings."""
+"""What the compose file wires together, as processes: broker, stores, service and collector with its very settings."""
 
 import os
 import subprocess
@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from deploy.make_secrets import mosquitto_line
-from tests.deployed import DEPLOY, DeployedMosquitto, services, variables
+from tests.deployed import DEPLOY, PASSWORD, DeployedMosquitto, gengfu, moved, services, variables
 from tests.influxdb import InfluxDB
 from tests.mosquitto import free_port
+from tests.postgres import Postgres
 from tests.service import GENGFU, Service, wait_until
 
 pytestmark = pytest.mark.server
@@ -32,15 +33,25 @@ def broker(tmp_path: Path, secrets: Path) -> Iterator[DeployedMosquitto]:
 
 
 def environment(name: str, secrets: Path, **other: str) -> dict[str, str]:
-    """Of a container, with the places of this test in the stead of its own; SQLite, as no PostgreSQL runs here."""
+    """Of a container, with the places of this test in the stead of its own."""
     container = services()[name]
     given = container["environment"] | variables(secrets / Path(container["env_file"][0]).name)
     assert set(other) <= set(given)
-    return {**os.environ, **given, **other}
+    return {**given, **other}
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    """The compose file's address, moved to an empty database."""
+    name = postgres.new_name()
+    postgres.create(name)
+    given = services()["gengfu"]["environment"]["GENGFU_STORAGE__DATABASE_URL"]
+    yield moved(given, {"@postgres/gengfu": f"@127.0.0.1:{postgres.port}/{name}"})
+    postgres.drop(name)
 
 
 def test_a_devices_message_becomes_an_alarm_and_history_by_the_settings_of_the_compose_file(
-    broker: DeployedMosquitto, influxdb: InfluxDB, secrets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broker: DeployedMosquitto, influxdb: InfluxDB, database: str, secrets: Path, tmp_path: Path
 ) -> None:
     here = {
         "GENGFU_BROKER__HOST": "localhost",
@@ -48,23 +59,26 @@ def test_a_devices_message_becomes_an_alarm_and_history_by_the_settings_of_the_c
         "GENGFU_BROKER__CA_FILE": str(broker.ca_file),
         "GENGFU_HISTORY__URL": influxdb.url,
     }
-    service = Service(tmp_path / "service", broker.port, "--no-history")
     at_the_service = environment(
-        "gengfu", secrets, **here, GENGFU_STORAGE__DATABASE_URL="", GENGFU_STORAGE__DATA_DIR=str(tmp_path / "service"),
-        GENGFU_HTTP__PORT=str(service.http_port), GENGFU_HTTP__PUBLIC_URL="https://localhost",
+        "gengfu", secrets, **here, GENGFU_STORAGE__DATABASE_URL=database,
+        GENGFU_STORAGE__DATA_DIR=str(tmp_path / "service"), GENGFU_HTTP__PUBLIC_URL="https://localhost",
     )  # fmt: skip
     at_the_collector = environment(
         "collect-1", secrets, **here, GENGFU_STORAGE__DATA_DIR=str(tmp_path / "collector"),
         GENGFU_COLLECT__HTTP_PORT=str(free_port()),
     )  # fmt: skip
-    with monkeypatch.context() as process:
-        for name, value in at_the_service.items():
-            process.setenv(name, value)
-        service.start()
+    gengfu("user", "add", "ann", typed=f"{PASSWORD}\n", **at_the_service)
+    service = Service(tmp_path / "service", broker.port, "--no-history", **at_the_service)
+    acts = ["--act", "watch", "--act", "read_history", "--act", "read_metrics"]
+    service.token = gengfu("user", "token", "add", "test", *acts, **at_the_service).strip()
+    service.start()
     with (
         (tmp_path / "collector.log").open("wb") as log,
         subprocess.Popen(
-            [GENGFU, *services()["collect-1"]["command"]], env=at_the_collector, stdout=log, stderr=log
+            [GENGFU, *services()["collect-1"]["command"]],
+            env={**os.environ, **at_the_collector},
+            stdout=log,
+            stderr=log,
         ) as collector,
     ):
         try:
@@ -76,6 +90,8 @@ def test_a_devices_message_becomes_an_alarm_and_history_by_the_settings_of_the_c
             history = "/api/v1/equipment/HQ:P-9/history?field=bearing_temperature"
             found = wait_until(lambda: service.get(history)["buckets"], "the history is there")
             assert len(found) == 1
+            service.token = ""
+            assert service.ask("/api/v1/alarms")[0] == 401, "who is on the machine is nobody without a login"
         finally:
             collector.terminate()
             service.stop()
