@@ -21,10 +21,10 @@ from gateway.alarms.decisions import Row, Written, identity_of, key_of, move, wi
 from gateway.alarms.failures import Failures
 from gateway.alarms.rules import FRESH, Memory, Rule
 from gateway.alarms.states import TRANSITIONS, Event, State
+from gateway.alarms.stations import Key
 from gateway.alarms.watches import (
     Decision,
     Failure,
-    Key,
     Outcome,
     Recall,
     Watches,
@@ -318,7 +318,7 @@ _UPDATE_ALARM: Final = (
 _END_ACTIVATION: Final = (
     update(activation)
     .where(activation.c.alarm == bindparam("of_alarm"), activation.c.ended_at.is_(None))
-    .values(ended_at=bindparam("ended_at"))
+    .values(ended_at=bindparam("ended_at"), disproved=bindparam("disproved"))
 )
 
 
