@@ -232,7 +232,10 @@ def test_an_alarm_for_the_last_will_ends_after_a_restart_where_no_telemetry_ever
 
 
 def test_the_silence_of_events_is_another_channel() -> None:
-    rule = fire_rule(type=RuleType.NO_DATA, match={}, per=(), field="online", after=5 * MINUTE, channel=Channel.EVENT, priority=Priority.HIGH)  # fmt: skip
+    rule = fire_rule(
+        type=RuleType.NO_DATA, match={}, per=(), field="online", after=5 * MINUTE, channel=Channel.EVENT,
+        priority=Priority.HIGH,
+    )  # fmt: skip
     watches = make_watches(rule)
     watches.take([panel_event(T0, type="test")])
     assert PANEL.endswith("event")

@@ -105,6 +105,9 @@ def load_rules(extra: Iterable[Path] = ()) -> list[Rule]:
         except OSError as error:
             raise RuleError(f"{path}: {error.strerror}") from error
         rules |= {rule.id: rule for rule in parse_rules(text, str(path))}
+    for rule in rules.values():
+        if rule.of and rule.of not in rules:
+            raise RuleError(f"{rule.id}: there is no rule {rule.of} whose alarm could wait for an answer")
     return list(rules.values())
 
 
@@ -297,9 +300,7 @@ def _no_data_complaint(rule: Rule, written: _Written) -> str | None:
 def _absence_complaint(rule: Rule, written: _Written) -> str | None:
     if not rule.field or not written.inside or written.outside or rule.condition:
         return "a rule for absence has a 'field' and 'in', the values that must come"
-    return (
-        None if rule.after >= _SHORTEST_MS else "a rule for absence says with 'after' how often it must happen"
-    )
+    return None if rule.after >= _SHORTEST_MS else "a rule for absence says with 'after' how often it must happen"
 
 
 def _unanswered_complaint(rule: Rule, _written: _Written) -> str | None:
