@@ -7,7 +7,17 @@ import msgspec
 
 from collectors.fields import Kind
 from collectors.reading import Quality, Reading, Value
-from gateway.alarms.rules import Memory, Point, Rule, RuleType, inputs_of, is_breached
+from gateway.alarms.rules import (
+    FRESH,
+    Memory,
+    Point,
+    Rule,
+    RuleType,
+    inputs_of,
+    is_breached,
+    looked_at_when_differing,
+    quiet_bands,
+)
 from gateway.alarms.series import add_point, is_series_breached
 from gateway.alarms.silence import Silence
 
@@ -28,6 +38,18 @@ class Key(NamedTuple):
 
     def __str__(self) -> str:
         return "/".join(self)
+
+
+class Plan:
+    """What a rule looks at, worked out once for all equipment."""
+
+    __slots__ = ("differing", "guarded", "inputs", "rule")
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.inputs = () if rule.type is RuleType.NO_DATA else inputs_of(rule)
+        self.differing = looked_at_when_differing(rule)
+        self.guarded = tuple(quiet_bands(rule, FRESH, {}))
 
 
 class Guard:
@@ -59,12 +81,12 @@ class Watch:
         "silence",
     )
 
-    def __init__(self, key: Key, kind: Kind, rule: Rule, memory: Memory) -> None:
+    def __init__(self, key: Key, kind: Kind, plan: Plan, memory: Memory) -> None:
         self.key = key
         self.kind = kind
-        self.rule = rule
+        self.rule = plan.rule
         self.memory = memory
-        self.inputs = () if rule.type is RuleType.NO_DATA else inputs_of(rule)
+        self.inputs = plan.inputs
         self.guards: dict[str, Guard] = {}
         self.points: list[Point] = list(memory.points)
         # When what only a sample out of order has raised is compared with the newest values, 0 where nothing is.

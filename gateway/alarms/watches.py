@@ -20,25 +20,25 @@ from gateway.alarms.rules import (
     Memory,
     Rule,
     RuleType,
-    inputs_of,
     is_breached,
     is_for,
     is_match,
     judge,
     judge_event,
-    looked_at_when_differing,
     mature,
     part_of,
     quiet_bands,
 )
 from gateway.alarms.series import is_series_breached
 from gateway.alarms.silence import Silence
-from gateway.alarms.stations import SERIES, Guard, Key, Station, Watch, ask, time_of, with_habits
+from gateway.alarms.stations import SERIES, Guard, Key, Plan, Station, Watch, ask, time_of, with_habits
 
 _ZONE_LENGTH: Final = 128
 _RETAINED: Final = int(Quality.RETAINED)
 _LISTENING_MS: Final = 30_000
 """Between two ticks that are further apart the service was held up, and whoever spoke then was not heard yet."""
+_MOST_CHECKS: Final = 1_000
+"""Of what only the clock can show, in one tick: ten thousand equipments that start together hold up nobody."""
 _BY_CLOCK: Final = frozenset({RuleType.COUNT, RuleType.NO_DATA, RuleType.ABSENCE})
 
 
@@ -133,6 +133,7 @@ class Watches:
         recall: Recall | None = None,
     ) -> None:
         self._rules = list(rules)
+        self._plans = {rule.id: Plan(rule) for rule in self._rules}
         self._memories = dict(memories)
         self._late_window_ms = late_window_ms
         self._recall_values = recall or nothing_known
@@ -188,7 +189,9 @@ class Watches:
         for watch, station in tuple(self._counting.items()):
             with _Alone(watch.key, None, outcome):
                 self._count_again(station, watch, now, outcome)
-        while self._due and self._due[0][0] <= now:
+        for _ in range(_MOST_CHECKS):
+            if not self._due or self._due[0][0] > now:
+                break
             due, _, watch, station = heapq.heappop(self._due)
             with _Alone(watch.key, None, outcome):
                 if watch.silence is None:
@@ -527,11 +530,12 @@ class Watches:
         station = self._stations[topic] = Station()
         rules = [rule for rule in self._rules if rule.kind is topic.kind and is_for(rule, topic.equipment)]
         known = self._recall_values(topic.site, topic.equipment)
-        station.values = _condition_values(rules, known)
         station.recalled = {
-            name for rule in rules if rule.when is not None for name in inputs_of(rule) if name in known
+            name for rule in rules if rule.when is not None for name in self._plans[rule.id].inputs if name in known
         }
-        station.values |= {name: known[name] for name in station.recalled}
+        # Also what conditions ask for; all else is looked at when it comes.
+        asked = station.recalled.union(*(rule.condition for rule in rules))
+        station.values = {name: known[name] for name in asked if name in known}
         replaced = {identity for rule in rules for identity in rule.instead_of}
         for rule in rules:
             if rule.id not in replaced:
@@ -553,13 +557,13 @@ class Watches:
         if (rule.field in _STATUS_FIELDS) is not (topic.channel is Channel.STATUS):
             return
         watch = self._add_watch(station, Key(topic.site, topic.equipment, "", rule.id), topic.kind, rule)
-        differing = looked_at_when_differing(rule)
-        for name in watch.inputs:
+        plan = self._plans[rule.id]
+        for name in plan.inputs:
             if rule.type is RuleType.RATE:
                 station.by_series.setdefault(name, []).append(watch)
-            elif name in differing:
+            elif name in plan.differing:
                 station.by_state.setdefault(name, []).append(watch)
-        for name in quiet_bands(rule, watch.memory, {}):
+        for name in plan.guarded:
             guard = watch.guards[name] = Guard(watch)
             station.by_limit.setdefault(name, []).append(guard)
 
@@ -576,7 +580,7 @@ class Watches:
             station.silence = (self._stations.get(status) or self._add_station(status)).watches[key].silence
 
     def _add_watch(self, station: Station, key: Key, kind: Kind, rule: Rule) -> Watch:
-        watch = station.watches[key] = Watch(key, kind, rule, self._memories.get(key, FRESH))
+        watch = station.watches[key] = Watch(key, kind, self._plans[rule.id], self._memories.get(key, FRESH))
         if watch.memory.pending_since is not None:
             self._unsettle(station, key)
         if rule.type is RuleType.COUNT and watch.memory.active:
@@ -591,8 +595,3 @@ def _status_of(topic: Topic) -> Topic:
 
 
 _STATUS_FIELDS: Final = frozenset({"online"})
-
-
-def _condition_values(rules: Iterable[Rule], known: Mapping[str, Value]) -> dict[str, Value]:
-    """Of the values from before the start those that conditions ask for; all others are looked at when they come."""
-    return {name: known[name] for rule in rules for name in rule.condition if name in known}
