@@ -7,7 +7,6 @@ written.
 import base64
 import binascii
 from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +20,7 @@ from collectors.payloads.native import decode
 from collectors.payloads.samples import Decoded, Fault, Reason
 from collectors.reading import Quality, Reading, Value, to_datetime
 from collectors.topics import Topic
-from gateway.alarms.rules import Rule, RuleType, TicketWish, is_match
+from gateway.alarms.rules import Rule, RuleType, TicketWish, inputs_of, is_for, is_match
 from gateway.alarms.watches import Watches
 
 _SHOWN: Final = 200
@@ -213,19 +212,18 @@ def _says(rule: Rule, raised: bool, waiting: bool) -> str:
         return f'raises "{rule.title["en"]}" at once{ticket}'
     if waiting:
         return f'raises "{rule.title["en"]}" when it stays so for {rule.on_delay / 1000:g} s'
-    return f"looks at {rule.field} and is silent" if rule.field else "looks at it and is silent"
+    inputs = ", ".join(inputs_of(rule))
+    return f"looks at {inputs} and is silent" if inputs else "looks at it and is silent"
 
 
 def _interested(rules: Sequence[Rule], reading: Reading) -> list[Rule]:
     """Rules that look at something in the reading."""
     topic, fields = reading.topic, reading.fields
-    mine = [
-        rule
-        for rule in rules
-        if rule.kind is topic.kind and any(fnmatchcase(topic.equipment, pattern) for pattern in rule.equipment)
-    ]
+    mine = [rule for rule in rules if rule.kind is topic.kind and is_for(rule, topic.equipment)]
     replaced = {identity for rule in mine for identity in rule.instead_of}
     mine = [rule for rule in mine if rule.id not in replaced]
     if topic.channel is Channel.EVENT:
         return [rule for rule in mine if rule.type is RuleType.EVENT and is_match(rule, fields)]
-    return [rule for rule in mine if rule.type is not RuleType.EVENT and rule.field in fields]
+    return [
+        rule for rule in mine if rule.type is not RuleType.EVENT and any(name in fields for name in inputs_of(rule))
+    ]

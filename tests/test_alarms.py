@@ -11,11 +11,12 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 
+from collectors.fields import Kind
 from collectors.payloads.native import decode
 from collectors.topics import parse_topic
 from gateway.alarms import alarms as alarms_module
 from gateway.alarms.alarms import NoSuchAlarm, StaleVersion, acknowledge
-from gateway.alarms.rules import RuleType
+from gateway.alarms.rules import Priority, RuleType, TicketWish
 from gateway.alarms.states import NotPermitted
 from gateway.people.audit import Cause, Via
 from gateway.storage import lease
@@ -477,3 +478,50 @@ async def test_a_commit_whose_answer_was_lost_is_written_once(
     assert lost == []
     found = await counted(database)
     assert (found["alarm"], found["activation"], found["event"]) == (2, 2, 1)
+
+
+CHECK_POST = fire_rule(
+    id="fire_panel.check_post", match={"type": frozenset({"check_post"})}, per=(), momentary=True,
+    priority=Priority.MEDIUM, ticket=TicketWish.NONE, playbook="",
+)  # fmt: skip
+MISSED = make_rule(
+    "fire_panel.check_post_missed", kind=Kind.FIRE_PANEL, type=RuleType.UNANSWERED, of="fire_panel.check_post",
+    after=180_000, priority=Priority.MEDIUM, ticket=TicketWish.NONE,
+)  # fmt: skip
+
+
+async def test_a_check_post_call_that_nobody_acknowledges_in_time_is_recorded_once_as_missed(
+    database: Database,
+) -> None:
+    desk = await open_desk(database, CHECK_POST, MISSED)
+    await desk.decide(panel_event(T0, type="check_post"))
+    prompt = await only_row(database, alarm)
+    assert (prompt["state"], prompt["active"]) == ("returned_unacknowledged", False)
+    for after, rules in [(179_999, 1), (180_000, 2), (240_000, 2)]:
+        desk.clock.now = T0 + after
+        await desk.alarms.tick()
+        assert len(await rows_of(database, activation)) == rules
+    missed = next(row for row in await rows_of(database, alarm) if row["rule"] == MISSED.id)
+    assert (missed["state"], missed["raised_at"]) == ("returned_unacknowledged", T0 + 180_000)
+
+
+async def test_a_check_post_call_that_is_acknowledged_in_time_leaves_no_miss(database: Database) -> None:
+    desk = await open_desk(database, CHECK_POST, MISSED)
+    await desk.decide(panel_event(T0, type="check_post"))
+    prompt = await only_row(database, alarm)
+    await acknowledge(database, prompt["id"], prompt["version"], "", OPERATOR, T0 + 60_000)
+    desk.clock.now = T0 + 600_000
+    await desk.alarms.tick()
+    assert (await only_row(database, alarm))["state"] == "normal"
+
+
+async def test_what_a_late_sample_proves_wrong_is_marked_disproved(database: Database) -> None:
+    desk = await open_desk(database, make_rule(on_delay=10_000))
+    await desk.decide(bearing(90, T0))
+    desk.clock.now = T0 + 10_000
+    await desk.alarms.tick()
+    await desk.decide(bearing(60, T0 + 9_000, T0 + 10_500))  # it was on its way when the delay ended
+    row = await only_row(database, activation)
+    assert (row["started_at"], row["ended_at"], row["disproved"]) == (T0 + 10_000, T0 + 10_000, True)
+    await desk.decide(bearing(90, T0 + 20_000), bearing(90, T0 + 31_000), bearing(60, T0 + 40_000))
+    assert [row["disproved"] for row in await rows_of(database, activation)] == [True, False]

@@ -5,7 +5,8 @@ import msgspec
 from collectors.fields import Kind
 from gateway.alarms.decisions import Row, Written, identity_of, write_up
 from gateway.alarms.rules import Change, Rule
-from gateway.alarms.watches import Decision, Key
+from gateway.alarms.stations import Key
+from gateway.alarms.watches import Decision
 from gateway.people.audit import RULES
 from tests.builders import T0, fire_rule, make_rule
 
@@ -48,7 +49,7 @@ def test_an_alarm_that_returns_unseen_stays_open_and_one_acknowledged_closes() -
     written = write(decide(False, 9), open_alarms={str(KEY): unseen})
     assert unseen["state"] == "returned_unacknowledged"
     assert unseen["open_key"] == str(KEY)
-    assert written.ended == [{"of_alarm": alarm["id"], "ended_at": T0 + 9}]
+    assert written.ended == [{"of_alarm": alarm["id"], "ended_at": T0 + 9, "disproved": False}]
     seen = {**alarm, "state": "acknowledged"}
     write(decide(False, 9), open_alarms={str(KEY): seen})
     assert (seen["state"], seen["open_key"], seen["closed_at"]) == ("normal", None, T0 + 100)

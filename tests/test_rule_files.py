@@ -1,13 +1,15 @@
 """Rule files: the shipped ones load, what cannot work is refused and the text says why."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from collectors.fields import WIRE_KINDS, Channel, Kind, fields_of
 from collectors.reading import Value
+from gateway.alarms.conditions import Either, Limit, Not
 from gateway.alarms.rule_files import LANGUAGES, RuleError, load_rules, parse_rules, shipped_rules
-from gateway.alarms.rules import Priority, Rule, RuleType, TicketWish, is_match
+from gateway.alarms.rules import Priority, Rule, RuleType, TicketWish, inputs_of, is_match
 
 GOOD = """
 rules:
@@ -27,6 +29,17 @@ STATE = GOOD.replace("type: limit", "type: state").replace("above: 82", "in: [1]
 EVENT = GOOD.replace("kind: pump", "kind: fire_panel").replace("type: limit", "type: event").replace(
     "above: 82", "match: {type: fire}"
 ).replace("    field: bearing_temperature\n", "")  # fmt: skip
+BODY = "    field: bearing_temperature\n    above: 82\n"
+
+
+def of_type(kind: str, body: str) -> str:
+    """The good rule as another type; `body` in YAML's flow style, without its braces."""
+    lines = "".join(f"    {line.strip()}\n" for line in body.split(";"))
+    return GOOD.replace("type: limit", f"type: {kind}").replace(BODY, lines)
+
+
+def when(text: str) -> str:
+    return of_type("combination", f"when: {text}")
 
 
 def read(text: str) -> Rule:
@@ -108,6 +121,90 @@ def test_what_cannot_work_is_refused_with_the_reason(text: str, complaint: str) 
     assert complaint in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (of_type("combination", "on_delay: 5s"), "under 'when'"),
+        (when("{field: flow, above: 1}") + "    field: flow\n", "under 'when'"),
+        (when("{}"), "exactly one of 'all', 'any', 'not'"),
+        (when("{all: [], any: []}"), "exactly one of"),
+        (when("{all: []}"), "at least one condition"),
+        (when("{field: flow}"), "one of 'in', 'not_in', 'above' and 'below'"),
+        (when("{field: flow, above: 1, below: 0}"), "one of 'in', 'not_in', 'above' and 'below'"),
+        (when("{field: mode, in: [off]}"), "need quotes"),  # bare off is false
+        (when("{field: flow, abov: 1}"), "abov"),
+        (when("{field: flow, above: .nan}"), "finite"),
+        (when("{field: running, above: 1}"), "running is a boolean"),
+        (when("{field: flow, than: mode, above: 1}"), "mode is a text"),
+        (when("{imbalance_of: [current_a], above: 10}"), "two fields or more"),
+        (when("{imbalance_of: [current_a, current_b], above: 1, deadband: 2}"), "more than its deadband"),
+        (when("{field: online, in: [false]}"), "looks at telemetry only"),
+        (GOOD + "    when: {field: flow, above: 1}\n", "a rule of type limit has no when"),
+        (GOOD + "    times: 3\n", "has no times"),
+        (of_type("rate", "field: flow; above: 5"), "'window'"),
+        (of_type("rate", "field: running; above: 5; window: 5min"), "running is a boolean"),
+        (of_type("count", "field: starts; above: 15"), "'window'"),
+        (of_type("count", "field: starts; above: 101; window: 1h"), "from 0 to 100"),
+        (of_type("count", "field: running; above: 3; window: 1h"), "no counter"),
+        (of_type("count", "field: starts; above: 3; window: 1h; on_delay: 1s"), "no delay"),
+        (of_type("no_data", "times: 3"), "has 'after'"),
+        (of_type("no_data", "after: 5min; times: 1"), "more than 1"),
+        (of_type("no_data", "after: 5min; channel: status"), "telemetry or event"),
+        (of_type("absence", "field: running; after: 8d"), "'in', the values that must come"),
+        (of_type("absence", "field: running; in: [true]"), "how often it must happen"),
+        (of_type("unanswered", "after: 3min"), "has 'of'"),
+        (EVENT + "    times: 2\n", "a rule of type event has no times"),
+    ],
+)
+def test_what_no_other_type_could_do_is_refused_with_the_reason(text: str, complaint: str) -> None:
+    with pytest.raises(RuleError) as refused:
+        parse_rules(text, "site.yaml")
+    assert complaint in str(refused.value)
+
+
+def test_a_combination_is_read_with_all_its_parts() -> None:
+    rule = read(
+        when("{any: [{field: flow, above: 1}, {not: {field: flow, than: setpoint, below: -1, deadband: 0.5}}]}")
+        + "    on_delay: 5s\n"
+    )
+    assert rule.when == Either(
+        (Limit(field="flow", above=1.0), Not(Limit(field="flow", than="setpoint", below=-1.0, deadband=0.5)))
+    )
+    assert read(of_type("absence", "field: running; in: [true]; after: 8d")).after == 8 * 86_400_000
+
+
+def test_only_a_combination_may_be_critical_and_wait() -> None:
+    critical = when("{field: flow, above: 1}").replace("priority: high", "priority: critical\n    on_delay: 1min")
+    assert read(critical).life_safety
+
+
+def test_a_rule_for_an_answer_names_a_rule_that_is_there(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(of_type("unanswered", "of: fire_panel.nothing; after: 3min"), encoding="utf-8")
+    with pytest.raises(RuleError, match=r"there is no rule fire_panel\.nothing"):
+        load_rules([own])
+
+
+def test_every_example_in_the_page_about_alarms_is_a_rule_that_works() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "alarms.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    types = set()
+    for example in examples:
+        body = "".join(f"    {line}\n" for line in example.splitlines())
+        whole = GOOD.replace("    type: limit\n", "").replace(BODY, body)
+        kinds = ("fire_panel", "sensor", "pump")
+        types |= {rule.type for kind in kinds for rule in _accepted(whole.replace("kind: pump", f"kind: {kind}"))}
+    assert types == set(RuleType)
+    assert len(examples) == len(RuleType)
+
+
+def _accepted(text: str) -> list[Rule]:
+    try:
+        return parse_rules(text, "alarms.md")
+    except RuleError:
+        return []
+
+
 def test_a_complaint_names_file_rule_and_id() -> None:
     second = GOOD.replace("rules:\n", "").replace("site.hot", "site.cold").replace("above", "beside")
     with pytest.raises(RuleError, match=r"^site\.yaml, rule 2 \(site\.cold\): .*beside"):
@@ -147,7 +244,7 @@ def test_every_kind_has_shipped_rules_and_every_id_stands_once() -> None:
 
 
 def test_every_kind_has_an_alarm_for_its_silence() -> None:
-    offline = [rule for rule in SHIPPED if rule.field == "online" and rule.values == {False}]
+    offline = [rule for rule in SHIPPED if rule.type is RuleType.NO_DATA]
     assert {rule.kind for rule in offline} == set(WIRE_KINDS)
 
 
@@ -159,13 +256,13 @@ def test_a_shipped_rule_is_complete(rule: Rule) -> None:
         assert any("\u4e00" <= letter <= "\u9fff" for letter in texts["zh-CN"])
     assert rule.source.strip()
     fields = fields_of(rule.kind, Channel.TELEMETRY) | fields_of(rule.kind, Channel.STATUS)
-    named = {rule.field, *rule.condition} - {""}
+    named = set(inputs_of(rule))
     assert named <= set(fields)
 
 
 @pytest.mark.parametrize("rule", [rule for rule in SHIPPED if rule.life_safety], ids=lambda rule: rule.id)
 def test_life_safety_never_waits_and_always_opens_an_emergency(rule: Rule) -> None:
-    assert rule.on_delay == 0
+    assert rule.on_delay == 0 or rule.type is RuleType.COMBINATION
     assert rule.ticket is TicketWish.EMERGENCY
     assert rule.playbook
 
@@ -173,6 +270,7 @@ def test_life_safety_never_waits_and_always_opens_an_emergency(rule: Rule) -> No
 def test_fire_smoke_and_the_lifts_calls_for_help_are_life_safety() -> None:
     assert {rule.id for rule in SHIPPED if rule.life_safety} == {
         "fire_panel.fire", "sensor.smoke", "elevator.alarm_button", "elevator.entrapment_fault",
+        "elevator.entrapment",
     }  # fmt: skip
 
 

@@ -104,6 +104,10 @@ def returned(at: int) -> Change:
     return Change(raised=False, at=at)
 
 
+def disproved(at: int) -> Change:
+    return Change(raised=False, at=at, disproved=True)
+
+
 ON = {"on_delay": 10}
 OFF = {"off_delay": 10}
 
@@ -152,7 +156,7 @@ def test_a_sample_that_the_clock_overtook_ends_what_the_clock_raised() -> None:
     memory, changes = mature(rule, memory, 10)
     assert changes == (raised(10),)
     changes, memory = play(rule, [(9, 70)], memory)
-    assert changes == [returned(10)]
+    assert changes == [disproved(10)]
     assert not memory.active
 
 
@@ -161,7 +165,7 @@ def test_a_change_is_never_dated_before_the_one_it_follows() -> None:
     rule = make_rule(on_delay=10, off_delay=5)
     _, memory = play(rule, [(0, 90)])
     memory, _ = mature(rule, memory, 10)
-    assert play(rule, [(3, 70), (30, 70)], memory)[0] == [returned(10)]
+    assert play(rule, [(3, 70), (30, 70)], memory)[0] == [disproved(10)]
 
 
 def test_after_a_quiet_time_the_clock_ends_a_delay_by_its_own_length() -> None:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from collectors.fields import Kind
 from collectors.reading import Quality, Reading, Value
-from gateway.alarms.rules import Memory, Priority, Rule, RuleType
-from gateway.alarms.watches import Decision, Key, Watches
+from gateway.alarms.rules import Change, Memory, Priority, Rule, RuleType
+from gateway.alarms.stations import Key
+from gateway.alarms.watches import Decision, Watches
 from tests.builders import (
     PANEL,
     PUMP,
@@ -49,7 +50,7 @@ def take(watches: Watches, *readings: Reading) -> list[Told]:
 def test_a_decision_says_what_where_when_and_by_which_value() -> None:
     (decision,) = make_watches(make_rule()).take([bearing(91.5, T0, T0 + 40)]).decisions
     assert str(decision.key) == "HQ/P-1//pump.hot"
-    assert decision.change == (True, T0)
+    assert decision.change == Change(raised=True, at=T0)
     assert (decision.value, decision.received_at, decision.kind) == (91.5, T0 + 40, "pump")
 
 

@@ -19,12 +19,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collectors.reading import Reading
 from gateway.alarms.decisions import Row, Written, identity_of, key_of, move, withdraw, write_up
 from gateway.alarms.failures import Failures
-from gateway.alarms.rules import FRESH, Memory, Rule
+from gateway.alarms.rules import FRESH, Memory, Rule, RuleType
 from gateway.alarms.states import TRANSITIONS, Event, State
+from gateway.alarms.stations import Key
+from gateway.alarms.unanswered import unanswered
 from gateway.alarms.watches import (
     Decision,
     Failure,
-    Key,
     Outcome,
     Recall,
     Watches,
@@ -95,6 +96,7 @@ class Alarms:
         self._quarantine = quarantine
         self._database = database
         self._rules = rules
+        self._prompts = [rule for rule in rules if rule.type is RuleType.UNANSWERED]
         self._late_window_ms = late_window_ms
         self._epoch = epoch
         self._metrics = metrics
@@ -144,9 +146,15 @@ class Alarms:
             await self._commit(self._watches.take(readings), readings, RULES)
 
     async def tick(self) -> None:
-        """Let delays end by the clock. Raises LeaseLost."""
+        """Let delays end by the clock, and record what nobody has answered in time. Raises LeaseLost."""
         async with self._one_at_a_time:
             await self._commit(self._watches.tick(self._clock()), [], CLOCK)
+            if self._prompts:
+                await self._commit(Outcome(await self._retrying(self._missed), {}, []), [], CLOCK)
+
+    async def _missed(self) -> list[Decision]:
+        async with self._database.reading() as connection:
+            return await unanswered(connection, self._prompts, self._clock())
 
     async def follow_tickets(self) -> None:
         """Work off the tickets' facts until cancelled: who acknowledges a ticket acknowledges its alarm."""
@@ -318,7 +326,7 @@ _UPDATE_ALARM: Final = (
 _END_ACTIVATION: Final = (
     update(activation)
     .where(activation.c.alarm == bindparam("of_alarm"), activation.c.ended_at.is_(None))
-    .values(ended_at=bindparam("ended_at"))
+    .values(ended_at=bindparam("ended_at"), disproved=bindparam("disproved"))
 )
 
 

@@ -11,7 +11,8 @@ import msgspec
 from collectors.fields import Channel, fields_of
 from gateway.alarms.rules import Rule
 from gateway.alarms.states import Event, State, after
-from gateway.alarms.watches import Decision, Key
+from gateway.alarms.stations import Key
+from gateway.alarms.watches import Decision
 from gateway.people.audit import AuditRow, Cause, JournalRow, audited
 from gateway.storage.facts import NewFact
 from gateway.storage.identity import new_id
@@ -143,9 +144,10 @@ def _raise(alarm: Row, decision: Decision, written: Written, cause: Cause, now: 
 
 
 def _return(alarm: Row, decision: Decision, written: Written, cause: Cause, now: int) -> None:
-    at = decision.change.at
-    _end_activation(alarm, at, written)
-    move(alarm, Event.RETURNED, {"active": False, "returned_at": at}, written, cause, now)
+    at, disproved = decision.change.at, decision.change.disproved
+    _end_activation(alarm, at, written, disproved=disproved)
+    note = "disproved: a sample from before it came late" if disproved else ""
+    move(alarm, Event.RETURNED, {"active": False, "returned_at": at}, written, cause, now, note=note)
 
 
 def withdraw(alarm: Row, written: Written, cause: Cause, now: int) -> None:
@@ -155,13 +157,13 @@ def withdraw(alarm: Row, written: Written, cause: Cause, now: int) -> None:
     move(alarm, Event.RETURNED, changes, written, cause, now, note="rule withdrawn")
 
 
-def _end_activation(alarm: Row, at: int, written: Written) -> None:
+def _end_activation(alarm: Row, at: int, written: Written, *, disproved: bool = False) -> None:
     """End the one that is open: one written in this same transaction, or the one in the table."""
     for activation in written.activations:
         if activation["alarm"] == alarm["id"] and activation["ended_at"] is None:
-            activation["ended_at"] = at
+            activation.update(ended_at=at, disproved=disproved)
             return
-    written.ended.append({"of_alarm": alarm["id"], "ended_at": at})
+    written.ended.append({"of_alarm": alarm["id"], "ended_at": at, "disproved": disproved})
 
 
 def move(

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -12,14 +12,29 @@ import yaml
 
 from collectors.fields import Channel, Field, FieldType, Kind, fields_of
 from collectors.reading import Value
+from gateway.alarms.condition_files import WrittenCondition, read_condition
+from gateway.alarms.conditions import Membership, leaves_of, names_in
 from gateway.alarms.rules import Priority, Rule, RuleType, TicketWish
+from gateway.alarms.series import MOST_COUNTED
 
-_UNITS_MS: Final = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000}
+_UNITS_MS: Final = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+_SHORTEST_MS: Final = 1_000
+_DAY_MS: Final = 86_400_000
 _ID_LENGTH: Final = 128
 _PLAYBOOK_LENGTH: Final = 64
 _PYTHON_TYPE: Final = {FieldType.NUMBER: float, FieldType.BOOLEAN: bool, FieldType.TEXT: str}
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h)")
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)")
 LANGUAGES: Final = ("en", "zh-CN")
+
+
+_ONLY_OF: Final = {
+    "when": {RuleType.COMBINATION},
+    "becomes": {RuleType.COUNT},
+    "times": {RuleType.NO_DATA},
+    "of": {RuleType.UNANSWERED},
+    "momentary": {RuleType.EVENT},
+}
+"""What only some types have. A key that does nothing would be a rule that its writer believes in."""
 
 
 class RuleError(Exception):
@@ -49,10 +64,18 @@ class _Written(
     inside: list[float | bool | str] = []
     outside: list[float | bool | str] = []
     condition: dict[str, float | bool | str] = {}
+    when: WrittenCondition | None = None
     match: dict[str, bool | str | list[bool | str]] = {}
     unless: dict[str, bool | str | list[bool | str]] = {}
     per: list[str] = []
     per_otherwise: list[str] = []
+    becomes: list[float | bool | str] = []
+    window: str = "0s"
+    after: str = "0s"
+    times: float = 0.0
+    channel: Channel = Channel.TELEMETRY
+    of: str = ""
+    momentary: bool = False
     on_delay: str = "0s"
     off_delay: str = "0s"
     ticket: TicketWish = TicketWish.NONE
@@ -82,6 +105,9 @@ def load_rules(extra: Iterable[Path] = ()) -> list[Rule]:
         except OSError as error:
             raise RuleError(f"{path}: {error.strerror}") from error
         rules |= {rule.id: rule for rule in parse_rules(text, str(path))}
+    for rule in rules.values():
+        if rule.of and rule.of not in rules:
+            raise RuleError(f"{rule.id}: there is no rule {rule.of} whose alarm could wait for an answer")
     return list(rules.values())
 
 
@@ -127,17 +153,24 @@ def _make(written: _Written) -> Rule:
         source=written.source,
         equipment=written.equipment,
         instead_of=written.instead_of,
-        field=written.field,
+        field="online" if written.type is RuleType.NO_DATA else written.field,
         above=math.inf if written.above is None else written.above,
         below=-math.inf if written.below is None else written.below,
         deadband=written.deadband,
-        values=frozenset(written.inside or written.outside),
+        values=frozenset(written.inside or written.outside or written.becomes),
         inverted=bool(written.outside),
         condition=written.condition,
+        when=read_condition(written.when) if written.when else None,
         match={name: _values(wanted) for name, wanted in written.match.items()},
         unless={name: _values(excepted) for name, excepted in written.unless.items()},
         per=tuple(written.per),
         per_otherwise=tuple(written.per_otherwise),
+        window=_milliseconds(written.window),
+        after=_milliseconds(written.after),
+        times=written.times,
+        channel=written.channel,
+        of=written.of,
+        momentary=written.momentary,
         on_delay=_milliseconds(written.on_delay),
         off_delay=_milliseconds(written.off_delay),
         ticket=written.ticket,
@@ -153,7 +186,7 @@ def _values(wanted: bool | str | list[bool | str]) -> frozenset[Value]:
 def _milliseconds(text: str) -> int:
     found = _DURATION.fullmatch(text.strip())
     if found is None:
-        raise ValueError(f"{text!r} is no duration; write 5s, 500ms, 2min or 1h")
+        raise ValueError(f"{text!r} is no duration; write 5s, 500ms, 2min, 1h or 8d")
     return round(float(found[1]) * _UNITS_MS[found[2]])
 
 
@@ -164,29 +197,36 @@ def _complaint(rule: Rule, written: _Written) -> str | None:
             return f"{text} must be given in {' and '.join(LANGUAGES)}"
     if rule.latching:
         return "latching alarms cannot be reset yet; leave it out"
+    complaint = _length_complaint(rule)
+    if complaint:
+        return complaint
+    foreign = [name for name, types in _ONLY_OF.items() if getattr(written, name) and rule.type not in types]
+    if foreign:
+        return f"a rule of type {rule.type} has no {', '.join(foreign)}"
+    if not (math.isfinite(rule.deadband) and rule.deadband >= 0):
+        return "deadband must be a number and cannot be negative"
+    return (
+        _delay_complaint(rule)
+        or _CHECKS[rule.type](rule, written)
+        or _values_complaint(rule, fields_of(rule.kind, Channel.TELEMETRY))
+    )
+
+
+def _length_complaint(rule: Rule) -> str | None:
     if not 1 <= len(rule.id) <= _ID_LENGTH:
         return f"the id must have 1 to {_ID_LENGTH} characters"
     if len(rule.playbook) > _PLAYBOOK_LENGTH:  # what PostgreSQL has room for: found now, not when the alarm comes
         return f"the playbook's name must have at most {_PLAYBOOK_LENGTH} characters"
-    if not (math.isfinite(rule.deadband) and rule.deadband >= 0):
-        return "deadband must be a number and cannot be negative"
-    checks = {
-        RuleType.LIMIT: _limit_complaint,
-        RuleType.STATE: _state_complaint,
-        RuleType.EVENT: _event_complaint,
-    }
-    return (
-        _delay_complaint(rule)
-        or checks[rule.type](rule, written)
-        or _values_complaint(rule, fields_of(rule.kind, Channel.TELEMETRY))
-    )
+    return None
 
 
 def _delay_complaint(rule: Rule) -> str | None:
     if rule.type is RuleType.EVENT and (rule.on_delay or rule.off_delay):
         return "an event has no delay"
-    if rule.life_safety and rule.on_delay:
-        return "a critical rule has no on_delay: life safety never waits"
+    if rule.type in (RuleType.COUNT, RuleType.ABSENCE, RuleType.UNANSWERED) and (rule.on_delay or rule.off_delay):
+        return f"a rule of type {rule.type} has its own time and no delay"
+    if rule.life_safety and rule.on_delay and rule.type is not RuleType.COMBINATION:
+        return "a critical rule has no on_delay: life safety never waits (only a combination may have to)"
     return None
 
 
@@ -204,10 +244,69 @@ def _limit_complaint(rule: Rule, written: _Written) -> str | None:
     return None
 
 
+def _combination_complaint(rule: Rule, _written: _Written) -> str | None:
+    if rule.when is None or rule.field or rule.condition:
+        return "a combination has its conditions under 'when', and no 'field' or 'while' beside it"
+    known = fields_of(rule.kind, Channel.TELEMETRY)
+    if any(name in fields_of(rule.kind, Channel.STATUS) for leaf in leaves_of(rule.when) for name in names_in(leaf)):
+        return "a combination looks at telemetry only; a rule of type no_data looks at the status"
+    for leaf in leaves_of(rule.when):
+        if isinstance(leaf, Membership):
+            complaint = _first_complaint(known, {leaf.field: leaf.values})
+            if complaint:
+                return complaint
+            continue
+        for name in names_in(leaf):
+            if name in known and known[name].type is not FieldType.NUMBER:
+                return f"{name} is a {known[name].type}; a limit needs a number"
+    return None
+
+
 def _state_complaint(rule: Rule, written: _Written) -> str | None:
     if not rule.field or bool(written.inside) == bool(written.outside):
         return "a state rule has a 'field' and either 'in' or 'not_in'"
     return None
+
+
+def _rate_complaint(rule: Rule, written: _Written) -> str | None:
+    if not _SHORTEST_MS <= rule.window <= _DAY_MS:
+        return "a rate has a 'window' from 1s to 1d"
+    if rule.condition:
+        return "a rate has no 'while'"
+    return _limit_complaint(rule, written)
+
+
+def _count_complaint(rule: Rule, written: _Written) -> str | None:
+    if not _SHORTEST_MS <= rule.window <= _DAY_MS:
+        return "a count has a 'window' from 1s to 1d"
+    if not rule.field or written.above is None or not 0 <= written.above <= MOST_COUNTED or written.below is not None:
+        return f"a count has a 'field' and 'above', from 0 to {MOST_COUNTED}"
+    if written.inside or written.outside or rule.condition:
+        return "a count says with 'becomes' which values it counts; without it the field is a counter"
+    known = fields_of(rule.kind, Channel.TELEMETRY).get(rule.field)
+    if known is not None and not rule.values and known.type is not FieldType.NUMBER:
+        return f"{rule.field} is a {known.type} and no counter; say with 'becomes' which values to count"
+    return None
+
+
+def _no_data_complaint(rule: Rule, written: _Written) -> str | None:
+    if rule.after < _SHORTEST_MS or not (rule.times == 0 or 1 < rule.times < math.inf):
+        return "a rule for no data has 'after', 1s or more, and may have 'times', more than 1"
+    if rule.channel is Channel.STATUS or written.field or rule.condition:
+        return "a rule for no data looks at a 'channel', telemetry or event, and at no field"
+    return None
+
+
+def _absence_complaint(rule: Rule, written: _Written) -> str | None:
+    if not rule.field or not written.inside or written.outside or rule.condition:
+        return "a rule for absence has a 'field' and 'in', the values that must come"
+    return None if rule.after >= _SHORTEST_MS else "a rule for absence says with 'after' how often it must happen"
+
+
+def _unanswered_complaint(rule: Rule, _written: _Written) -> str | None:
+    if not rule.of or rule.after < _SHORTEST_MS:
+        return "a rule for what is not answered has 'of', the rule whose alarm it is, and 'after', 1s or more"
+    return "life safety is escalated by its ticket" if rule.life_safety else None
 
 
 def _event_complaint(rule: Rule, _written: _Written) -> str | None:
@@ -219,6 +318,19 @@ def _event_complaint(rule: Rule, _written: _Written) -> str | None:
     if unknown:
         return f"{rule.kind} events have no {', '.join(unknown)}; they have {', '.join(known)}"
     return _first_complaint(known, rule.match)
+
+
+_CHECKS: Final[dict[RuleType, Callable[[Rule, _Written], str | None]]] = {
+    RuleType.LIMIT: _limit_complaint,
+    RuleType.STATE: _state_complaint,
+    RuleType.EVENT: _event_complaint,
+    RuleType.COMBINATION: _combination_complaint,
+    RuleType.RATE: _rate_complaint,
+    RuleType.COUNT: _count_complaint,
+    RuleType.NO_DATA: _no_data_complaint,
+    RuleType.ABSENCE: _absence_complaint,
+    RuleType.UNANSWERED: _unanswered_complaint,
+}
 
 
 def _values_complaint(rule: Rule, known: Mapping[str, Field]) -> str | None:

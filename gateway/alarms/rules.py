@@ -9,12 +9,14 @@ import hashlib
 import math
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final, NamedTuple
+from fnmatch import fnmatchcase
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from collectors.fields import Kind
+from collectors.fields import Channel, Kind
 from collectors.reading import Value
+from gateway.alarms.conditions import Band, Condition, bands, compared_with, is_fulfilled, leaves_of, names_in
 
 
 class Priority(StrEnum):
@@ -27,11 +29,17 @@ class Priority(StrEnum):
 
 
 class RuleType(StrEnum):
-    """What a rule looks at: a number against a limit, a value in a set, an event."""
+    """What a rule looks at; docs/alarms.md explains each with an example."""
 
     LIMIT = "limit"
     STATE = "state"
     EVENT = "event"
+    COMBINATION = "combination"
+    RATE = "rate"
+    COUNT = "count"
+    NO_DATA = "no_data"
+    ABSENCE = "absence"
+    UNANSWERED = "unanswered"
 
 
 class TicketWish(StrEnum):
@@ -40,6 +48,10 @@ class TicketWish(StrEnum):
     NONE = "none"
     REPAIR = "repair"
     EMERGENCY = "emergency"
+
+
+Point: TypeAlias = tuple[int, Value]
+"""When it was measured (epoch ms), and the value."""
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +77,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     inverted: bool = False
     condition: Mapping[str, Value] = {}
     """Other fields and the values they must have; one that was never reported counts as fulfilled."""
+    when: Condition | None = None
+    """Combinations: what several fields say together."""
     match: Mapping[str, frozenset[Value]] = {}
     """Event rules: fields and the values that make the event this rule's."""
     unless: Mapping[str, frozenset[Value]] = {}
@@ -73,6 +87,18 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """Event rules: fields that make the part, so that a second detector is a second alarm."""
     per_otherwise: tuple[str, ...] = ()
     """What makes the part where an event has none of those: a conventional panel knows zones only."""
+    window: int = 0
+    """Rates and counts: how far back they look."""
+    after: int = 0
+    """No data: the least silence. Unanswered: the time for an answer. Absence: within which it must happen."""
+    times: float = 0.0
+    """No data: as many times the equipment's own interval must have passed as well."""
+    channel: Channel = Channel.TELEMETRY
+    """No data: the channel that must not fall silent."""
+    of: str = ""
+    """Unanswered: the rule whose alarm waits for an answer."""
+    momentary: bool = False
+    """Event rules: the event has no end of its own, so the alarm only waits to be acknowledged."""
     on_delay: int = 0
     off_delay: int = 0
     ticket: TicketWish = TicketWish.NONE
@@ -85,7 +111,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         return self.priority is Priority.CRITICAL
 
 
-class Memory(msgspec.Struct, frozen=True):
+class Memory(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a rule remembers of one part of one equipment. Times are epoch ms of measurement, but `pending_received`."""
 
     active: bool = False
@@ -95,6 +121,12 @@ class Memory(msgspec.Struct, frozen=True):
     pending_since: int | None = None
     pending_received: int | None = None
     """When the sample that began the delay was received: by it the clock knows that the delay has passed."""
+    points: tuple[Point, ...] = ()
+    """Counts: the changes of value within the window, and the last one before it."""
+    seen_at: int | None = None
+    """Absence: when it was last seen to happen, or when the equipment was first heard; epoch ms of receipt."""
+    interval: int = 0
+    """No data: the longest usual time between two messages, in ms; 0 while it is not known."""
 
 
 class Change(NamedTuple):
@@ -102,6 +134,8 @@ class Change(NamedTuple):
 
     raised: bool
     at: int
+    disproved: bool = False
+    """It ends because a sample from before its begin came late: it had never been."""
 
 
 class Judgement(NamedTuple):
@@ -119,10 +153,13 @@ def is_breached(rule: Rule, values: Mapping[str, Value], active: bool) -> bool |
     """Whether values are in alarm; None where the rule cannot tell (its field is absent or of another type).
 
     Args:
-        rule: a limit or a state rule.
+        rule: a limit, a state rule or a combination.
         values: newest values of the equipment.
         active: whether the condition stands: then a limit is left only beyond the deadband.
     """
+    if rule.when is not None:
+        known = any(name in values for name in inputs_of(rule))
+        return is_fulfilled(rule.when, values, int(active)) if known else None
     value = values.get(rule.field)
     if value is None:
         return None
@@ -136,7 +173,28 @@ def is_breached(rule: Rule, values: Mapping[str, Value], active: bool) -> bool |
     return value > rule.above - slack or value < rule.below + slack
 
 
-def quiet_band(rule: Rule, memory: Memory, values: Mapping[str, Value]) -> tuple[float, float]:
+def inputs_of(rule: Rule) -> tuple[str, ...]:
+    """The fields that decide, each once; events have none."""
+    if rule.when is not None:
+        return tuple(dict.fromkeys(name for leaf in leaves_of(rule.when) for name in names_in(leaf)))
+    return tuple(dict.fromkeys(filter(None, (rule.field, *rule.condition))))
+
+
+def looked_at_when_differing(rule: Rule) -> set[str]:
+    """The inputs that a rule looks at whenever their value differs; all others have quiet bands."""
+    if rule.when is not None:
+        return compared_with(rule.when)
+    return {*rule.condition, *(() if rule.type is RuleType.LIMIT else (rule.field,))}
+
+
+def quiet_bands(rule: Rule, memory: Memory, values: Mapping[str, Value]) -> dict[str, Band]:
+    """For each number that a rule looks at the values, ends included, that need no judgement."""
+    if rule.when is not None:
+        return bands(rule.when, values, int(memory.active))
+    return {rule.field: quiet_band(rule, memory, values)} if rule.type is RuleType.LIMIT else {}
+
+
+def quiet_band(rule: Rule, memory: Memory, values: Mapping[str, Value]) -> Band:
     """The values of a limit rule's field, ends included, that need no judgement: nothing would change."""
     if memory.pending_since is not None:
         return math.inf, -math.inf
@@ -151,6 +209,11 @@ def quiet_band(rule: Rule, memory: Memory, values: Mapping[str, Value]) -> tuple
 
 def _meets_condition(rule: Rule, values: Mapping[str, Value]) -> bool:
     return all(values.get(name, wanted) == wanted for name, wanted in rule.condition.items())
+
+
+def is_for(rule: Rule, code: str) -> bool:
+    """Whether a rule's patterns name an equipment."""
+    return any(fnmatchcase(code, pattern) for pattern in rule.equipment)
 
 
 def is_match(rule: Rule, fields: Mapping[str, Value]) -> bool:
@@ -175,7 +238,9 @@ def _shortened(part: str) -> str:
     return f"{part[: _PART_LENGTH - 17]}~{hashlib.blake2b(part.encode(), digest_size=8).hexdigest()}"
 
 
-def judge(rule: Rule, memory: Memory, breached: bool, at: int, received_at: int) -> Judgement:
+def judge(
+    rule: Rule, memory: Memory, breached: bool, at: int, received_at: int, *, corrects: bool = False
+) -> Judgement:
     """Take one sample into account.
 
     Args:
@@ -184,16 +249,18 @@ def judge(rule: Rule, memory: Memory, breached: bool, at: int, received_at: int)
         breached: what `is_breached` says of the sample.
         at: when it was measured.
         received_at: when it was received.
+        corrects: the newest values say so, all of them, though the last of them to come was not the last measured.
     """
-    if at < memory.known_at or (at == memory.known_at and not breached):
+    if not corrects and (at < memory.known_at or (at == memory.known_at and not breached)):
         return Judgement(memory)  # measured before what the last change rests on: it cannot unsay it
     matured = _mature(rule, memory, at)
     memory = matured.memory
     if breached == memory.active:
         known_at = at if matured.changes else memory.known_at
         return Judgement(_settled(memory, known_at), matured.changes)
-    if _delay(rule, memory) == 0:
-        change = Change(breached, max(at, memory.changed_at))
+    disproves = memory.active and at < memory.changed_at
+    if disproves or _delay(rule, memory) == 0:
+        change = Change(breached, max(at, memory.changed_at), disproves)
         return Judgement(Memory(breached, change.at, at), (*matured.changes, change))
     if memory.pending_since is None:
         memory = Memory(memory.active, memory.changed_at, memory.known_at, at, received_at)
@@ -221,8 +288,13 @@ def judge_event(rule: Rule, memory: Memory, active: bool, at: int) -> Judgement:
     """Take an event into account. Events have no delays; those of life safety count in the order of their arrival.
 
     A panel speaks over one connection and in order, but its clock may be set back: a reset must not be refused for
-    that, or the next fire at the same point would go unheard.
+    that, or the next fire at the same point would go unheard. A momentary event is over as soon as it is told.
     """
+    if rule.momentary:
+        if not active or (at < memory.changed_at and not rule.life_safety):
+            return Judgement(memory)
+        newest = max(at, memory.changed_at)
+        return Judgement(Memory(False, newest, newest), (Change(True, at), Change(False, newest)))
     if active == memory.active:
         return Judgement(memory)
     if at < memory.changed_at and not rule.life_safety:

@@ -1,0 +1,59 @@
+"""Notices what nobody has answered in time: each prompt that is still unacknowledged when its clock runs out."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import RowMapping, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from collectors.fields import Kind
+from gateway.alarms.decisions import identity_of
+from gateway.alarms.rules import Change, Rule
+from gateway.alarms.states import State
+from gateway.alarms.stations import Key
+from gateway.alarms.watches import Decision
+from gateway.storage.portions import in_portions
+from gateway.storage.tables import activation, alarm
+
+_WAITING: Final = (State.UNACKNOWLEDGED.value, State.RETURNED_UNACKNOWLEDGED.value)
+
+
+async def unanswered(connection: AsyncConnection, rules: Sequence[Rule], now: int) -> list[Decision]:
+    """A miss for each prompt whose time is over: raised and over at once, so that it stays until acknowledged.
+
+    Args:
+        connection: to the service's database.
+        rules: those of the type unanswered.
+        now: epoch ms.
+    """
+    missed: list[Decision] = []
+    for rule in rules:
+        found = await connection.execute(
+            select(alarm.c.site, alarm.c.equipment, alarm.c.part, alarm.c.kind, activation.c.received_at)
+            .join(alarm, activation.c.alarm == alarm.c.id)
+            .where(
+                alarm.c.open_key.is_not(None),
+                alarm.c.rule == rule.of,
+                alarm.c.state.in_(_WAITING),
+                activation.c.received_at <= now - rule.after,
+            )
+            .order_by(activation.c.received_at)
+        )
+        for row in found.mappings():
+            missed += _miss(rule, row, now)
+    return await _not_recorded(connection, missed)
+
+
+def _miss(rule: Rule, prompt: RowMapping, now: int) -> list[Decision]:
+    key = Key(prompt["site"], prompt["equipment"], prompt["part"], rule.id)
+    at = prompt["received_at"] + rule.after
+    return [
+        Decision(key, rule, Kind(prompt["kind"]), Change(raised, at), None, now) for raised in (True, False)
+    ]  # fmt: skip
+
+
+async def _not_recorded(connection: AsyncConnection, missed: list[Decision]) -> list[Decision]:
+    known: set[str] = set()
+    for part in in_portions(sorted({identity_of(decision) for decision in missed})):
+        known.update(await connection.scalars(select(activation.c.identity).where(activation.c.identity.in_(part))))
+    return [decision for decision in missed if identity_of(decision) not in known]
