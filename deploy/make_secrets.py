@@ -14,7 +14,6 @@ own user must read are readable for everybody who gets that far.
 """
 
 import argparse
-import base64
 import os
 import shutil
 import sys
@@ -28,10 +27,6 @@ PROGRAMS = ("gengfu", "gengfu-collect-1", "gengfu-collect-2", "health", "simulat
 """Accounts at the broker that are not devices; the acl file says what each may."""
 _FOR_OWNER = 0o600
 _FOR_CONTAINERS = 0o644
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
 
 
 def make_files(acl: str) -> dict[str, tuple[str, int]]:

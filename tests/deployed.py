@@ -1,5 +1,6 @@
 """The files of `deploy/` and the compose file, as tests read them, and real servers started with them."""
 
+import os
 import shutil
 import subprocess
 import sys
