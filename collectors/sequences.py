@@ -20,7 +20,8 @@ from collectors.reading import Quality, Reading
 
 log = structlog.get_logger(__name__)
 
-_RETRY_S: Final = 1.0
+_RETRY_S: Final = 0.5
+_TRIES: Final = 4
 REMEMBERED_MS: Final = 3600 * 1000
 _SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS seen (sample BLOB PRIMARY KEY, received_at INTEGER NOT NULL, key INTEGER NOT NULL,"
@@ -55,23 +56,41 @@ class SequenceMemory:
         self._thread.shutdown()
 
     async def recognise(self, readings: Sequence[Reading]) -> None:
-        """Give readings that came before the time at which they first came; a file in trouble is tried again."""
+        """Give readings that came before the time at which they first came.
+
+        A file in trouble is tried again for two seconds; after that readings go on as if they came for the first time.
+        """
         doubtful = [reading for reading in readings if needs_memory(reading)]
-        while doubtful:
+        why = ""
+        for _ in range(_TRIES if doubtful else 0):
             try:
                 await asyncio.get_running_loop().run_in_executor(self._thread, self._recognise, doubtful)
             except sqlite3.Error as error:
-                log.error(
-                    "readings wait: sequence numbers cannot be remembered",
-                    file=str(self._path),
-                    why=str(error),
-                )
+                why = str(error)
+                log.warning("sequence numbers cannot be remembered; trying again", file=str(self._path), why=why)
                 await asyncio.sleep(_RETRY_S)
             else:
                 return
+        if doubtful:  # alarms of all equipment wait behind this: a sample that counts twice is the lesser evil
+            log.error(
+                "sequence numbers cannot be remembered: a second delivery may count twice",
+                file=str(self._path), readings=len(doubtful), why=why,
+            )  # fmt: skip
 
     def _open(self) -> None:
+        """Open the file, or a new one in place of one that is damaged."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._connect()
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            aside = self._path.with_suffix(".damaged")
+            self._path.replace(aside)
+            log.error("the sequence memory is damaged and begins anew", old_file=str(aside), why=str(error))
+            self._connect()
+
+    def _connect(self) -> None:
         connection = sqlite3.connect(self._path, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")

@@ -79,8 +79,7 @@ class WriteBuffer:
     async def close(self) -> None:
         if self._unfinished is not None:
             self._unfinished.cancel()
-            with contextlib.suppress(asyncio.CancelledError, StoreUnavailable):
-                await self._unfinished
+            await asyncio.gather(self._unfinished, return_exceptions=True)
         await self._on_disk(self._spool.close)
         self._disk.shutdown()
 
@@ -166,7 +165,10 @@ class WriteBuffer:
             else:
                 self._tries_left = _TRIES_BEFORE_LOSS
                 return
+            if self._unfinished is not None and self._unfinished.done():
+                await self._let_finish()
             if self._unfinished is None and await self._write_directly(readings):
+                self._tries_left = _TRIES_BEFORE_LOSS
                 return
             if not self._tries_left:  # alarms would have to stop next
                 self._metrics.lose(Loss.NO_DISK, len(readings))

@@ -50,7 +50,8 @@ _RENEW_S: Final = lease.LIFETIME_MS / 3000
 _WAIT_FOR_LEASE_S: Final = 1.0
 _LAST_MESSAGES_S: Final = 5.0
 _REFRESH_S: Final = 5.0
-_OWN_PARTS: Final = ("owner", "alarms", "tickets", "broker", "audit")
+_CATCH_UP_S: Final = lease.LIFETIME_MS / 3000
+_OWN_PARTS: Final = ("owner", "alarms", "tickets", "broker", "audit", "backups")
 
 
 class Owner:
@@ -144,8 +145,10 @@ class Owner:
     async def _catch_up(self) -> None:
         """Know all that the last owner knew, before anything is decided."""
         await self._ledger.load()
-        with contextlib.suppress(StoreUnavailable):  # alarms do not wait for history
-            await self._store.refresh_latest()
+        # Alarms do not wait for history, and the lease is not renewed meanwhile.
+        with contextlib.suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(_CATCH_UP_S):
+                await self._store.refresh_latest()
 
     async def _work(self, epoch: int) -> None:
         alarms = await self._make_alarms(epoch)
@@ -274,7 +277,7 @@ class Owner:
         self._parts["alarms"] = lambda: alarms.trouble or working(alarms.notice)
         self._parts["tickets"] = lambda: tickets.trouble or working(tickets.notice)
         self._parts["broker"] = lambda: broker.trouble or READY
-        self._parts["audit"] = lambda: READY
+        self._parts["audit"] = self._parts["backups"] = lambda: READY
         self._ingest_metrics.waiting.set_function(lambda: broker.waiting)
         self._ingest_metrics.connected.set_function(lambda: broker.connected)
         self._ingest_metrics.turned_away.set_function(lambda: self._ledger.turned_away)

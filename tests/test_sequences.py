@@ -131,6 +131,7 @@ async def test_a_file_in_trouble_is_tried_again_and_nothing_is_half_remembered(
     memory: SequenceMemory, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sequences, "_RETRY_S", 0.01)
+    monkeypatch.setattr(sequences, "_TRIES", 10_000)
     change_file(
         file,
         'CREATE TRIGGER disk_full BEFORE INSERT ON seen WHEN instr(CAST(NEW.sample AS TEXT), \'"loop":"2"\')'
@@ -148,6 +149,22 @@ async def test_a_file_in_trouble_is_tried_again_and_nothing_is_half_remembered(
     again = [fire(NOW + 7), fire(NOW + 7, other)]
     await memory.recognise(again)
     assert [identity(one) for one in again] == [identity(first), identity(second)]
+
+
+async def test_a_file_that_stays_in_trouble_holds_back_nobody(
+    memory: SequenceMemory, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequences, "_RETRY_S", 0.01)
+    change_file(file, "CREATE TRIGGER disk_full BEFORE INSERT ON seen BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    with capture_logs() as said:
+        await memory.recognise([fire(NOW)])
+    assert said[-1]["log_level"] == "error"
+    assert said[-1]["readings"] == 1
+    change_file(file, "DROP TRIGGER disk_full")
+    first, second = fire(NOW), fire(NOW + 7)
+    await memory.recognise([first])
+    await memory.recognise([second])
+    assert identity(first) == identity(second), "it remembers again"
 
 
 def change_file(file: Path, statement: str) -> None:
@@ -171,3 +188,13 @@ async def test_what_the_broker_sends_again_is_known_also_from_the_beginning(memo
     repeated.redelivered = True
     await memory.recognise([repeated])
     assert identity(repeated) == identity(before)
+
+
+async def test_a_damaged_file_is_put_aside_and_a_new_one_begun(tmp_path: Path) -> None:
+    file = tmp_path / "sequences.db"
+    file.write_bytes(b"this is no database, and it is long enough to be read as one" * 100)
+    memory = SequenceMemory(file)
+    await memory.open()
+    await memory.close()
+    assert (tmp_path / "sequences.damaged").read_bytes().startswith(b"this is no database")
+    assert file.read_bytes().startswith(b"SQLite format 3")

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from collectors.fields import Channel, Kind
 from collectors.reading import Quality, Reading
+from collectors.spool import spool as spool_module
 from collectors.spool.frames import HEADER_BYTES, READINGS_A_FRAME, pack
 from collectors.spool.spool import Loss, Spool
 from collectors.topics import Topic
@@ -61,6 +63,7 @@ class Desk:
         return sorted(self.folder.iterdir())
 
     def _lose(self, reason: Loss, count: int) -> None:
+        assert count > 0, "a counter never goes back"
         self.lost[reason] = self.lost.get(reason, 0) + count
 
 
@@ -195,6 +198,17 @@ def test_what_is_on_its_way_into_the_store_is_not_counted_as_dropped(tmp_path: P
     assert drained == sorted(set(drained))
 
 
+def test_a_file_that_was_taken_whole_is_dropped_without_a_loss(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "spool", most_bytes=9 * FRAME_BYTES, segment_bytes=2 * FRAME_BYTES)
+    for first in range(0, 8 * READINGS_A_FRAME, READINGS_A_FRAME):
+        desk.spool.append(numbered(first, READINGS_A_FRAME))
+    on_the_way = numbers(desk.spool.take(3 * READINGS_A_FRAME))  # into the second file
+    desk.spool.append(numbered(8 * READINGS_A_FRAME, READINGS_A_FRAME))
+    assert desk.lost == {}
+    desk.spool.settle()
+    assert on_the_way + desk.drain() == list(range(9 * READINGS_A_FRAME))
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A file system of 256 KiB; where none may be mounted, a fake that answers as a full one does."""
@@ -242,6 +256,58 @@ def test_a_disk_that_others_have_filled_is_an_error_and_leaves_no_half_file(smal
     desk.spool.append(numbered(100, 100))
     assert desk.drain() == list(range(100, 200))
     assert desk.lost == {}, "who could not append knows it, and decides"
+
+
+def test_a_file_that_cannot_be_opened_for_a_moment_costs_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.spool.append(numbered(0, 4 * READINGS_A_FRAME))
+    desk.spool.append(numbered(4 * READINGS_A_FRAME, 4 * READINGS_A_FRAME))
+    second, troubles, real = desk.files[1], [OSError(errno.EMFILE, "Too many open files")], Path.open
+
+    def open_(path: Path, *arguments: str) -> IO[bytes]:
+        if path == second and troubles:
+            raise troubles.pop()
+        return real(path, *arguments)  # type: ignore[call-overload,no-any-return]  # passed on as it came
+
+    monkeypatch.setattr(Path, "open", open_)
+    assert desk.drain(10_000) == list(range(8 * READINGS_A_FRAME))
+    assert troubles == []
+
+
+def test_a_folder_that_cannot_be_synced_for_a_moment_costs_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    troubles, real = [OSError(errno.EIO, "Input/output error")], desk.spool._sync_folder
+
+    def sync() -> None:
+        if troubles:
+            raise troubles.pop()
+        real()
+
+    monkeypatch.setattr(desk.spool, "_sync_folder", sync)
+    with pytest.raises(OSError, match="Input/output error"):
+        desk.spool.append(numbered(0, 10))
+    desk.spool.append(numbered(0, 5 * READINGS_A_FRAME))
+    desk.spool.append(numbered(5 * READINGS_A_FRAME, 10))
+    assert desk.drain() == list(range(5 * READINGS_A_FRAME + 10))
+
+
+def test_what_else_lies_in_the_folder_is_left_alone(desk: Desk) -> None:
+    desk.spool.append(numbered(0, 10))
+    copy = desk.folder / f"{desk.files[0].stem} (copy).spool"
+    copy.write_bytes(b"whatever")
+    desk.reopen()
+    assert desk.drain() == list(range(10))
+    assert desk.files == [copy]
+
+
+def test_of_a_large_spool_the_newest_readings_are_told_at_the_start(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "_HEARD_BYTES", 3 * FRAME_BYTES)
+    for first in range(0, 12 * READINGS_A_FRAME, READINGS_A_FRAME):
+        desk.spool.append(numbered(first, READINGS_A_FRAME))
+    desk.reopen()
+    assert desk.heard == list(range(12 * READINGS_A_FRAME - len(desk.heard), 12 * READINGS_A_FRAME))
+    assert 3 * READINGS_A_FRAME <= len(desk.heard) < 12 * READINGS_A_FRAME
+    assert desk.drain() == list(range(12 * READINGS_A_FRAME))
 
 
 # -- the whole life ------------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 SEGMENT_BYTES: Final = 16 * 1024 * 1024
 _SUFFIX: Final = ".spool"
+_DIGITS: Final = 20
+_HEARD_BYTES: Final = 64 * 1024 * 1024
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -92,18 +94,24 @@ class Spool:
         return self.bytes / self._most_bytes
 
     def open(self, hear: Hear) -> None:
-        """Find what an earlier run left; cut a torn end; tell `hear` of every reading, oldest first."""
+        """Find what an earlier run left; cut a torn end; tell `hear` of the newest readings, oldest first.
+
+        Of a large spool 64 MiB are told, in half a second: alarms wait for this. The others are told of by the store,
+        when they are written.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
-        for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
-            self._recover(path, hear)
+        unheard = sum(path.stat().st_size for path in self._files()) - _HEARD_BYTES
+        for path in self._files():
+            unheard -= path.stat().st_size
+            self._recover(path, hear if unheard < 0 else None)
         self._segments = deque(self._join(self._segments))
         self._next = self._segments[-1].stop if self._segments else 0
         self._taken = self._settled = self._beginning()
 
     def close(self) -> None:
         if self._file is not None:
-            os.close(self._file)
-            self._file = None
+            file, self._file = self._file, None  # its number is another file's at once, whatever close says
+            os.close(file)
 
     def append(self, readings: Sequence[Reading]) -> None:
         """Return when the readings are on disk; the oldest ones make room for them where there is none."""
@@ -128,7 +136,12 @@ class Spool:
                 continue
             if segment.first > self._taken.segment:
                 self._enter(segment)
-            self._take_from(segment, readings, most)
+            try:
+                self._take_from(segment, readings, most)
+            except OSError:
+                if not readings:
+                    raise
+                break  # what came before it is in hand: it must not be stepped over
             if len(readings) >= most:
                 break
         return readings
@@ -165,12 +178,16 @@ class Spool:
 
     def _begin_segment(self) -> None:
         self.close()
-        path = self._folder / f"{self._next:020d}{_SUFFIX}"
+        path = self._folder / f"{self._next:0{_DIGITS}d}{_SUFFIX}"
         self._file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_APPEND, 0o640)
         self._segments.append(_Segment(path, self._next, self._next, 0))
         if len(self._segments) == 1:
             self._taken = self._settled = self._beginning()
-        self._sync_folder()
+        try:
+            self._sync_folder()
+        except OSError:
+            self._give_up_segment(self._segments[-1])
+            raise
 
     def _give_up_segment(self, segment: _Segment) -> None:
         """After a failed write or fsync nobody knows what of the end is on disk: cut it off, go on in a new file."""
@@ -192,7 +209,7 @@ class Spool:
 
     def _drop_oldest(self) -> None:
         oldest = self._segments[0]
-        lost = oldest.stop - max(self._taken.number, oldest.first)
+        lost = max(0, oldest.stop - max(self._taken.number, oldest.first))  # taken may be in the next file already
         self._remove_oldest()
         if lost:
             self._lose(Loss.SPOOL_FULL, lost)
@@ -251,7 +268,11 @@ class Spool:
 
     # -- after a restart -------------------------------------------------------------------------------
 
-    def _recover(self, path: Path, hear: Hear) -> None:
+    def _files(self) -> list[Path]:
+        """Ours, oldest first; what else lies in the folder is left alone."""
+        return sorted(self._folder.glob("[0-9]" * _DIGITS + _SUFFIX))
+
+    def _recover(self, path: Path, hear: Hear | None) -> None:
         data = path.read_bytes()
         segment = _Segment(path, int(path.stem), int(path.stem), len(data))
         torn = None
@@ -259,8 +280,9 @@ class Spool:
             torn = item if isinstance(item, Damage) and item.after is None else None
             if isinstance(item, Frame):
                 segment.stop = item.first + item.held
-                with contextlib.suppress(msgspec.DecodeError):  # counted when it is taken
-                    hear(item.readings())
+                if hear is not None:
+                    with contextlib.suppress(msgspec.DecodeError):  # counted when it is taken
+                        hear(item.readings())
             elif item.after is not None:
                 segment.stop = item.after
         if torn is not None:

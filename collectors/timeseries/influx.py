@@ -44,6 +44,7 @@ _LINES: Final = 5_000
 """Readings a request: what InfluxDB's makers advise."""
 _ROLL_UP_EVERY_S: Final = 2.0
 _BREATH_S: Final = 0.1
+_PREPARED_WITHIN_S: Final = 2.0
 _REST_S: Final = 30.0
 """After a pass that failed: the server may still do what we gave up waiting for, and the next look must see that."""
 _RECENT: Final = 2 * MINUTE
@@ -76,8 +77,10 @@ class InfluxStore:
     async def open(self) -> None:
         await self._dirty.open()
         self._http = InfluxHttp(self._access)
-        with contextlib.suppress(StoreUnavailable):  # alarms do not wait for history: the background goes on trying
-            await self._prepare()
+        # Alarms do not wait for history: the background goes on trying.
+        with contextlib.suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(_PREPARED_WITHIN_S):
+                await self._prepare()
         self._background = asyncio.create_task(self._keep_rolling_up(), name="influx.rollups")
 
     async def close(self) -> None:
@@ -225,10 +228,10 @@ class InfluxStore:
                 await self._prepare()
                 while await self.roll_up():  # noqa: ASYNC110 - a backlog leaves the server time for what people ask
                     await asyncio.sleep(_BREATH_S)
-            except (StoreUnavailable, Unacceptable) as error:
-                if str(error) != trouble:
-                    log.warning("rollups and newest values wait for the server", why=str(error))
-                trouble = str(error)
+            except Exception as error:  # noqa: BLE001 - whatever the server answers, rollups are tried again
+                if repr(error) != trouble:
+                    log.warning("rollups and newest values wait for the server", why=repr(error))
+                trouble = repr(error)
             else:
                 trouble = ""
 

@@ -155,7 +155,7 @@ class InfluxHttp:
             raise StoreUnavailable(f"InfluxDB answers {answer.status}: {shown}")
         try:
             said = msgspec.json.decode(body, type=_Answer)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise StoreUnavailable(f"InfluxDB: an answer that is none: {error}") from error
         trouble = said.error or next((result.error for result in said.results if result.error), "")
         if trouble:

@@ -157,8 +157,8 @@ class SqliteStore:
                     spent = time.monotonic() - began
                     await asyncio.sleep(spent * _REST)  # a long backlog must not starve what comes in
                     began = time.monotonic()
-            except StoreUnavailable as error:
-                log.warning("rollups wait; histories are drawn from samples", why=str(error))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not end rollups for good
+                log.warning("rollups wait; histories are drawn from samples", why=repr(error))
 
     async def _on(self, pool: ThreadPoolExecutor, work: Callable[..., Answer], *arguments: object) -> Answer:
         try:
