@@ -45,7 +45,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     async def serve() -> None:
         database = Database(sqlite_address(folder / "gengfu.db"))
-        await migrate(database)
+        await migrate(database, folder)
         async with open_house(database, folder) as house:
             await fill(house)
             told.append(str(house.client.make_url("")).rstrip("/"))
