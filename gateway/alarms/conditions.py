@@ -130,6 +130,8 @@ def bands(condition: Condition, values: Mapping[str, Value], hold: int) -> dict[
     if isinstance(condition, Not):
         return bands(condition.of, values, -hold)
     if isinstance(condition, All | Either):
+        if _is_settled_by_sets(condition, values, hold):
+            return dict.fromkeys(_numbers_in(condition), EVERYTHING)
         found: dict[str, Band] = {}
         for part in condition.of:
             for name, band in bands(part, values, hold).items():
@@ -138,8 +140,23 @@ def bands(condition: Condition, values: Mapping[str, Value], hold: int) -> dict[
     if isinstance(condition, Membership):
         return {}
     if isinstance(condition, Imbalance):
-        return dict.fromkeys(condition.fields, _balanced_band(condition, values, hold))
+        return _balanced_bands(condition, values, hold)
     return {condition.field: _band(condition, values, hold)}
+
+
+def _is_settled_by_sets(condition: All | Either, values: Mapping[str, Value], hold: int) -> bool:
+    """Whether a set alone gives the answer: then no number changes it, and sets are looked at whenever they differ."""
+    settling = isinstance(condition, Either)
+    return any(
+        isinstance(part, Membership) and _is_leaf_fulfilled(part, values, hold) is settling for part in condition.of
+    )
+
+
+def _numbers_in(condition: Condition) -> set[str]:
+    leaves = tuple(leaves_of(condition))
+    return {leaf.field for leaf in leaves if isinstance(leaf, Limit)} | {
+        name for leaf in leaves if isinstance(leaf, Imbalance) for name in leaf.fields
+    }
 
 
 def compared_with(condition: Condition) -> set[str]:
@@ -169,6 +186,14 @@ def _band(leaf: Limit, values: Mapping[str, Value], hold: int) -> Band:
     return (-math.inf, math.nextafter(edge, -math.inf)) if value < edge else (edge, math.inf)
 
 
+def _balanced_bands(leaf: Imbalance, values: Mapping[str, Value], hold: int) -> dict[str, Band]:
+    """While a field is missing only that one can change the answer."""
+    missing = [name for name in leaf.fields if not isinstance(values.get(name), float)]
+    if missing:
+        return {**dict.fromkeys(leaf.fields, EVERYTHING), **dict.fromkeys(missing, NOTHING)}
+    return dict.fromkeys(leaf.fields, _balanced_band(leaf, values, hold))
+
+
 def _balanced_band(leaf: Imbalance, values: Mapping[str, Value], hold: int) -> Band:
     """Within which all fields are so near each other that they cannot be out of balance.
 
@@ -176,8 +201,6 @@ def _balanced_band(leaf: Imbalance, values: Mapping[str, Value], hold: int) -> B
     average is not below m (1 - d). A thousandth is left for rounding.
     """
     found = [value for name in leaf.fields if isinstance(value := values.get(name), float)]
-    if len(found) < len(leaf.fields):
-        return NOTHING
     limit = max(0.0, leaf.above - hold * leaf.deadband) / 100
     middle, spread = sum(found) / len(found), 2 * (len(found) - 1) / len(found)
     reach = 0.999 * limit / (limit + spread)
