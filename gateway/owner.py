@@ -9,8 +9,8 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -193,14 +193,23 @@ class Owner:
             self._quarantine, self._clock, self._known_values,
         )  # fmt: skip
         try:
-            await self._catch_up()
-            await alarms.load()
+            await self._holding(epoch, self._catch_up())
+            await self._holding(epoch, alarms.load())
         except DatabaseTrouble as error:
             log.warning("the alarms cannot be taken up now", why=str(error))
             self._report_all(f"the database does not answer: {error}")
             await asyncio.sleep(_WAIT_FOR_LEASE_S)
             return None
         return alarms
+
+    async def _holding(self, epoch: int, work: Coroutine[Any, Any, None]) -> None:
+        """Do what may take longer than the lease lives, and renew it meanwhile."""
+        renewing = asyncio.create_task(_every(_RENEW_S, lambda: self._renew(epoch)), name="lease.meanwhile")
+        try:
+            await work
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
 
     def _sealing(self, epoch: int) -> Callable[[], Awaitable[None]]:
         sealer: Sealer | None = None

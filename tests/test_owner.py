@@ -18,9 +18,12 @@ import aiohttp
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from gateway import owner as owner_module
 from gateway.alarms.alarms import Alarms
 from gateway.app import Application
 from gateway.settings import load_settings
+from gateway.storage import lease
+from gateway.storage.database import Database
 from tests.influxdb import InfluxDB
 from tests.load import Load, expected_activations, load_on
 from tests.mosquitto import Mosquitto
@@ -308,6 +311,34 @@ async def test_alarms_that_cannot_be_taken_up_at_the_start_are_taken_up_when_the
     application = Application(load_settings(None, overrides))
     running = asyncio.create_task(application.run())
     await until(lambda: "database is locked" in application.parts().get("owner", ""), "it says why it waits")
+    await until(lambda: set(application.parts().values()) == {"ready"}, "every part works")
+    application.stop()
+    await running
+
+
+async def test_the_lease_is_renewed_while_the_alarms_are_taken_up(
+    tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or with a large estate two services would take it from each other for ever, and nobody would own the alarms."""
+    monkeypatch.setattr(owner_module, "_RENEW_S", 0.02)
+    real, real_renew, renewed, taken_up = Alarms.load, lease.renew, list[int](), list[bool]()
+
+    async def renew(database: Database, epoch: int, now: int) -> None:
+        await real_renew(database, epoch, now)
+        if not taken_up:
+            renewed.append(now)
+
+    async def load(alarms: Alarms) -> None:
+        await until(lambda: len(renewed) >= 3, "the lease was renewed three times")
+        await real(alarms)
+        taken_up.append(True)
+
+    monkeypatch.setattr(Alarms, "load", load)
+    monkeypatch.setattr(lease, "renew", renew)
+    overrides = {"broker": {"port": mosquitto.port}, "http": {"port": 0}, "storage": {"data_dir": tmp_path}}
+    application = Application(load_settings(None, overrides))
+    running = asyncio.create_task(application.run())
+    await until(lambda: taken_up, "the alarms are taken up")
     await until(lambda: set(application.parts().values()) == {"ready"}, "every part works")
     application.stop()
     await running
