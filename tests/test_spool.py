@@ -273,6 +273,21 @@ def test_a_file_that_cannot_be_opened_for_a_moment_costs_nothing(desk: Desk, mon
     assert troubles == []
 
 
+def test_a_file_that_stays_unreadable_is_counted_and_what_is_behind_it_goes_on(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "_TRIES_TO_READ", 3)
+    for first in range(0, 8 * READINGS_A_FRAME, READINGS_A_FRAME):
+        desk.spool.append(numbered(first, READINGS_A_FRAME))
+    held = int(desk.files[1].stem)
+    desk.files[0].unlink()
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            desk.spool.take(1000)
+    assert desk.drain() == list(range(held, 8 * READINGS_A_FRAME))
+    assert desk.lost == {Loss.SPOOL_DAMAGED: held}
+
+
 def test_a_folder_that_cannot_be_synced_for_a_moment_costs_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     troubles, real = [OSError(errno.EIO, "Input/output error")], desk.spool._sync_folder
 

@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 SEGMENT_BYTES: Final = 16 * 1024 * 1024
 _SUFFIX: Final = ".spool"
 _DIGITS: Final = 20
+_TRIES_TO_READ: Final = 12
+"""Five seconds apart they are a minute."""
 _HEARD_BYTES: Final = 64 * 1024 * 1024
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -82,6 +84,8 @@ class Spool:
         """Up to here the store has everything."""
         self._taken = _Place(0, 0, 0)
         """Up to here readings were taken."""
+        self._failures = 0
+        """How often the file that is next could not be read."""
 
     @property
     def waiting(self) -> int:
@@ -138,10 +142,12 @@ class Spool:
                 self._enter(segment)
             try:
                 self._take_from(segment, readings, most)
-            except OSError:
-                if not readings:
-                    raise
-                break  # what came before it is in hand: it must not be stepped over
+            except OSError as error:
+                if readings:
+                    break  # what came before it is in hand: it must not be stepped over
+                self._give_up_reading(segment, error)
+            else:
+                self._failures = 0
             if len(readings) >= most:
                 break
         return readings
@@ -249,6 +255,16 @@ class Spool:
                 self._taken = _Place(segment.first, base + item.stop, item.first + item.held)
             if len(readings) >= most:
                 return
+        self._count_missing(segment.stop)
+        self._taken = _Place(segment.first, segment.size, segment.stop)
+
+    def _give_up_reading(self, segment: _Segment, error: OSError) -> None:
+        """Raise the error again, until it has come so often that what is behind this file cannot wait any longer."""
+        self._failures += 1
+        if self._failures < _TRIES_TO_READ:
+            raise error
+        self._failures = 0
+        log.error("a file of the spool cannot be read and is given up", file=segment.path.name, why=str(error))
         self._count_missing(segment.stop)
         self._taken = _Place(segment.first, segment.size, segment.stop)
 
