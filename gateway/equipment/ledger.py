@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from sqlalchemy import ColumnElement, Delete, delete, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Delete, bindparam, delete, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.broker import Message
@@ -18,6 +18,12 @@ from gateway.storage.tables import equipment, last_message, site
 
 log = structlog.get_logger(__name__)
 
+_MESSAGES_AT_ONCE: Final = 200
+"""Last messages a transaction: alarms wait for the writer no longer than for that."""
+_KEY: Final = ("site", "equipment")
+_FORGET_MESSAGE: Final = delete(last_message).where(
+    last_message.c.site == bindparam("of_site"), last_message.c.equipment == bindparam("of_equipment")
+)
 MESSAGE_BYTES: Final = 1024
 """What is kept of the last message of unknown equipment: with 1,000 of them 1 MB."""
 
@@ -170,13 +176,16 @@ class Ledger:
         self.last_messages |= listed
         rows = [{"site": who[0], "equipment": who[1], **msgspec.structs.asdict(last)} for who, last in listed.items()]
         try:
-            async with self._database.transaction() as connection:
-                for row in rows:
-                    await connection.execute(_of(delete(last_message), row["site"], row["equipment"]))
-                await connection.execute(insert(last_message), rows)
+            for first in range(0, len(rows), _MESSAGES_AT_ONCE):
+                await self._replace_messages(rows[first : first + _MESSAGES_AT_ONCE])
         except DatabaseTrouble:
             self._heard = listed | self._heard
             raise
+
+    async def _replace_messages(self, rows: list[dict[str, Any]]) -> None:
+        async with self._database.transaction() as connection:
+            await connection.execute(_FORGET_MESSAGE, [{f"of_{name}": row[name] for name in _KEY} for row in rows])
+            await connection.execute(insert(last_message), rows)
 
     async def adopt(self, who: Who, wanted: Adoption, cause: Cause, now: int) -> Equipment:
         """Say that unknown equipment belongs here, and what it is called.
