@@ -19,7 +19,7 @@ from gateway.retention.rules import Limits, Rule, limits, rules
 from gateway.self_supervision import PLATFORM
 from gateway.settings import RetentionSettings
 from gateway.storage import lease
-from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.database import Database
 
 log = structlog.get_logger(__name__)
 
@@ -46,8 +46,10 @@ class Retention:
         while True:
             try:
                 await self.enforce()
-            except DatabaseTrouble as error:
-                log.warning("old records are not removed now; tried again in a minute", why=str(error))
+            except lease.LeaseLost:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, records that stay must not end the watch
+                log.error("old records are not removed now; tried again in a minute", why=repr(error))
                 await asyncio.sleep(_AGAIN_S)
             else:
                 await asyncio.sleep(_EVERY_S)
