@@ -3,9 +3,6 @@
 import asyncio
 import gc
 import json
-import os
-import shutil
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -26,62 +23,30 @@ from simulators.replay import replay_file
 from simulators.run import Pace, simulate
 from simulators.scenario import load_scenario
 from simulators.simulation import Message
+from tests.mosquitto import Mosquitto as Server
+from tests.mosquitto import free_port, require_mosquitto
 
 pytestmark = pytest.mark.server
-MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 HEADER = (
     "datetime;Accelerometer1RMS;Accelerometer2RMS;Current;Pressure;Temperature;Thermocouple;Voltage;Volume Flow RateRMS"
 )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-class Mosquitto:
-    """A broker that a test may stop and start again on its port; knows the user `sim`, password `secret`."""
+class Mosquitto(Server):
+    """A broker that knows the user `sim`, password `secret`."""
 
     def __init__(self, folder: Path, *, anonymous: bool, extra: str = "") -> None:
-        self.address = BrokerAddress(port=free_port())
+        require_mosquitto()
+        folder.mkdir(parents=True, exist_ok=True)
         passwords = folder / "passwords"
-        passwords.touch()
-        subprocess.run(["mosquitto_passwd", "-b", passwords, "sim", "secret"], check=True)
-        self._config = folder / "mosquitto.conf"
-        self._config.write_text(
-            f"listener {self.address.port} 127.0.0.1\nallow_anonymous {str(anonymous).lower()}\n"
-            f"password_file {passwords}\nmax_queued_messages 0\n"
-            f"user root\n{extra}"  # else, started by root, it gives up the right to read the folder
-        )
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        assert MOSQUITTO is not None
-        self._process = subprocess.Popen([MOSQUITTO, "-c", self._config], stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
-        while not answers(self.address.port):
-            assert time.monotonic() < deadline, "mosquitto does not answer"
-            time.sleep(0.02)
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(10)
-            self._process = None
+        subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "sim", "secret"], check=True)
+        passwords.chmod(0o644)
+        super().__init__(folder, f"allow_anonymous {str(anonymous).lower()}\npassword_file {passwords}\n{extra}")
+        self.address = BrokerAddress(port=self.port)
 
 
 def brokers(tmp_path: Path, *, anonymous: bool) -> Iterator[Mosquitto]:
-    if MOSQUITTO is None or shutil.which("mosquitto_passwd") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("mosquitto is missing; install Debian's package mosquitto")
-        pytest.skip("mosquitto is not installed (Debian package mosquitto)")
-    server = Mosquitto(tmp_path, anonymous=anonymous)
+    server = Mosquitto(tmp_path / "mosquitto", anonymous=anonymous)
     server.start()
     yield server
     server.stop()
@@ -214,13 +179,13 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 # paho leaves the refused socket to the garbage collector, which complains
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 async def test_tls_is_checked_against_the_given_authority(broker: Mosquitto, tmp_path: Path) -> None:
     (tmp_path / "ours").mkdir()
     (tmp_path / "theirs").mkdir()
     ours, key = make_certificate(tmp_path / "ours")
     theirs, _ = make_certificate(tmp_path / "theirs")
-    secure = Mosquitto(tmp_path, anonymous=True, extra=f"certfile {ours}\nkeyfile {key}\n")
+    key.chmod(0o644)
+    secure = Mosquitto(tmp_path / "secure", anonymous=True, extra=f"certfile {ours}\nkeyfile {key}\n")
     secure.start()
     try:
         async with Publisher(msgspec.structs.replace(secure.address, ca_file=ours)) as publisher:
