@@ -103,6 +103,12 @@ def _new_alarm(decision: Decision, now: int) -> Row:
         "unit": unit_of(rule),
         "wants_ticket": rule.ticket.value,
         "playbook": rule.playbook,
+        "suppressions": [],
+        "annunciated": True,
+        "silenced_at": None,
+        "silenced_by": None,
+        "re_alarm": 0,
+        "chattering": False,
         "drill": False,
         "version": 0,
     }

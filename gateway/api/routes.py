@@ -49,6 +49,8 @@ class Call(msgspec.Struct):
     path: Mapping[str, str]
     query: Any
     body: Any
+    second_person: str | None = None
+    """Who has approved it, by id; None while nobody else has looked at it."""
 
     @property
     def person(self) -> Person | None:
@@ -69,6 +71,10 @@ class Call(msgspec.Struct):
         if may({ALL_SITES: grants.get(ALL_SITES, ())}, act).permitted:
             return None
         return frozenset(site for site in grants if may(grants, act, site).permitted)
+
+
+class NeedsSecondPerson(Exception):
+    """One person alone may not do this: it has to be asked for, and another has to approve. The text says why."""
 
 
 class Reply(NamedTuple):

@@ -19,6 +19,8 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
+    true,
 )
 
 metadata = MetaData(
@@ -119,9 +121,83 @@ alarm = Table(
     Column("unit", String(16), nullable=False),
     Column("wants_ticket", String(16), nullable=False),
     Column("playbook", String(64), nullable=False),
+    # The reasons why it is not annunciated, as `alarms.suppression` has them; none: it is.
+    Column("suppressions", JSON, nullable=False, server_default="[]"),
+    Column("annunciated", Boolean, nullable=False, server_default=true()),
+    # Who has stopped the sound; a new activation sounds again.
+    _time("silenced_at", nullable=True),
+    Column("silenced_by", String(64), nullable=True),
+    # After how many ms of standing acknowledged it asks again, 0: never.
+    Column("re_alarm", BigInteger, nullable=False, server_default="0"),
+    # Activations come so fast that they are damped.
+    Column("chattering", Boolean, nullable=False, server_default=false()),
     _drill(),
     _version(),
     Index(None, "site", "equipment", "raised_at"),
+)
+
+shelf = Table(
+    "shelf",
+    metadata,
+    # Put aside by a person: the alarm of this key, whichever activation it is at.
+    Column("site", String(64), primary_key=True),
+    Column("equipment", String(64), primary_key=True),
+    Column("part", String(128), primary_key=True),
+    Column("rule", String(128), primary_key=True),
+    _time("since"),
+    _time("until"),
+    # Ends already when the condition does.
+    Column("one_shot", Boolean, nullable=False),
+    Column("person", String(64), nullable=False),
+    # Who has agreed, where one person alone may not.
+    Column("second_person", String(64), nullable=True),
+    Column("reason", Text, nullable=False),
+)
+
+out_of_service = Table(
+    "out_of_service",
+    metadata,
+    # A whole equipment, or a part of it ("" is the whole).
+    Column("site", String(64), primary_key=True),
+    Column("equipment", String(64), primary_key=True),
+    Column("part", String(128), primary_key=True),
+    _time("since"),
+    _time("planned_end"),
+    Column("person", String(64), nullable=False),
+    Column("second_person", String(64), nullable=True),
+    Column("reason", Text, nullable=False),
+)
+
+maintenance_window = Table(
+    "maintenance_window",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("site", String(64), nullable=False, index=True),
+    # What it covers; "" for all of the site.
+    Column("kind", String(32), nullable=False),
+    Column("equipment", String(64), nullable=False),
+    Column("part", String(128), nullable=False),
+    # As a fire panel names it.
+    Column("zone", String(128), nullable=False),
+    _time("starts_at"),
+    _time("ends_at", index=True),
+    Column("person", String(64), nullable=False),
+    Column("second_person", String(64), nullable=True),
+    Column("reason", Text, nullable=False),
+    _time("cancelled_at", nullable=True),
+    _time("created_at"),
+    _version(),
+)
+
+equipment_link = Table(
+    "equipment_link",
+    metadata,
+    # What feeds or carries what: "power" or "network".
+    Column("site", String(64), primary_key=True),
+    Column("child", String(64), primary_key=True),
+    Column("parent", String(64), primary_key=True),
+    Column("relation", String(16), primary_key=True),
+    _time("created_at"),
 )
 
 activation = Table(
