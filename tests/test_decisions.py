@@ -4,9 +4,9 @@ import msgspec
 
 from collectors.fields import Kind
 from gateway.alarms.decisions import Row, Written, identity_of, write_up
+from gateway.alarms.outcomes import Decision
 from gateway.alarms.rules import Change, Rule
 from gateway.alarms.stations import Key
-from gateway.alarms.watches import Decision
 from gateway.people.audit import RULES
 from tests.builders import T0, fire_rule, make_rule
 

@@ -9,9 +9,10 @@ import pytest
 from collectors.fields import Channel
 from collectors.reading import Reading, Value
 from gateway.alarms.conditions import All, Limit, Membership, Not
+from gateway.alarms.outcomes import Outcome
 from gateway.alarms.rules import Memory, Priority, Rule, RuleType
 from gateway.alarms.stations import Key
-from gateway.alarms.watches import Outcome, Watches
+from gateway.alarms.watches import Watches
 from tests.builders import PANEL, PUMP, PUMP_STATUS, T0, WINDOW_MS, fire_rule, make_rule, panel_event, sample
 from tests.test_watches import Told, make_watches, take, told
 

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from collectors.fields import Kind
 from collectors.reading import Quality, Reading, Value
+from gateway.alarms.outcomes import Decision
 from gateway.alarms.rules import Change, Memory, Priority, Rule, RuleType
 from gateway.alarms.stations import Key
-from gateway.alarms.watches import Decision, Watches
+from gateway.alarms.watches import Watches
 from tests.builders import (
     PANEL,
     PUMP,

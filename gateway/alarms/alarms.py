@@ -19,20 +19,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collectors.reading import Reading
 from gateway.alarms.decisions import Row, Written, identity_of, key_of, move, withdraw, write_up
 from gateway.alarms.failures import Failures
+from gateway.alarms.known_equipment import Recall, is_watched, nothing_known
+from gateway.alarms.outcomes import Decision, Failure, Outcome, no_rule
 from gateway.alarms.rules import FRESH, Memory, Rule, RuleType
 from gateway.alarms.states import TRANSITIONS, Event, State
 from gateway.alarms.stations import Key
 from gateway.alarms.unanswered import unanswered
-from gateway.alarms.watches import (
-    Decision,
-    Failure,
-    Outcome,
-    Recall,
-    Watches,
-    is_watched,
-    no_rule,
-    nothing_known,
-)
+from gateway.alarms.watches import Watches
 from gateway.people.audit import CLOCK, RULES, Cause, Via, write_records
 from gateway.storage import lease
 from gateway.storage.database import Database, DatabaseTrouble

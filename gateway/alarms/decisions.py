@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from collectors.fields import Channel, fields_of
+from gateway.alarms.outcomes import Decision
 from gateway.alarms.rules import Rule
 from gateway.alarms.states import Event, State, after
 from gateway.alarms.stations import Key
-from gateway.alarms.watches import Decision
 from gateway.people.audit import AuditRow, Cause, JournalRow, audited
 from gateway.storage.facts import NewFact
 from gateway.storage.identity import new_id

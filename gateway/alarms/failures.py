@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, Counter
 from collectors.collector import Quarantined
 from collectors.payloads.samples import Reason
 from collectors.reading import Reading
+from gateway.alarms.outcomes import Failure
 from gateway.alarms.stations import Key
-from gateway.alarms.watches import Failure
 from gateway.storage.facts import SHOWN_MS
 from gateway.storage.singling_out import reason_of
 

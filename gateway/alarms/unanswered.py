@@ -8,10 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.fields import Kind
 from gateway.alarms.decisions import identity_of
+from gateway.alarms.outcomes import Decision
 from gateway.alarms.rules import Change, Rule
 from gateway.alarms.states import State
 from gateway.alarms.stations import Key
-from gateway.alarms.watches import Decision
 from gateway.storage.portions import in_portions
 from gateway.storage.tables import activation, alarm
 

@@ -1,0 +1,53 @@
+"""What the next ticks have to look at: delays that run, counts that stand, times that come. Pure."""
+
+import heapq
+from collections.abc import Iterator
+from typing import Final
+
+from gateway.alarms.rules import RuleType
+from gateway.alarms.stations import Key, Station, Watch
+
+_MOST_CHECKS: Final = 1_000
+"""Of what only the clock can show, in one tick: ten thousand equipments that start together hold up nobody."""
+BY_CLOCK: Final = frozenset({RuleType.COUNT, RuleType.NO_DATA, RuleType.ABSENCE})
+"""Types in which something changes with time alone."""
+
+
+class Agenda:
+    """A tick looks at what is noted here and at nothing else."""
+
+    __slots__ = ("_due", "_numbered", "counting", "waiting")
+
+    def __init__(self) -> None:
+        # Stations with unsettled watches, and counts that stand.
+        self.waiting: dict[Station, None] = {}
+        self.counting: dict[Watch, Station] = {}
+        # (when, number, watch, station) of what only the clock can show.
+        self._due: list[tuple[int, int, Watch, Station]] = []
+        self._numbered = 0
+
+    def unsettle(self, station: Station, key: Key) -> None:
+        """A watch does not say what the newest sample says, or may not: it is asked again."""
+        station.unsettled.add(key)
+        self.waiting[station] = None
+
+    def note(self, station: Station, watch: Watch) -> None:
+        """Have the ticks look at what changes with time alone."""
+        if watch.rule.type is RuleType.COUNT:
+            self.counting[watch] = station
+        elif watch.rule.type is RuleType.ABSENCE and not watch.reminded:
+            watch.reminded = True
+            self.remind(station, watch, (watch.seen_at or 0) + watch.rule.after)
+
+    def remind(self, station: Station, watch: Watch, due: int) -> None:
+        """Look at a watch at a time, epoch ms."""
+        self._numbered += 1
+        heapq.heappush(self._due, (due, self._numbered, watch, station))
+
+    def due(self, now: int) -> Iterator[tuple[int, Watch, Station]]:
+        """What is due, with the time at which it was, and off the agenda with it; so many in a tick, no more."""
+        for _ in range(_MOST_CHECKS):
+            if not self._due or self._due[0][0] > now:
+                return
+            due, _, watch, station = heapq.heappop(self._due)
+            yield due, watch, station

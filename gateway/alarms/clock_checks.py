@@ -1,0 +1,83 @@
+"""What only the clock can show: delays that end, counts that leave their window, what has not happened. Pure."""
+
+from typing import Final
+
+from gateway.alarms.agenda import Agenda
+from gateway.alarms.outcomes import Alone, Outcome, keep
+from gateway.alarms.rules import is_breached, judge, mature
+from gateway.alarms.series import is_series_breached
+from gateway.alarms.silence_checks import check_silence
+from gateway.alarms.stations import Station, Watch
+
+_LISTENING_MS: Final = 30_000
+"""Between two ticks that are further apart the service was held up, and whoever spoke then was not heard yet."""
+
+
+class ClockChecks:
+    """Looks at the agenda whenever the clock is told."""
+
+    def __init__(self, agenda: Agenda, late_window_ms: int) -> None:
+        self._agenda = agenda
+        self._late_window_ms = late_window_ms
+        self._ticked_at = 0
+        self._listening_since = 0
+
+    def tick(self, now: int) -> Outcome:
+        """Let delays end by the clock, and notice what has not come or not happened."""
+        agenda, outcome = self._agenda, Outcome([], {}, [])
+        if not 0 <= now - self._ticked_at <= _LISTENING_MS:
+            self._listening_since = now
+        self._ticked_at = now
+        for station in tuple(agenda.waiting):
+            for key in tuple(station.unsettled):
+                with Alone(key, None, outcome):
+                    self._settle(station, station.watches[key], now, outcome)
+            if not station.unsettled:
+                del agenda.waiting[station]
+        for watch, station in tuple(agenda.counting.items()):
+            with Alone(watch.key, None, outcome):
+                self._count_again(station, watch, now, outcome)
+        for due, watch, station in agenda.due(now):
+            with Alone(watch.key, None, outcome):
+                if watch.silence is None:
+                    self._check_absence(station, watch, now, outcome)
+                elif due == watch.silence.due_at:
+                    check_silence(agenda, station, watch, watch.silence, now, self._listening_since, outcome)
+        return outcome
+
+    def _settle(self, station: Station, watch: Watch, now: int, outcome: Outcome) -> None:
+        """Let a delay end, or have the newest values say what becomes of what disorder has raised."""
+        rule, memory = watch.rule, watch.memory
+        if watch.silence is not None:
+            judgement = judge(rule, memory, watch.silence.is_breached, now, now)
+        elif watch.settle_at and now >= watch.settle_at:
+            watch.settle_at = 0
+            breached = is_breached(rule, station.values, memory.active)
+            if breached is not False or not memory.active:
+                return
+            judgement = judge(rule, memory, breached, station.newest_at, now, corrects=True)
+        elif not rule.life_safety and station.is_clock_in_doubt(now, self._late_window_ms):
+            return
+        else:
+            judgement = mature(rule, memory, now)
+            if not judgement.changes:
+                return
+        keep(watch, judgement, station.values, now, outcome)
+        if watch.memory.pending_since is None:
+            station.unsettled.discard(watch.key)
+
+    def _count_again(self, station: Station, watch: Watch, now: int, outcome: Outcome) -> None:
+        """What was counted leaves the window as time goes by."""
+        if not watch.memory.active:
+            del self._agenda.counting[watch]
+            return
+        at = max(station.newest_at + now - station.received_at, watch.memory.known_at + 1)
+        if is_series_breached(watch.rule, watch.points, at, active=True) is False:
+            keep(watch, judge(watch.rule, watch.memory, False, at, now), station.values, now, outcome)
+
+    def _check_absence(self, station: Station, watch: Watch, now: int, outcome: Outcome) -> None:
+        due = (now if watch.happening or watch.seen_at is None else watch.seen_at) + watch.rule.after
+        if due <= now:
+            keep(watch, judge(watch.rule, watch.memory, True, now, now), station.values, now, outcome)
+            due = now + watch.rule.after
+        self._agenda.remind(station, watch, due)

@@ -1,0 +1,101 @@
+"""What follows from readings and from the clock: decisions, memories to keep, failures. Pure."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from collectors.fields import Kind
+from collectors.reading import Reading, Value
+from collectors.topics import Topic
+from gateway.alarms.rules import Change, Judgement, Memory, Rule, quiet_bands
+from gateway.alarms.stations import Key, Watch, with_habits
+
+
+class Decision(NamedTuple):
+    """A condition that began or ended, and the sample that shows it."""
+
+    key: Key
+    rule: Rule
+    kind: Kind
+    change: Change
+    value: Value | None
+    received_at: int
+    digest: str = ""
+    """Of the event that shows it; "" where telemetry or the clock does."""
+    zone: str = ""
+    """Where in the building, as the event says it."""
+
+
+class Failure(NamedTuple):
+    """A rule that could not be applied: what it was about, the error, and the reading, None where the clock asked."""
+
+    key: Key
+    error: Exception
+    reading: Reading | None
+
+
+class Outcome(NamedTuple):
+    """What follows from some readings: decisions in order, the memories that have to be kept, and what went wrong."""
+
+    decisions: list[Decision]
+    memories: dict[Key, Memory]
+    failures: list[Failure]
+
+    def __bool__(self) -> bool:
+        return bool(self.decisions or self.memories)
+
+
+def no_rule(topic: Topic) -> Key:
+    """The key of what is about an equipment and no single rule."""
+    return Key(topic.site, topic.equipment, "", "")
+
+
+class Alone:
+    """One rule that fails is told of, and keeps no other rule from being applied."""
+
+    __slots__ = ("_key", "_outcome", "_reading")
+
+    def __init__(self, key: Key, reading: Reading | None, outcome: Outcome) -> None:
+        self._key = key
+        self._reading = reading
+        self._outcome = outcome
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self._outcome.failures.append(Failure(self._key, error, self._reading))
+        return True
+
+
+def keep(
+    watch: Watch,
+    judgement: Judgement,
+    values: Mapping[str, Value],
+    received_at: int,
+    outcome: Outcome,
+    digest: str = "",
+    zone: str = "",
+) -> None:
+    """Remember a judgement, and note what follows from it.
+
+    Args:
+        watch: what was judged.
+        judgement: of its rule.
+        values: what it rests on.
+        received_at: when that was received, epoch ms.
+        outcome: where decisions and memory are noted.
+        digest: of the event that shows it.
+        zone: as the event says it.
+    """
+    memory, changes = with_habits(watch, judgement.memory), judgement.changes
+    quiet = quiet_bands(watch.rule, memory, values) if watch.guards else {}
+    if memory != watch.memory:  # from here on nothing fails: what is remembered is decided too
+        watch.memory = outcome.memories[watch.key] = memory
+    for name, band in quiet.items():
+        watch.guards[name].low, watch.guards[name].high = band
+    value = values.get(watch.rule.field)
+    outcome.decisions.extend(
+        Decision(watch.key, watch.rule, watch.kind, change, value, received_at, digest, zone) for change in changes
+    )
