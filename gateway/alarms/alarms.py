@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.reading import Reading
@@ -21,15 +21,16 @@ from gateway.alarms.decisions import Row, Written, identity_of, key_of, move, wi
 from gateway.alarms.failures import Failures
 from gateway.alarms.known_equipment import Recall, is_watched, nothing_known
 from gateway.alarms.outcomes import Decision, Failure, Outcome, no_rule
+from gateway.alarms.recording import alarms_by_id, open_alarms_of, save
 from gateway.alarms.rules import FRESH, Memory, Rule, RuleType
 from gateway.alarms.states import TRANSITIONS, Event, State
 from gateway.alarms.stations import Key
 from gateway.alarms.unanswered import unanswered
 from gateway.alarms.watches import Watches
-from gateway.people.audit import CLOCK, RULES, Cause, Via, write_records
+from gateway.people.audit import CLOCK, RULES, Cause, Via
 from gateway.storage import lease
 from gateway.storage.database import Database, DatabaseTrouble
-from gateway.storage.facts import Consumer, Fact, FactMetrics, write_facts
+from gateway.storage.facts import Consumer, Fact, FactMetrics
 from gateway.storage.portions import in_portions
 from gateway.storage.quarantine import Quarantine
 from gateway.storage.singling_out import single_out
@@ -156,7 +157,7 @@ class Alarms:
     async def _follow(self, connection: AsyncConnection, facts: Sequence[Fact]) -> None:
         """Acknowledge what people have acknowledged by its ticket: each alarm as often active as they saw it."""
         told = [(fact, dict(fact.body.get("alarms", {}))) for fact in facts]
-        found = await _alarms_by_id(connection, sorted({identity for _, alarms in told for identity in alarms}))
+        found = await alarms_by_id(connection, sorted({identity for _, alarms in told for identity in alarms}))
         written, now = Written(), self._clock()
         for fact, alarms in told:
             cause = Cause(str(fact.body.get("actor", "")), Via.FACT, why=f"fact {fact.id}")
@@ -240,7 +241,7 @@ class Alarms:
     async def _write(self, outcome: Outcome, events: list[Reading], cause: Cause) -> None:
         async with self._database.transaction() as connection:
             await lease.verify(connection, self._epoch)
-            open_alarms = await _open_alarms(connection, {str(item.key) for item in outcome.decisions})
+            open_alarms = await open_alarms_of(connection, {str(item.key) for item in outcome.decisions})
             known = await _known_activations(connection, outcome.decisions)
             await _keep_events(connection, events, await _known_events(connection, events))
             await save(connection, write_up(outcome.decisions, open_alarms, known, cause, self._clock()))
@@ -293,51 +294,6 @@ def _shown_by(outcome: Outcome, key: Key, readings: Sequence[Reading]) -> Readin
         (item for item in readings
          if (item.topic.site, item.topic.equipment, item.digest, item.received_at) == who), None,
     )  # fmt: skip
-
-
-async def save(connection: AsyncConnection, written: Written) -> None:
-    """Write rows as part of the caller's transaction."""
-    new = [row for identity, row in written.alarms.items() if identity in written.new]
-    changed = [row for identity, row in written.alarms.items() if identity not in written.new]
-    if changed:  # before the new ones: an alarm that closes gives its key to the one that opens
-        await connection.execute(_UPDATE_ALARM, [{**row, "of_id": row["id"]} for row in changed])
-    if new:
-        await connection.execute(insert(alarm), new)
-    if written.ended:
-        await connection.execute(_END_ACTIVATION, written.ended)
-    if written.activations:
-        await connection.execute(insert(activation), written.activations)
-    await write_records(connection, written.journal, written.audit)
-    await write_facts(connection, written.facts)
-
-
-_UPDATE_ALARM: Final = (
-    update(alarm)
-    .where(alarm.c.id == bindparam("of_id"))
-    .values({column.name: bindparam(column.name) for column in alarm.c if column.name != "id"})
-)
-_END_ACTIVATION: Final = (
-    update(activation)
-    .where(activation.c.alarm == bindparam("of_alarm"), activation.c.ended_at.is_(None))
-    .values(ended_at=bindparam("ended_at"), disproved=bindparam("disproved"))
-)
-
-
-async def _open_alarms(connection: AsyncConnection, keys: set[str]) -> dict[str, Row]:
-    rows: dict[str, Row] = {}
-    for part in in_portions(sorted(keys)):  # in one order, so that two transactions cannot wait for each other
-        statement = select(alarm).where(alarm.c.open_key.in_(part)).order_by(alarm.c.open_key).with_for_update()
-        found = await connection.execute(statement)
-        rows |= {row["open_key"]: dict(row) for row in found.mappings()}
-    return rows
-
-
-async def _alarms_by_id(connection: AsyncConnection, identities: Sequence[str]) -> dict[str, Row]:
-    rows: dict[str, Row] = {}
-    for part in in_portions(identities):
-        statement = select(alarm).where(alarm.c.id.in_(part)).order_by(alarm.c.id).with_for_update()
-        rows |= {row["id"]: dict(row) for row in (await connection.execute(statement)).mappings()}
-    return rows
 
 
 async def _known_activations(connection: AsyncConnection, decisions: Sequence[Decision]) -> set[str]:

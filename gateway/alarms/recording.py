@@ -1,0 +1,60 @@
+"""Alarms as their tables have them: read with a lock, and written with all that one transaction tells of them."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.alarms.decisions import Row, Written
+from gateway.people.audit import write_records
+from gateway.storage.facts import write_facts
+from gateway.storage.portions import in_portions
+from gateway.storage.tables import activation, alarm
+
+
+async def save(connection: AsyncConnection, written: Written) -> None:
+    """Write rows as part of the caller's transaction."""
+    new = [row for identity, row in written.alarms.items() if identity in written.new]
+    changed = [row for identity, row in written.alarms.items() if identity not in written.new]
+    if changed:  # before the new ones: an alarm that closes gives its key to the one that opens
+        await connection.execute(_UPDATE_ALARM, [{**row, "of_id": row["id"]} for row in changed])
+    if new:
+        await connection.execute(insert(alarm), new)
+    if written.ended:
+        await connection.execute(_END_ACTIVATION, written.ended)
+    if written.activations:
+        await connection.execute(insert(activation), written.activations)
+    await write_records(connection, written.journal, written.audit)
+    await write_facts(connection, written.facts)
+
+
+_UPDATE_ALARM: Final = (
+    update(alarm)
+    .where(alarm.c.id == bindparam("of_id"))
+    .values({column.name: bindparam(column.name) for column in alarm.c if column.name != "id"})
+)
+_END_ACTIVATION: Final = (
+    update(activation)
+    .where(activation.c.alarm == bindparam("of_alarm"), activation.c.ended_at.is_(None))
+    .values(ended_at=bindparam("ended_at"), disproved=bindparam("disproved"))
+)
+
+
+async def open_alarms_of(connection: AsyncConnection, keys: set[str]) -> dict[str, Row]:
+    """Open alarms by key, locked until the transaction ends."""
+    rows: dict[str, Row] = {}
+    for part in in_portions(sorted(keys)):  # in one order, so that two transactions cannot wait for each other
+        statement = select(alarm).where(alarm.c.open_key.in_(part)).order_by(alarm.c.open_key).with_for_update()
+        found = await connection.execute(statement)
+        rows |= {row["open_key"]: dict(row) for row in found.mappings()}
+    return rows
+
+
+async def alarms_by_id(connection: AsyncConnection, identities: Sequence[str]) -> dict[str, Row]:
+    """Alarms by id, locked until the transaction ends."""
+    rows: dict[str, Row] = {}
+    for part in in_portions(identities):
+        statement = select(alarm).where(alarm.c.id.in_(part)).order_by(alarm.c.id).with_for_update()
+        rows |= {row["id"]: dict(row) for row in (await connection.execute(statement)).mappings()}
+    return rows
