@@ -332,6 +332,38 @@ async def test_as_many_samples_as_points_come_as_they_are_and_one_more_comes_in_
     assert not (await look(store, "level", 0, 1000, points=9)).raw
 
 
+# -- readings as they were kept ------------------------------------------------------------------------
+
+
+async def all_readings(store: Store, start: int, end: int, most: int) -> list[Reading]:
+    """Portion after portion."""
+    series, found = Series("garden", "sensor", "S1", "telemetry"), list[Reading]()
+    while portion := await store.readings(series, T0 + start, T0 + end, found[-1].key if found else -1, most):
+        assert len(portion) <= most
+        found += portion
+    return found
+
+
+@pytest.mark.parametrize("most", [1, 7, 1000])
+async def test_readings_come_back_as_they_were_written_in_order_portion_by_portion(store: Store, most: int) -> None:
+    written = [reading(at, temperature=float(at % 3), leak=at % 2 == 0, mood=f'"{at}" 好') for at in range(20)]
+    written += [msgspec.structs.replace(reading(5, tie=1, humidity=40.0), quality=2), reading(3, "S2", humidity=1.0)]
+    await store.write(list(reversed(written)))
+    expected = sorted((item for item in written if item.topic.equipment == "S1"), key=lambda item: item.key)
+    assert await all_readings(store, 0, 1000, most) == expected
+
+
+async def test_readings_of_a_range_hold_its_start_and_not_its_end(store: Store) -> None:
+    await store.write([reading(at, temperature=1.0) for at in (9, 10, 19, 20)])
+    assert [item.measured_at - T0 for item in await all_readings(store, 10, 20, 5)] == [10, 19]
+
+
+async def test_where_nothing_was_written_there_are_no_readings(store: Store) -> None:
+    await store.write([reading(1, temperature=1.0)])
+    assert await store.readings(Series("garden", "sensor", "S9", "telemetry"), 0, 2**60) == []
+    assert await all_readings(store, 500, 100, 5) == []
+
+
 async def test_a_range_holds_its_start_and_not_its_end(store: Store) -> None:
     await store.write([reading(at, level=float(at), note=str(at)) for at in range(5)])
     assert await look(store, "level", 1, 3) == raw((1, 1.0), (2, 2.0))

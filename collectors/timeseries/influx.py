@@ -24,12 +24,13 @@ from collectors.timeseries import influx_history, influx_rollups
 from collectors.timeseries.dirty_minutes import DirtyMinutes, Mark
 from collectors.timeseries.influx_history import EMPTY, LAST_MS
 from collectors.timeseries.influx_http import TOO_LARGE, TOO_OLD, Access, InfluxHttp, Unacceptable
-from collectors.timeseries.influx_ql import KEYS_PER_MS
+from collectors.timeseries.influx_ql import KEYS_PER_MS, as_sent
 from collectors.timeseries.latest import LatestTable, Who
 from collectors.timeseries.line_protocol import OWN_FIELDS, QUALITY, RECEIVED, encode, stored_name, wire_name
 from collectors.timeseries.rollups import DAY, MINUTE, minute_of
 from collectors.timeseries.store import (
     DEFAULT_POINTS,
+    PORTION,
     History,
     Latest,
     LatestValue,
@@ -122,6 +123,11 @@ class InfluxStore:
         dirty = [*await self._dirty.of(series, start, end), *_recent_minutes(time.time_ns(), start, end)]
         return await influx_history.read(self._server(), dirty, series, field, start, end, points)
 
+    async def readings(
+        self, series: Series, start: int, end: int, after: int = -1, most: int = PORTION
+    ) -> list[Reading]:
+        return await influx_history.readings(self._server(), series, max(start, 0), end, after, most)
+
     async def erase_before(self, moment: int) -> int:
         async with self._rolling:  # or a pass would put down again what it had read before
             return await influx_rollups.erase_before(self._server(), self._dirty, moment)
@@ -203,7 +209,7 @@ class InfluxStore:
                 who = (result.tags["site"], result.tags["equipment"])
                 latest = found.setdefault(who, Latest(result.name, 0, {}))
                 for at, value, received_at in result.values:
-                    _take(latest, name, _value(value), received_at if is_ahead else at // KEYS_PER_MS, received_at)
+                    _take(latest, name, as_sent(value), received_at if is_ahead else at // KEYS_PER_MS, received_at)
         for who, latest in found.items():
             known = self._latest.get(who)  # something may have come before the server could be asked
             if known is not None:
@@ -270,10 +276,6 @@ def _part(readings: Sequence[Reading], conflict: "re.Match[str]", why: str) -> t
         if rest:
             kept.append(msgspec.structs.replace(reading, fields=rest))
     return kept, refused
-
-
-def _value(value: float | bool | str) -> Value:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _take(latest: Latest, name: str, value: Value, at: int, received_at: int) -> None:

@@ -1,16 +1,18 @@
-"""A field's history out of InfluxDB: samples while there are few, else figures added up by the server, or changes."""
+"""What InfluxDB tells of the past: a field's samples while they are few, else figures or changes; or whole readings."""
 
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import Final
+from typing import Any, Final
 
 from collectors.fields import Channel, FieldType, Kind, fields_of
+from collectors.reading import Reading
 from collectors.timeseries import influx_changes
 from collectors.timeseries.influx_http import InfluxHttp, Result
-from collectors.timeseries.influx_ql import KEYS_PER_MS, rows_of, source
-from collectors.timeseries.line_protocol import stored_names
+from collectors.timeseries.influx_ql import KEYS_PER_MS, as_sent, of_series, rows_of, source
+from collectors.timeseries.line_protocol import QUALITY, RECEIVED, stored_names, wire_name
 from collectors.timeseries.rollups import DAY, SAMPLES, Figures, Piece, buckets, choose, pieces
 from collectors.timeseries.store import Bucket, History, Series
+from collectors.topics import Topic
 
 LAST_MS: Final = (2**63 - 2) // KEYS_PER_MS
 """The last moment of which InfluxDB can know."""
@@ -57,6 +59,24 @@ async def _find(server: InfluxHttp, series: Series, field: str, samples: str) ->
         return None
     _, value, name = min(found, key=itemgetter(0))
     return name, not isinstance(value, bool | str)
+
+
+async def readings(
+    server: InfluxHttp, series: Series, start: int, end: int, after: int, most: int
+) -> list[Reading]:
+    """What `Store.readings` promises."""
+    first = max(start * KEYS_PER_MS, after + 1)
+    last = min(end * KEYS_PER_MS, 2**63 - 1)
+    where = f"{of_series(series)} AND time >= {first} AND time < {last}"
+    (found,) = await server.ask(f'SELECT * FROM "{series.kind}"{where} GROUP BY * ORDER BY time LIMIT {most}')
+    topic = Topic(series.site, Kind(series.kind), series.equipment, Channel(series.channel))
+    return [_reading(topic, row) for result in found for row in result.rows()]
+
+
+def _reading(topic: Topic, row: dict[str, Any]) -> Reading:
+    key, received_at, quality = row.pop("time"), row.pop(RECEIVED), row.pop(QUALITY)
+    fields = {wire_name(name): as_sent(value) for name, value in row.items()}
+    return Reading(topic, fields, key // KEYS_PER_MS, received_at, key, quality=quality)
 
 
 class _Asked:

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from collectors.reading import Value
 from collectors.timeseries.influx_http import Result
 from collectors.timeseries.rollups import DAY, HOUR, MINUTE, SAMPLES
 from collectors.timeseries.store import Series
@@ -11,12 +12,14 @@ SUFFIX: Final = {SAMPLES: "", MINUTE: "_1m", HOUR: "_1h", DAY: "_1d"}
 """Measurements: a kind's samples under its name, its rollups under name and suffix."""
 
 
+def of_series(series: Series) -> str:
+    """The condition for one series; names off the wire hold nothing that would need a quote."""
+    return f" WHERE site = '{series.site}' AND equipment = '{series.equipment}' AND channel = '{series.channel}'"
+
+
 def where(series: Series, start: int, end: int) -> str:
-    """The condition for one series in a range; names off the wire hold nothing that would need a quote."""
-    return (
-        f" WHERE site = '{series.site}' AND equipment = '{series.equipment}' AND channel = '{series.channel}'"
-        f" AND time >= {start * KEYS_PER_MS} AND time < {end * KEYS_PER_MS}"
-    )
+    """The condition for one series in a range."""
+    return f"{of_series(series)} AND time >= {start * KEYS_PER_MS} AND time < {end * KEYS_PER_MS}"
 
 
 def source(series: Series, step: int, start: int, end: int) -> str:
@@ -27,3 +30,8 @@ def source(series: Series, step: int, start: int, end: int) -> str:
 def rows_of(found: list[Result]) -> list[list[Any]]:
     """What was found of one series."""
     return found[0].values if found else []
+
+
+def as_sent(value: float | bool | str) -> Value:
+    """A value as it was sent: numbers that are whole stand in an answer without a point."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else value

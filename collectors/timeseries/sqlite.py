@@ -18,13 +18,14 @@ from typing import Final, TypeVar
 import msgspec
 import structlog
 
-from collectors.reading import Reading
+from collectors.fields import Channel, Kind
+from collectors.reading import Reading, Value
 from collectors.timeseries import sqlite_rollups
 from collectors.timeseries.latest import LatestTable, Who
 from collectors.timeseries.rollups import MINUTE, choose
 from collectors.timeseries.sqlite_history import Asked
 from collectors.timeseries.sqlite_rollups import KEYS_PER_MINUTE, Found, Mark
-from collectors.timeseries.store import DEFAULT_POINTS, History, Latest, Refused, Series, StoreUnavailable
+from collectors.timeseries.store import DEFAULT_POINTS, PORTION, History, Latest, Refused, Series, StoreUnavailable
 from collectors.topics import Topic
 
 log = structlog.get_logger(__name__)
@@ -64,7 +65,12 @@ _MERGE: Final = (
     " ON CONFLICT (series, key) DO UPDATE SET fields = json_patch(fields, excluded.fields)"
     " WHERE fields <> excluded.fields"
 )
+_READINGS_SQL: Final = (
+    "SELECT key, received_at, quality, fields FROM reading WHERE series = ? AND key >= ? AND key < ?"
+    " ORDER BY key LIMIT ?"
+)
 _encode = msgspec.json.encode
+_decode_fields: Final = msgspec.json.Decoder(dict[str, Value]).decode
 
 
 class SqliteStore:
@@ -128,6 +134,11 @@ class SqliteStore:
 
     async def history(self, series: Series, field: str, start: int, end: int, points: int = DEFAULT_POINTS) -> History:
         return await self._on(self._readers, self._history, series, field, start, end, points)
+
+    async def readings(
+        self, series: Series, start: int, end: int, after: int = -1, most: int = PORTION
+    ) -> list[Reading]:
+        return await self._on(self._readers, self._readings, series, start, end, after, most)
 
     async def erase_before(self, moment: int) -> int:
         async with self._rolling:  # or a pass would put down again what it had read before
@@ -282,6 +293,19 @@ class SqliteStore:
                 return History(False, drawn, [])
             return asked.samples(points) or asked.plain_buckets(points)
 
+    def _readings(self, series: Series, start: int, end: int, after: int, most: int) -> list[Reading]:
+        identity = self._series.get(series)
+        if identity is None:
+            return []
+        first, last = max(start * _KEYS_PER_MS, after + 1), min(end, _LAST_MS) * _KEYS_PER_MS
+        with self._reading() as connection:
+            rows = connection.execute(_READINGS_SQL, (identity, first, last, most)).fetchall()
+        topic = _topic_of(series)
+        return [
+            Reading(topic, _decode_fields(fields), key // _KEYS_PER_MS, came, key, quality=quality)
+            for key, came, quality, fields in rows
+        ]
+
     def _add_up(self, marks: list[Mark]) -> Found:
         with self._reading() as connection:
             return sqlite_rollups.add_up(connection, marks)
@@ -312,3 +336,7 @@ def _portions(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
 
 def _series_of(topic: Topic) -> Series:
     return Series(topic.site, topic.kind.value, topic.equipment, topic.channel.value)
+
+
+def _topic_of(series: Series) -> Topic:
+    return Topic(series.site, Kind(series.kind), series.equipment, Channel(series.channel))

@@ -7,6 +7,8 @@
 * `history` gives numbers as buckets of min, mean and max (one a sample where there are few), text and booleans as
   the changes of their value. It is exact at any moment, late data included: rollups (by minute, hour and day) are only
   used where nothing was written since they were made.
+* `readings` gives back what was written: fields, time of measurement and of receipt, time key and quality. Not what a
+  store has no use for: sequence number, part, redelivery, digest.
 * Changes are never thinned out: a door that opened 200 times a day would seem to have opened once. Each one that is
   told was measured at that moment, none between two of them is missing, and where there are more than were asked for
   it is the older ones that are left out, and said to be.
@@ -20,6 +22,8 @@ import msgspec
 from collectors.reading import Reading, Value
 
 DEFAULT_POINTS = 500
+PORTION = 2_000
+"""Readings that are handed out at once: little enough that nobody else waits for the store meanwhile."""
 
 
 class StoreUnavailable(Exception):
@@ -116,6 +120,22 @@ class Store(Protocol):
 
         Where rollups draw it, buckets begin at whole minutes, hours or days UTC (the first one at `start`), so they
         may be fewer than `points`; each holds exactly the samples from its `at` to the next one's.
+        """
+
+    async def readings(
+        self, series: Series, start: int, end: int, after: int = -1, most: int = PORTION
+    ) -> list[Reading]:
+        """The next readings of a range as they were kept, in order of their time keys; none where there are no more.
+
+        Args:
+            series: whose.
+            start: epoch ms.
+            end: epoch ms.
+            after: time key of the last reading of the portion before; -1 for the first portion.
+            most: at most so many.
+
+        Raises:
+            StoreUnavailable: ask again later.
         """
 
     async def roll_up(self) -> int:
