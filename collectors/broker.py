@@ -257,11 +257,20 @@ class Broker:
         """Messages that have come and were not taken yet."""
         return len(self._waiting)
 
+    @property
+    def oldest_ns(self) -> int:
+        """When the oldest message was received that was not taken yet, in epoch ns; 0 where none waits."""
+        return self._waiting[0].received_ns if self._waiting else 0
+
     def acknowledge(self, messages: Iterable[Message]) -> None:
         """Acknowledge messages in the order given; those of an earlier connection are left to be sent again."""
         mids = [message.mid for message in messages if message.mid and message.connection == self._connection]
         if mids:
             self._client.acknowledge_all(mids)
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Say something ourselves, over this connection; while there is none it goes out with the next one."""
+        self._client.publish(topic, payload, qos=1)
 
     async def close(self) -> None:
         """Say good-bye to the broker; what was not acknowledged stays there."""

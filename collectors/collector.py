@@ -10,7 +10,7 @@ buffer keeps the readings on disk instead.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -72,12 +72,18 @@ class _Batch(msgspec.Struct):
     messages: list[Message]
     readings: list[Reading]
     aside: list[Quarantined]
+    own: int = 0
+    """How many of the messages are the service's own."""
+    own_readings: list[Reading] = []
 
 
 Announce = Callable[[Sequence[Reading]], None]
 """Told of readings that are durable: the live feed."""
 Hear = Callable[[Message, Sequence[Reading]], None]
 """Told of each message and its readings before anything is decided: who keeps the last message of unknown equipment."""
+
+ReadOwn = Callable[[bytes, int], list[Reading]]
+"""Reads a payload that the service sent to itself, received at a time in epoch ns. Raises nothing."""
 
 
 async def no_decision(_readings: Sequence[Reading]) -> None:
@@ -103,7 +109,9 @@ class Collector:
         decoder: Decoder | None = None,
         hear: Hear | None = None,
         first_arrival: int = 0,
+        own: Mapping[str, ReadOwn] | None = None,
     ) -> None:
+        """Wire it up; `own` topics are the service's messages to itself: judged, but neither counted nor kept."""
         self._source = source
         self._buffer = buffer
         self._sequences = sequences
@@ -118,6 +126,13 @@ class Collector:
         self._moved = asyncio.Condition()
         self._routes: dict[str, Route] = {}
         self._arrivals = first_arrival
+        self._own = dict(own or {})
+        self._judging_since: float | None = None
+
+    @property
+    def judging_s(self) -> float:
+        """For how long the messages that are being judged have been so; 0 while none are."""
+        return 0.0 if self._judging_since is None else time.monotonic() - self._judging_since
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -127,9 +142,12 @@ class Collector:
 
     async def _take_in(self) -> None:
         while True:
-            batch = self._decode(await self._source.next_batch(BATCH))
+            messages = await self._source.next_batch(BATCH)
+            self._judging_since = time.monotonic()
+            batch = self._decode(messages)
             await self._sequences.recognise(batch.readings)
-            await self._decide(batch.readings)
+            await self._decide([*batch.readings, *batch.own_readings] if batch.own_readings else batch.readings)
+            self._judging_since = None
             async with self._moved:
                 await self._moved.wait_for(lambda: self._unsettled < MOST_SETTLING)
                 self._settling.append(batch)
@@ -149,7 +167,7 @@ class Collector:
                 self._unsettled -= len(batch.messages)
                 self._moved.notify_all()
             self._metrics.buffer.set(self._unsettled)
-            self._metrics.acknowledged.inc(len(batch.messages))
+            self._metrics.acknowledged.inc(len(batch.messages) - batch.own)
             self._metrics.acknowledgement.observe((time.time_ns() - batch.messages[0].received_ns) / 1e9)
 
     async def _next_to_settle(self) -> _Batch:
@@ -162,6 +180,7 @@ class Collector:
                 batch.messages += further.messages
                 batch.readings += further.readings
                 batch.aside += further.aside
+                batch.own += further.own
             return batch
 
     async def _keep(self, states: list[Reading]) -> None:
@@ -174,6 +193,10 @@ class Collector:
         for message in messages:
             route = self._routes.get(message.topic) or self._learn_route(message.topic)
             received_at = message.received_ns // 1_000_000
+            if route is None:
+                batch.own += 1
+                batch.own_readings += self._own[message.topic](message.payload, message.received_ns)
+                continue
             if isinstance(route, Topic):
                 decoded = decode(route, message.payload, received_at, self._arrivals)
             elif isinstance(route, Fault):
@@ -193,7 +216,10 @@ class Collector:
         self._count(batch)
         return batch
 
-    def _learn_route(self, topic: str) -> Route:
+    def _learn_route(self, topic: str) -> Route | None:
+        """How a topic is read; None: it is the service's own."""
+        if topic in self._own:
+            return None
         route = self._decoder.route(topic)
         if len(topic) <= _TOPIC_LENGTH and not isinstance(route, Fault):
             if len(self._routes) >= _KNOWN_TOPICS:
@@ -212,7 +238,7 @@ class Collector:
         )
 
     def _count(self, batch: _Batch) -> None:
-        self._metrics.messages.inc(len(batch.messages))
+        self._metrics.messages.inc(len(batch.messages) - batch.own)
         self._metrics.readings.inc(len(batch.readings))
         for reading in batch.readings:
             if reading.quality:

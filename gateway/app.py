@@ -17,12 +17,13 @@ from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Refused, Store
 from collectors.written_elsewhere import WrittenElsewhere
 from gateway.alarms.rule_files import load_rules
+from gateway.alarms.watchdog import Watchdog, show_age
 from gateway.api.live_feed import LiveFeed
 from gateway.api.platform_routes import READY
 from gateway.api.routes import Services
 from gateway.api.server import make_app
 from gateway.clocks import Clock, DataClock, claim_folder, name_of, wall_ms
-from gateway.equipment.ledger import Equipment, Ledger, Site
+from gateway.equipment.ledger import PLATFORM, Equipment, Ledger, Site
 from gateway.ingest import forget_old, make_buffer, make_decoder, make_store
 from gateway.listening import entrance_of, require_administrator, require_safe_settings, tls_context
 from gateway.owner import Owner
@@ -30,7 +31,7 @@ from gateway.part_metrics import PartStates
 from gateway.people.audit import Cause, Via
 from gateway.people.people import People, enter_demo_people, make_people
 from gateway.process import stop_on_signals
-from gateway.self_supervision import CODE, PLATFORM, platform
+from gateway.self_supervision import CODE, platform
 from gateway.settings import Settings
 from gateway.storage import lease
 from gateway.storage.database import Database
@@ -79,6 +80,8 @@ class Application:
         self._rules = load_rules(settings.alarms.rule_files)
         self._decoder = make_decoder(settings)
         self._parts: dict[str, Callable[[], str]] = {}
+        self._watchdog = Watchdog(settings.alarms.watchdog_s, wall_ms)
+        show_age(self._watchdog, self.registry)
         ProcessCollector(registry=self.registry)  # memory, processor, open files
         self.registry.register(PartStates(self.parts, READY))
         self._stop = asyncio.Event()
@@ -116,14 +119,14 @@ class Application:
             await buffer.open()
             self._parts["history"] = lambda: buffer.trouble or READY
             people = await self._open_people(stack, database)
-            services = Services(database, ledger, store, people, self.registry, self.parts, self._clock)
+            services = Services(database, ledger, store, people, self.registry, self.parts, self._clock, self._watchdog)
             feed = LiveFeed(services)
             await self._listen(stack, services, feed)
             owner = Owner(
                 settings=settings, decoder=self._decoder, rules=self._rules, database=database, ledger=ledger,
                 buffer=buffer, keeper=buffer if settings.history.write else WrittenElsewhere(store),
                 quarantine=quarantine, store=store, sequences=sequences, feed=feed, parts=self._parts,
-                registry=self.registry, clock=self._clock,
+                registry=self.registry, clock=self._clock, watchdog=self._watchdog,
             )  # fmt: skip
             stop_on_signals(stack, self.stop)
             async with asyncio.TaskGroup() as group:  # a task that fails ends the service, with its error

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from collectors.broker import Broker
 from collectors.collector import Collector, Keeper, Source
+from collectors.fields import Kind
 from collectors.metrics import IngestMetrics
 from collectors.payloads.decoder import Decoder
 from collectors.reading import Reading, Value
@@ -26,6 +27,7 @@ from collectors.write_buffer import WriteBuffer
 from gateway.alarms.alarms import AlarmMetrics, Alarms
 from gateway.alarms.failures import Failures
 from gateway.alarms.rules import Rule
+from gateway.alarms.watchdog import BEAT_TOPIC, Watchdog
 from gateway.api.live_feed import LiveFeed
 from gateway.api.platform_routes import READY, STANDING_BY, working
 from gateway.backup.regular import LOOK_S, RegularBackups
@@ -50,6 +52,7 @@ _RENEW_S: Final = lease.LIFETIME_MS / 3000
 _WAIT_FOR_LEASE_S: Final = 1.0
 _LAST_MESSAGES_S: Final = 5.0
 _REFRESH_S: Final = 5.0
+_BEAT_LOOK_S: Final = 0.5
 _CATCH_UP_S: Final = lease.LIFETIME_MS / 3000
 _OWN_PARTS: Final = ("owner", "alarms", "tickets", "broker", "audit", "backups")
 
@@ -74,6 +77,7 @@ class Owner:
         parts: dict[str, Callable[[], str]],
         registry: CollectorRegistry,
         clock: Clock,
+        watchdog: Watchdog,
     ) -> None:
         self._settings = settings
         self._decoder = decoder
@@ -88,6 +92,7 @@ class Owner:
         self._feed = feed
         self._parts = parts
         self._clock = clock
+        self._watchdog = watchdog
         self._backups = RegularBackups(settings, database.engine.url, wall_ms)
         self._ingest_metrics = IngestMetrics(registry)
         self._alarm_metrics = AlarmMetrics(registry)
@@ -156,12 +161,14 @@ class Owner:
             return
         tickets = Tickets(self._database, epoch, self._fact_metrics, self._clock)
         retention = Retention(self._database, epoch, self._settings.retention, self._clock)
-        broker = Broker(broker_address(self._settings), self._decoder.subscriptions)
+        broker = Broker(broker_address(self._settings), [*self._decoder.subscriptions, BEAT_TOPIC])
         collector = Collector(
             self._dated(broker), self._keeper, self._sequences, self._quarantine.keep, self._ingest_metrics,
             self._deciding(alarms), self._feed.note, self._decoder, self._ledger.hear,
+            own={BEAT_TOPIC: self._watchdog.read},
         )  # fmt: skip
         self._report(alarms, tickets, broker)
+        self._watchdog.own()
         tick_s = self._settings.alarms.tick_s
         try:
             async with asyncio.TaskGroup() as group:
@@ -175,9 +182,11 @@ class Owner:
                 group.create_task(_every(_LAST_MESSAGES_S, self._ledger.keep_last_messages), name="last_messages")
                 group.create_task(_every(LOOK_S, self._beside_alarms("backups", self._backups.tick)), name="backups")
                 group.create_task(_every(EVERY_S, self._supervising(alarms, tickets)), name="self_supervision")
+                group.create_task(_every(_BEAT_LOOK_S, self._beating(broker)), name="watchdog")
                 group.create_task(_every(SEAL_S, self._beside_alarms("audit", self._sealing(epoch))), name="audit")
                 group.create_task(_every(_RENEW_S, lambda: self._renew(epoch)), name="lease")
         finally:
+            self._watchdog.stand_by()
             await broker.close()
             with contextlib.suppress(*DatabaseTrouble):  # it ends by itself
                 await lease.release(self._database, epoch)
@@ -254,8 +263,20 @@ class Owner:
         async def decide(readings: Sequence[Reading]) -> None:
             await self._ledger.meet(readings, self._clock())
             await alarms.decide(readings)
+            self._watchdog.decided(reading for reading in readings[-2:] if reading.topic.kind is Kind.SYSTEM)
 
         return decide
+
+    def _beating(self, broker: Broker) -> Callable[[], Awaitable[None]]:
+        async def beat() -> None:
+            if not self._watchdog.is_due:
+                return
+            if broker.connected:
+                broker.publish(BEAT_TOPIC, self._watchdog.begin())
+            else:
+                self._watchdog.cut_off()
+
+        return beat
 
     def _supervising(self, alarms: Alarms, tickets: Tickets) -> Callable[[], Awaitable[None]]:
         supervision = SelfSupervision(

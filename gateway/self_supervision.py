@@ -11,12 +11,11 @@ from collectors.fields import Channel, Kind
 from collectors.reading import Reading, Value
 from collectors.topics import Topic
 from collectors.write_buffer import WriteBuffer
-from gateway.equipment.ledger import Equipment, Site
+from gateway.equipment.ledger import PLATFORM, Equipment, Site
 
 log = structlog.get_logger(__name__)
 
 EVERY_S: Final = 5.0
-PLATFORM: Final = "platform"
 CODE: Final = "gengfu"
 _TOPIC: Final = Topic(PLATFORM, Kind.SYSTEM, CODE, Channel.TELEMETRY)
 _NANOSECONDS: Final = 1_000_000

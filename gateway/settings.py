@@ -137,6 +137,12 @@ class AlarmSettings(_Section):
     rule_files: tuple[Path, ...] = Field((), description="YAML files with rules beside the ones that ship.")
     late_window_s: float = Field(60, ge=0, description="Seconds within which a disordered sample may change an alarm.")
     tick_s: float = Field(1, gt=0, description="Seconds between checks of what events should have done.")
+    watchdog_s: float = Field(
+        60, ge=3, description="Seconds within which a made-up alarm must have gone its whole way, for `/watchdog`."
+    )
+    site_silent_min: float = Field(
+        30, ge=0, description="Minutes without any message from a site until that is an alarm; 0: never."
+    )
 
 
 class EquipmentSettings(_Section):

@@ -40,7 +40,7 @@ TABLE = {
     Act.READ_AUDIT:        ".   .    .    .    .   .    x   x    .",
 }  # fmt: skip
 PUBLIC = {
-    "POST /api/v1/session", "DELETE /api/v1/session", "GET /healthz", "GET /readyz",
+    "POST /api/v1/session", "DELETE /api/v1/session", "GET /healthz", "GET /readyz", "GET /watchdog",
     "GET /", "GET /api/docs", "GET /api/docs.css", "GET /api/v1/openapi.json",
 }  # fmt: skip
 """Logging in, health, the page that one logs in with, and what the API is called: no data of anybody."""

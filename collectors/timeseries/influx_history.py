@@ -61,9 +61,7 @@ async def _find(server: InfluxHttp, series: Series, field: str, samples: str) ->
     return name, not isinstance(value, bool | str)
 
 
-async def readings(
-    server: InfluxHttp, series: Series, start: int, end: int, after: int, most: int
-) -> list[Reading]:
+async def readings(server: InfluxHttp, series: Series, start: int, end: int, after: int, most: int) -> list[Reading]:
     """What `Store.readings` promises."""
     first = max(start * KEYS_PER_MS, after + 1)
     last = min(end * KEYS_PER_MS, 2**63 - 1)

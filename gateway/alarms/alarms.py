@@ -26,6 +26,7 @@ from gateway.alarms.rules import FRESH, Memory, Rule, RuleType
 from gateway.alarms.states import TRANSITIONS, Event, State
 from gateway.alarms.stations import Key
 from gateway.alarms.unanswered import unanswered
+from gateway.alarms.watchdog import BEAT_RULE, proofs, told_apart
 from gateway.alarms.watches import Watches
 from gateway.people.audit import CLOCK, RULES, Cause, Via
 from gateway.storage import lease
@@ -89,14 +90,14 @@ class Alarms:
         self._failures = failures
         self._quarantine = quarantine
         self._database = database
-        self._rules = rules
+        self._rules = (*rules, BEAT_RULE)
         self._prompts = [rule for rule in rules if rule.type is RuleType.UNANSWERED]
         self._late_window_ms = late_window_ms
         self._epoch = epoch
         self._metrics = metrics
         self._clock = clock
         self._recall = recall
-        self._watches = Watches(rules, {}, late_window_ms)
+        self._watches = Watches(self._rules, {}, late_window_ms)
         self._one_at_a_time = asyncio.Lock()
         check = partial(lease.verify, epoch=epoch)
         self._tickets = Consumer(database, CONSUMER, _TOLD, self._follow, check, fact_metrics, clock)
@@ -110,7 +111,9 @@ class Alarms:
         """Take up the rules' memory where the last owner left it, and end what no rule watches any more."""
         async with self._database.reading() as connection:
             rows = (await connection.execute(select(rule_memory))).all()
-        memories = {Key(*row[:4]): msgspec.convert(row.body, Memory) for row in rows}
+        # Not the beat's: with a clock that was set back meanwhile it would look like one of long ago.
+        kept = (row for row in rows if row.rule != BEAT_RULE.id)
+        memories = {Key(*row[:4]): msgspec.convert(row.body, Memory) for row in kept}
         self._watches = Watches(self._rules, memories, self._late_window_ms, self._recall)
         await self._end_withdrawn()
 
@@ -212,7 +215,7 @@ class Alarms:
 
     def _count(self, decisions: Sequence[Decision]) -> None:
         committed_at = self._clock()
-        for decision in decisions:
+        for decision in told_apart(decisions)[0]:
             if decision.change.raised:
                 self._metrics.raised.labels(decision.rule.priority.value).inc()
                 self._metrics.latency.observe(max(0, committed_at - decision.received_at) / 1000)
@@ -239,12 +242,15 @@ class Alarms:
                 return result
 
     async def _write(self, outcome: Outcome, events: list[Reading], cause: Cause) -> None:
+        decisions, beats = told_apart(outcome.decisions)
         async with self._database.transaction() as connection:
             await lease.verify(connection, self._epoch)
-            open_alarms = await open_alarms_of(connection, {str(item.key) for item in outcome.decisions})
-            known = await _known_activations(connection, outcome.decisions)
+            open_alarms = await open_alarms_of(connection, {str(item.key) for item in decisions})
+            known = await _known_activations(connection, decisions)
             await _keep_events(connection, events, await _known_events(connection, events))
-            await save(connection, write_up(outcome.decisions, open_alarms, known, cause, self._clock()))
+            written = write_up(decisions, open_alarms, known, cause, self._clock())
+            written.facts.extend(proofs(beats, self._clock()))
+            await save(connection, written)
             await _keep_memories(connection, outcome.memories)
 
 

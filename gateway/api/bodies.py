@@ -11,6 +11,7 @@ import msgspec
 
 from collectors.fields import FieldType, Kind
 from collectors.reading import Value
+from gateway.alarms.watchdog import Code
 
 Item = TypeVar("Item")
 
@@ -308,6 +309,13 @@ class ReadyBody(msgspec.Struct, frozen=True):
 
     ready: bool
     parts: dict[str, str]
+
+
+class WatchdogBody(msgspec.Struct, frozen=True):
+    """`code` is "ok", or how far the watchdog's beats come; docs/production.md explains each."""
+
+    ok: bool
+    code: Code
 
 
 # Live feed. Each message carries `seq`, one more than the one before; a client that misses one reconnects.

@@ -133,10 +133,10 @@ class LiveFeed:
     async def _follow_facts(self, told: int) -> None:
         async for facts in follow(self._services.database, told):
             await self._learn(facts)
-            if not self._listeners:
-                continue
             try:
-                await self._tell_facts(facts)
+                if self._listeners:
+                    await self._tell_facts(facts)
+                self._services.watchdog.told(facts)
             except DatabaseTrouble as error:
                 self._start_again(str(error))
             except Exception as error:  # noqa: BLE001 - what cannot be told must not end the feed, let alone the service

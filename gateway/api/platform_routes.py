@@ -1,11 +1,12 @@
-"""The platform about itself: alive, ready, what could not be read."""
+"""The platform about itself: alive, ready, whether alarms come through, what could not be read."""
 
 from typing import Annotated
 
 import msgspec
 
 from collectors.reading import to_datetime
-from gateway.api.bodies import HealthBody, Page, QuarantineBody, ReadyBody, payload_text
+from gateway.alarms.watchdog import Code
+from gateway.api.bodies import HealthBody, Page, QuarantineBody, ReadyBody, WatchdogBody, payload_text
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, Reply, Route
 from gateway.clocks import name_of
@@ -38,6 +39,11 @@ async def alive(call: Call) -> HealthBody:
 async def ready(call: Call) -> Reply:
     body = ready_body(call.services.parts())
     return Reply(body, status=200 if body.ready else 503)
+
+
+async def watchdog(call: Call) -> Reply:
+    code = call.services.watchdog.finding().code
+    return Reply(WatchdogBody(code is Code.OK, code), status=200 if code is Code.OK else 503)
 
 
 async def list_quarantine(call: Call) -> Page[QuarantineBody]:
@@ -74,5 +80,13 @@ ROUTES = (
 ROOT_ROUTES = (
     Route("GET", "/healthz", Act.PUBLIC, alive, "The process answers", HealthBody),
     Route("GET", "/readyz", Act.PUBLIC, ready, "Every part works; says which does not", ReadyBody),
+    Route(
+        "GET",
+        "/watchdog",
+        Act.PUBLIC,
+        watchdog,
+        "A made-up alarm has just gone the whole way of a real one",
+        WatchdogBody,
+    ),
 )
 """Routes without the prefix."""

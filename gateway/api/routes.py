@@ -7,6 +7,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from collectors.timeseries.store import Store
+from gateway.alarms.watchdog import Watchdog
 from gateway.clocks import Clock, wall_ms
 from gateway.equipment.ledger import Ledger
 from gateway.people.accounts import Accounts, Person
@@ -31,6 +32,8 @@ class Services(NamedTuple):
     """Each part of the service and "ready", or what it is waiting for."""
     clock: Clock
     """Now for the service, in epoch milliseconds: what is decided and recorded goes by it."""
+    watchdog: Watchdog
+    """Whether the way of an alarm is open."""
     wall: Clock = wall_ms
     """Now outside, by which logins end."""
 

@@ -16,7 +16,7 @@ from collectors.topics import ROOT, TopicError, parse_topic
 from gateway.devices.mosquitto_passwords import mosquitto_line
 
 _GATEWAY: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_OWN_TOPIC: Final = re.compile(r"(?!gengfu(?:/|$))[A-Za-z0-9_.-]+(?:/[^\x00-\x20/+#]+|/\+)*(?:/#)?")
+_OWN_TOPIC: Final = re.compile(r"(?!gengfu(?:-watchdog)?(?:/|$))[A-Za-z0-9_.-]+(?:/[^\x00-\x20/+#]+|/\+)*(?:/#)?")
 """Its first part must stand there in plain letters and is not ours: no account may speak for devices of others."""
 _ACCESSES: Final = frozenset({"read", "write", "readwrite", "deny"})
 

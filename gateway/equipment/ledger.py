@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Delete, bindparam, delete, insert, select,
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.broker import Message
+from collectors.fields import Kind
 from collectors.reading import Reading
 from collectors.topics import Topic
 from gateway.people.audit import Cause, Via, audited, write_records
@@ -17,6 +18,9 @@ from gateway.storage.facts import NewFact, write_facts
 from gateway.storage.tables import equipment, last_message, site
 
 log = structlog.get_logger(__name__)
+
+PLATFORM: Final = "platform"
+"""The site under which the service itself stands."""
 
 _MESSAGES_AT_ONCE: Final = 200
 """Last messages a transaction: alarms wait for the writer no longer than for that."""
@@ -249,7 +253,7 @@ class Ledger:
         strangers: dict[Who, Topic] = {}
         for reading in readings:
             topic = reading.topic
-            if (topic.site, topic.equipment) not in known:
+            if (topic.site, topic.equipment) not in known and topic.kind is not Kind.SYSTEM:
                 strangers[topic.site, topic.equipment] = topic
         if not strangers:
             return

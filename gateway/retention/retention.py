@@ -14,9 +14,9 @@ from sqlalchemy import Select, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.clocks import Clock
+from gateway.equipment.ledger import PLATFORM
 from gateway.people.audit import Cause, Via, audited, write_records
 from gateway.retention.rules import Limits, Rule, limits, rules
-from gateway.self_supervision import PLATFORM
 from gateway.settings import RetentionSettings
 from gateway.storage import lease
 from gateway.storage.database import Database
