@@ -199,12 +199,16 @@ class _Client(Client):
 class Broker:
     """One session at the broker, persistent unless said otherwise, kept up until `close`."""
 
-    def __init__(self, address: BrokerAddress, subscriptions: Sequence[str], *, persistent: bool = True) -> None:
+    def __init__(
+        self, address: BrokerAddress, subscriptions: Sequence[str], *, persistent: bool = True, own: Sequence[str] = ()
+    ) -> None:
+        """Keep one session; without an `own` topic, where we only hear ourselves, it works as well."""
         self.address = address
         self._persistent = persistent
         self.trouble = "not connected yet"
         """Why there is no connection, "" while there is one."""
         self.subscriptions = subscriptions
+        self._own = own
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Message] = deque()
         self._arrived = asyncio.Event()
@@ -362,14 +366,19 @@ class Broker:
 
     def _take_up(self, client: Client, *, is_known: bool) -> None:
         """The broker has accepted us: say what we want to hear."""
-        client.subscribe([(topic, 1) for topic in self.subscriptions])
+        client.subscribe([(topic, 1) for topic in (*self.subscriptions, *self._own)])
         if is_known:
             self._note("")  # our subscription has lasted
 
     def _on_subscribe(
         self, client: Client, _userdata: object, _mid: int, reasons: list[ReasonCode], _properties: object
     ) -> None:
-        refused = next((reason for reason in reasons if reason.is_failure), None)
+        wanted, own = reasons[: len(self.subscriptions)], reasons[len(self.subscriptions) :]
+        if any(reason.is_failure for reason in own):
+            log.warning(
+                "the broker refuses a topic of our own", topics=list(self._own), reasons=[str(item) for item in own]
+            )
+        refused = next((reason for reason in wanted if reason.is_failure), None)
         if refused is None:
             self._note("")  # in a new session only now is anything kept for us
             return

@@ -128,11 +128,17 @@ class Collector:
         self._arrivals = first_arrival
         self._own = dict(own or {})
         self._judging_since: float | None = None
+        self._longest_judging_s = 0.0
 
-    @property
-    def judging_s(self) -> float:
-        """For how long the messages that are being judged have been so; 0 while none are."""
-        return 0.0 if self._judging_since is None else time.monotonic() - self._judging_since
+    def longest_judging_s(self) -> float:
+        """The longest that messages were judged since this was last asked; those count that still are."""
+        self._note_judging()
+        longest, self._longest_judging_s = self._longest_judging_s, 0.0
+        return longest
+
+    def _note_judging(self) -> None:
+        if self._judging_since is not None:
+            self._longest_judging_s = max(self._longest_judging_s, time.monotonic() - self._judging_since)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -147,6 +153,7 @@ class Collector:
             batch = self._decode(messages)
             await self._sequences.recognise(batch.readings)
             await self._decide([*batch.readings, *batch.own_readings] if batch.own_readings else batch.readings)
+            self._note_judging()
             self._judging_since = None
             async with self._moved:
                 await self._moved.wait_for(lambda: self._unsettled < MOST_SETTLING)

@@ -126,8 +126,12 @@ _SENSOR = _table(
 
 _SYSTEM = _table(
     _boolean("history_reachable", "losing_readings", "work_set_aside", "backup_ok"),
+    _boolean("broker_reachable", "history_behind", "clock_synchronised", "clock_jumped", "site_silent"),
     _number("%", "spool_used", "disk_free"),
     _number("h", "backup_age_h"),
+    _number("s", "oldest_wait", "database_clock_apart", "devices_clock_apart"),
+    _number("d", "certificate_days"),
+    _number("", "messages_waiting", "decisions_waited", "pages_dropped"),
 )
 
 _STATUS = _table(_boolean("online"))

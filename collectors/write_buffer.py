@@ -89,6 +89,11 @@ class WriteBuffer:
         return self._metrics.lost_in_all
 
     @property
+    def is_behind(self) -> bool:
+        """Whether readings go by disk: the store is in trouble, or has not caught up yet."""
+        return not self._is_direct
+
+    @property
     def spool_used(self) -> float:
         """Share of the permitted disk space that is in use, 0 to 1."""
         return self._spool.used

@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -44,6 +45,7 @@ from gateway.storage import lease
 from gateway.storage.database import Database, DatabaseTrouble
 from gateway.storage.facts import FactMetrics
 from gateway.storage.quarantine import Quarantine
+from gateway.supervision.lookout import Lookout, way_of_messages
 from gateway.tickets.tickets import Tickets
 
 log = structlog.get_logger(__name__)
@@ -161,10 +163,11 @@ class Owner:
             return
         tickets = Tickets(self._database, epoch, self._fact_metrics, self._clock)
         retention = Retention(self._database, epoch, self._settings.retention, self._clock)
-        broker = Broker(broker_address(self._settings), [*self._decoder.subscriptions, BEAT_TOPIC])
+        broker = Broker(broker_address(self._settings), self._decoder.subscriptions, own=[BEAT_TOPIC])
+        lookout = Lookout(self._settings, self._database, self._ledger, self._clock)
         collector = Collector(
             self._dated(broker), self._keeper, self._sequences, self._quarantine.keep, self._ingest_metrics,
-            self._deciding(alarms), self._feed.note, self._decoder, self._ledger.hear,
+            self._deciding(alarms, lookout), self._feed.note, self._decoder, self._ledger.hear,
             own={BEAT_TOPIC: self._watchdog.read},
         )  # fmt: skip
         self._report(alarms, tickets, broker)
@@ -181,7 +184,9 @@ class Owner:
                 group.create_task(_every(tick_s, tickets.tick), name="tickets.tick")
                 group.create_task(_every(_LAST_MESSAGES_S, self._ledger.keep_last_messages), name="last_messages")
                 group.create_task(_every(LOOK_S, self._beside_alarms("backups", self._backups.tick)), name="backups")
-                group.create_task(_every(EVERY_S, self._supervising(alarms, tickets)), name="self_supervision")
+                way = partial(way_of_messages, broker, collector, self._buffer, alarms, self._feed)
+                supervising = self._supervising(alarms, tickets, lookout, way)
+                group.create_task(_every(EVERY_S, supervising), name="self_supervision")
                 group.create_task(_every(_BEAT_LOOK_S, self._beating(broker)), name="watchdog")
                 group.create_task(_every(SEAL_S, self._beside_alarms("audit", self._sealing(epoch))), name="audit")
                 group.create_task(_every(_RENEW_S, lambda: self._renew(epoch)), name="lease")
@@ -259,8 +264,9 @@ class Owner:
         latest = self._store.latest().get((site, equipment))
         return {} if latest is None else {name: entry.value for name, entry in latest.fields.items()}
 
-    def _deciding(self, alarms: Alarms) -> Callable[[Sequence[Reading]], Awaitable[None]]:
+    def _deciding(self, alarms: Alarms, lookout: Lookout) -> Callable[[Sequence[Reading]], Awaitable[None]]:
         async def decide(readings: Sequence[Reading]) -> None:
+            lookout.note(readings)
             await self._ledger.meet(readings, self._clock())
             await alarms.decide(readings)
             self._watchdog.decided(reading for reading in readings[-2:] if reading.topic.kind is Kind.SYSTEM)
@@ -278,16 +284,24 @@ class Owner:
 
         return beat
 
-    def _supervising(self, alarms: Alarms, tickets: Tickets) -> Callable[[], Awaitable[None]]:
+    def _supervising(
+        self, alarms: Alarms, tickets: Tickets, lookout: Lookout, way: Callable[[], dict[str, Value]]
+    ) -> Callable[[], Awaitable[None]]:
+        around: dict[str, Value] = {}
         supervision = SelfSupervision(
             self._settings.storage.data_dir,
             self._buffer,
             lambda: alarms.notice + tickets.notice,
             self._backups.findings,
+            way,
+            lambda: around,
         )
 
         async def supervise() -> None:
+            around.clear()
+            around.update(await lookout.findings())
             found = [supervision.look(self._clock())]
+            found += await lookout.silence(listening=bool(found[0].fields["broker_reachable"]))
             await alarms.decide(found)
             self._feed.note(found)
 

@@ -28,36 +28,32 @@ def platform(time_zone: str) -> tuple[Site, Equipment]:
 
 
 class SelfSupervision:
-    """Looks at the history's way, the disk and the backups."""
+    """Puts together what the platform knows of itself."""
 
     def __init__(
-        self, folder: Path, buffer: WriteBuffer, notices: Callable[[], str], backups: Callable[[], dict[str, Value]]
+        self, folder: Path, buffer: WriteBuffer, notices: Callable[[], str], *findings: Callable[[], dict[str, Value]]
     ) -> None:
-        """Look at a data folder, the way into the history, what had to be set aside, and backups."""
+        """Look at a data folder, the way into the history, what had to be set aside, and ask for further findings."""
         self._folder = folder
         self._buffer = buffer
         self._notices = notices
-        self._backups = backups
+        self._findings = findings
         self._lost_before = 0
 
     def look(self, now: int) -> Reading:
         """How things are; `now` in epoch milliseconds."""
         lost = self._buffer.lost - self._lost_before
         self._lost_before += lost
-        return Reading(
-            _TOPIC,
-            {
-                "history_reachable": not self._buffer.trouble,
-                "spool_used": round(100 * self._buffer.spool_used, 1),
-                "disk_free": self._disk_free(),
-                "losing_readings": lost > 0,
-                "work_set_aside": bool(self._notices()),
-                **self._backups(),
-            },
-            measured_at=now,
-            received_at=now,
-            key=now * _NANOSECONDS,
-        )
+        found: dict[str, Value] = {
+            "history_reachable": not self._buffer.trouble,
+            "spool_used": round(100 * self._buffer.spool_used, 1),
+            "disk_free": self._disk_free(),
+            "losing_readings": lost > 0,
+            "work_set_aside": bool(self._notices()),
+        }
+        for find in self._findings:
+            found |= find()
+        return Reading(_TOPIC, found, measured_at=now, received_at=now, key=now * _NANOSECONDS)
 
     def _disk_free(self) -> float:
         """Percent; a disk that does not answer has none."""

@@ -44,8 +44,8 @@ def test_a_device_is_named_by_its_place_in_the_topic(name: str) -> None:
 
 @pytest.mark.parametrize(
     "topic",
-    ["#", "+/x", "gengfu/#", "gengfu", "gengfu/HQ/pump/P-1/telemetry", "$SYS/#", "$share/g/x", "/x", "a/#/b", "a b",
-     "a/b\ntopic read #"],
+    ["#", "+/x", "gengfu/#", "gengfu", "gengfu-watchdog", "gengfu/HQ/pump/P-1/telemetry", "$SYS/#", "$share/g/x", "/x",
+     "a/#/b", "a b", "a/b\ntopic read #"],
 )  # fmt: skip
 def test_a_gateway_gets_topics_of_its_own_and_never_those_of_devices(topic: str) -> None:
     with pytest.raises(DeviceError, match="no topic of a gateway's own"):

@@ -54,7 +54,7 @@ def own_postgres() -> Iterator[Postgres]:
 class Pair:
     """Two services on one PostgreSQL, one InfluxDB and one broker; each has a folder of its own."""
 
-    def __init__(self, folder: Path, server: Postgres, influxdb: InfluxDB, mosquitto: Mosquitto) -> None:
+    def __init__(self, folder: Path, server: Postgres, influxdb: InfluxDB, mosquitto: Mosquitto, **more: str) -> None:
         self.server = server
         self.name = server.new_name()
         self.bucket = f"{folder.parent.name}-{folder.name}"
@@ -64,6 +64,7 @@ class Pair:
             "GENGFU_HISTORY__STORE": "influxdb",
             "GENGFU_HISTORY__URL": influxdb.url,
             "GENGFU_HISTORY__BUCKET": self.bucket,
+            **more,
         }
         self.services = [Service(folder / name, mosquitto.port, **environment) for name in ("a", "b")]
 
@@ -194,6 +195,31 @@ def test_who_stands_by_answers_and_acknowledges_also_while_nobody_owns_the_alarm
     assert other.post(second, {"version": alarms[1]["version"]})[0] == 200
     wait_until(other.owns, "the other service has taken over", TAKEN_OVER_S)
     wait_until(lambda: states(other) == {"acknowledged"}, "the new owner follows with the ticket")
+
+
+def test_the_watchdogs_url_answers_for_the_pair_on_both(
+    tmp_path: Path, postgres: Postgres, influxdb: InfluxDB, mosquitto: Mosquitto
+) -> None:
+    pair = Pair(tmp_path, postgres, influxdb, mosquitto, GENGFU_ALARMS__WATCHDOG_S="9")
+    try:
+        owner, other = pair.start()
+        wait_until(lambda: owner.ask("/watchdog")[0] == 200, "the way is open", 20)
+        wait_until(lambda: other.ask("/watchdog")[0] == 200, "who stands by hears of it", 20)
+        owner.pause()  # it owns nothing more, and its port still takes connections
+        wait_until(other.owns, "the other service has taken over", TAKEN_OVER_S)
+        wait_until(lambda: other.ask("/watchdog")[0] == 200, "the way is open again", 20)
+        owner.kill()
+        mosquitto.pause()
+        try:
+            wait_until(lambda: other.ask("/watchdog")[0] == 503, "the URL fails", 11)
+        finally:
+            mosquitto.resume()
+        owner.start_ready()
+        wait_until(lambda: owner.ask("/watchdog")[0] == 200, "who stands by hears of it too", 60)
+    finally:
+        for service in pair.services:
+            service.kill()
+        postgres.drop(pair.name)
 
 
 def states(service: Service) -> set[str]:

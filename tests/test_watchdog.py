@@ -1,5 +1,6 @@
 """The dead-man's URL: it answers 200 only while a made-up alarm really goes the whole way of a real one."""
 
+import asyncio
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 
 from gateway.alarms.watchdog import BEAT_FACT, BEAT_TOPIC, Code, Watchdog
+from gateway.demo import embedded_broker
 from gateway.storage.facts import Fact
-from tests.mosquitto import Mosquitto
+from tests.mosquitto import Mosquitto, free_port
 from tests.service import Service, wait_until
+from tests.waiting import until
 
 WITHIN_S = 6.0
 T0 = 1_790_000_000_000
@@ -219,3 +222,15 @@ def test_the_beat_goes_on_after_a_kill(watched: Watched) -> None:
     watched.service.kill()
     watched.service.start_ready()
     wait_until(watched.is_well, "beats come through again", 20)
+
+
+@pytest.mark.server
+async def test_beats_come_through_the_embedded_broker_too(tmp_path: Path) -> None:
+    port = free_port()
+    async with embedded_broker(port):
+        service = Service(tmp_path / "data", port)
+        try:
+            await asyncio.to_thread(service.start_ready)
+            await until(lambda: service.ask("/watchdog")[0] == 200, "a beat comes through")
+        finally:
+            await asyncio.to_thread(service.stop)

@@ -87,6 +87,8 @@ class Alarms:
     ) -> None:
         self.trouble = ""
         """Why decisions cannot be written now, "" while they can."""
+        self.waited = 0
+        """How often the database did not take a decision at once."""
         self._failures = failures
         self._quarantine = quarantine
         self._database = database
@@ -236,6 +238,7 @@ class Alarms:
                     log.error("decisions wait: the database does not take them", why=str(error))
                 self.trouble = str(error)
                 self._metrics.retries.inc()
+                self.waited += 1
                 await asyncio.sleep(_RETRY_S)
             else:
                 self.trouble = ""

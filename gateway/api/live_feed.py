@@ -42,6 +42,7 @@ log = structlog.get_logger(__name__)
 
 _MOST_WAITING: Final = 5_000
 """Messages that may wait for one listener."""
+_TOO_SLOW: Final = "too slow"
 _CONFLATED_S: Final = 1.0
 _BEAT_S: Final = 1.0
 _FLUSH_S: Final = 0.1
@@ -84,7 +85,7 @@ class _Listener:
         try:
             self.waiting.put_nowait(message)
         except asyncio.QueueFull:
-            self.behind = "too slow"
+            self.behind = _TOO_SLOW
 
 
 class LiveFeed:
@@ -93,6 +94,8 @@ class LiveFeed:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._listeners: set[_Listener] = set()
+        self.dropped = 0
+        """Listeners that were too slow, and had to take a new snapshot."""
         self._fresh: dict[tuple[str, str], set[str]] = {}
         self._told_at: dict[tuple[str, str], float] = {}
 
@@ -267,6 +270,7 @@ class LiveFeed:
         except ConnectionError:
             await socket.close()
             return
+        self.dropped += listener.behind == _TOO_SLOW
         log.warning("live listener is closed", user=listener.person.id, why=listener.behind)
         if listener.over:
             await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"the login has ended")
