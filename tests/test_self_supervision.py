@@ -1,12 +1,14 @@
 """The platform about itself: what it finds is what its rules can judge."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from collectors.fields import Channel, Kind, fields_of
 from gateway.alarms.rule_files import shipped_rules
 from gateway.self_supervision import SelfSupervision, platform
+from gateway.supervision.lookout import way_of_messages
 
 NOW = 1_790_000_000_000
 
@@ -31,10 +33,17 @@ def look(folder: Path, buffer: FakeBuffer, notice: str = "") -> dict[str, object
 
 
 def test_everything_that_is_found_is_a_field_of_the_kind_and_has_a_rule(tmp_path: Path, buffer: FakeBuffer) -> None:
-    """The age of a backup is for reading: its rule is that of `backup_ok`."""
-    found = {*look(tmp_path, buffer), "backup_ok", "backup_age_h"}
+    """Some are for reading: the age of a backup goes with `backup_ok`, what waits with how long it waits."""
+    buffers = SimpleNamespace(is_behind=False, trouble="")
+    parts = [SimpleNamespace(**part) for part in ({"waiting": 0, "connected": True}, {"longest_judging_s": float})]
+    way = way_of_messages(*parts, buffers, SimpleNamespace(waited=0), SimpleNamespace(dropped=0))  # type: ignore[arg-type]  # fakes
+    clocks = {"clock_synchronised", "clock_jumped", "devices_clock_apart", "database_clock_apart"}
+    around = {*clocks, "certificate_days", "site_silent", "backup_ok", "backup_age_h"}
+    found = {*look(tmp_path, buffer), *way, *around}
     assert found == set(fields_of(Kind.SYSTEM, Channel.TELEMETRY))
-    assert found - {"backup_age_h"} == {rule.field for rule in shipped_rules() if rule.kind is Kind.SYSTEM}
+    assert found - {"backup_age_h", "messages_waiting"} == {
+        rule.field for rule in shipped_rules() if rule.kind is Kind.SYSTEM
+    }
 
 
 def test_a_platform_that_is_well_says_so(tmp_path: Path, buffer: FakeBuffer) -> None:

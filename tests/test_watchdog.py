@@ -228,7 +228,7 @@ def test_the_beat_goes_on_after_a_kill(watched: Watched) -> None:
 async def test_beats_come_through_the_embedded_broker_too(tmp_path: Path) -> None:
     port = free_port()
     async with embedded_broker(port):
-        service = Service(tmp_path / "data", port)
+        service = Service(tmp_path / "data", port, GENGFU_BROKER__PROTOCOL="4")
         try:
             await asyncio.to_thread(service.start_ready)
             await until(lambda: service.ask("/watchdog")[0] == 200, "a beat comes through")
