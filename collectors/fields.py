@@ -125,7 +125,7 @@ _SENSOR = _table(
 )
 
 _SYSTEM = _table(
-    _boolean("history_reachable", "losing_readings", "work_set_aside", "backup_ok"),
+    _boolean("history_reachable", "losing_readings", "work_set_aside", "backup_ok", "out_of_service_overdue"),
     _number("%", "spool_used", "disk_free"),
     _number("h", "backup_age_h"),
 )

@@ -7,7 +7,8 @@ import msgspec
 from sqlalchemy import Select, select
 
 from collectors.reading import to_datetime
-from gateway.alarms.alarms import NoSuchAlarm, StaleVersion, acknowledge
+from gateway.alarms.alarms import acknowledge
+from gateway.alarms.recording import NoSuchAlarm, StaleVersion
 from gateway.alarms.rules import Priority
 from gateway.alarms.states import NotPermitted, State
 from gateway.api.bodies import Acknowledge, ActivationBody, AlarmBody, AlarmDetail, JournalEntry, Page
