@@ -36,6 +36,8 @@ _ENDS: Final = {
     Reason.RULE: "released",
 }
 """Reason -> what the journal calls its beginning, and its end."""
+_ANNUNCIATED: Final = "annunciated"
+"""What the journal says when the last of them has ended. Tickets go by it."""
 
 
 def subject_of(alarm: Row) -> Subject:
@@ -73,11 +75,11 @@ def enter(
     alarm.update(suppressions=[msgspec.to_builtins(item) for item in found], annunciated=not found)
     alarm["version"] += 1
     written.alarms[alarm["id"]] = alarm
-    for event, said in _lines(before, found):
-        state = alarm["state"]
-        written.journal.append(
-            JournalRow("alarm", alarm["id"], now, event, state, state, cause.actor, note or said)
-        )  # fmt: skip
+    state = alarm["state"]
+    written.journal += [
+        JournalRow("alarm", alarm["id"], now, event, state, state, cause.actor, note or said)
+        for event, said in _lines(before, found)
+    ]
     kind = SUPPRESSED if found else RELEASED
     written.audit.append(audited(now, alarm["site"], cause, kind, alarm["id"], was, _audited(alarm, found)))
     written.facts.append(NewFact(now, alarm["site"], kind, alarm["id"], {"reasons": [item.reason for item in found]}))
@@ -87,7 +89,8 @@ def _lines(before: Iterable[Suppression], after: Iterable[Suppression]) -> list[
     """(event, note) of each reason that has ended, and of each that has begun or changed."""
     stays = {(item.reason, item.by) for item in after}
     ended = [(_ENDS[item.reason], "") for item in before if (item.reason, item.by) not in stays]
-    return ended + [(_BEGINS[item.reason], item.why) for item in after if item not in before]
+    begun = [(_BEGINS[item.reason], item.why) for item in after if item not in before]
+    return ended + begun if stays else [*ended, (_ANNUNCIATED, "")]
 
 
 def _audited(alarm: Row, standing_now: Iterable[Suppression]) -> dict[str, Any]:
