@@ -7,6 +7,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from collectors.timeseries.store import Store
+from gateway.alarms.shelving import LONGEST_MS
 from gateway.clocks import Clock, wall_ms
 from gateway.equipment.ledger import Ledger
 from gateway.people.accounts import Accounts, Person
@@ -33,6 +34,8 @@ class Services(NamedTuple):
     """Now for the service, in epoch milliseconds: what is decided and recorded goes by it."""
     wall: Clock = wall_ms
     """Now outside, by which logins end."""
+    longest_shelves: Mapping[str, int] = LONGEST_MS
+    """Priority -> for how many ms an alarm may be shelved."""
 
     @property
     def accounts(self) -> Accounts:
