@@ -126,7 +126,14 @@ _SENSOR = _table(
 
 _SYSTEM = _table(
     _boolean("history_reachable", "losing_readings", "work_set_aside", "backup_ok"),
-    _boolean("broker_reachable", "history_behind", "clock_synchronised", "clock_jumped", "site_silent"),
+    _boolean(
+        "broker_reachable",
+        "history_behind",
+        "clock_synchronised",
+        "clock_jumped",
+        "site_silent",
+        "out_of_service_overdue",
+    ),
     _number("%", "spool_used", "disk_free"),
     _number("h", "backup_age_h"),
     _number("s", "oldest_wait", "database_clock_apart", "devices_clock_apart"),

@@ -119,7 +119,10 @@ class Application:
             await buffer.open()
             self._parts["history"] = lambda: buffer.trouble or READY
             people = await self._open_people(stack, database)
-            services = Services(database, ledger, store, people, self.registry, self.parts, self._clock, self._watchdog)
+            services = Services(
+                database, ledger, store, people, self.registry, self.parts, self._clock, self._watchdog,
+                longest_shelves=settings.alarms.longest_shelves_ms,
+            )  # fmt: skip
             feed = LiveFeed(services)
             await self._listen(stack, services, feed)
             owner = Owner(

@@ -179,6 +179,7 @@ class Owner:
                 group.create_task(collector.run(), name="collector")
                 group.create_task(tickets.follow_alarms(), name="tickets")
                 group.create_task(alarms.follow_tickets(), name="alarms.tickets")
+                group.create_task(alarms.suppressing.follow(), name="alarms.suppression")
                 group.create_task(retention.run(), name="retention")
                 group.create_task(_every(tick_s, alarms.tick), name="alarms.tick")
                 group.create_task(_every(tick_s, tickets.tick), name="tickets.tick")

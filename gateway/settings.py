@@ -143,6 +143,23 @@ class AlarmSettings(_Section):
     site_silent_min: float = Field(
         30, ge=0, description="Minutes without any message from a site until that is an alarm; 0: never."
     )
+    shelve_critical_h: float = Field(
+        1.0, gt=0, le=24, description="Most hours for which a critical alarm may be shelved."
+    )
+    shelve_high_h: float = Field(
+        8.0, gt=0, le=168, description="Most hours for which an alarm of high priority may be shelved."
+    )
+    shelve_medium_h: float = Field(
+        24.0, gt=0, le=168, description="Most hours for which one of medium priority may be."
+    )
+    shelve_low_h: float = Field(24.0, gt=0, le=168, description="Most hours for which one of low priority may be.")
+
+    @property
+    def longest_shelves_ms(self) -> dict[str, int]:
+        """Priority -> for how many ms an alarm may be shelved."""
+        hours = {"critical": self.shelve_critical_h, "high": self.shelve_high_h, "medium": self.shelve_medium_h,
+                 "low": self.shelve_low_h}  # fmt: skip
+        return {priority: int(longest * 3_600_000) for priority, longest in hours.items()}
 
 
 class EquipmentSettings(_Section):

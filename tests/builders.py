@@ -154,6 +154,7 @@ class Desk:
         tasks = [
             asyncio.create_task(self.tickets.follow_alarms()),
             asyncio.create_task(self.alarms.follow_tickets()),
+            asyncio.create_task(self.alarms.suppressing.follow()),
         ]
         try:
             yield

@@ -15,7 +15,8 @@ from collectors.fields import Kind
 from collectors.payloads.native import decode
 from collectors.topics import parse_topic
 from gateway.alarms import alarms as alarms_module
-from gateway.alarms.alarms import NoSuchAlarm, StaleVersion, acknowledge
+from gateway.alarms.alarms import acknowledge
+from gateway.alarms.recording import NoSuchAlarm, StaleVersion
 from gateway.alarms.rules import Priority, RuleType, TicketWish
 from gateway.alarms.states import NotPermitted
 from gateway.people.audit import Cause, Via

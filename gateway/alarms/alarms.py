@@ -21,10 +21,11 @@ from gateway.alarms.decisions import Row, Written, identity_of, key_of, move, wi
 from gateway.alarms.failures import Failures
 from gateway.alarms.known_equipment import Recall, is_watched, nothing_known
 from gateway.alarms.outcomes import Decision, Failure, Outcome, no_rule
-from gateway.alarms.recording import alarms_by_id, open_alarms_of, save
+from gateway.alarms.recording import alarm_to_change, alarms_by_id, open_alarms_of, save
 from gateway.alarms.rules import FRESH, Memory, Rule, RuleType
 from gateway.alarms.states import TRANSITIONS, Event, State
 from gateway.alarms.stations import Key
+from gateway.alarms.suppressing import Suppressing
 from gateway.alarms.unanswered import unanswered
 from gateway.alarms.watchdog import BEAT_RULE, proofs, told_apart
 from gateway.alarms.watches import Watches
@@ -45,14 +46,6 @@ _TOLD: Final = ("ticket.acknowledge",)
 _RETRY_S: Final = 0.5
 Clock = Callable[[], int]
 """Now, in epoch milliseconds."""
-
-
-class StaleVersion(Exception):
-    """The alarm has changed since it was looked at."""
-
-
-class NoSuchAlarm(Exception):
-    """There is no alarm with this id."""
 
 
 class AlarmMetrics:
@@ -103,11 +96,12 @@ class Alarms:
         self._one_at_a_time = asyncio.Lock()
         check = partial(lease.verify, epoch=epoch)
         self._tickets = Consumer(database, CONSUMER, _TOLD, self._follow, check, fact_metrics, clock)
+        self.suppressing = Suppressing(database, epoch, fact_metrics, clock)
 
     @property
     def notice(self) -> str:
         """What people should know though the work goes on, "" while there is nothing."""
-        return "; ".join(filter(None, (self._failures.notice, self._tickets.notice)))
+        return "; ".join(filter(None, (self._failures.notice, self._tickets.notice, self.suppressing.notice)))
 
     async def load(self) -> None:
         """Take up the rules' memory where the last owner left it, and end what no rule watches any more."""
@@ -118,6 +112,7 @@ class Alarms:
         memories = {Key(*row[:4]): msgspec.convert(row.body, Memory) for row in kept}
         self._watches = Watches(self._rules, memories, self._late_window_ms, self._recall)
         await self._end_withdrawn()
+        await self.suppressing.load()
 
     async def _end_withdrawn(self) -> None:
         """An alarm whose rule is gone could never return by itself: it returns now, and says why."""
@@ -147,6 +142,10 @@ class Alarms:
     async def tick(self) -> None:
         """Let delays end by the clock, and record what nobody has answered in time. Raises LeaseLost."""
         async with self._one_at_a_time:
+            await self._retrying(self.suppressing.tick)
+            overdue = self.suppressing.overdue()
+            if overdue:
+                await self._commit(self._watches.take(overdue), overdue, CLOCK)
             await self._commit(self._watches.tick(self._clock()), [], CLOCK)
             if self._prompts:
                 await self._commit(Outcome(await self._retrying(self._missed), {}, []), [], CLOCK)
@@ -248,11 +247,14 @@ class Alarms:
         decisions, beats = told_apart(outcome.decisions)
         async with self._database.transaction() as connection:
             await lease.verify(connection, self._epoch)
+            await self.suppressing.take_up(connection)
             open_alarms = await open_alarms_of(connection, {str(item.key) for item in decisions})
             known = await _known_activations(connection, decisions)
             await _keep_events(connection, events, await _known_events(connection, events))
-            written = write_up(decisions, open_alarms, known, cause, self._clock())
-            written.facts.extend(proofs(beats, self._clock()))
+            now = self._clock()
+            written = write_up(decisions, open_alarms, known, cause, now)
+            written.facts.extend(proofs(beats, now))
+            await self.suppressing.weigh(connection, written, cause, now)
             await save(connection, written)
             await _keep_memories(connection, outcome.memories)
 
@@ -266,14 +268,9 @@ async def acknowledge(database: Database, identity: str, version: int, note: str
         NotPermitted: it is not waiting to be acknowledged.
     """
     async with database.transaction() as connection:
-        found = await connection.execute(select(alarm).where(alarm.c.id == identity).with_for_update())
-        row = found.mappings().one_or_none()
-        if row is None:
-            raise NoSuchAlarm(identity)
-        if row["version"] != version:
-            raise StaleVersion(f"the alarm is at version {row['version']}, not {version}")
+        row = await alarm_to_change(connection, identity, version)
         written = Written()
-        _acknowledge(dict(row), note, written, cause, now)
+        _acknowledge(row, note, written, cause, now)
         await save(connection, written)
 
 

@@ -1,16 +1,25 @@
 """Alarms as their tables have them: read with a lock, and written with all that one transaction tells of them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.alarms.decisions import Row, Written
+from gateway.alarms.suppression import Place
 from gateway.people.audit import write_records
 from gateway.storage.facts import write_facts
 from gateway.storage.portions import in_portions
 from gateway.storage.tables import activation, alarm
+
+
+class StaleVersion(Exception):
+    """The alarm has changed since it was looked at."""
+
+
+class NoSuchAlarm(Exception):
+    """There is no alarm with this id."""
 
 
 async def save(connection: AsyncConnection, written: Written) -> None:
@@ -57,4 +66,30 @@ async def alarms_by_id(connection: AsyncConnection, identities: Sequence[str]) -
     for part in in_portions(identities):
         statement = select(alarm).where(alarm.c.id.in_(part)).order_by(alarm.c.id).with_for_update()
         rows |= {row["id"]: dict(row) for row in (await connection.execute(statement)).mappings()}
+    return rows
+
+
+async def alarm_to_change(connection: AsyncConnection, identity: str, version: int) -> Row:
+    """The alarm that a person wants to change, as they have seen it. Raises NoSuchAlarm, StaleVersion."""
+    row = (await alarms_by_id(connection, [identity])).get(identity)
+    if row is None:
+        raise NoSuchAlarm(identity)
+    if row["version"] != version:
+        raise StaleVersion(f"the alarm is at version {row['version']}, not {version}")
+    return row
+
+
+async def open_alarms_at(connection: AsyncConnection, places: Collection[Place] | None) -> list[Row]:
+    """Open alarms of some places, None: of all, locked until the transaction ends."""
+    statement = select(alarm).where(alarm.c.open_key.is_not(None)).order_by(alarm.c.open_key).with_for_update()
+    if places is None:
+        return [dict(row) for row in (await connection.execute(statement)).mappings()]
+    sites = sorted({place.site for place in places if not place.equipment})
+    single = sorted(place for place in places if place.equipment and place.site not in sites)
+    rows: list[Row] = []
+    for wanted in (
+        *(alarm.c.site.in_(part) for part in in_portions(sites)),
+        *(tuple_(alarm.c.site, alarm.c.equipment).in_(part) for part in in_portions(single)),
+    ):
+        rows += [dict(row) for row in (await connection.execute(statement.where(wanted))).mappings()]
     return rows

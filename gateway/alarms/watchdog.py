@@ -18,8 +18,8 @@ from prometheus_client import CollectorRegistry, Gauge
 from collectors.fields import Channel, Kind
 from collectors.reading import Reading
 from collectors.topics import Topic
+from gateway.alarms.outcomes import Decision
 from gateway.alarms.rules import Priority, Rule, RuleType
-from gateway.alarms.watches import Decision
 from gateway.equipment.ledger import PLATFORM
 from gateway.storage.facts import Fact, NewFact
 

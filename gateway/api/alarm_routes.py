@@ -7,10 +7,13 @@ import msgspec
 from sqlalchemy import Select, select
 
 from collectors.reading import to_datetime
-from gateway.alarms.alarms import NoSuchAlarm, StaleVersion, acknowledge
+from gateway.alarms.alarms import acknowledge
+from gateway.alarms.annunciation import suppressions_of
+from gateway.alarms.recording import NoSuchAlarm, StaleVersion
 from gateway.alarms.rules import Priority
 from gateway.alarms.states import NotPermitted, State
-from gateway.api.bodies import Acknowledge, ActivationBody, AlarmBody, AlarmDetail, JournalEntry, Page
+from gateway.alarms.suppression import Reason, Suppression
+from gateway.api.bodies import Acknowledge, ActivationBody, AlarmBody, AlarmDetail, JournalEntry, Page, SuppressionBody
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, Route, Services
 from gateway.api.session_routes import texts
@@ -26,6 +29,8 @@ class AlarmQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: str = ""
     """A process state, or "open" for every alarm that is not normal."""
     priority: Priority | None = None
+    annunciated: bool | None = None
+    """false: only open alarms that something keeps quiet; true: only open ones that nothing does."""
     site: str | None = None
     equipment: str | None = None
     """`{site}:{code}`."""
@@ -80,7 +85,22 @@ def alarm_body(row: Row, accounts: Accounts) -> AlarmBody:
         unit=row["unit"],
         drill=row["drill"],
         ticket=row["ticket_number"],
+        annunciated=row["annunciated"],
+        suppressions=[suppression_body(item, accounts) for item in suppressions_of(row)],
         version=row["version"],
+    )
+
+
+def suppression_body(item: Suppression, accounts: Accounts) -> SuppressionBody:
+    is_persons = item.reason in (Reason.SHELVED, Reason.OUT_OF_SERVICE)
+    return SuppressionBody(
+        reason=item.reason.value,
+        person=texts(accounts.name_of(item.by)) if is_persons else None,
+        second_person=None if item.second_person is None else texts(accounts.name_of(item.second_person)),
+        source="" if is_persons else item.by,
+        since=to_datetime(item.since),
+        until=None if item.until is None else to_datetime(item.until),
+        why=item.why,
     )
 
 
@@ -110,20 +130,22 @@ async def list_alarms(call: Call) -> Page[AlarmBody]:
         statement = statement.where(alarm.c.state == _state(query.state))
     if query.priority:
         statement = statement.where(alarm.c.priority == query.priority.value)
+    if query.annunciated is not None:
+        statement = statement.where(alarm.c.open_key.is_not(None), alarm.c.annunciated.is_(query.annunciated))
     statement = of_place(statement, alarm, query.site, query.equipment)
     rows, following = await page_of(call, statement, alarm.c.id, query.cursor, query.limit)
     return Page([alarm_body(row, call.services.accounts) for row in rows], following)
 
 
 async def show_alarm(call: Call) -> AlarmDetail:
-    row = await _find(call, Act.WATCH)
+    row = await find_alarm(call, Act.WATCH)
     return AlarmDetail(
         alarm_body(row, call.services.accounts), await journal_entries(call.services, "alarm", row["id"])
     )
 
 
 async def acknowledge_alarm(call: Call) -> AlarmBody:
-    row, wanted = await _find(call, Act.ACKNOWLEDGE_ALARM), call.body
+    row, wanted = await find_alarm(call, Act.ACKNOWLEDGE_ALARM), call.body
     services = call.services
     try:
         await acknowledge(services.database, row["id"], wanted.version, wanted.note, call.cause, services.clock())
@@ -133,7 +155,7 @@ async def acknowledge_alarm(call: Call) -> AlarmBody:
         raise ProblemError("stale_version", str(error)) from error
     except NotPermitted as error:
         raise ProblemError("not_permitted_in_state", str(error)) from error
-    return alarm_body(await _find(call, Act.ACKNOWLEDGE_ALARM), services.accounts)
+    return alarm_body(await find_alarm(call, Act.ACKNOWLEDGE_ALARM), services.accounts)
 
 
 async def list_activations(call: Call) -> Page[ActivationBody]:
@@ -217,7 +239,8 @@ def _on_sites(statement: Select[Any], sites: Collection[str] | None) -> Select[A
     return statement if sites is None else statement.where(alarm.c.site.in_(sites))
 
 
-async def _find(call: Call, act: Act) -> Row:
+async def find_alarm(call: Call, act: Act) -> Row:
+    """The alarm in the path, where it exists and may be seen; else as if it did not exist."""
     async with call.services.database.reading() as connection:
         found = await connection.execute(select_alarms().where(alarm.c.id == call.path["id"]))
         row = found.mappings().one_or_none()

@@ -89,6 +89,19 @@ class LastMessageBody(msgspec.Struct, frozen=True):
     size: int
 
 
+class OutageBody(msgspec.Struct, frozen=True):
+    """An equipment, or a part of it ("" is the whole), that somebody has taken out of service."""
+
+    part: str
+    since: datetime
+    planned_end: datetime
+    """It lasts until it is returned; later than this, that is an alarm of its own."""
+    person: Texts
+    second_person: Texts | None
+    """Who has agreed; null: alarms of life safety are annunciated all the same."""
+    reason: str
+
+
 class EquipmentBody(msgspec.Struct, frozen=True):
     """`id` is `{site}:{code}`. `online` is null until the equipment has said so. `adopted` is false while unknown."""
 
@@ -103,6 +116,7 @@ class EquipmentBody(msgspec.Struct, frozen=True):
     online: bool | None = None
     last_seen: datetime | None = None
     latest: dict[str, FieldValue] = {}
+    out_of_service: list[OutageBody] = []
     last_message: LastMessageBody | None = None
     """Of equipment that is not adopted, in lists and for those who may adopt it."""
 
@@ -157,6 +171,21 @@ class HistoryBody(msgspec.Struct, frozen=True):
     """There were more changes than asked for: these are the newest, and none is missing between them."""
 
 
+class SuppressionBody(msgspec.Struct, frozen=True):
+    """Why an alarm is not annunciated. `reason`: shelved, out_of_service, maintenance, parent or rule."""
+
+    reason: str
+    person: Texts | None
+    """Who did it; null where it is no person's act."""
+    second_person: Texts | None
+    source: str
+    """Id of the maintenance window, or of the alarm that is the cause; "" where a person did it."""
+    since: datetime
+    until: datetime | None
+    """When it ends by itself; null: when its cause ends."""
+    why: str
+
+
 class AlarmBody(msgspec.Struct, frozen=True):
     """One alarm. `state` is an ISA-18.2 process state; `version` rises with each change (send it back to act)."""
 
@@ -190,6 +219,9 @@ class AlarmBody(msgspec.Struct, frozen=True):
     drill: bool
     ticket: str | None
     """Number of the newest ticket of this alarm, if there was one; it may be over."""
+    annunciated: bool
+    """Whether it sounds and waits for people; false while one of `suppressions` applies. Its state goes on."""
+    suppressions: list[SuppressionBody]
     version: int
 
 

@@ -1,5 +1,6 @@
 """Equipment, its newest values and its history."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
@@ -9,6 +10,8 @@ from collectors.fields import Channel, Kind, fields_of
 from collectors.payloads.samples import is_field_name
 from collectors.reading import to_datetime, to_milliseconds
 from collectors.timeseries.store import Latest, LatestValue, Series, StoreUnavailable
+from gateway.alarms.outages import load_outages
+from gateway.alarms.suppression import Outage, Place
 from gateway.api.bodies import (
     Adopt,
     Bucket,
@@ -19,6 +22,7 @@ from gateway.api.bodies import (
     HistoryBody,
     LastMessageBody,
     LatestBody,
+    OutageBody,
     Page,
     ProfileBody,
     Texts,
@@ -79,7 +83,33 @@ def is_online(latest: Latest | None) -> bool | None:
     return entry.value if entry is not None and isinstance(entry.value, bool) else None
 
 
-def equipment_body(item: Equipment, latest: Latest | None) -> EquipmentBody:
+OutageBodies = Mapping[Place, list[OutageBody]]
+"""Equipment -> what of it is out of service."""
+
+
+async def outage_bodies(services: Services) -> OutageBodies:
+    """Everything that is out of service."""
+    async with services.database.reading() as connection:
+        outages = await load_outages(connection)
+    return {
+        place: [_outage_body(part, outage, services) for part, outage in sorted(parts.items())]
+        for place, parts in outages.by_place.items()
+    }
+
+
+def _outage_body(part: str, outage: Outage, services: Services) -> OutageBody:
+    name_of = services.accounts.name_of
+    return OutageBody(
+        part=part,
+        since=to_datetime(outage.since),
+        planned_end=to_datetime(outage.planned_end),
+        person=texts(name_of(outage.person)),
+        second_person=None if outage.second_person is None else texts(name_of(outage.second_person)),
+        reason=outage.reason,
+    )
+
+
+def equipment_body(item: Equipment, latest: Latest | None, outages: OutageBodies) -> EquipmentBody:
     return EquipmentBody(
         id=item.id,
         site=item.site,
@@ -92,15 +122,16 @@ def equipment_body(item: Equipment, latest: Latest | None) -> EquipmentBody:
         online=is_online(latest),
         last_seen=None if latest is None else to_datetime(latest.heard_at),
         latest={} if latest is None else field_values(latest.fields),
+        out_of_service=outages.get(Place(item.site, item.code), []),
     )
 
 
-def equipment_bodies(services: Services, sites: frozenset[str] | None) -> list[EquipmentBody]:
+async def equipment_bodies(services: Services, sites: frozenset[str] | None) -> list[EquipmentBody]:
     """All equipment on the given sites (None: on all), by site, kind and code."""
-    latest = services.store.latest()
+    latest, outages = services.store.latest(), await outage_bodies(services)
     items = [item for item in services.ledger.equipment.values() if sites is None or item.site in sites]
     items.sort(key=lambda item: (item.site, item.kind, item.code))
-    return [equipment_body(item, latest.get((item.site, item.code))) for item in items]
+    return [equipment_body(item, latest.get((item.site, item.code)), outages) for item in items]
 
 
 async def list_profiles(_call: Call) -> Page[ProfileBody]:
@@ -113,7 +144,7 @@ async def list_equipment(call: Call) -> Page[EquipmentBody]:
     return Page(
         [
             with_last_message(call, body)
-            for body in equipment_bodies(call.services, call.sites(Act.WATCH))
+            for body in await equipment_bodies(call.services, call.sites(Act.WATCH))
             if query.site in {None, body.site}
             and query.kind in {None, body.kind}
             and query.adopted in {None, body.adopted}
@@ -123,8 +154,9 @@ async def list_equipment(call: Call) -> Page[EquipmentBody]:
 
 
 async def show_equipment(call: Call) -> EquipmentBody:
-    item = _find(call, Act.WATCH)
-    body = equipment_body(item, call.services.store.latest().get((item.site, item.code)))
+    item = find_equipment(call, Act.WATCH)
+    latest = call.services.store.latest().get((item.site, item.code))
+    body = equipment_body(item, latest, await outage_bodies(call.services))
     return with_last_message(call, body)
 
 
@@ -140,7 +172,7 @@ def with_last_message(call: Call, body: EquipmentBody) -> EquipmentBody:
 
 
 async def adopt_equipment(call: Call) -> EquipmentBody:
-    item, wanted = _find(call, Act.WATCH), call.body
+    item, wanted = find_equipment(call, Act.WATCH), call.body
     if not may(call.person.grants if call.person else None, Act.ADOPT_EQUIPMENT, item.site).permitted:
         raise ProblemError("forbidden")
     name, place = _both(wanted.name), _both(wanted.place)
@@ -156,7 +188,8 @@ async def adopt_equipment(call: Call) -> EquipmentBody:
         raise ProblemError("not_permitted_in_state", str(error)) from error
     except StaleEquipment as error:
         raise ProblemError("stale_version", str(error)) from error
-    return equipment_body(adopted, services.store.latest().get((adopted.site, adopted.code)))
+    latest = services.store.latest().get((adopted.site, adopted.code))
+    return equipment_body(adopted, latest, await outage_bodies(services))
 
 
 def _both(said: Texts | None) -> dict[str, str]:
@@ -169,7 +202,7 @@ async def show_latest(call: Call) -> LatestBody:
 
 
 async def show_history(call: Call) -> HistoryBody:
-    item, query = _find(call, Act.READ_HISTORY), call.query
+    item, query = find_equipment(call, Act.READ_HISTORY), call.query
     if any(moment is not None and not 1970 <= moment.year < 2100 for moment in (query.start, query.end)):
         raise ProblemError("bad_query", "start and end must lie between 1970 and 2100")
     if not is_field_name(query.field):
@@ -200,7 +233,7 @@ async def show_history(call: Call) -> HistoryBody:
     )
 
 
-def _find(call: Call, act: Act) -> Equipment:
+def find_equipment(call: Call, act: Act) -> Equipment:
     """The equipment in the path, where it exists and may be seen; else as if it did not exist."""
     site, _, code = call.path["equipment"].partition(":")
     item = call.services.ledger.equipment.get((site, code))

@@ -26,7 +26,7 @@ from gateway.api.bodies import (
     LiveTicket,
     Snapshot,
 )
-from gateway.api.equipment_routes import equipment_bodies, equipment_body, is_online, profile_bodies
+from gateway.api.equipment_routes import equipment_bodies, equipment_body, is_online, outage_bodies, profile_bodies
 from gateway.api.platform_routes import ready_body
 from gateway.api.routes import Services
 from gateway.api.session_routes import site_body
@@ -176,12 +176,13 @@ class LiveFeed:
         told = dict.fromkeys((*things["alarm"], *joined))
         for alarm in await alarm_bodies(self._services, told) if told else ():
             self._tell(LiveAlarm(0, alarm), alarm.site)
+        outages = await outage_bodies(self._services) if things["equipment"] else {}
         for identity in things["equipment"]:
             site, _, code = identity.partition(":")
             item = self._services.ledger.equipment.get((site, code))
             if item is not None:
                 latest = self._services.store.latest().get((site, code))
-                self._tell(LiveEquipment(0, equipment_body(item, latest)), site)
+                self._tell(LiveEquipment(0, equipment_body(item, latest, outages)), site)
 
     async def _flush(self) -> None:
         while True:
@@ -302,7 +303,7 @@ class LiveFeed:
                 site_body(site) for site in services.ledger.sites.values() if watched is None or site.code in watched
             ],
             profiles=profile_bodies(),
-            equipment=equipment_bodies(services, watched),
+            equipment=await equipment_bodies(services, watched),
             alarms=await open_alarm_bodies(services, watched),
             tickets=await open_ticket_bodies(services.database, _sites(person, services, Act.READ_TICKETS)),
         )

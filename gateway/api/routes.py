@@ -7,6 +7,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from collectors.timeseries.store import Store
+from gateway.alarms.shelving import LONGEST_MS
 from gateway.alarms.watchdog import Watchdog
 from gateway.clocks import Clock, wall_ms
 from gateway.equipment.ledger import Ledger
@@ -36,6 +37,8 @@ class Services(NamedTuple):
     """Whether the way of an alarm is open."""
     wall: Clock = wall_ms
     """Now outside, by which logins end."""
+    longest_shelves: Mapping[str, int] = LONGEST_MS
+    """Priority -> for how many ms an alarm may be shelved."""
 
     @property
     def accounts(self) -> Accounts:

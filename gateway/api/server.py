@@ -17,9 +17,11 @@ from gateway.api import (
     alarm_routes,
     audit_routes,
     equipment_routes,
+    outage_routes,
     people_routes,
     platform_routes,
     session_routes,
+    shelving_routes,
     ticket_routes,
     token_routes,
 )
@@ -72,8 +74,8 @@ class PlainRoute(NamedTuple):
 def route_table() -> list[tuple[str, Route]]:
     """Every route of the contract with its full path: the one place that knows them all."""
     subjects = (
-        session_routes, account_routes, people_routes, token_routes, equipment_routes, alarm_routes, ticket_routes,
-        audit_routes, platform_routes,
+        session_routes, account_routes, people_routes, token_routes, equipment_routes, outage_routes,
+        alarm_routes, shelving_routes, ticket_routes, audit_routes, platform_routes,
     )  # fmt: skip
     table = [(PREFIX + route.path, route) for subject in subjects for route in subject.ROUTES]
     return table + [(route.path, route) for route in platform_routes.ROOT_ROUTES]

@@ -32,6 +32,10 @@ class Act(StrEnum):
     WATCH = "watch"
     READ_HISTORY = "read_history"
     ACKNOWLEDGE_ALARM = "acknowledge_alarm"
+    SHELVE_ALARM = "shelve_alarm"
+    QUIET_LIFE_SAFETY = "quiet_life_safety"
+    """To keep alarms of life safety quiet: shelved or out of service, and only with a second person."""
+    TAKE_OUT_OF_SERVICE = "take_out_of_service"
     READ_TICKETS = "read_tickets"
     ACT_ON_TICKET = "act_on_ticket"
     READ_QUARANTINE = "read_quarantine"
@@ -48,6 +52,9 @@ PERMITTED: Final[Mapping[Act, frozenset[Role]]] = {
     Act.WATCH: frozenset({_O, _L, _E, _M, _A, _V}),
     Act.READ_HISTORY: frozenset({_O, _L, _E, _M, _A, _V}),
     Act.ACKNOWLEDGE_ALARM: frozenset({_O, _L, _M}),
+    Act.SHELVE_ALARM: frozenset({_O, _L}),
+    Act.QUIET_LIFE_SAFETY: frozenset({_L}),
+    Act.TAKE_OUT_OF_SERVICE: frozenset({_L, _E, _M}),
     Act.READ_TICKETS: frozenset({_O, _L, _E, _S, _M, _A, _V}),
     Act.ACT_ON_TICKET: frozenset({_O, _L, _E, _M}),
     Act.READ_QUARANTINE: frozenset({_A}),
@@ -60,8 +67,9 @@ PERMITTED: Final[Mapping[Act, frozenset[Role]]] = {
 
 FOR_EVERYONE: Final = frozenset({Act.PUBLIC, Act.SIGNED_IN, Act.OWN_ACCOUNT})
 """Acts that ask for no role."""
-NEVER_A_MACHINES: Final = FOR_EVERYONE | {Act.SECOND_FACTOR, Act.MANAGE_PEOPLE}
-"""Acts that no API token is given: a machine that lets people in would be one more way in."""
+NEVER_A_MACHINES: Final = FOR_EVERYONE | {Act.SECOND_FACTOR, Act.MANAGE_PEOPLE, Act.QUIET_LIFE_SAFETY}
+"""Acts that no API token is given: a machine that lets people in would be one more way in, and people answer for life
+safety."""
 ALL_SITES: Final = "*"
 Grants = Mapping[str, Collection[Role | Act]]
 """Site's code, or "*" for all sites -> roles held there; for a machine the single acts that its token names."""

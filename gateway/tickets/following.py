@@ -27,10 +27,16 @@ class What(StrEnum):
     RAISED = "alarm.raised"
     RETURNED = "alarm.returned"
     ACKNOWLEDGED = "alarm.acknowledged"
+    RELEASED = "alarm.released"
+    """Nothing keeps it quiet any more."""
+
+
+_ASKS: Final = frozenset({What.RAISED, What.RELEASED})
+"""What may open a ticket."""
 
 
 class News(msgspec.Struct, frozen=True):
-    """Something became of an alarm; `activation` is that of a raise."""
+    """Something became of an alarm; `activation` is that of a raise, or the one that still stands at a release."""
 
     what: What
     alarm: str
@@ -101,13 +107,13 @@ def follow(news: Iterable[News], known: Known, numbers: Mapping[str, str], now: 
     written = Written()
     for item in news:
         alarm = known.alarms[item.alarm]
-        if item.what is What.RAISED:
+        if item.what in _ASKS:
             if _is_owed(item, alarm, known):
                 _take_in(item, alarm, known, numbers, written, now)
             continue
-        ticket = known.tickets.get(gathering_key(alarm))
-        if ticket is None or (ticket["number"], alarm["id"]) not in known.members:
+        if not _is_member(alarm, known):
             continue
+        ticket = known.tickets[gathering_key(alarm)]
         if item.what is What.RETURNED:
             write(ticket, "condition_returned", {}, written, item.cause, now, note=_point(alarm))
         elif ticket["type"] == TicketType.EMERGENCY.value and ticket["state"] == FIRST_STATE:
@@ -118,7 +124,15 @@ def follow(news: Iterable[News], known: Known, numbers: Mapping[str, str], now: 
 
 def _is_owed(item: News, alarm: Row, known: Known) -> bool:
     """The tick may have been faster than the fact, or the fact than the tick."""
-    return item.what is What.RAISED and alarm["wants_ticket"] != NO_TICKET and item.activation not in known.joined
+    if item.what not in _ASKS or not item.activation or item.activation in known.joined:
+        return False
+    return alarm["wants_ticket"] != NO_TICKET and (alarm["annunciated"] or _is_member(alarm, known))
+
+
+def _is_member(alarm: Row, known: Known) -> bool:
+    """Whether it has an open ticket: that stays, and what becomes of the alarm goes on to stand in it."""
+    ticket = known.tickets.get(gathering_key(alarm))
+    return ticket is not None and (ticket["number"], alarm["id"]) in known.members
 
 
 def _take_in(item: News, alarm: Row, known: Known, numbers: Mapping[str, str], written: Written, now: int) -> None:

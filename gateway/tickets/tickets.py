@@ -5,12 +5,12 @@ none. The unique open key keeps a second one out whichever comes first. While a 
 and the further points of a fire.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, exists, insert, not_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.people.audit import Cause, Via, write_records
@@ -19,7 +19,7 @@ from gateway.storage.database import Database
 from gateway.storage.facts import Consumer, Fact, FactMetrics, write_facts
 from gateway.storage.portions import in_portions
 from gateway.storage.singling_out import reason_of, single_out
-from gateway.storage.tables import activation, alarm, ticket, ticket_activation, ticket_alarm
+from gateway.storage.tables import activation, alarm, journal, ticket, ticket_activation, ticket_alarm
 from gateway.tickets.following import Known, News, Row, What, Written, follow, gathering_key, openings, step
 from gateway.tickets.numbers import take_numbers
 from gateway.tickets.states import Action, TicketType
@@ -120,11 +120,23 @@ class Tickets:
         )  # fmt: skip
 
     async def _take(self, connection: AsyncConnection, facts: Sequence[Fact]) -> None:
-        await _work_off(connection, [_news_of(fact) for fact in facts], self._clock())
+        released = [fact.thing for fact in facts if fact.kind == What.RELEASED]
+        standing = await _standing_activations(connection, released)
+        await _work_off(connection, [_news_of(fact, standing) for fact in facts], self._clock())
 
 
-def _news_of(fact: Fact) -> News:
+async def _standing_activations(connection: AsyncConnection, alarms: Sequence[str]) -> dict[str, str]:
+    """The activation that has not ended yet, of those alarms that are active."""
+    unended = select(activation.c.alarm, activation.c.id).where(activation.c.ended_at.is_(None))
+    return {row["alarm"]: row["id"] for row in await _rows(connection, unended, activation.c.alarm, alarms)}
+
+
+def _news_of(fact: Fact, standing: Mapping[str, str]) -> News:
+    """What a fact tells; `standing` holds the activation of each released alarm that is active."""
     what = What(fact.kind)
+    if what is What.RELEASED:
+        cause = Cause("system:tickets", Via.FACT, why=f"fact {fact.id}")
+        return News(what, fact.thing, cause, standing.get(fact.thing, ""))
     actor = str(fact.body.get("actor", "system:tickets")) if what is What.ACKNOWLEDGED else "system:tickets"
     activated = str(fact.body["activation"]) if what is What.RAISED else ""
     return News(what, fact.thing, Cause(actor, Via.FACT, why=f"fact {fact.id}"), activated)
@@ -216,6 +228,13 @@ _UPDATE_TICKET: Final = (
     .values({column.name: bindparam(column.name) for column in ticket.c if column.name != "number"})
 )
 
+_ANNUNCIATED_SINCE: Final = exists().where(
+    journal.c.subject == "alarm",
+    journal.c.thing == activation.c.alarm,
+    journal.c.event == "annunciated",
+    journal.c.at >= activation.c.ended_at,
+)
+"""What came and went while the alarm was kept quiet asks for nothing when it is released."""
 _ACTIVATIONS_OWED_A_TICKET: Final = (
     select(activation.c.alarm, activation.c.id)
     .join(alarm, alarm.c.id == activation.c.alarm)
@@ -223,7 +242,9 @@ _ACTIVATIONS_OWED_A_TICKET: Final = (
     .where(
         alarm.c.open_key.is_not(None),
         alarm.c.wants_ticket != "none",
+        alarm.c.annunciated,
         ticket_activation.c.activation.is_(None),
+        not_(_ANNUNCIATED_SINCE),
     )
     .order_by(activation.c.id)
 )

@@ -1,0 +1,176 @@
+"""The owner's side of what keeps alarms quiet: it holds the plans, and weighs alarms whenever something may change.
+
+That is at each decision, in its transaction; when people change a plan, by its fact; when a time ends, by the clock;
+and for everything that is open when the owner starts. Plans are never changed in memory: they are read again, and a
+decision reads them again first where a fact says that they are old.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final
+
+from sqlalchemy import case, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from collectors.fields import Channel, Kind
+from collectors.reading import Reading
+from collectors.topics import Topic
+from gateway.alarms import outages, shelving
+from gateway.alarms.annunciation import weigh
+from gateway.alarms.decisions import Written, key_of
+from gateway.alarms.recording import open_alarms_at, save
+from gateway.alarms.states import Event
+from gateway.alarms.suppression import NOTHING_PLANNED, Place, Plans, Shelves, Source, Turn, turns_after
+from gateway.clocks import Clock
+from gateway.people.audit import CLOCK, Cause, Via
+from gateway.storage import lease
+from gateway.storage.database import Database
+from gateway.storage.facts import Consumer, Fact, FactMetrics
+from gateway.storage.tables import fact
+
+CONSUMER: Final = "suppression"
+FOLLOWED: Final = (shelving.SHELVED, shelving.UNSHELVED, outages.TAKEN_OUT, outages.RETURNED)
+"""Facts that change a plan. Their body names the equipment whose alarms are to be weighed; without one the whole
+site's are."""
+OVERDUE: Final = "out_of_service_overdue"
+"""The field of the kind `system` that says so of an equipment."""
+_START: Final = Cause("system:start", Via.CLOCK, why="weighed at the start")
+_NANOSECONDS: Final = 1_000_000
+Loader = Callable[[AsyncConnection], Awaitable[Source]]
+"""Reads a further source from its tables."""
+
+
+class Suppressing:
+    """Weighs alarms; only the owner holds one."""
+
+    def __init__(
+        self,
+        database: Database,
+        epoch: int,
+        metrics: FactMetrics,
+        clock: Clock,
+        further: Sequence[Loader] = (),
+    ) -> None:
+        self._database = database
+        self._epoch = epoch
+        self._clock = clock
+        self._further = further
+        self._plans = NOTHING_PLANNED
+        self._as_of = 0
+        """The newest fact of which the plans know."""
+        self._stale = True
+        """This process has changed a table itself."""
+        self._turns: list[Turn] = []
+        """What time alone changes, after `_weighed_at`."""
+        self._weighed_at = 0
+        self._said_overdue: dict[Place, bool] = {}
+        check = partial(lease.verify, epoch=epoch)
+        self._consumer = Consumer(database, CONSUMER, FOLLOWED, self._follow, check, metrics, clock)
+
+    @property
+    def notice(self) -> str:
+        """What people should know though the work goes on, "" while there is nothing."""
+        return self._consumer.notice
+
+    async def follow(self) -> None:
+        """Work off the facts that change plans, until cancelled. Raises LeaseLost."""
+        await self._consumer.run()
+
+    async def load(self) -> None:
+        """Read the plans, and weigh everything that is open: time went on while nobody owned the alarms."""
+        now = self._clock()
+        await self._weigh_at(None, _START, now)
+        self._weighed_to(now)
+
+    async def tick(self) -> None:
+        """Weigh what time alone has changed. Raises LeaseLost."""
+        now = self._clock()
+        if now < self._weighed_at:  # the clock was set back: what has begun since may come again
+            self._weighed_to(now)
+        due = {turn.place for turn in self._turns if turn.at <= now}
+        if due:
+            await self._weigh_at(due, CLOCK, now)
+            self._weighed_to(now)
+
+    def overdue(self) -> list[Reading]:
+        """What there is to say of equipment that should be back in service: readings of the kind `system`."""
+        now = self._clock()
+        found = self._plans.outages.overdue(now)
+        told = self._said_overdue
+        changed = [place for place in {**told, **found} if told.get(place, False) is not found.get(place, False)]
+        self._said_overdue = found
+        return [_overdue_reading(place, now, overdue=found.get(place, False)) for place in changed]
+
+    async def take_up(self, connection: AsyncConnection) -> None:
+        """Know of every plan that is committed: first in a transaction that decides."""
+        is_plan = case((fact.c.kind.in_(FOLLOWED), fact.c.id))
+        statement = select(func.max(fact.c.id), func.max(is_plan)).where(fact.c.id > self._as_of)
+        newest, newest_plan = (await connection.execute(statement)).one()
+        if newest_plan is not None or self._stale:
+            await self._read(connection)
+        self._as_of = newest or self._as_of
+
+    async def weigh(self, connection: AsyncConnection, written: Written, cause: Cause, now: int) -> None:
+        """Weigh the alarms that a transaction is about to write. A one-shot shelf ends with its condition."""
+        returned = {line.thing for line in written.journal if line.event == Event.RETURNED}
+        shelves = self._plans.shelves.by_key
+        cleared = {key_of(row) for identity, row in written.alarms.items() if identity in returned}
+        ended = {key for key in cleared if key in shelves and shelves[key].one_shot}
+        plans = self._plans
+        if ended:
+            self._stale = True
+            written.audit += await shelving.end_shelves(connection, ended, cause, now)
+            left = {key: shelf for key, shelf in shelves.items() if key not in ended}
+            plans = plans._replace(shelves=Shelves(left))
+        for row in tuple(written.alarms.values()):
+            weigh(row, plans, now, written, cause)
+
+    async def _read(self, connection: AsyncConnection) -> None:
+        further = [await load(connection) for load in self._further]
+        self._plans = Plans(
+            await shelving.load_shelves(connection), await outages.load_outages(connection), tuple(further)
+        )  # fmt: skip
+        self._stale = False
+        self._turns = turns_after(self._plans, self._weighed_at)
+
+    def _weighed_to(self, now: int) -> None:
+        self._weighed_at = now
+        self._turns = turns_after(self._plans, now)
+
+    async def _weigh_at(self, places: set[Place] | None, cause: Cause, now: int) -> None:
+        """Take away what has ended, and weigh what is open at some places, None: everywhere."""
+        async with self._database.transaction() as connection:
+            await lease.verify(connection, self._epoch)
+            await self._read(connection)
+            self._stale = True
+            written = Written()
+            over = [key for key, shelf in self._plans.shelves.by_key.items() if shelf.until <= now]
+            written.audit += await shelving.end_shelves(connection, over, cause, now)
+            rows = await open_alarms_at(connection, places)
+            for row in rows:
+                weigh(row, self._plans, now, written, cause)
+            await save(connection, written)
+        if places is None:
+            self._said_overdue = {
+                Place(row["site"], row["equipment"]): True for row in rows if row["field"] == OVERDUE and row["active"]
+            }
+
+    async def _follow(self, connection: AsyncConnection, facts: Sequence[Fact]) -> None:
+        """Weigh the alarms of which plans have changed, as done by whoever changed them."""
+        await self.take_up(connection)
+        now, written = self._clock(), Written()
+        causes = {
+            Place(item.site, str(item.body.get("equipment", ""))): Cause(
+                str(item.body.get("actor", "system:suppression")), Via.FACT, why=f"fact {item.id}"
+            )
+            for item in facts
+        }
+        for row in await open_alarms_at(connection, set(causes)):
+            cause = causes.get(Place(row["site"], row["equipment"])) or causes[Place(row["site"])]
+            weigh(row, self._plans, now, written, cause)
+        await save(connection, written)
+
+
+def _overdue_reading(place: Place, now: int, *, overdue: bool) -> Reading:
+    topic = Topic(place.site, Kind.SYSTEM, place.equipment, Channel.TELEMETRY)
+    return Reading(topic, {OVERDUE: overdue}, measured_at=now, received_at=now, key=now * _NANOSECONDS)
