@@ -116,7 +116,9 @@ class Application:
             await buffer.open()
             self._parts["history"] = lambda: buffer.trouble or READY
             people = await self._open_people(stack, database)
-            services = Services(database, ledger, store, people, self.registry, self.parts, self._clock)
+            services = Services(
+                database, ledger, store, people, self.registry, self.parts, self._clock, rules=self._rules
+            )
             feed = LiveFeed(services)
             await self._listen(stack, services, feed)
             owner = Owner(

@@ -29,6 +29,7 @@ CODES: dict[str, tuple[int, str]] = {
     "password_too_short": (422, "The password is too short"),
     "password_too_long": (422, "The password is too long"),
     "password_guessable": (422, "The password is easy to guess"),
+    "rule_refused": (422, "The rule cannot be changed so"),
     "too_many_attempts": (429, "Too many attempts"),
     "too_many_requests": (429, "Too many requests"),
     "busy": (503, "Too many people log in at once"),

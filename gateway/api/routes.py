@@ -1,12 +1,13 @@
 """The shape of a route: from one table come the HTTP routes, the permission each asks for, and OpenAPI."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from prometheus_client import CollectorRegistry
 
 from collectors.timeseries.store import Store
+from gateway.alarms.rules import Rule
 from gateway.clocks import Clock, wall_ms
 from gateway.equipment.ledger import Ledger
 from gateway.people.accounts import Accounts, Person
@@ -33,6 +34,8 @@ class Services(NamedTuple):
     """Now for the service, in epoch milliseconds: what is decided and recorded goes by it."""
     wall: Clock = wall_ms
     """Now outside, by which logins end."""
+    rules: Sequence[Rule] = ()
+    """As the files have them."""
 
     @property
     def accounts(self) -> Accounts:

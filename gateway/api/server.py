@@ -19,6 +19,7 @@ from gateway.api import (
     equipment_routes,
     people_routes,
     platform_routes,
+    rule_routes,
     session_routes,
     ticket_routes,
     token_routes,
@@ -73,7 +74,7 @@ def route_table() -> list[tuple[str, Route]]:
     """Every route of the contract with its full path: the one place that knows them all."""
     subjects = (
         session_routes, account_routes, people_routes, token_routes, equipment_routes, alarm_routes, ticket_routes,
-        audit_routes, platform_routes,
+        rule_routes, audit_routes, platform_routes,
     )  # fmt: skip
     table = [(PREFIX + route.path, route) for subject in subjects for route in subject.ROUTES]
     return table + [(route.path, route) for route in platform_routes.ROOT_ROUTES]
