@@ -3,6 +3,7 @@
 A change is laid over the rule as it stands in its file, and what comes of it passes the same checks as a file does.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ OF_TYPE: Final[Mapping[RuleType, tuple[str, ...]]] = {
     RuleType.UNANSWERED: ("after",),
 }
 """What decides when a rule of a type speaks. What the rule is about (field, match, parts) is no site's to change."""
+_OWN_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _ONLY_TEXTS: Final = frozenset({"title", "advice"})
 
 
@@ -42,8 +44,7 @@ def check_changes(rule: Rule, changes: Changes) -> None:
             f"{', '.join(foreign)}: not to be changed in a rule of type {rule.type}; "
             f"what may be changed is {', '.join(permitted(rule))}"
         )
-    if not isinstance(changes.get("enabled", True), bool):
-        raise RuleError("enabled: true or false")
+    _check_enabled(changes)
     if not rule.life_safety:
         return
     if changes.get("enabled") is False:
@@ -79,9 +80,15 @@ def changed(rule: Rule, changes: Changes, place: str) -> Rule:
 
 def own_rule(identity: str, changes: Changes, place: str) -> Rule:
     """A rule that a site has made for itself, as it would stand in a file. Raises RuleError as `changed` does."""
-    if changes.get("id", identity) != identity:
-        raise RuleError(f"{place}: id: leave it out, or write {identity}")
+    if changes.get("id", identity) != identity or _OWN_ID.fullmatch(identity) is None:
+        raise RuleError(f"{place}: id: up to 64 letters, digits, and _ . -; leave it out of the changes")
+    _check_enabled(changes)
     return read_rule({**_without_enabled(changes), "id": identity}, place)
+
+
+def _check_enabled(changes: Changes) -> None:
+    if not isinstance(changes.get("enabled", True), bool):
+        raise RuleError("enabled: true or false")
 
 
 def _without_enabled(changes: Changes) -> dict[str, Any]:

@@ -45,6 +45,8 @@ class Rulebook:
         """Rules as their files have them, by id."""
         self.overrides: dict[Place, Override] = {}
         """What is changed and can be used."""
+        self.versions: dict[Place, int] = {}
+        """The newest version at each place where something was ever changed."""
         self.problems: list[str] = []
         """What is changed and cannot be used, and why: what lies below it holds instead."""
         self._made: dict[Place, Rule] = {}
@@ -53,6 +55,7 @@ class Rulebook:
         for rule in self.filed.values():
             self._by_kind.setdefault(rule.kind, []).append(rule.id)
         for override in sorted(overrides, key=lambda item: item.place):  # a site's before those of its equipment
+            self.versions[override.place] = override.version
             if override.changes:
                 self._lay_over(override)
 
@@ -65,12 +68,23 @@ class Rulebook:
                 check_changes(filed or below, override.changes)
                 rule = changed(below, override.changes, name)
             else:
-                rule = _own_rule(place, override.changes, name)
+                rule = self._own_rule(place, override.changes, name)
                 self._own.setdefault(place.site, []).append(place.rule)
         except RuleError as error:
             self.problems.append(f"{place.rule}: {error}")
             return
         self._made[place], self.overrides[place] = rule, override
+
+    def _own_rule(self, place: Place, changes: Mapping[str, Any], name: str) -> Rule:
+        if place.equipment:
+            raise RuleError(f"{name}: there is no rule {place.rule} on this site")
+        rule = own_rule(place.rule, changes, name)
+        critical = [item for item in rule.instead_of if item in self.filed and self.filed[item].life_safety]
+        if critical:
+            raise RuleError(f"{name}: instead_of: nothing takes the place of a critical rule: {', '.join(critical)}")
+        if rule.of and rule.of not in self.filed:
+            raise RuleError(f"{name}: of: there is no rule {rule.of} whose alarm could wait for an answer")
+        return rule
 
     def with_overrides(self, overrides: Iterable[Override]) -> "Rulebook":
         """The same files with other changes."""
@@ -108,9 +122,3 @@ class Rulebook:
         rules = [rule for rule in found if rule is not None and rule.kind is kind and is_for(rule, equipment)]
         replaced = {identity for rule in rules for identity in rule.instead_of}
         return [rule for rule in rules if rule.id not in replaced]
-
-
-def _own_rule(place: Place, changes: Mapping[str, Any], name: str) -> Rule:
-    if place.equipment:
-        raise RuleError(f"{name}: there is no rule {place.rule} on this site")
-    return own_rule(place.rule, changes, name)

@@ -1,9 +1,10 @@
 """Rules: those in force at a place, what was changed in them by whom, changing them, and rolling back."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import RowMapping, select
+from sqlalchemy import select
 
 from collectors.fields import Kind
 from collectors.reading import to_datetime
@@ -96,28 +97,27 @@ async def list_rule_versions(call: Call) -> Page[RuleVersionBody]:
             raise ProblemError("bad_query", "cursor is not one that a list has given")
         statement = statement.where(rule_version.c.id < query.cursor)
     rows, following = await page_of(call, statement, rule_version.c.id, "", query.limit)
-    return Page([_version_body(call, row) for row in rows], None if following is None else str(following))
+    return Page([_version_body(call, dict(row)) for row in rows], None if following is None else str(following))
 
 
-async def change_rule(call: Call) -> RuleBody:
+async def change_rule(call: Call) -> RuleVersionBody:
     wanted: ChangeRule = call.body
     where = _where(call, wanted.site, wanted.equipment, Act.MANAGE_RULES)
     _require_kind(call, await _rulebook(call), wanted.rule, where)
     return await _write(call, Wish(Place(wanted.rule, *where), wanted.changes, wanted.version, wanted.note))
 
 
-async def roll_back_rule(call: Call) -> RuleBody:
+async def roll_back_rule(call: Call) -> RuleVersionBody:
     wanted: RollBackRule = call.body
     where = _where(call, wanted.site, wanted.equipment, Act.MANAGE_RULES)
     place = Place(call.path["id"], *where)
     return await _write(call, Wish(place, {}, wanted.version, wanted.note, wanted.to), back=True)
 
 
-async def _write(call: Call, wish: Wish, *, back: bool = False) -> RuleBody:
-    services, place = call.services, wish.place
-    act = roll_back if back else change
+async def _write(call: Call, wish: Wish, *, back: bool = False) -> RuleVersionBody:
+    services, act = call.services, roll_back if back else change
     try:
-        await act(services.database, services.rules, wish, call.cause, call.second_person, services.clock())
+        row = await act(services.database, services.rules, wish, call.cause, call.second_person, services.clock())
     except NoSuchVersion as error:
         raise ProblemError("not_found", str(error)) from error
     except StaleRule as error:
@@ -126,14 +126,7 @@ async def _write(call: Call, wish: Wish, *, back: bool = False) -> RuleBody:
         raise NeedsSecondPerson(str(error)) from error
     except RuleError as error:
         raise ProblemError("rule_refused", str(error)) from error
-    rulebook, where = await _rulebook(call), _Where(place.site, place.equipment)
-    rule = rulebook.described(place.rule, *where)
-    return _rule_body(rulebook, rule, where) if rule else _gone(wish)
-
-
-def _gone(wish: Wish) -> RuleBody:
-    """A rule of the site's own that was taken back: there is nothing left of it but its versions."""
-    raise ProblemError("not_found", f"{wish.place.rule} is taken back; its versions can still be read")
+    return _version_body(call, row)
 
 
 def _where(call: Call, site: str, equipment: str, act: Act) -> _Where:
@@ -173,8 +166,6 @@ def _require_kind(call: Call, rulebook: Rulebook, identity: str, where: _Where) 
 
 
 def _rule_body(rulebook: Rulebook, rule: Rule, where: _Where) -> RuleBody:
-    of_site = rulebook.overrides.get(Place(rule.id, where.site, ""))
-    of_equipment = rulebook.overrides.get(Place(rule.id, *where)) if where.equipment else None
     return RuleBody(
         id=rule.id,
         kind=rule.kind.value,
@@ -189,13 +180,13 @@ def _rule_body(rulebook: Rulebook, rule: Rule, where: _Where) -> RuleBody:
         field=rule.field,
         site=where.site,
         equipment=f"{where.site}:{where.equipment}" if where.equipment else "",
-        site_version=of_site.version if of_site else 0,
-        equipment_version=of_equipment.version if of_equipment else 0,
+        site_version=rulebook.versions.get(Place(rule.id, where.site, ""), 0),
+        equipment_version=rulebook.versions.get(Place(rule.id, *where), 0) if where.equipment else 0,
         settings=[RuleSetting(**setting._asdict()) for setting in settings_of(rulebook, rule, *where)],
     )
 
 
-def _version_body(call: Call, row: RowMapping | Any) -> RuleVersionBody:
+def _version_body(call: Call, row: Mapping[str, Any]) -> RuleVersionBody:
     accounts, second = call.services.accounts, row["second_person"]
     return RuleVersionBody(
         id=row["id"],
@@ -222,7 +213,8 @@ ROUTES = (
     Route("GET", "/rules/{id}", Act.WATCH, show_rule, "One rule as it holds at a place", RuleBody, query=PlaceQuery),
     Route(
         "POST", "/rules", Act.MANAGE_RULES, change_rule,
-        "Change a rule for a site or for one equipment, or make one of the site's own", RuleBody, request=ChangeRule,
+        "Change a rule for a site or for one equipment, or make one of the site's own", RuleVersionBody,
+        request=ChangeRule,
     ),
     Route(
         "GET", "/rules/{id}/versions", Act.WATCH, list_rule_versions, "Who changed what when, newest first",
@@ -230,6 +222,6 @@ ROUTES = (
     ),
     Route(
         "POST", "/rules/{id}/roll-back", Act.MANAGE_RULES, roll_back_rule, "Let an older version hold again",
-        RuleBody, request=RollBackRule,
+        RuleVersionBody, request=RollBackRule,
     ),
 )  # fmt: skip

@@ -193,6 +193,8 @@ async def _read_body(request: web.Request, route: Route) -> Any:
         return msgspec.json.decode(body, type=route.request)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ProblemError("bad_request", str(error)) from error
+    except RecursionError as error:
+        raise ProblemError("bad_request", "brackets lie within each other too deeply") from error
 
 
 def _respond(answer: msgspec.Struct | Reply, status: int, entrance: Entrance) -> web.Response:
