@@ -121,7 +121,7 @@ class Application:
             people = await self._open_people(stack, database)
             services = Services(
                 database, ledger, store, people, self.registry, self.parts, self._clock, self._watchdog,
-                longest_shelves=settings.alarms.longest_shelves_ms,
+                longest_shelves=settings.alarms.longest_shelves_ms, rules=self._rules,
             )  # fmt: skip
             feed = LiveFeed(services)
             await self._listen(stack, services, feed)

@@ -23,6 +23,7 @@ from gateway.ingest import make_decoder, mapping_defaults
 from gateway.listening import require_safe_settings
 from gateway.logs import configure_logs
 from gateway.remote import Remote, adopt, list_unknown, logged_in
+from gateway.rules_commands import rules as rules_group
 from gateway.settings import Settings, SettingsError
 from gateway.simulator_commands import replay, simulate
 from gateway.storage.database import Database
@@ -276,6 +277,7 @@ equipment = typer.Typer(
 )
 cli.add_typer(equipment, name="equipment")
 cli.add_typer(user, name="user")
+cli.add_typer(rules_group, name="rules")
 cli.add_typer(device, name="device")
 Url = Annotated[str, typer.Option(help="Address of the running service.")]
 Login = Annotated[str, typer.Option("--username", help="Account at the service; the password is asked for.")]

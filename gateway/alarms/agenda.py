@@ -1,7 +1,7 @@
 """What the next ticks have to look at: delays that run, counts that stand, times that come. Pure."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from gateway.alarms.rules import RuleType
@@ -51,3 +51,12 @@ class Agenda:
                 return
             due, _, watch, station = heapq.heappop(self._due)
             yield due, watch, station
+
+    def strike(self, station: Station, watches: Collection[Watch]) -> None:
+        """Look at these watches no more."""
+        for watch in watches:
+            station.unsettled.discard(watch.key)
+            self.counting.pop(watch, None)
+        if watches:
+            self._due = [entry for entry in self._due if entry[2] not in watches]
+            heapq.heapify(self._due)

@@ -22,6 +22,9 @@ from gateway.alarms.failures import Failures
 from gateway.alarms.known_equipment import Recall, is_watched, nothing_known
 from gateway.alarms.outcomes import Decision, Failure, Outcome, no_rule
 from gateway.alarms.recording import alarm_to_change, alarms_by_id, open_alarms_of, save
+from gateway.alarms.replanning import replanned
+from gateway.alarms.rule_versions import overrides, versions_after
+from gateway.alarms.rulebook import Rulebook
 from gateway.alarms.rules import FRESH, Memory, Rule, RuleType
 from gateway.alarms.states import TRANSITIONS, Event, State
 from gateway.alarms.stations import Key
@@ -32,7 +35,7 @@ from gateway.alarms.watches import Watches
 from gateway.people.audit import CLOCK, RULES, Cause, Via
 from gateway.storage import lease
 from gateway.storage.database import Database, DatabaseTrouble
-from gateway.storage.facts import Consumer, Fact, FactMetrics
+from gateway.storage.facts import Consumer, Fact, FactMetrics, move_cursor, read_cursor
 from gateway.storage.portions import in_portions
 from gateway.storage.quarantine import Quarantine
 from gateway.storage.singling_out import single_out
@@ -41,6 +44,8 @@ from gateway.storage.tables import activation, alarm, event, rule_memory
 log = structlog.get_logger(__name__)
 
 CONSUMER: Final = "alarms"
+RULES_TAKEN_UP: Final = "alarms.rules"
+"""Under which name the place among the rules' versions is kept."""
 _TOLD: Final = ("ticket.acknowledge",)
 """Facts that alarms follow."""
 _RETRY_S: Final = 0.5
@@ -86,7 +91,8 @@ class Alarms:
         self._quarantine = quarantine
         self._database = database
         self._rules = (*rules, BEAT_RULE)
-        self._prompts = [rule for rule in rules if rule.type is RuleType.UNANSWERED]
+        self._rulebook = Rulebook(self._rules)
+        self._rules_taken_up = 0
         self._late_window_ms = late_window_ms
         self._epoch = epoch
         self._metrics = metrics
@@ -101,31 +107,53 @@ class Alarms:
     @property
     def notice(self) -> str:
         """What people should know though the work goes on, "" while there is nothing."""
-        return "; ".join(filter(None, (self._failures.notice, self._tickets.notice, self.suppressing.notice)))
+        said = (self._failures.notice, self._tickets.notice, self.suppressing.notice, *self._rulebook.problems)
+        return "; ".join(filter(None, said))
 
     async def load(self) -> None:
         """Take up the rules' memory where the last owner left it, and end what no rule watches any more."""
         async with self._database.reading() as connection:
             rows = (await connection.execute(select(rule_memory))).all()
+            self._rules_taken_up = await read_cursor(connection, RULES_TAKEN_UP)
+            self._rulebook = Rulebook(self._rules, await overrides(connection, self._rules_taken_up))
         # Not the beat's: with a clock that was set back meanwhile it would look like one of long ago.
         kept = (row for row in rows if row.rule != BEAT_RULE.id)
         memories = {Key(*row[:4]): msgspec.convert(row.body, Memory) for row in kept}
-        self._watches = Watches(self._rules, memories, self._late_window_ms, self._recall)
+        self._watches = Watches(self._rulebook, memories, self._late_window_ms, self._recall)
+        await self._take_up_rules()
         await self._end_withdrawn()
         await self.suppressing.load()
 
-    async def _end_withdrawn(self) -> None:
+    async def _take_up_rules(self) -> None:
+        """Go by what people have changed in the rules since the last look, in whichever process."""
+        async with self._database.reading() as connection:
+            news = await versions_after(connection, self._rules_taken_up)
+            if not news:
+                return
+            held = await overrides(connection, news[-1]["id"])
+        changes = [replanned(row) for row in news]
+        self._rulebook = self._rulebook.with_overrides(held)
+        outcome = self._watches.take_up(self._rulebook, changes, self._clock())
+        cause = Cause("system:rules", Via.FACT, why="rule changed")
+        await self._commit(outcome, [], cause)
+        await self._end_withdrawn(news[-1]["id"])
+        self._rules_taken_up = news[-1]["id"]
+        log.info("changed rules taken up", rules=[f"{item.place.rule} {item.note}" for item in changes])
+
+    async def _end_withdrawn(self, taken_up: int | None = None) -> None:
         """An alarm whose rule is gone could never return by itself: it returns now, and says why."""
         cause = Cause("system:rules", Via.CLOCK, why="rule withdrawn")
         async with self._database.transaction() as connection:
             await lease.verify(connection, self._epoch)
             found = await connection.execute(select(alarm).where(alarm.c.active, alarm.c.open_key.is_not(None)))
-            orphans = [dict(row) for row in found.mappings() if not is_watched(dict(row), self._rules)]
+            orphans = [dict(row) for row in found.mappings() if not is_watched(dict(row), self._rulebook)]
             written = Written()
             for row in orphans:
                 withdraw(row, written, cause, self._clock())
             await save(connection, written)
             await _forget(connection, [key_of(row) for row in orphans])
+            if taken_up is not None:
+                await move_cursor(connection, RULES_TAKEN_UP, taken_up)
         if orphans:
             log.warning(
                 "alarms ended because their rule is gone", alarms=[row["open_key"] or row["id"] for row in orphans]
@@ -146,13 +174,16 @@ class Alarms:
             overdue = self.suppressing.overdue()
             if overdue:
                 await self._commit(self._watches.take(overdue), overdue, CLOCK)
+            await self._take_up_rules()
             await self._commit(self._watches.tick(self._clock()), [], CLOCK)
-            if self._prompts:
-                await self._commit(Outcome(await self._retrying(self._missed), {}, []), [], CLOCK)
+            prompts = self._rulebook.of_type(RuleType.UNANSWERED)
+            if prompts:
+                missed = await self._retrying(lambda: self._missed(prompts))
+                await self._commit(Outcome(missed, {}, []), [], CLOCK)
 
-    async def _missed(self) -> list[Decision]:
+    async def _missed(self, prompts: Sequence[Rule]) -> list[Decision]:
         async with self._database.reading() as connection:
-            return await unanswered(connection, self._prompts, self._clock())
+            return await unanswered(connection, prompts, self._rulebook, self._clock())
 
     async def follow_tickets(self) -> None:
         """Work off the tickets' facts until cancelled: who acknowledges a ticket acknowledges its alarm."""

@@ -6,6 +6,8 @@ import msgspec
 
 from gateway.alarms.conditions import All, Condition, Either, Imbalance, Leaf, Limit, Membership, Not
 
+_DEEPEST = 20
+
 
 class WrittenCondition(
     msgspec.Struct,
@@ -27,20 +29,22 @@ class WrittenCondition(
     deadband: float = 0.0
 
 
-def read_condition(written: WrittenCondition) -> Condition:
-    """A condition with all its parts. Raises ValueError where it has not exactly one form."""
+def read_condition(written: WrittenCondition, depth: int = 1) -> Condition:
+    """A condition with all its parts. Raises ValueError where it has not exactly one form, or lies too deep."""
+    if depth > _DEEPEST:
+        raise ValueError(f"conditions lie within each other at most {_DEEPEST} deep")
     forms = [written.every is not None, written.either is not None, written.opposite is not None,
              bool(written.field), bool(written.imbalance_of)]  # fmt: skip
     if sum(forms) != 1:
         raise ValueError("a condition has exactly one of 'all', 'any', 'not', 'field' and 'imbalance_of'")
     if written.opposite is not None:
-        return Not(read_condition(written.opposite))
+        return Not(read_condition(written.opposite, depth + 1))
     parts = written.every if written.every is not None else written.either
     if parts is None:
         return _leaf(written)
     if not parts:
         raise ValueError("'all' and 'any' need at least one condition")
-    of = tuple(read_condition(part) for part in parts)
+    of = tuple(read_condition(part, depth + 1) for part in parts)
     return Either(of) if written.every is None else All(of)
 
 

@@ -146,13 +146,14 @@ def _raise(alarm: Row, decision: Decision, written: Written, cause: Cause, now: 
         "activations": alarm["activations"] + 1,
         "value": decision.value,
     }
-    move(alarm, Event.RAISED, changes, written, cause, now, body={"activation": activation["id"]})
+    body = {"activation": activation["id"]}
+    move(alarm, Event.RAISED, changes, written, cause, now, note=decision.note, body=body)
 
 
 def _return(alarm: Row, decision: Decision, written: Written, cause: Cause, now: int) -> None:
     at, disproved = decision.change.at, decision.change.disproved
     _end_activation(alarm, at, written, disproved=disproved)
-    note = "disproved: a sample from before it came late" if disproved else ""
+    note = "disproved: a sample from before it came late" if disproved else decision.note
     move(alarm, Event.RETURNED, {"active": False, "returned_at": at}, written, cause, now, note=note)
 
 

@@ -1,13 +1,14 @@
 """Gets to know equipment: which rules watch which channel of what has been heard. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from collectors.fields import Channel, Kind
 from collectors.reading import Value
 from collectors.topics import Topic
 from gateway.alarms.agenda import BY_CLOCK, Agenda
-from gateway.alarms.rules import FRESH, Memory, Rule, RuleType, is_for
+from gateway.alarms.rulebook import Rulebook
+from gateway.alarms.rules import FRESH, Memory, Rule, RuleType
 from gateway.alarms.silence import Silence
 from gateway.alarms.stations import Guard, Key, Plan, Station, Watch
 
@@ -21,16 +22,17 @@ def nothing_known(_site: str, _equipment: str) -> Mapping[str, Value]:
     return {}
 
 
-def is_watched(alarm: Mapping[str, Any], rules: Iterable[Rule]) -> bool:
+def is_watched(alarm: Mapping[str, Any], rulebook: Rulebook) -> bool:
     """Whether some rule could still end this open alarm: its own, for this equipment and with parts as it has."""
-    applying = [rule for rule in rules if rule.kind.value == alarm["kind"] and is_for(rule, alarm["equipment"])]
-    replaced = {identity for rule in applying for identity in rule.instead_of}
+    rules = rulebook.rules_for(alarm["site"], Kind(alarm["kind"]), alarm["equipment"])
     return any(
-        rule.id == alarm["rule"]
-        and rule.id not in replaced
-        and bool(alarm["part"]) <= bool(rule.per or rule.per_otherwise)
-        for rule in applying
+        rule.id == alarm["rule"] and bool(alarm["part"]) <= bool(rule.per or rule.per_otherwise) for rule in rules
     )
+
+
+def channel_of(rule: Rule) -> Channel:
+    """Where a rule looks: at the status, or at telemetry."""
+    return Channel.STATUS if rule.field in _STATUS_FIELDS else Channel.TELEMETRY
 
 
 def status_of(topic: Topic) -> Topic:
@@ -41,45 +43,84 @@ def status_of(topic: Topic) -> Topic:
 class KnownEquipment:
     """Every channel of every equipment that has been heard, with the rules on it."""
 
-    def __init__(self, rules: Iterable[Rule], memories: Mapping[Key, Memory], recall: Recall, agenda: Agenda) -> None:
+    def __init__(self, rulebook: Rulebook, memories: Mapping[Key, Memory], recall: Recall, agenda: Agenda) -> None:
         self.stations: dict[Topic, Station] = {}
-        self._rules = list(rules)
-        self._plans = {rule.id: Plan(rule) for rule in self._rules}
+        self.rulebook = rulebook
+        self.recall_values = recall
+        self._plans: dict[str, Plan] = {}
         self._memories = dict(memories)
-        self._recall_values = recall
         self._agenda = agenda
         self._standing: dict[tuple[str, str, str], list[Key]] = {}
         self._recall()
 
     def _recall(self) -> None:
         """Go on where the service stopped: delays that ran run on, a reset finds the parts that stand."""
-        rules = {rule.id: rule for rule in self._rules}
         for key, memory in self._memories.items():
             if memory.active:
                 self._standing.setdefault((key.site, key.equipment, key.rule), []).append(key)
-            rule = rules.get(key.rule)
+            rule = self.rulebook.in_force(key.rule, key.site, key.equipment)
             if rule is not None and (memory.pending_since is not None or rule.type in BY_CLOCK):
-                channel = Channel.STATUS if rule.field in _STATUS_FIELDS else Channel.TELEMETRY
-                topic = Topic(key.site, rule.kind, key.equipment, channel)
-                if topic not in self.stations:
-                    self.add_station(topic)
+                self._know(key, rule)
+
+    def _know(self, key: Key, rule: Rule) -> None:
+        topic = Topic(key.site, rule.kind, key.equipment, channel_of(rule))
+        if topic not in self.stations:
+            self.add_station(topic)
+
+    def know_what_stands(self, is_concerned: Callable[[Key], bool]) -> None:
+        """Know the equipment of alarms that stand, also where it has said nothing since the start."""
+        for key, memory in self._memories.items():
+            rule = self.rulebook.in_force(key.rule, key.site, key.equipment) if is_concerned(key) else None
+            if rule is not None and memory.active:
+                self._know(key, rule)
+
+    def forget_what_was_off(self, is_concerned: Callable[[Key], bool]) -> None:
+        """A rule that comes into force again goes on with nothing from before it was taken out of it."""
+        for key in tuple(self._memories):
+            if is_concerned(key) and self.rulebook.in_force(key.rule, key.site, key.equipment) is None:
+                self.forget(key)
+
+    def forget(self, key: Key) -> None:
+        """Nothing is remembered of this key from before the start."""
+        self._memories.pop(key, None)
+        standing = self._standing.get((key.site, key.equipment, key.rule), [])
+        if key in standing:
+            standing.remove(key)
 
     def add_station(self, topic: Topic) -> Station:
         """A channel that is heard for the first time."""
         station = self.stations[topic] = Station()
-        rules = [rule for rule in self._rules if rule.kind is topic.kind and is_for(rule, topic.equipment)]
-        known = self._recall_values(topic.site, topic.equipment)
+        rules = self.rulebook.rules_for(topic.site, topic.kind, topic.equipment)
+        known = self.recall_values(topic.site, topic.equipment)
         station.recalled = {
-            name for rule in rules if rule.when is not None for name in self._plans[rule.id].inputs if name in known
+            name for rule in rules if rule.when is not None for name in self._plan(rule).inputs if name in known
         }
         # Also what conditions ask for; all else is looked at when it comes.
         asked = station.recalled.union(*(rule.condition for rule in rules))
         station.values = {name: known[name] for name in asked if name in known}
-        replaced = {identity for rule in rules for identity in rule.instead_of}
         for rule in rules:
-            if rule.id not in replaced:
-                self._add_rule(station, topic, rule)
+            self._add_rule(station, topic, rule)
         return station
+
+    def watch_anew(self, topic: Topic, station: Station) -> dict[Key, Watch]:
+        """Have the rules that are in force now watch a channel. Returns the watches that are no more."""
+        before = station.without_watches()
+        for rule in self.rulebook.rules_for(topic.site, topic.kind, topic.equipment):
+            for key, watch in before.items():
+                if key.rule == rule.id:
+                    watch.follow(self._plan(rule))
+                    station.watches[key] = watch
+            self._add_rule(station, topic, rule)
+        return {key: watch for key, watch in before.items() if key not in station.watches}
+
+    def _plan(self, rule: Rule) -> Plan:
+        """Worked out once for all equipment where nobody has changed the rule."""
+        plan = self._plans.get(rule.id)
+        if plan is None or plan.rule is not rule:
+            plan = Plan(rule)
+            if self.rulebook.filed.get(rule.id) is rule:
+                self._plans[rule.id] = plan
+        return plan
 
     def _add_rule(self, station: Station, topic: Topic, rule: Rule) -> None:
         if rule.type is RuleType.NO_DATA:
@@ -93,10 +134,10 @@ class KnownEquipment:
             return
         if topic.channel is Channel.EVENT or rule.type is RuleType.UNANSWERED:
             return
-        if (rule.field in _STATUS_FIELDS) is not (topic.channel is Channel.STATUS):
+        if channel_of(rule) is not topic.channel:
             return
         watch = self.add_watch(station, Key(topic.site, topic.equipment, "", rule.id), topic.kind, rule)
-        plan = self._plans[rule.id]
+        plan = self._plan(rule)
         for name in plan.inputs:
             if rule.type is RuleType.RATE:
                 station.by_series.setdefault(name, []).append(watch)
@@ -111,6 +152,9 @@ class KnownEquipment:
         key = Key(topic.site, topic.equipment, "", rule.id)
         if topic.channel is Channel.STATUS:
             watch = station.online_of = self.add_watch(station, key, topic.kind, rule)
+            if watch.silence is not None:  # it is known already; what is changed is the rule
+                watch.silence.rule = rule
+                return
             watch.silence = silence = Silence(rule, watch.memory)
             if silence.interval and not silence.silent:
                 self._agenda.remind(station, watch, silence.due_at)
@@ -120,7 +164,9 @@ class KnownEquipment:
 
     def add_watch(self, station: Station, key: Key, kind: Kind, rule: Rule) -> Watch:
         """One rule on one part, as it was remembered."""
-        watch = station.watches[key] = Watch(key, kind, self._plans[rule.id], self._memories.get(key, FRESH))
+        if key in station.watches:
+            return station.watches[key]
+        watch = station.watches[key] = Watch(key, kind, self._plan(rule), self._memories.get(key, FRESH))
         if watch.memory.pending_since is not None:
             self._agenda.unsettle(station, key)
         if rule.type is RuleType.COUNT and watch.memory.active:

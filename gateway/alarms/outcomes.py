@@ -23,6 +23,8 @@ class Decision(NamedTuple):
     """Of the event that shows it; "" where telemetry or the clock does."""
     zone: str = ""
     """Where in the building, as the event says it."""
+    note: str = ""
+    """For the journal: why it began or ended, where no sample says it."""
 
 
 class Failure(NamedTuple):

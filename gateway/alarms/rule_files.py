@@ -121,14 +121,15 @@ def parse_rules(text: str, name: str) -> list[Rule]:
         raise RuleError(f"{name}: expected one list under 'rules:'")
     rules: dict[str, Rule] = {}
     for number, entry in enumerate(document["rules"], 1):
-        rule = _read_rule(entry, f"{name}, rule {number}")
+        rule = msgspec.structs.replace(read_rule(entry, f"{name}, rule {number}"), file=name)
         if rule.id in rules:
             raise RuleError(f"{name}, rule {number}: the id {rule.id} stands twice")
         rules[rule.id] = rule
     return list(rules.values())
 
 
-def _read_rule(entry: Any, place: str) -> Rule:
+def read_rule(entry: Any, place: str) -> Rule:
+    """Check and read one rule as it stands in a file; `place` stands in errors. Raises RuleError."""
     identity = entry.get("id") if isinstance(entry, dict) else None
     place = f"{place} ({identity})" if identity else place
     try:
@@ -139,7 +140,7 @@ def _read_rule(entry: Any, place: str) -> Rule:
     complaint = _complaint(rule, written)
     if complaint:
         raise RuleError(f"{place}: {complaint}")
-    return rule
+    return msgspec.structs.replace(rule, written=entry)
 
 
 def _make(written: _Written) -> Rule:

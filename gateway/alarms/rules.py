@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -104,6 +104,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     ticket: TicketWish = TicketWish.NONE
     playbook: str = ""
     latching: bool = False
+    written: Mapping[str, Any] = {}
+    """As it stands in its file, or with what a site has changed: what further changes are laid over."""
+    file: str = ""
+    """The file that it stands in, "" for a rule that a site has made for itself."""
 
     @property
     def life_safety(self) -> bool:
@@ -214,6 +218,16 @@ def _meets_condition(rule: Rule, values: Mapping[str, Value]) -> bool:
 def is_for(rule: Rule, code: str) -> bool:
     """Whether a rule's patterns name an equipment."""
     return any(fnmatchcase(code, pattern) for pattern in rule.equipment)
+
+
+_ABOUT_PEOPLE: Final = ("title", "advice", "priority", "source", "ticket", "playbook", "latching", "written", "file")
+_DELAYS: Final = ("on_delay", "off_delay")
+_PLAIN: Final = dict.fromkeys((*_ABOUT_PEOPLE, *_DELAYS, "equipment", "instead_of"))
+
+
+def looks_alike(one: Rule, other: Rule) -> bool:
+    """Whether two rules call the same values a breach; how long it must stand and what is said of it may differ."""
+    return msgspec.structs.replace(one, **_PLAIN) == msgspec.structs.replace(other, **_PLAIN)
 
 
 def is_match(rule: Rule, fields: Mapping[str, Value]) -> bool:

@@ -97,6 +97,10 @@ class Watch:
         self.reminded = False
         self.silence: Silence | None = None
 
+    def follow(self, plan: Plan) -> None:
+        """Go on under a rule that was changed, or is as it was; what is remembered stays."""
+        self.rule, self.inputs, self.guards = plan.rule, plan.inputs, {}
+
 
 class Station:
     """All that watches one channel of one equipment."""
@@ -128,6 +132,13 @@ class Station:
         self.online_of: Watch | None = None
         # Watches that do not say what the newest sample says: they wait for a delay to end, or for a further sample.
         self.unsettled: set[Key] = set()
+
+    def without_watches(self) -> dict[Key, Watch]:
+        """Take all watches off; what the equipment has said stays. Returns them."""
+        watches, self.watches = self.watches, {}
+        self.by_limit, self.by_state, self.by_series, self.by_event = {}, {}, {}, []
+        self.silence = self.online_of = None
+        return watches
 
     def measured_at(self, name: str) -> int:
         """When the known value of a field was measured, 0 where there is none."""

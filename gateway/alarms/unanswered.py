@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collectors.fields import Kind
 from gateway.alarms.decisions import identity_of
 from gateway.alarms.outcomes import Decision
+from gateway.alarms.rulebook import Rulebook
 from gateway.alarms.rules import Change, Rule
 from gateway.alarms.states import State
 from gateway.alarms.stations import Key
@@ -18,16 +19,20 @@ from gateway.storage.tables import activation, alarm
 _WAITING: Final = (State.UNACKNOWLEDGED.value, State.RETURNED_UNACKNOWLEDGED.value)
 
 
-async def unanswered(connection: AsyncConnection, rules: Sequence[Rule], now: int) -> list[Decision]:
+async def unanswered(
+    connection: AsyncConnection, rules: Sequence[Rule], rulebook: Rulebook, now: int
+) -> list[Decision]:
     """A miss for each prompt whose time is over: raised and over at once, so that it stays until acknowledged.
 
     Args:
         connection: to the service's database.
-        rules: those of the type unanswered.
+        rules: those of the type unanswered, each as some equipment has it.
+        rulebook: says how it is for the equipment that asks.
         now: epoch ms.
     """
     missed: list[Decision] = []
-    for rule in rules:
+    shortest = {rule.id: rule for rule in sorted(rules, key=lambda rule: -rule.after)}
+    for rule in shortest.values():
         found = await connection.execute(
             select(alarm.c.site, alarm.c.equipment, alarm.c.part, alarm.c.kind, activation.c.received_at)
             .join(alarm, activation.c.alarm == alarm.c.id)
@@ -40,7 +45,9 @@ async def unanswered(connection: AsyncConnection, rules: Sequence[Rule], now: in
             .order_by(activation.c.received_at)
         )
         for row in found.mappings():
-            missed += _miss(rule, row, now)
+            its_own = rulebook.in_force(rule.id, row["site"], row["equipment"])
+            if its_own is not None and row["received_at"] <= now - its_own.after:
+                missed += _miss(its_own, row, now)
     return await _not_recorded(connection, missed)
 
 

@@ -15,6 +15,8 @@ from gateway.alarms.clock_checks import ClockChecks
 from gateway.alarms.disorder import Disorder
 from gateway.alarms.known_equipment import KnownEquipment, Recall, nothing_known
 from gateway.alarms.outcomes import Alone, Failure, Outcome, keep, no_rule
+from gateway.alarms.replanning import Replanned, take_up
+from gateway.alarms.rulebook import Rulebook
 from gateway.alarms.rules import Memory, Rule, is_match, judge, judge_event, part_of
 from gateway.alarms.silence_checks import hear, take_online
 from gateway.alarms.stations import Key, Station, Watch, ask, time_of
@@ -28,14 +30,15 @@ class Watches:
 
     def __init__(
         self,
-        rules: Iterable[Rule],
+        rules: Rulebook | Iterable[Rule],
         memories: Mapping[Key, Memory],
         late_window_ms: int,
         recall: Recall = nothing_known,
     ) -> None:
         self._late_window_ms = late_window_ms
         self._agenda = Agenda()
-        self._known = KnownEquipment(rules, memories, recall, self._agenda)
+        rulebook = rules if isinstance(rules, Rulebook) else Rulebook(rules)
+        self._known = KnownEquipment(rulebook, memories, recall, self._agenda)
         self._stations = self._known.stations
         self._disorder = Disorder(self._agenda, late_window_ms)
         self._clock_checks = ClockChecks(self._agenda, late_window_ms)
@@ -68,6 +71,10 @@ class Watches:
     def tick(self, now: int) -> Outcome:
         """Let delays end by the clock, and notice what has not come or not happened."""
         return self._clock_checks.tick(now)
+
+    def take_up(self, rulebook: Rulebook, changes: Iterable[Replanned], now: int) -> Outcome:
+        """Go by another rulebook from now on."""
+        return take_up(self._known, self._agenda, rulebook, changes, now)
 
     def take_back(self, key: Key, memory: Memory) -> None:
         """Forget what could not be written: the next sample, or the clock, decides again from what is on record."""

@@ -30,6 +30,7 @@ CODES: dict[str, tuple[int, str]] = {
     "password_too_long": (422, "The password is too long"),
     "password_guessable": (422, "The password is easy to guess"),
     "shelved_too_long": (422, "It may not be shelved for so long"),
+    "rule_refused": (422, "The rule cannot be changed so"),
     "too_many_attempts": (429, "Too many attempts"),
     "too_many_requests": (429, "Too many requests"),
     "busy": (503, "Too many people log in at once"),

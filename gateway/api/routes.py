@@ -1,12 +1,13 @@
 """The shape of a route: from one table come the HTTP routes, the permission each asks for, and OpenAPI."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from prometheus_client import CollectorRegistry
 
 from collectors.timeseries.store import Store
+from gateway.alarms.rules import Rule
 from gateway.alarms.shelving import LONGEST_MS
 from gateway.alarms.watchdog import Watchdog
 from gateway.clocks import Clock, wall_ms
@@ -39,6 +40,8 @@ class Services(NamedTuple):
     """Now outside, by which logins end."""
     longest_shelves: Mapping[str, int] = LONGEST_MS
     """Priority -> for how many ms an alarm may be shelved."""
+    rules: Sequence[Rule] = ()
+    """As the files have them."""
 
     @property
     def accounts(self) -> Accounts:

@@ -20,6 +20,7 @@ from gateway.api import (
     outage_routes,
     people_routes,
     platform_routes,
+    rule_routes,
     session_routes,
     shelving_routes,
     ticket_routes,
@@ -75,7 +76,7 @@ def route_table() -> list[tuple[str, Route]]:
     """Every route of the contract with its full path: the one place that knows them all."""
     subjects = (
         session_routes, account_routes, people_routes, token_routes, equipment_routes, outage_routes,
-        alarm_routes, shelving_routes, ticket_routes, audit_routes, platform_routes,
+        alarm_routes, shelving_routes, ticket_routes, rule_routes, audit_routes, platform_routes,
     )  # fmt: skip
     table = [(PREFIX + route.path, route) for subject in subjects for route in subject.ROUTES]
     return table + [(route.path, route) for route in platform_routes.ROOT_ROUTES]
@@ -194,6 +195,8 @@ async def _read_body(request: web.Request, route: Route) -> Any:
         return msgspec.json.decode(body, type=route.request)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ProblemError("bad_request", str(error)) from error
+    except RecursionError as error:
+        raise ProblemError("bad_request", "brackets lie within each other too deeply") from error
 
 
 def _respond(answer: msgspec.Struct | Reply, status: int, entrance: Entrance) -> web.Response:

@@ -40,6 +40,7 @@ class Act(StrEnum):
     ACT_ON_TICKET = "act_on_ticket"
     READ_QUARANTINE = "read_quarantine"
     ADOPT_EQUIPMENT = "adopt_equipment"
+    MANAGE_RULES = "manage_rules"
     MANAGE_PEOPLE = "manage_people"
     READ_METRICS = "read_metrics"
     READ_AUDIT = "read_audit"
@@ -59,6 +60,7 @@ PERMITTED: Final[Mapping[Act, frozenset[Role]]] = {
     Act.ACT_ON_TICKET: frozenset({_O, _L, _E, _M}),
     Act.READ_QUARANTINE: frozenset({_A}),
     Act.ADOPT_EQUIPMENT: frozenset({_A}),
+    Act.MANAGE_RULES: frozenset({_A}),
     Act.MANAGE_PEOPLE: frozenset({_A}),
     Act.READ_METRICS: frozenset({_M, _A}),
     Act.READ_AUDIT: frozenset({_M, _A}),

@@ -136,6 +136,29 @@ alarm = Table(
     Index(None, "site", "equipment", "raised_at"),
 )
 
+rule_version = Table(
+    "rule_version",
+    metadata,
+    # What a site has changed in a rule, for all its equipment ("") or for one. Every version is kept; the newest holds.
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("rule", String(128), nullable=False),
+    Column("site", String(64), nullable=False),
+    Column("equipment", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    # All that differs from the rule below it, by the keys of a rule file; none: nothing differs any more.
+    Column("changes", JSON, nullable=False),
+    # The version that it was rolled back to.
+    Column("equals", Integer, nullable=True),
+    Column("person", String(64), nullable=False),
+    # Who has agreed, where one person alone may not.
+    Column("second_person", String(64), nullable=True),
+    _time("at"),
+    Column("note", Text, nullable=False),
+    UniqueConstraint("rule", "site", "equipment", "version"),
+    # The owner has taken up all versions to a number: none may come again under it.
+    sqlite_autoincrement=True,
+)
+
 shelf = Table(
     "shelf",
     metadata,
