@@ -98,13 +98,7 @@ class Application:
             stack.push_async_callback(database.close)
             await migrate_when_there(database, folder)
             told = await newest_fact(database)  # before the ledger is read: what comes after is heard of by its fact
-            ledger = Ledger(database, settings.equipment.unknown_limit, settings.equipment.time_zone)
-            await ledger.load()
-            if self._estate[0]:
-                await ledger.enter(*self._estate, Cause("system:demo", Via.CLOCK), self._clock())
-            if (PLATFORM, CODE) not in ledger.equipment:
-                site, itself = platform(settings.equipment.time_zone)
-                await ledger.enter([site], [itself], Cause("system:start", Via.CLOCK), self._clock())
+            ledger = await self._open_ledger(database)
             store = make_store(settings, folder)
             stack.push_async_callback(store.close)
             await store.open()
@@ -163,6 +157,17 @@ class Application:
             for latest in store.latest().values():
                 self._clock.see(max((value.at for value in latest.fields.values()), default=0))
             log.warning("the clock runs on the data: for tests and studies, never to watch a building")
+
+    async def _open_ledger(self, database: Database) -> Ledger:
+        equipment = self.settings.equipment
+        ledger = Ledger(database, equipment.unknown_limit, equipment.time_zone)
+        await ledger.load()
+        if self._estate[0]:
+            await ledger.enter(*self._estate, Cause("system:demo", Via.CLOCK), self._clock())
+        if (PLATFORM, CODE) not in ledger.equipment:
+            site, itself = platform(equipment.time_zone)
+            await ledger.enter([site], [itself], Cause("system:start", Via.CLOCK), self._clock())
+        return ledger
 
     async def _open_people(self, stack: contextlib.AsyncExitStack, database: Database) -> People:
         people = make_people(database, self.settings.people.password_length, demo=self._demo)
