@@ -28,7 +28,7 @@ from collectors.write_buffer import WriteBuffer
 from gateway.alarms.alarms import AlarmMetrics, Alarms
 from gateway.alarms.failures import Failures
 from gateway.alarms.rules import Rule
-from gateway.alarms.watchdog import BEAT_TOPIC, Watchdog
+from gateway.alarms.watchdog import BEAT_TOPIC, Code, Watchdog, steady_s
 from gateway.api.live_feed import LiveFeed
 from gateway.api.platform_routes import READY, STANDING_BY, working
 from gateway.backup.regular import LOOK_S, RegularBackups
@@ -275,7 +275,17 @@ class Owner:
         return decide
 
     def _beating(self, broker: Broker) -> Callable[[], Awaitable[None]]:
+        told, since = Code.OK, steady_s()
+
         async def beat() -> None:
+            nonlocal told
+            code = self._watchdog.finding().code
+            if code is not told and steady_s() - since > self._watchdog.within_s:
+                told = code
+                if code is Code.OK:
+                    log.info("alarms come through again")
+                else:
+                    log.error("no made-up alarm comes through; real ones may not either", code=code.value)
             if not self._watchdog.is_due:
                 return
             if broker.connected:
