@@ -7,7 +7,7 @@ them. The data lies beside the checkout (../shared/data) and is not ours.
 import csv
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -35,16 +35,6 @@ TUNED_ON: Final = range(8)
 REPORTED_ON: Final = range(8, 16)
 _WINDOW_MS: Final = 60_000
 _HOUR_MS: Final = 3_600_000
-
-
-def run() -> dict[str, str]:
-    """Each study's table, by the mark of its place in the document."""
-    return {
-        "skab": _skab_table(),
-        "fires": _fire_table(),
-        "lifts": _lift_table(),
-        "machine": _machine_table(),
-    }
 
 
 def tried(rule: Rule, readings: Sequence[Reading]) -> list[Activation]:
@@ -251,3 +241,12 @@ def _machine_table() -> str:
         lines.append(f"| {start[:16]} | {about} | {len(here)} | {delay} |")
     lines.append(f"| outside | | {len(found) - inside} | |")
     return "\n".join(lines)
+
+
+PARTS: Final[dict[str, Callable[[], str]]] = {
+    "skab": _skab_table,
+    "fires": _fire_table,
+    "lifts": _lift_table,
+    "machine": _machine_table,
+}
+"""What makes each table, by the mark of its place in the document."""
