@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from benchmarks import alarms, estate, history, ingest, latency, memory, real_data, soak, spool
+from benchmarks import alarms, estate, history, ingest, latency, memory, real_data, rule_test, soak, spool
 from benchmarks.figures import Figure
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
@@ -22,6 +22,7 @@ BENCHMARKS: Final[dict[str, Callable[[], list[Figure]]]] = {
     "memory": memory.run,
     "alarms": alarms.run,
     "latency": latency.run,
+    "rule_test": rule_test.run,
 }
 """Name -> what measures; all of them, in this order, without arguments."""
 SOAKS: Final[dict[str, Callable[[], list[Figure]]]] = {"soak": soak.run}
