@@ -17,6 +17,7 @@ from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Refused, Store
 from collectors.written_elsewhere import WrittenElsewhere
 from gateway.alarms.rule_files import load_rules
+from gateway.alarms.rule_tests import RuleTests
 from gateway.alarms.watchdog import Watchdog, show_age
 from gateway.api.live_feed import LiveFeed
 from gateway.api.platform_routes import READY
@@ -113,8 +114,11 @@ class Application:
             await buffer.open()
             self._parts["history"] = lambda: buffer.trouble or READY
             people = await self._open_people(stack, database)
+            rule_tests = RuleTests(store, database, round(settings.alarms.late_window_s * 1000))
+            stack.callback(rule_tests.close)
             services = Services(
                 database, ledger, store, people, self.registry, self.parts, self._clock, self._watchdog,
+                rule_tests,
                 longest_shelves=settings.alarms.longest_shelves_ms, rules=self._rules,
             )  # fmt: skip
             feed = LiveFeed(services)

@@ -13,6 +13,8 @@ from yarl import URL
 
 from collectors.fields import Kind
 from collectors.timeseries.sqlite import SqliteStore
+from gateway.alarms.rule_files import shipped_rules
+from gateway.alarms.rule_tests import RuleTests
 from gateway.alarms.watchdog import Watchdog
 from gateway.api.entrance import Entrance
 from gateway.api.live_feed import LiveFeed
@@ -28,7 +30,7 @@ from gateway.people.permissions import Role
 from gateway.storage.database import Database
 from gateway.storage.tables import alarm, login, person, role_grant, ticket
 from gateway.tickets.tickets import FACTS_TAKE_MS
-from tests.builders import T0, Clock, fire_rule, make_rule, only_row, open_desk, panel_event
+from tests.builders import T0, WINDOW_MS, Clock, fire_rule, make_rule, only_row, open_desk, panel_event
 
 Client = TestClient[Any, Any]
 COOKIE = "gengfu_login"
@@ -132,15 +134,17 @@ async def open_house(
     async with database.transaction() as connection:
         rows = [login_row(f"demo:{role}", role.value, T0) for role in Role]
         await connection.execute(insert(login), rows)
+    rule_tests = RuleTests(store, database, WINDOW_MS)
     services = Services(
         database, ledger, store, people, CollectorRegistry(), lambda: dict(parts), now or clock,
-        Watchdog(60, clock), clock,
+        Watchdog(60, clock), rule_tests, clock, rules=shipped_rules(),
     )  # fmt: skip
     feed = LiveFeed(services)
     app = make_app(services, feed, None, entrance or Entrance(paces=NO_HURRY))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
         yield House(client, services, feed, clock, parts)
     people.hashes.close()
+    rule_tests.close()
     await store.close()
 
 

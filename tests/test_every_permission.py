@@ -40,6 +40,7 @@ def body_of(name: str, site: str) -> dict[str, Any]:
     """A good body, about a site where it names one."""
     known: dict[str, dict[str, Any]] = {
         "Acknowledge": {"version": 1},
+        "RuleTest": {"equipment": f"{site}:P-1", "rule_id": "pump.pressure_low"},
         "TicketAct": {"version": 1},
         "Adopt": {"version": 1},
         "ChoosePassword": {"old": DEMO_PASSWORD, "new": PASSWORD},
@@ -110,6 +111,8 @@ def expected(path: str, place: str, status: int, *, permitted: bool) -> set[tupl
         return {(404, "not_found")}  # it is somebody else's
     if place == OTHER and "{" in path:
         return {(404, "not_found")}
+    if place == OTHER and path == "/api/v1/rules/test":
+        return {(404, "not_found")}  # its equipment stands in the body
     if place == OTHER and path in {"/api/v1/people", "/api/v1/tokens"} and status != 200:
         return {(403, "forbidden")}  # neither an account nor a token for a site that is not one's own
     return DONE

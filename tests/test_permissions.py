@@ -38,6 +38,7 @@ TABLE = {
     Act.SECOND_FACTOR:     ".   .    .    .    .   .    x   x    .",
     Act.READ_METRICS:      ".   .    .    .    .   .    x   x    .",
     Act.READ_AUDIT:        ".   .    .    .    .   .    x   x    .",
+    Act.TEST_RULES:        ".   x    .    x    .   .    x   x    .",
 }  # fmt: skip
 PUBLIC = {
     "POST /api/v1/session", "DELETE /api/v1/session", "GET /healthz", "GET /readyz", "GET /watchdog",

@@ -7,6 +7,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from collectors.timeseries.store import Store
+from gateway.alarms.rule_tests import RuleTests
 from gateway.alarms.rules import Rule
 from gateway.alarms.shelving import LONGEST_MS
 from gateway.alarms.watchdog import Watchdog
@@ -36,6 +37,8 @@ class Services(NamedTuple):
     """Now for the service, in epoch milliseconds: what is decided and recorded goes by it."""
     watchdog: Watchdog
     """Whether the way of an alarm is open."""
+    rule_tests: RuleTests
+    """Tries rules on the history."""
     wall: Clock = wall_ms
     """Now outside, by which logins end."""
     longest_shelves: Mapping[str, int] = LONGEST_MS

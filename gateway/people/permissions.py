@@ -44,6 +44,7 @@ class Act(StrEnum):
     MANAGE_PEOPLE = "manage_people"
     READ_METRICS = "read_metrics"
     READ_AUDIT = "read_audit"
+    TEST_RULES = "test_rules"
 
 
 _O, _L, _G, _E, _S, _C, _M, _A, _V = Role
@@ -64,6 +65,7 @@ PERMITTED: Final[Mapping[Act, frozenset[Role]]] = {
     Act.MANAGE_PEOPLE: frozenset({_A}),
     Act.READ_METRICS: frozenset({_M, _A}),
     Act.READ_AUDIT: frozenset({_M, _A}),
+    Act.TEST_RULES: frozenset({_L, _E, _M, _A}),
 }
 """Act -> the roles that may. What is not here is permitted to nobody."""
 

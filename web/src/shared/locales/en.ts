@@ -223,6 +223,8 @@ const en: typeof zhCN = {
     password_guessable: 'A guesser tries this password first. Avoid common words, names, keys in a row and repetitions.',
     username_taken: 'Somebody has this username already.',
     last_administrator: 'This is the last administrator. Make another one first.',
+    rule_refused: 'This rule cannot work. Mend what is named and try again.',
+    not_testable: 'The history cannot answer this. Ask for a shorter time or another rule.',
     too_many_requests: 'Too many requests. Wait a moment.',
     not_by_proxy: 'Wrong address. Open this page by the address the administrator gave you.',
     busy: 'Many people are logging in. Try again in a few seconds.',

@@ -221,6 +221,8 @@ export default {
     password_guessable: '这个密码容易被猜到。请不要用常见词、姓名、连续按键或重复。',
     username_taken: '这个用户名已有人使用。',
     last_administrator: '这是最后一位系统管理员。请先设另一位。',
+    rule_refused: '这条规则不能使用。请按提示修改后重试。',
+    not_testable: '历史数据回答不了这个问题。请缩短时间或换一条规则。',
     too_many_requests: '请求太多，请稍等。',
     not_by_proxy: '访问地址不对。请用系统管理员给的网址打开本页。',
     busy: '登录的人太多。请几秒后再试。',
