@@ -13,6 +13,7 @@ from yarl import URL
 
 from collectors.fields import Kind
 from collectors.timeseries.sqlite import SqliteStore
+from gateway.alarms.rule_files import shipped_rules
 from gateway.api.entrance import Entrance
 from gateway.api.live_feed import LiveFeed
 from gateway.api.rate_limits import Pace, Paces
@@ -131,7 +132,9 @@ async def open_house(
     async with database.transaction() as connection:
         rows = [login_row(f"demo:{role}", role.value, T0) for role in Role]
         await connection.execute(insert(login), rows)
-    services = Services(database, ledger, store, people, CollectorRegistry(), lambda: dict(parts), now or clock, clock)
+    services = Services(
+        database, ledger, store, people, CollectorRegistry(), lambda: dict(parts), now or clock, clock, shipped_rules()
+    )
     feed = LiveFeed(services)
     app = make_app(services, feed, None, entrance or Entrance(paces=NO_HURRY))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
