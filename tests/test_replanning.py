@@ -10,7 +10,7 @@ from collectors.reading import Reading, Value
 from gateway.alarms.outcomes import Outcome
 from gateway.alarms.replanning import Replanned
 from gateway.alarms.rulebook import Override, Place, Rulebook
-from gateway.alarms.rules import FRESH, RuleType, looks_alike
+from gateway.alarms.rules import Memory, RuleType, looks_alike
 from gateway.alarms.watches import Watches
 from tests.builders import PUMP, PUMP_STATUS, T0, WINDOW_MS, bearing, panel_event, sample
 from tests.changeable_rules import RULES
@@ -118,7 +118,7 @@ def test_a_rule_out_of_force_decides_nothing_and_is_remembered_for_nothing() -> 
     service = Service("pump.slow", "pump.hot")
     service.take(bearing(75, T0))
     outcome = service.change(3_000, {"pump.slow": {"enabled": False}})
-    assert set(outcome.memories.values()) == {FRESH}
+    assert list(outcome.memories.values()) == [Memory(changed_at=T0 + 3_000)]
     assert service.tick(60_000) == []
     assert service.take(bearing(90, T0 + 61_000)) == [("pump.hot", True, 61_000)]
     service.change(62_000, {"pump.slow": {"enabled": True}})

@@ -119,17 +119,31 @@ async def test_a_new_breach_is_raised_without_a_further_sample(database: Databas
     assert (row["rule"], row["title"]["en"], row["value"]) == ("pump.hot", "Ours", 65)
 
 
-async def test_the_alarms_of_a_rule_out_of_force_end_and_it_remembers_nothing(database: Database) -> None:
+@pytest.mark.parametrize("rule", ["pump.hot", "pump.slow"])
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_rule_out_of_force_ends_its_alarm_and_in_force_again_raises_the_same_values_again(
+    database: Database, rule: str, restart: bool
+) -> None:
+    """At another time: an activation that is on record at this time would be taken for a second writing of it."""
+    place = Place(rule, "HQ", "")
     desk = await open_with_rules(database)
     await desk.decide(bearing(90, T0))
-    await write(database, HOT, {"enabled": False}, 0)
+    desk.clock.now += 10_000
     await desk.alarms.tick()
-    row = next(row for row in await rows_of(database, alarm) if row["rule"] == "pump.hot")
-    assert row["active"] is False
-    assert "pump.hot" not in {item["rule"] for item in await rows_of(database, rule_memory)}
-    await write(database, HOT, {}, 1)
+    await write(database, place, {"enabled": False}, 0)
     await desk.alarms.tick()
-    row = next(row for row in await rows_of(database, alarm) if row["rule"] == "pump.hot")
+    row = next(row for row in await rows_of(database, alarm) if row["rule"] == rule)
+    assert (row["active"], row["activations"]) == (False, 1)
+    (memory,) = [item["body"] for item in await rows_of(database, rule_memory) if item["rule"] == rule]
+    assert set(memory) == {"changed_at"}
+    if restart:
+        desk = await open_with_rules(database)
+        await desk.decide(bearing(90, T0 + 10_000))
+    await write(database, place, {}, 1)
+    await desk.alarms.tick()
+    desk.clock.now += 10_000
+    await desk.alarms.tick()
+    row = next(row for row in await rows_of(database, alarm) if row["rule"] == rule)
     assert (row["active"], row["activations"]) == (True, 2)
 
 
