@@ -151,8 +151,9 @@ class Alarms:
             for row in orphans:
                 withdraw(row, written, cause, self._clock())
             await save(connection, written)
-            await _forget(connection, [key_of(row) for row in orphans])
-            if taken_up is not None:
+            if taken_up is None:
+                await _forget(connection, [key_of(row) for row in orphans])
+            else:  # the memories are at rest already: when these rules were out of force must not be forgotten
                 await move_cursor(connection, RULES_TAKEN_UP, taken_up)
         if orphans:
             log.warning(
