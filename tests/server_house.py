@@ -139,9 +139,6 @@ async def open_house(
         database, ledger, store, people, CollectorRegistry(), lambda: dict(parts), now or clock,
         Watchdog(60, clock), rule_tests, clock, rules=shipped_rules(),
     )  # fmt: skip
-    services = Services(
-        database, ledger, store, people, CollectorRegistry(), lambda: dict(parts), now or clock, clock, shipped_rules()
-    )
     feed = LiveFeed(services)
     app = make_app(services, feed, None, entrance or Entrance(paces=NO_HURRY))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
