@@ -119,10 +119,7 @@ class Application:
             await buffer.open()
             self._parts["history"] = lambda: buffer.trouble or READY
             people = await self._open_people(stack, database)
-            services = Services(
-                database, ledger, store, people, self.registry, self.parts, self._clock, self._watchdog,
-                longest_shelves=settings.alarms.longest_shelves_ms, rules=self._rules,
-            )  # fmt: skip
+            services = self._services(database, ledger, store, people)
             feed = LiveFeed(services)
             await self._listen(stack, services, feed)
             owner = Owner(
@@ -163,6 +160,12 @@ class Application:
             for latest in store.latest().values():
                 self._clock.see(max((value.at for value in latest.fields.values()), default=0))
             log.warning("the clock runs on the data: for tests and studies, never to watch a building")
+
+    def _services(self, database: Database, ledger: Ledger, store: Store, people: People) -> Services:
+        return Services(
+            database, ledger, store, people, self.registry, self.parts, self._clock, self._watchdog,
+            longest_shelves=self.settings.alarms.longest_shelves_ms, rules=self._rules,
+        )  # fmt: skip
 
     async def _open_people(self, stack: contextlib.AsyncExitStack, database: Database) -> People:
         people = make_people(database, self.settings.people.password_length, demo=self._demo)

@@ -1,6 +1,6 @@
 /** Questions to the gateway over HTTP. Every failure is a `RefusedError` with a code that the page can put into words. */
 
-import type { Acknowledge, AlarmBody, AlarmDetail, HealthBody, Problem } from './contract'
+import type { Acknowledge, AlarmBody, AlarmDetail, HealthBody, Problem, Shelve } from './contract'
 import type { Login, Me } from './people_contract'
 
 export const BASE = '/api/v1'
@@ -37,6 +37,14 @@ export function fetchMe(): Promise<Me> {
 
 export function acknowledgeAlarm(id: string, act: Acknowledge): Promise<AlarmBody> {
   return ask<AlarmBody>('POST', `${BASE}/alarms/${encodeURIComponent(id)}/acknowledge`, act)
+}
+
+export function shelveAlarm(id: string, act: Shelve): Promise<AlarmBody> {
+  return ask<AlarmBody>('POST', `${BASE}/alarms/${encodeURIComponent(id)}/shelve`, act)
+}
+
+export function unshelveAlarm(id: string, version: number): Promise<AlarmBody> {
+  return ask<AlarmBody>('POST', `${BASE}/alarms/${encodeURIComponent(id)}/unshelve`, { version })
 }
 
 export function fetchAlarm(id: string): Promise<AlarmDetail> {

@@ -68,6 +68,18 @@ export interface EquipmentBody {
   online: boolean | null
   last_seen: Time | null
   latest: Record<string, FieldValue>
+  /** What of it is out of service; a part "" is all of it. */
+  out_of_service: OutageBody[]
+}
+
+/** It lasts until it is returned; later than `planned_end`, that is an alarm of its own. */
+export interface OutageBody {
+  part: string
+  since: Time
+  planned_end: Time
+  person: Texts
+  second_person: Texts | null
+  reason: string
 }
 
 /** Least, mean and greatest of the bucket that starts at `at`, and how many samples it holds. */
@@ -110,6 +122,27 @@ export type AlarmState =
   | 'latched_unacknowledged'
   | 'latched_acknowledged'
 
+/** Reasons may grow with the gateway. */
+export type SuppressionReason =
+  | 'shelved'
+  | 'out_of_service'
+  | 'maintenance'
+  | 'parent'
+  | 'rule'
+  | (string & {})
+
+export interface SuppressionBody {
+  reason: SuppressionReason
+  person: Texts | null
+  second_person: Texts | null
+  /** Id of the maintenance window, or of the alarm that is the cause. */
+  source: string
+  since: Time
+  /** null: when its cause ends. */
+  until: Time | null
+  why: string
+}
+
 export interface AlarmBody {
   id: string
   site: string
@@ -139,6 +172,9 @@ export interface AlarmBody {
   drill: boolean
   /** Number of the newest ticket of this alarm; it may be over. */
   ticket: string | null
+  /** Whether it sounds and waits for people; false while one of `suppressions` applies. */
+  annunciated: boolean
+  suppressions: SuppressionBody[]
   version: number
 }
 
@@ -157,6 +193,14 @@ export interface AlarmDetail {
 }
 
 /** `version` is the one on the screen: if the alarm has changed since, the answer is 409. */
+/** Give `until` or `minutes`; with `one_shot` alone it lasts until it clears, and for the longest time at most. */
+export interface Shelve {
+  version: number
+  reason: string
+  minutes?: number
+  one_shot?: boolean
+}
+
 export interface Acknowledge {
   version: number
   note?: string

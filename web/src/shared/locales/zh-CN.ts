@@ -1,5 +1,6 @@
 /** Texts for a tired person at three in the morning: what is, then what to do. Terms as in the glossary. */
 
+import setAside from '@/control_room/set_aside_texts.zh-CN'
 import people from '@/people/texts.zh-CN'
 
 export default {
@@ -211,6 +212,7 @@ export default {
     battery: { true: '正常', false: '故障' },
   },
   ...people,
+  ...setAside,
   problem: {
     second_factor_needed: '还需要验证码。',
     second_factor_wrong: '验证码不对。请等下一个再试。',
@@ -221,6 +223,7 @@ export default {
     password_guessable: '这个密码容易被猜到。请不要用常见词、姓名、连续按键或重复。',
     username_taken: '这个用户名已有人使用。',
     last_administrator: '这是最后一位系统管理员。请先设另一位。',
+    shelved_too_long: '搁置时间超过上限，请选择较短的时长。',
     too_many_requests: '请求太多，请稍等。',
     not_by_proxy: '访问地址不对。请用系统管理员给的网址打开本页。',
     busy: '登录的人太多。请几秒后再试。',
