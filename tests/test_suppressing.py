@@ -16,6 +16,7 @@ from gateway.alarms.outages import return_to_service, take_out_of_service
 from gateway.alarms.recording import StaleVersion
 from gateway.alarms.rule_files import shipped_rules
 from gateway.alarms.rules import Rule
+from gateway.alarms.set_aside import set_aside
 from gateway.alarms.shelving import HOUR_MS, shelve, unshelve
 from gateway.alarms.states import NotPermitted
 from gateway.alarms.suppression import Outage, Place, Shelf, Source, Subject, Suppression, Turn
@@ -399,6 +400,22 @@ async def test_a_plan_that_cannot_be_told_keeps_nothing_quiet_and_holds_up_no_al
     await desk.alarms.suppressing.load()
     await desk.decide(bearing(91, T0))
     assert await reasons(desk) == []
+
+
+async def test_what_is_quiet_now_can_be_listed_with_every_reason(database: Database) -> None:
+    desk = await open_desk(database, make_rule(), make_rule("pump.warm", above=60.0))
+    await desk.decide(bearing(91, T0))
+    await shelve_it(desk)
+    await take_out(desk)
+    await caught_up(desk)
+    async with database.reading() as connection:
+        found = await set_aside(connection, ["HQ"])
+        assert await set_aside(connection, ["B"]) == []
+    assert sorted((item.key.rule, item.suppression.reason.value, item.suppression.by) for item in found) == [
+        ("pump.hot", "out_of_service", OPERATOR.actor),
+        ("pump.warm", "out_of_service", OPERATOR.actor),
+        ("pump.warm", "shelved", OPERATOR.actor),
+    ]
 
 
 # -- tickets -------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 /** Small whole bodies of the contract, of which a test names only what it is about. */
 
-import type { AlarmBody, Beat, EquipmentBody, LiveAlarm, LiveReading, Snapshot, SuppressionBody, TicketBody } from '@/shared/contract'
+import type { AlarmBody, Beat, EquipmentBody, LiveAlarm, LiveReading, Snapshot, TicketBody } from '@/shared/contract'
+import type { SuppressionBody } from '@/shared/suppression_contract'
 
 /** 02:00 in Shanghai. */
 export const NOW = Date.parse('2026-11-21T18:00:00Z')

@@ -1,6 +1,7 @@
 /** What stands in the folded group of alarms that something keeps quiet. Pure. */
 
-import type { AlarmBody, SuppressionBody } from '@/shared/contract'
+import type { AlarmBody } from '@/shared/contract'
+import type { SuppressionBody } from '@/shared/suppression_contract'
 
 import { inOrder, isSetAside } from './alarm_order'
 

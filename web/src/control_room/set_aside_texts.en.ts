@@ -19,6 +19,9 @@ const en: typeof zhCN = {
     untilReturned: 'until it is returned to service',
     untilCauseEnds: 'until its cause ends',
     takeBack: 'Take back',
+    noneHeard: 'No other open alarms',
+    noneHeardNext: 'What is set aside stands below. A new alarm appears here at once.',
+    noneWaiting: 'None waiting, {n} set aside',
   },
   shelving: {
     shelve: 'Shelve',

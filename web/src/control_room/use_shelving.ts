@@ -3,10 +3,11 @@
 import { computed } from 'vue'
 
 import { shelveAlarm, unshelveAlarm } from '@/shared/api_client'
-import type { AlarmBody, Shelve } from '@/shared/contract'
+import type { AlarmBody } from '@/shared/contract'
 import { useLive } from '@/shared/live_store'
 import { noteDone, noteRefused } from '@/shared/notice'
 import { useSession } from '@/shared/session_store'
+import type { Shelve } from '@/shared/suppression_contract'
 import { useWording } from '@/shared/wording'
 
 export function useShelving() {

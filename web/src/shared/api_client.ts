@@ -1,7 +1,8 @@
 /** Questions to the gateway over HTTP. Every failure is a `RefusedError` with a code that the page can put into words. */
 
-import type { Acknowledge, AlarmBody, AlarmDetail, HealthBody, Problem, Shelve } from './contract'
+import type { Acknowledge, AlarmBody, AlarmDetail, HealthBody, Problem } from './contract'
 import type { Login, Me } from './people_contract'
+import type { Shelve } from './suppression_contract'
 
 export const BASE = '/api/v1'
 const TIMEOUT_MS = 10_000

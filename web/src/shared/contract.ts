@@ -3,6 +3,8 @@
  * Times are RFC 3339 UTC texts.
  */
 
+import type { OutageBody, SuppressionBody } from './suppression_contract'
+
 export type Value = number | boolean | string
 export type Time = string
 
@@ -72,16 +74,6 @@ export interface EquipmentBody {
   out_of_service: OutageBody[]
 }
 
-/** It lasts until it is returned; later than `planned_end`, that is an alarm of its own. */
-export interface OutageBody {
-  part: string
-  since: Time
-  planned_end: Time
-  person: Texts
-  second_person: Texts | null
-  reason: string
-}
-
 /** Least, mean and greatest of the bucket that starts at `at`, and how many samples it holds. */
 export interface Bucket {
   at: Time
@@ -121,27 +113,6 @@ export type AlarmState =
   | 'returned_unacknowledged'
   | 'latched_unacknowledged'
   | 'latched_acknowledged'
-
-/** Reasons may grow with the gateway. */
-export type SuppressionReason =
-  | 'shelved'
-  | 'out_of_service'
-  | 'maintenance'
-  | 'parent'
-  | 'rule'
-  | (string & {})
-
-export interface SuppressionBody {
-  reason: SuppressionReason
-  person: Texts | null
-  second_person: Texts | null
-  /** Id of the maintenance window, or of the alarm that is the cause. */
-  source: string
-  since: Time
-  /** null: when its cause ends. */
-  until: Time | null
-  why: string
-}
 
 export interface AlarmBody {
   id: string
@@ -193,14 +164,6 @@ export interface AlarmDetail {
 }
 
 /** `version` is the one on the screen: if the alarm has changed since, the answer is 409. */
-/** Give `until` or `minutes`; with `one_shot` alone it lasts until it clears, and for the longest time at most. */
-export interface Shelve {
-  version: number
-  reason: string
-  minutes?: number
-  one_shot?: boolean
-}
-
 export interface Acknowledge {
   version: number
   note?: string
