@@ -116,11 +116,7 @@ class Application:
             people = await self._open_people(stack, database)
             rule_tests = RuleTests(store, database, round(settings.alarms.late_window_s * 1000))
             stack.callback(rule_tests.close)
-            services = Services(
-                database, ledger, store, people, self.registry, self.parts, self._clock, self._watchdog,
-                rule_tests,
-                longest_shelves=settings.alarms.longest_shelves_ms, rules=self._rules,
-            )  # fmt: skip
+            services = self._services(database, ledger, store, people, rule_tests)
             feed = LiveFeed(services)
             await self._listen(stack, services, feed)
             owner = Owner(
@@ -172,6 +168,14 @@ class Application:
             site, itself = platform(equipment.time_zone)
             await ledger.enter([site], [itself], Cause("system:start", Via.CLOCK), self._clock())
         return ledger
+
+    def _services(
+        self, database: Database, ledger: Ledger, store: Store, people: People, rule_tests: RuleTests
+    ) -> Services:
+        return Services(
+            database, ledger, store, people, self.registry, self.parts, self._clock, self._watchdog, rule_tests,
+            longest_shelves=self.settings.alarms.longest_shelves_ms, rules=self._rules,
+        )  # fmt: skip
 
     async def _open_people(self, stack: contextlib.AsyncExitStack, database: Database) -> People:
         people = make_people(database, self.settings.people.password_length, demo=self._demo)

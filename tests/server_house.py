@@ -30,7 +30,18 @@ from gateway.people.permissions import Role
 from gateway.storage.database import Database
 from gateway.storage.tables import alarm, login, person, role_grant, ticket
 from gateway.tickets.tickets import FACTS_TAKE_MS
-from tests.builders import T0, WINDOW_MS, Clock, fire_rule, make_rule, only_row, open_desk, panel_event
+from tests.builders import (
+    T0,
+    WINDOW_MS,
+    Clock,
+    bearing,
+    fire_rule,
+    make_rule,
+    only_row,
+    open_desk,
+    panel_event,
+    rows_of,
+)
 
 Client = TestClient[Any, Any]
 COOKIE = "gengfu_login"
@@ -107,6 +118,13 @@ class House:
         desk.clock.now += FACTS_TAKE_MS
         await desk.tickets.tick()
         return await only_row(desk.database, alarm), await only_row(desk.database, ticket)
+
+    async def raise_hot(self) -> dict[str, Any]:
+        """An alarm of the pump that is not of life safety, as its row; its ticket has not opened yet."""
+        desk = await open_desk(self.services.database, fire_rule(), make_rule(), clock=self.clock)
+        await desk.decide(bearing(91, self.clock()))
+        (row,) = [row for row in await rows_of(desk.database, alarm) if row["rule"] == "pump.hot"]
+        return row
 
 
 @contextlib.asynccontextmanager

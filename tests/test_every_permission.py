@@ -44,6 +44,10 @@ def body_of(name: str, site: str) -> dict[str, Any]:
     known: dict[str, dict[str, Any]] = {
         "Acknowledge": {"version": 1},
         "RuleTest": {"equipment": f"{site}:P-1", "rule_id": "pump.pressure_low"},
+        "Shelve": {"version": 1, "reason": "a test", "one_shot": True},
+        "Unshelve": {"version": 1},
+        "OutOfService": {"reason": "a test", "planned_end": "2025-11-23T00:00:00Z"},
+        "ReturnToService": {},
         "TicketAct": {"version": 1},
         "Adopt": {"version": 1},
         "ChangeRule": {"rule": RULE, "site": site, "changes": {"above": 90}, "version": 0},
@@ -74,7 +78,8 @@ def options(route: Route, site: str) -> dict[str, Any]:
 
 async def fill(house: House) -> Things:
     """An alarm, a ticket, equipment, a person, a login and a token on the own site."""
-    row, numbered = await house.raise_fire()
+    _, numbered = await house.raise_fire()
+    row = await house.raise_hot()  # one person may shelve it
     person = await house.log_in_with({OWN: (Role.VIEWER,)}, "resident")
     new = NewToken("pump", [OWN], [Act.WATCH], 1)
     token, _ = await house.people.tokens.add(new, CLOCK, house.clock())

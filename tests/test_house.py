@@ -30,6 +30,7 @@ PURE = {
     "gateway/alarms/silence_checks.py",
     "gateway/alarms/states.py",
     "gateway/alarms/stations.py",
+    "gateway/alarms/suppression.py",
     "gateway/alarms/watches.py",
     "gateway/tickets/states.py",
     "gateway/people/lifetimes.py",

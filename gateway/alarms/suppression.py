@@ -32,6 +32,9 @@ class Reason(StrEnum):
 BY_PEOPLE: Final = frozenset({Reason.SHELVED, Reason.OUT_OF_SERVICE, Reason.MAINTENANCE})
 """What people decide. Nothing else ever keeps life safety quiet, and these only where a second person has agreed."""
 
+_CLOCKS_DIFFER_MS: Final = 60_000
+"""By so much at most, between two machines of one service."""
+
 
 class Suppression(msgspec.Struct, frozen=True, kw_only=True):
     """One reason that applies to one alarm now. Times are epoch ms."""
@@ -107,6 +110,11 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+def _has_begun(since: int, now: int) -> bool:
+    """Whoever put it there may have had another clock than who asks; what lies far ahead is in doubt."""
+    return since <= now + _CLOCKS_DIFFER_MS
+
+
 class Shelves(NamedTuple):
     """Every shelf by the alarm's key."""
 
@@ -114,7 +122,7 @@ class Shelves(NamedTuple):
 
     def applying(self, subject: Subject, now: int) -> Iterator[Suppression]:
         shelf = self.by_key.get(subject.key)
-        if shelf is not None and shelf.since <= now < shelf.until:
+        if shelf is not None and _has_begun(shelf.since, now) and now < shelf.until:
             yield Suppression(
                 reason=Reason.SHELVED, by=shelf.person, since=shelf.since, until=shelf.until, why=shelf.reason,
                 second_person=shelf.second_person,
@@ -133,7 +141,7 @@ class Outages(NamedTuple):
         parts = self.by_place.get(Place(subject.key.site, subject.key.equipment), {})
         for part in dict.fromkeys(("", subject.key.part)):
             outage = parts.get(part)
-            if outage is None or not outage.since <= now:
+            if outage is None or not _has_begun(outage.since, now):
                 continue
             end = outage.planned_end if subject.life_safety else None
             if end is None or now < end:

@@ -1,6 +1,7 @@
 /** Small whole bodies of the contract, of which a test names only what it is about. */
 
 import type { AlarmBody, Beat, EquipmentBody, LiveAlarm, LiveReading, Snapshot, TicketBody } from '@/shared/contract'
+import type { SuppressionBody } from '@/shared/suppression_contract'
 
 /** 02:00 in Shanghai. */
 export const NOW = Date.parse('2026-11-21T18:00:00Z')
@@ -36,7 +37,22 @@ export function anAlarm(given: Partial<AlarmBody> = {}): AlarmBody {
     unit: '',
     drill: false,
     ticket: null,
+    annunciated: true,
+    suppressions: [],
     version: 1,
+    ...given,
+  }
+}
+
+export function aSuppression(given: Partial<SuppressionBody> = {}): SuppressionBody {
+  return {
+    reason: 'shelved',
+    person: { en: 'Li', 'zh-CN': '李' },
+    second_person: null,
+    source: '',
+    since: ago(60_000),
+    until: ago(-60_000),
+    why: 'loose plug',
     ...given,
   }
 }
@@ -54,6 +70,7 @@ export function anEquipment(given: Partial<EquipmentBody> = {}): EquipmentBody {
     online: true,
     last_seen: ago(1_000),
     latest: {},
+    out_of_service: [],
     ...given,
   }
 }

@@ -10,9 +10,14 @@ const WAITING: ReadonlySet<AlarmState> = new Set<AlarmState>([
   'latched_unacknowledged',
 ])
 
-/** Nobody has answered this alarm yet. */
+/** Something keeps it quiet. Only what says so is: too loud is better than unheard. */
+export function isSetAside(alarm: AlarmBody): boolean {
+  return !(alarm.annunciated as boolean | undefined ?? true)
+}
+
+/** Nobody has answered this alarm yet, and nothing keeps it quiet. */
 export function isUnacknowledged(alarm: AlarmBody): boolean {
-  return WAITING.has(alarm.state)
+  return WAITING.has(alarm.state) && !isSetAside(alarm)
 }
 
 /** Critical first, then who waits for an answer, then the newest. The id decides the rest: rows must not dance. */
@@ -37,10 +42,11 @@ export function countUnacknowledged(alarms: Iterable<AlarmBody>): Record<Priorit
   return counts
 }
 
-/** The worst open alarm's priority of each equipment. */
+/** The worst open alarm's priority of each equipment, of those that nothing keeps quiet. */
 export function worstByEquipment(alarms: Iterable<AlarmBody>): Map<string, Priority> {
   const worst = new Map<string, Priority>()
   for (const alarm of alarms) {
+    if (isSetAside(alarm)) continue
     const known = worst.get(alarm.equipment)
     if (known === undefined || rank(alarm.priority) < rank(known)) worst.set(alarm.equipment, alarm.priority)
   }

@@ -2,6 +2,7 @@
 
 import type { Acknowledge, AlarmBody, AlarmDetail, HealthBody, Problem } from './contract'
 import type { Login, Me } from './people_contract'
+import type { Shelve } from './suppression_contract'
 
 export const BASE = '/api/v1'
 const TIMEOUT_MS = 10_000
@@ -37,6 +38,14 @@ export function fetchMe(): Promise<Me> {
 
 export function acknowledgeAlarm(id: string, act: Acknowledge): Promise<AlarmBody> {
   return ask<AlarmBody>('POST', `${BASE}/alarms/${encodeURIComponent(id)}/acknowledge`, act)
+}
+
+export function shelveAlarm(id: string, act: Shelve): Promise<AlarmBody> {
+  return ask<AlarmBody>('POST', `${BASE}/alarms/${encodeURIComponent(id)}/shelve`, act)
+}
+
+export function unshelveAlarm(id: string, version: number): Promise<AlarmBody> {
+  return ask<AlarmBody>('POST', `${BASE}/alarms/${encodeURIComponent(id)}/unshelve`, { version })
 }
 
 export function fetchAlarm(id: string): Promise<AlarmDetail> {

@@ -3,6 +3,8 @@
  * Times are RFC 3339 UTC texts.
  */
 
+import type { OutageBody, SuppressionBody } from './suppression_contract'
+
 export type Value = number | boolean | string
 export type Time = string
 
@@ -68,6 +70,8 @@ export interface EquipmentBody {
   online: boolean | null
   last_seen: Time | null
   latest: Record<string, FieldValue>
+  /** What of it is out of service; a part "" is all of it. */
+  out_of_service: OutageBody[]
 }
 
 /** Least, mean and greatest of the bucket that starts at `at`, and how many samples it holds. */
@@ -139,6 +143,9 @@ export interface AlarmBody {
   drill: boolean
   /** Number of the newest ticket of this alarm; it may be over. */
   ticket: string | null
+  /** Whether it sounds and waits for people; false while one of `suppressions` applies. */
+  annunciated: boolean
+  suppressions: SuppressionBody[]
   version: number
 }
 

@@ -1,5 +1,6 @@
 /** Texts for a tired person at three in the morning: what is, then what to do. Terms as in the glossary. */
 
+import setAside from '@/control_room/set_aside_texts.en'
 import people from '@/people/texts.en'
 
 import type zhCN from './zh-CN'
@@ -213,6 +214,7 @@ const en: typeof zhCN = {
     battery: { true: 'good', false: 'faulty' },
   },
   ...people,
+  ...setAside,
   problem: {
     second_factor_needed: 'A code is asked for too.',
     second_factor_wrong: 'Wrong code. Wait for the next one and try again.',
@@ -225,6 +227,7 @@ const en: typeof zhCN = {
     last_administrator: 'This is the last administrator. Make another one first.',
     rule_refused: 'This rule cannot work. Mend what is named and try again.',
     not_testable: 'The history cannot answer this. Ask for a shorter time or another rule.',
+    shelved_too_long: 'It may not be shelved for so long. Choose a shorter time.',
     too_many_requests: 'Too many requests. Wait a moment.',
     not_by_proxy: 'Wrong address. Open this page by the address the administrator gave you.',
     busy: 'Many people are logging in. Try again in a few seconds.',

@@ -1,5 +1,6 @@
 /** Texts for a tired person at three in the morning: what is, then what to do. Terms as in the glossary. */
 
+import setAside from '@/control_room/set_aside_texts.zh-CN'
 import people from '@/people/texts.zh-CN'
 
 export default {
@@ -211,6 +212,7 @@ export default {
     battery: { true: '正常', false: '故障' },
   },
   ...people,
+  ...setAside,
   problem: {
     second_factor_needed: '还需要验证码。',
     second_factor_wrong: '验证码不对。请等下一个再试。',
@@ -223,6 +225,7 @@ export default {
     last_administrator: '这是最后一位系统管理员。请先设另一位。',
     rule_refused: '这条规则不能使用。请按提示修改后重试。',
     not_testable: '历史数据回答不了这个问题。请缩短时间或换一条规则。',
+    shelved_too_long: '搁置时间超过上限，请选择较短的时长。',
     too_many_requests: '请求太多，请稍等。',
     not_by_proxy: '访问地址不对。请用系统管理员给的网址打开本页。',
     busy: '登录的人太多。请几秒后再试。',

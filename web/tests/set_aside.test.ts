@@ -1,0 +1,45 @@
+import { describe, expect, it } from 'vitest'
+
+import { countUnacknowledged, worstByEquipment } from '@/control_room/alarm_order'
+import { endOf, isShelved, sorted } from '@/control_room/set_aside'
+import { soundKeys, soundNeed } from '@/control_room/sound_need'
+import type { AlarmBody } from '@/shared/contract'
+
+import { ago, anAlarm, aSuppression } from './builders'
+
+const quiet = anAlarm({ id: 'q', annunciated: false, suppressions: [aSuppression()] })
+
+describe('an alarm that something keeps quiet', () => {
+  it('does not sound and is not counted, whatever its state', () => {
+    expect(soundNeed([quiet], 'live', new Set())).toBe('none')
+    expect(soundKeys([quiet], 'live').size).toBe(0)
+    expect(countUnacknowledged([quiet, anAlarm()])).toMatchObject({ critical: 1 })
+    expect(worstByEquipment([quiet]).size).toBe(0)
+  })
+
+  it('stands in a group of its own', () => {
+    const { heard, setAside } = sorted([quiet, anAlarm()])
+    expect([heard.map((alarm) => alarm.id), setAside.map((alarm) => alarm.id)]).toEqual([['a1'], ['q']])
+    expect(isShelved(quiet)).toBe(true)
+  })
+
+  it('sounds again when it is released', () => {
+    expect(soundNeed([{ ...quiet, annunciated: true, suppressions: [] }], 'live', new Set())).toBe('critical')
+  })
+
+  it('is heard where the gateway does not say', () => {
+    const older: Partial<AlarmBody> = anAlarm()
+    delete older.annunciated
+    expect(soundNeed([older as AlarmBody], 'live', new Set())).toBe('critical')
+  })
+})
+
+describe('the end of a reason', () => {
+  it.each([
+    ['a time', aSuppression(), 'setAside.until', Date.parse(ago(-60_000))],
+    ['a return to service', aSuppression({ reason: 'out_of_service', until: null }), 'setAside.untilReturned', null],
+    ['its cause', aSuppression({ reason: 'parent', until: null }), 'setAside.untilCauseEnds', null],
+  ])('is %s', (_what, item, key, time) => {
+    expect(endOf(item)).toEqual({ key, time })
+  })
+})
