@@ -10,7 +10,7 @@ import typer
 
 from collectors.payloads.mapping import MappingError
 from gateway.alarms.rule_files import RuleError, load_rules
-from gateway.app import Application, database_url
+from gateway.app import Application, approval_rules, database_url
 from gateway.audit_commands import verify_audit
 from gateway.backup_commands import back_up, needs_passphrase, restore_into
 from gateway.clocks import Clock, ClockName, DataClock, wall_ms
@@ -140,6 +140,7 @@ def check_settings(settings: SettingsFile = None) -> None:
     loaded = load(settings, {})
     try:
         require_safe_settings(loaded.http)
+        approval_rules(loaded)
         rules = load_rules(loaded.alarms.rule_files)
         topics = make_decoder(loaded).subscriptions
     except (SettingsError, RuleError, MappingError) as error:

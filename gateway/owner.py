@@ -96,6 +96,7 @@ class Owner:
         self._clock = clock
         self._watchdog = watchdog
         self._backups = RegularBackups(settings, database.engine.url, wall_ms)
+        self._sealer: Sealer | None = None
         self._ingest_metrics = IngestMetrics(registry)
         self._alarm_metrics = AlarmMetrics(registry)
         self._fact_metrics = FactMetrics(registry)
@@ -227,14 +228,13 @@ class Owner:
             await asyncio.gather(renewing, return_exceptions=True)
 
     def _sealing(self, epoch: int) -> Callable[[], Awaitable[None]]:
-        sealer: Sealer | None = None
+        self._sealer = None
 
         async def seal() -> None:
-            nonlocal sealer
-            if sealer is None:
+            if self._sealer is None:
                 key, folder = open_key(key_file(self._settings)), checkpoints_folder(self._settings)
-                sealer = Sealer(self._database, epoch, key, folder, self._settings.audit.kept_days, wall_ms)
-            await sealer.tick()
+                self._sealer = Sealer(self._database, epoch, key, folder, self._settings.audit.kept_days, wall_ms)
+            await self._sealer.tick()
 
         return seal
 
@@ -306,6 +306,7 @@ class Owner:
             self._backups.findings,
             way,
             lambda: around,
+            lambda: self._sealer.findings() if self._sealer else {},
         )
 
         async def supervise() -> None:

@@ -23,10 +23,12 @@ from gateway.api.routes import Services
 from gateway.api.server import make_app
 from gateway.equipment.ledger import Equipment, Ledger, Site
 from gateway.people.accounts import new_row
+from gateway.people.approval_rules import ApprovalRules
 from gateway.people.audit import CLOCK
 from gateway.people.login_rows import digest_of
 from gateway.people.people import DEMO_PASSWORD, People, enter_demo_people, make_people
 from gateway.people.permissions import Role
+from gateway.people.secret_seal import SecretSeal
 from gateway.storage.database import Database
 from gateway.storage.tables import alarm, login, person, role_grant, ticket
 from gateway.tickets.tickets import FACTS_TAKE_MS
@@ -129,7 +131,12 @@ class House:
 
 @contextlib.asynccontextmanager
 async def open_house(
-    database: Database, folder: Path, entrance: Entrance | None = None, now: Callable[[], int] | None = None
+    database: Database,
+    folder: Path,
+    entrance: Entrance | None = None,
+    now: Callable[[], int] | None = None,
+    approval_rules: ApprovalRules | None = None,
+    web_app: Path | None = None,
 ) -> AsyncIterator[House]:
     """Start the server; the live feed does not run unless a test runs it. `now` makes a clock beside the wall's."""
     clock = Clock()
@@ -146,7 +153,9 @@ async def open_house(
     store = SqliteStore(folder / "history.db")
     await store.open()
     parts = {"database": "ready"}
-    people = make_people(database, 15, demo=True)
+    people = make_people(
+        database, 15, SecretSeal(folder / "second_factor.key"), demo=True, approval_rules=approval_rules
+    )
     await people.hashes.open()
     await enter_demo_people(people, T0, DEMO_HASH)
     async with database.transaction() as connection:
@@ -158,7 +167,7 @@ async def open_house(
         Watchdog(60, clock), rule_tests, clock, rules=shipped_rules(),
     )  # fmt: skip
     feed = LiveFeed(services)
-    app = make_app(services, feed, None, entrance or Entrance(paces=NO_HURRY))
+    app = make_app(services, feed, web_app, entrance or Entrance(paces=NO_HURRY))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
         yield House(client, services, feed, clock, parts)
     people.hashes.close()

@@ -33,6 +33,7 @@ PURE = {
     "gateway/alarms/suppression.py",
     "gateway/alarms/watches.py",
     "gateway/tickets/states.py",
+    "gateway/people/approval_rules.py",
     "gateway/people/lifetimes.py",
     "gateway/people/password_rules.py",
     "gateway/people/audit_chain.py",
