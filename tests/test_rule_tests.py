@@ -13,10 +13,13 @@ from typer.testing import CliRunner
 
 from collectors.reading import Reading, to_datetime
 from collectors.timeseries.sqlite import SqliteStore
+from gateway import rule_test_commands
 from gateway.alarms.rule_tests import Asked, Busy, NotTestable, RuleTests
 from gateway.alarms.rules import RuleType
 from gateway.cli import cli
+from gateway.people.people import DEMO_PASSWORD
 from gateway.people.permissions import Role
+from gateway.remote import RemoteError
 from gateway.rule_test_commands import tell
 from gateway.storage.database import Database
 from gateway.storage.tables import event
@@ -217,6 +220,18 @@ async def test_the_command_tells_numbers_list_chart_and_what_to_try(house: House
     alarm = next(line for line in lines if line.strip().startswith("alarm "))
     assert alarm.count("█") >= 10
     assert max(map(len, lines)) <= 120
+
+
+async def test_the_command_logs_in_and_asks_the_running_service(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await house.services.store.write(flickering(120))
+    house.clock.now = T0 + 600_000
+    body = {"equipment": "HQ:P-1", "rule": HOT, "start": moment(0), "end": moment(120_000)}
+    await rule_test_commands._test(str(house.client.make_url("/")), "engineer", DEMO_PASSWORD, "", body)
+    assert "Would have raised 2 alarms, 2 of them shorter than 60 s" in capsys.readouterr().out
+    with pytest.raises(RemoteError, match="Your role does not permit this"):
+        await rule_test_commands._test(str(house.client.make_url("/")), "viewer", DEMO_PASSWORD, "", body)
 
 
 async def test_an_empty_history_is_said_and_not_drawn(house: House) -> None:
