@@ -228,8 +228,9 @@ def test_a_rule_that_is_changed_by_way_of_who_stands_by_is_taken_up_by_the_owner
     owner, other = pair.start()
     warm = json.dumps({"bearing_temperature": 75}).encode()
     asyncio.run(send(mosquitto.port, [("gengfu/hq/pump/P-1/telemetry", warm)]))
-    known = lambda: {"hq:P-1"} <= {item["id"] for item in other.get("/api/v1/equipment")["items"]}  # noqa: E731
-    wait_until(known, "the pump is known here too")
+    wait_until(
+        lambda: "hq:P-1" in {item["id"] for item in other.get("/api/v1/equipment")["items"]}, "the pump is known there"
+    )
     lower = {"above": 70, "on_delay": "0s"}
     change = {"rule": "pump.bearing_hot", "site": "hq", "equipment": "hq:P-1", "changes": lower, "version": 0}
     assert other.post("/api/v1/rules", change)[0] == 200

@@ -7,10 +7,13 @@ import pytest
 from sqlalchemy import delete, insert
 
 from gateway.alarms.alarms import RULES_TAKEN_UP
+from gateway.alarms.decisions import identity_of
+from gateway.alarms.outcomes import Decision
 from gateway.alarms.rule_files import RuleError
 from gateway.alarms.rule_versions import NoSuchVersion, StaleRule, TwoPeopleNeeded, Wish, change, roll_back
 from gateway.alarms.rulebook import Place
 from gateway.people.audit import Cause, Via
+from gateway.storage import lease
 from gateway.storage.database import Database
 from gateway.storage.tables import alarm, audit, fact, fact_cursor, journal, rule_memory, rule_version
 from tests.builders import T0, Desk, bearing, only_row, open_desk, panel_event, rows_of
@@ -173,6 +176,45 @@ async def test_a_start_after_the_change_gives_the_same_as_taking_it_up(database:
     row = next(row for row in await rows_of(database, alarm) if row["rule"] == "pump.hot")
     assert row["active"] is (limit < 75)
     assert {row["consumer"]: row["fact"] for row in await rows_of(database, fact_cursor)}[RULES_TAKEN_UP] == 1
+
+
+async def test_what_follows_from_a_change_is_written_with_its_place_or_not_at_all(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an owner that dies between the two leaves an alarm that the next one, going back to the file, never ends."""
+    desk = await open_with_rules(database)
+    await desk.decide(bearing(75, T0))
+    await write(database, HOT, {"above": 70}, 0)
+
+    async def die(*_: object) -> None:
+        raise lease.LeaseLost("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.alarms.alarms.move_cursor", die)
+        with pytest.raises(lease.LeaseLost):
+            await desk.alarms.tick()
+    assert await rows_of(database, alarm) == []
+    await (await open_with_rules(database)).decide(bearing(75, T0 + 1_000))
+    assert (await only_row(database, alarm))["active"] is True
+
+
+async def test_one_decision_that_cannot_be_written_holds_up_no_other_and_the_rules_are_taken_up(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = await open_with_rules(database)
+    await desk.decide(bearing(75, T0), bearing(75, T0, pump="P-2"))
+    await write(database, HOT, {"above": 70}, 0)
+
+    def fail_for_one(decision: Decision) -> str:
+        if decision.key.equipment == "P-1":
+            raise ValueError("this one")
+        return identity_of(decision)
+
+    monkeypatch.setattr("gateway.alarms.alarms.identity_of", fail_for_one)
+    await desk.alarms.tick()
+    assert {row["equipment"] for row in await rows_of(database, alarm) if row["rule"] == "pump.hot"} == {"P-2"}
+    assert "HQ:P-1 pump.hot" in desk.alarms.notice
+    assert {row["consumer"]: row["fact"] for row in await rows_of(database, fact_cursor)} == {RULES_TAKEN_UP: 1}
 
 
 async def test_a_rule_of_a_file_that_came_back_critical_is_in_force_whatever_was_changed(database: Database) -> None:
