@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from benchmarks import alarms, estate, history, ingest, latency, memory, soak, spool
+from benchmarks import alarms, estate, history, ingest, latency, memory, real_data, rule_test, soak, spool
 from benchmarks.figures import Figure
 
-DOCUMENT: Final = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
+DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
+DOCUMENT: Final = DOCS / "performance.md"
 BENCHMARKS: Final[dict[str, Callable[[], list[Figure]]]] = {
     "ingest": ingest.run,
     "history": history.run,
@@ -21,23 +22,38 @@ BENCHMARKS: Final[dict[str, Callable[[], list[Figure]]]] = {
     "memory": memory.run,
     "alarms": alarms.run,
     "latency": latency.run,
+    "rule_test": rule_test.run,
 }
 """Name -> what measures; all of them, in this order, without arguments."""
 SOAKS: Final[dict[str, Callable[[], list[Figure]]]] = {"soak": soak.run}
 """Only when they are named: they take long."""
+STUDIES: Final = {"real_data": (real_data.PARTS, DOCS / "alarms.md")}
+"""Only when they are named: not about speed, and the same on every machine. Part -> what makes it; which document."""
 
 
 def main() -> None:
     known = BENCHMARKS | SOAKS
     wanted = sys.argv[1:] or list(BENCHMARKS)
-    unknown = [name for name in wanted if name not in known]
+    unknown = [name for name in wanted if name not in known | STUDIES]
     if unknown:
-        sys.exit(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(known)}")
+        sys.exit(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(known | STUDIES)}")
     for name in wanted:
         print(f"{name}:", flush=True)
+        if name in STUDIES:
+            study(name)
+            continue
         text = table(known[name]())
         print(text)
-        write(name, text)
+        write(name, text, DOCUMENT)
+
+
+def study(name: str) -> None:
+    """Write each part of a study into its place."""
+    parts, document = STUDIES[name]
+    for part, make in parts.items():
+        text = make()
+        print(text)
+        write(part, f"{text}\n", document)
 
 
 def table(figures: list[Figure]) -> str:
@@ -50,13 +66,13 @@ def table(figures: list[Figure]) -> str:
     return f"{head}| what | load | median | spread | asked for |\n|---|---|---|---|---|\n{rows}\n"
 
 
-def write(name: str, text: str) -> None:
-    """Replace one benchmark's figures in the document; the words around them stay."""
-    document = DOCUMENT.read_text(encoding="utf-8")
+def write(name: str, text: str, path: Path) -> None:
+    """Replace one benchmark's figures in a document; the words around them stay."""
+    document = path.read_text(encoding="utf-8")
     part = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
     if part.search(document) is None:
-        sys.exit(f"{DOCUMENT.name} has no place for {name}: write <!-- {name} --> and <!-- end --> into it")
-    DOCUMENT.write_text(part.sub(lambda found: found[1] + text + found[2], document), encoding="utf-8")
+        sys.exit(f"{path.name} has no place for {name}: write <!-- {name} --> and <!-- end --> into it")
+    path.write_text(part.sub(lambda found: found[1] + text + found[2], document), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Refused, Store
 from collectors.written_elsewhere import WrittenElsewhere
 from gateway.alarms.rule_files import load_rules
+from gateway.alarms.rule_tests import RuleTests
 from gateway.alarms.watchdog import Watchdog, show_age
 from gateway.api.live_feed import LiveFeed
 from gateway.api.platform_routes import READY
@@ -28,11 +29,13 @@ from gateway.ingest import forget_old, make_buffer, make_decoder, make_store
 from gateway.listening import entrance_of, require_administrator, require_safe_settings, tls_context
 from gateway.owner import Owner
 from gateway.part_metrics import PartStates
+from gateway.people.approval_rules import ApprovalRules, NotForTwo, read_rules
 from gateway.people.audit import Cause, Via
 from gateway.people.people import People, enter_demo_people, make_people
+from gateway.people.secret_seal import CannotUnseal, SecretSeal, seal_file
 from gateway.process import stop_on_signals
 from gateway.self_supervision import CODE, platform
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError
 from gateway.storage import lease
 from gateway.storage.database import Database
 from gateway.storage.facts import newest_fact
@@ -53,6 +56,14 @@ def web_app_folder() -> Path | None:
     inside = Path(str(files("gateway"))) / "web_app"
     checkout = Path(__file__).resolve().parent.parent / "web" / "dist"
     return next((folder for folder in (inside, checkout) if (folder / "index.html").is_file()), None)
+
+
+def approval_rules(settings: Settings) -> ApprovalRules:
+    """What needs two people. Raises SettingsError for an act that cannot."""
+    try:
+        return read_rules(settings.approval.acts, settings.approval.hours)
+    except NotForTwo as error:
+        raise SettingsError(str(error)) from error
 
 
 async def _set_aside(quarantine: Quarantine, refused: Sequence[Refused]) -> None:
@@ -78,6 +89,7 @@ class Application:
         self._estate = estate
         self._clock = clock
         self._rules = load_rules(settings.alarms.rule_files)
+        self._approval_rules = approval_rules(settings)
         self._decoder = make_decoder(settings)
         self._parts: dict[str, Callable[[], str]] = {}
         self._watchdog = Watchdog(settings.alarms.watchdog_s, wall_ms)
@@ -113,10 +125,9 @@ class Application:
             await buffer.open()
             self._parts["history"] = lambda: buffer.trouble or READY
             people = await self._open_people(stack, database)
-            services = Services(
-                database, ledger, store, people, self.registry, self.parts, self._clock, self._watchdog,
-                longest_shelves=settings.alarms.longest_shelves_ms, rules=self._rules,
-            )  # fmt: skip
+            rule_tests = RuleTests(store, database, round(settings.alarms.late_window_s * 1000))
+            stack.callback(rule_tests.close)
+            services = self._services(database, ledger, store, people, rule_tests)
             feed = LiveFeed(services)
             await self._listen(stack, services, feed)
             owner = Owner(
@@ -132,6 +143,8 @@ class Application:
                     group.create_task(feed.run(told), name="live_feed"),
                     group.create_task(buffer.run(), name="write_buffer"),
                     group.create_task(people.logins.run(wall_ms), name="logins"),
+                    group.create_task(people.throttle.run(wall_ms), name="throttle"),
+                    group.create_task(people.approvals.run(wall_ms), name="approvals"),
                     group.create_task(owner.run(), name="owner"),
                 ]
                 if settings.history.write:  # who writes also erases
@@ -169,10 +182,25 @@ class Application:
             await ledger.enter([site], [itself], Cause("system:start", Via.CLOCK), self._clock())
         return ledger
 
+    def _services(
+        self, database: Database, ledger: Ledger, store: Store, people: People, rule_tests: RuleTests
+    ) -> Services:
+        return Services(
+            database, ledger, store, people, self.registry, self.parts, self._clock, self._watchdog, rule_tests,
+            longest_shelves=self.settings.alarms.longest_shelves_ms, rules=self._rules,
+        )  # fmt: skip
+
     async def _open_people(self, stack: contextlib.AsyncExitStack, database: Database) -> People:
-        people = make_people(database, self.settings.people.password_length, demo=self._demo)
+        people = make_people(
+            database, self.settings.people.password_length, SecretSeal(seal_file(self.settings)), demo=self._demo,
+            approval_rules=self._approval_rules,
+        )  # fmt: skip
         stack.callback(people.hashes.close)
         await people.hashes.open()
+        try:
+            await people.second_factors.seal_plain()
+        except CannotUnseal as error:  # the watch goes on without it
+            log.error("second factors stand in the database as they are", why=str(error))
         if self._demo:
             await enter_demo_people(people, wall_ms())
         await people.accounts.refresh()

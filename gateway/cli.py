@@ -10,12 +10,12 @@ import typer
 
 from collectors.payloads.mapping import MappingError
 from gateway.alarms.rule_files import RuleError, load_rules
-from gateway.app import Application, database_url
+from gateway.app import Application, approval_rules, database_url
 from gateway.audit_commands import verify_audit
 from gateway.backup_commands import back_up, needs_passphrase, restore_into
 from gateway.clocks import Clock, ClockName, DataClock, wall_ms
 from gateway.collect import HistoryWriter
-from gateway.command import EXPECTED, DataDir, SettingsFile, fail, given, load, run
+from gateway.command import EXPECTED, Code, DataDir, Login, SettingsFile, Url, ask_password, fail, given, load, run
 from gateway.demo import run_demo
 from gateway.devices.commands import device
 from gateway.doctor import examine, read_payload
@@ -23,6 +23,7 @@ from gateway.ingest import make_decoder, mapping_defaults
 from gateway.listening import require_safe_settings
 from gateway.logs import configure_logs
 from gateway.remote import Remote, adopt, list_unknown, logged_in
+from gateway.rule_test_commands import add_test
 from gateway.rules_commands import rules as rules_group
 from gateway.settings import Settings, SettingsError
 from gateway.simulator_commands import replay, simulate
@@ -139,6 +140,7 @@ def check_settings(settings: SettingsFile = None) -> None:
     loaded = load(settings, {})
     try:
         require_safe_settings(loaded.http)
+        approval_rules(loaded)
         rules = load_rules(loaded.alarms.rule_files)
         topics = make_decoder(loaded).subscriptions
     except (SettingsError, RuleError, MappingError) as error:
@@ -275,13 +277,11 @@ def doctor(
 equipment = typer.Typer(
     help="What was heard and belongs to nobody yet.\n\nExample: gengfu equipment list", no_args_is_help=True
 )
+add_test(rules_group)
 cli.add_typer(equipment, name="equipment")
 cli.add_typer(user, name="user")
 cli.add_typer(rules_group, name="rules")
 cli.add_typer(device, name="device")
-Url = Annotated[str, typer.Option(help="Address of the running service.")]
-Login = Annotated[str, typer.Option("--username", help="Account at the service; the password is asked for.")]
-Code = Annotated[str, typer.Option("--code", help="Code of the second factor, where the account asks for one.")]
 
 
 @equipment.command("list")
@@ -290,7 +290,7 @@ def list_equipment(url: Url = "http://127.0.0.1:8080", username: Login = "", cod
 
     Example: gengfu equipment list --url http://127.0.0.1:8080
     """
-    run(_list_equipment(logged_in(url, username, _ask_password(username), code)))
+    run(_list_equipment(logged_in(url, username, ask_password(username), code)))
 
 
 async def _list_equipment(login: AbstractAsyncContextManager[Remote]) -> None:
@@ -311,16 +311,12 @@ def adopt_equipment(
 
     Example: gengfu equipment adopt hq:0x00158d000202eff6 --name "Smoke, kitchen" --place "Building 3, 2F"
     """
-    run(_adopt_equipment(identity, name, place, logged_in(url, username, _ask_password(username), code)))
+    run(_adopt_equipment(identity, name, place, logged_in(url, username, ask_password(username), code)))
 
 
 async def _adopt_equipment(identity: str, name: str, place: str, login: AbstractAsyncContextManager[Remote]) -> None:
     async with login as remote:
         await adopt(remote, identity, name, place, typer.echo)
-
-
-def _ask_password(username: str) -> str:
-    return typer.prompt("Password", hide_input=True, err=True) if username else ""
 
 
 def _show_version(wanted: bool) -> None:

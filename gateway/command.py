@@ -66,6 +66,15 @@ SettingsFile = Annotated[
 ]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the databases.")]
 
+Url = Annotated[str, typer.Option(help="Address of the running service.")]
+Login = Annotated[str, typer.Option("--username", help="Account at the service; the password is asked for.")]
+Code = Annotated[str, typer.Option("--code", help="Code of the second factor, where the account asks for one.")]
+
+
+def ask_password(username: str) -> str:
+    """For commands that ask the running service; "" where nobody logs in."""
+    return typer.prompt("Password", hide_input=True, err=True) if username else ""
+
 
 def given(**values: Any) -> dict[str, Any]:
     """Only what stands on the command line."""

@@ -28,7 +28,7 @@ from collectors.write_buffer import WriteBuffer
 from gateway.alarms.alarms import AlarmMetrics, Alarms
 from gateway.alarms.failures import Failures
 from gateway.alarms.rules import Rule
-from gateway.alarms.watchdog import BEAT_TOPIC, Watchdog
+from gateway.alarms.watchdog import BEAT_TOPIC, Code, Watchdog, steady_s
 from gateway.api.live_feed import LiveFeed
 from gateway.api.platform_routes import READY, STANDING_BY, working
 from gateway.backup.regular import LOOK_S, RegularBackups
@@ -96,6 +96,7 @@ class Owner:
         self._clock = clock
         self._watchdog = watchdog
         self._backups = RegularBackups(settings, database.engine.url, wall_ms)
+        self._sealer: Sealer | None = None
         self._ingest_metrics = IngestMetrics(registry)
         self._alarm_metrics = AlarmMetrics(registry)
         self._fact_metrics = FactMetrics(registry)
@@ -227,14 +228,13 @@ class Owner:
             await asyncio.gather(renewing, return_exceptions=True)
 
     def _sealing(self, epoch: int) -> Callable[[], Awaitable[None]]:
-        sealer: Sealer | None = None
+        self._sealer = None
 
         async def seal() -> None:
-            nonlocal sealer
-            if sealer is None:
+            if self._sealer is None:
                 key, folder = open_key(key_file(self._settings)), checkpoints_folder(self._settings)
-                sealer = Sealer(self._database, epoch, key, folder, self._settings.audit.kept_days, wall_ms)
-            await sealer.tick()
+                self._sealer = Sealer(self._database, epoch, key, folder, self._settings.audit.kept_days, wall_ms)
+            await self._sealer.tick()
 
         return seal
 
@@ -275,7 +275,17 @@ class Owner:
         return decide
 
     def _beating(self, broker: Broker) -> Callable[[], Awaitable[None]]:
+        told, since = Code.OK, steady_s()
+
         async def beat() -> None:
+            nonlocal told
+            code = self._watchdog.finding().code
+            if code is not told and steady_s() - since > self._watchdog.within_s:
+                told = code
+                if code is Code.OK:
+                    log.info("alarms come through again")
+                else:
+                    log.error("no made-up alarm comes through; real ones may not either", code=code.value)
             if not self._watchdog.is_due:
                 return
             if broker.connected:
@@ -296,6 +306,7 @@ class Owner:
             self._backups.findings,
             way,
             lambda: around,
+            lambda: self._sealer.findings() if self._sealer else {},
         )
 
         async def supervise() -> None:

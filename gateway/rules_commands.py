@@ -1,7 +1,7 @@
 """`gengfu rules`: which rules hold where, and who changed what in them. Reads the database; changes nothing."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 from sqlalchemy import select
@@ -24,6 +24,7 @@ from gateway.storage.tables import person, rule_version
 rules = typer.Typer(
     help="Rules: which hold where, who changed what.\n\nExample: gengfu rules list", no_args_is_help=True
 )
+_LONG: Final = frozenset({"title", "advice"})
 RuleId = Annotated[str, typer.Argument(metavar="RULE", help="The rule's id, as gengfu rules list shows it.")]
 SiteCode = Annotated[str, typer.Option("--site", help="As it holds on this site; default: as the files have it.")]
 EquipmentId = Annotated[str, typer.Option("--equipment", help="As it holds for this equipment: SITE:CODE.")]
@@ -83,7 +84,7 @@ def show_rule(
         for line in (_line(desk.rulebook, found, where), f"  {found.title['zh-CN']}  {found.title['en']}"):
             typer.echo(line)
         for setting in settings_of(desk.rulebook, found, *where):
-            if setting.given_by != "nobody":
+            if setting.given_by in ("site", "equipment") or (setting.given_by == "file" and setting.key not in _LONG):
                 typer.echo(_setting_line(setting))
         typer.echo(f"  source: {found.source}")
 

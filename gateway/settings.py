@@ -181,6 +181,16 @@ class EquipmentSettings(_Section):
 
 class PeopleSettings(_Section):
     password_length: int = Field(15, ge=8, le=64, description="Fewest characters of a password.")
+    key_file: str = Field(
+        "", description="Key that seals second factors; empty: second_factor.key in data_dir, made with the first one."
+    )
+
+
+class ApprovalSettings(_Section):
+    acts: tuple[str, ...] = Field(
+        (), description="Permissions whose use needs a second person's approval, like adopt_equipment."
+    )
+    hours: int = Field(24, ge=1, le=720, description="Hours for which a request waits for its second person.")
 
 
 class AuditSettings(_Section):
@@ -244,6 +254,7 @@ class Settings(BaseSettings):
     alarms: AlarmSettings = AlarmSettings()
     equipment: EquipmentSettings = EquipmentSettings()
     people: PeopleSettings = PeopleSettings()
+    approval: ApprovalSettings = ApprovalSettings()
     audit: AuditSettings = AuditSettings()
     backup: BackupSettings = BackupSettings()
     devices: DeviceSettings = DeviceSettings()

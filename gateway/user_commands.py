@@ -30,6 +30,7 @@ from gateway.people.audit import Cause, Via
 from gateway.people.logins import NoSuchLogin
 from gateway.people.people import People, make_people
 from gateway.people.permissions import ALL_SITES, NEVER_A_MACHINES, PERMITTED, Act, Role
+from gateway.people.secret_seal import SecretSeal, seal_file
 from gateway.people.tokens import NewToken, NoSuchToken, NotAToken
 from gateway.settings import Settings
 from gateway.storage.database import Database
@@ -121,6 +122,29 @@ def enable_user(username: Username, settings: SettingsFile = None, data_dir: Dat
     async def work(people: People, cause: Cause) -> None:
         record = await people.accounts.named(username)
         typer.echo(_line(await people.accounts.enable(record.id, record.version, cause, wall_ms())))
+
+    _work(settings, data_dir, work)
+
+
+@user.command("forget")
+def forget_user(
+    username: Username,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    settings: SettingsFile = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Erase who somebody is, for good: name, password, logins and devices. What they did stays under an id.
+
+    Example: gengfu user forget wei
+    """
+    if not yes:
+        typer.confirm(f"Erase {username} for good? To shut somebody out, disable is enough.", abort=True, err=True)
+
+    async def work(people: People, cause: Cause) -> None:
+        tokens = await people.forget(username, cause, wall_ms())
+        typer.echo(f"{username} is forgotten. Backups and logs made before still hold the name.")
+        if tokens:
+            typer.echo(f"Tokens that they made are revoked; make them anew: {', '.join(tokens)}")
 
     _work(settings, data_dir, work)
 
@@ -286,7 +310,7 @@ async def _open_people(settings: Settings) -> AsyncIterator[People]:
     folder = settings.storage.data_dir
     folder.mkdir(parents=True, exist_ok=True)
     database = Database(database_url(settings))
-    people = make_people(database, settings.people.password_length, demo=False)
+    people = make_people(database, settings.people.password_length, SecretSeal(seal_file(settings)), demo=False)
     try:
         if not await is_current(database):
             with lock_folder(folder):

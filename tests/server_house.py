@@ -13,6 +13,8 @@ from yarl import URL
 
 from collectors.fields import Kind
 from collectors.timeseries.sqlite import SqliteStore
+from gateway.alarms.rule_files import shipped_rules
+from gateway.alarms.rule_tests import RuleTests
 from gateway.alarms.watchdog import Watchdog
 from gateway.api.entrance import Entrance
 from gateway.api.live_feed import LiveFeed
@@ -21,14 +23,27 @@ from gateway.api.routes import Services
 from gateway.api.server import make_app
 from gateway.equipment.ledger import Equipment, Ledger, Site
 from gateway.people.accounts import new_row
+from gateway.people.approval_rules import ApprovalRules
 from gateway.people.audit import CLOCK
 from gateway.people.login_rows import digest_of
 from gateway.people.people import DEMO_PASSWORD, People, enter_demo_people, make_people
 from gateway.people.permissions import Role
+from gateway.people.secret_seal import SecretSeal
 from gateway.storage.database import Database
 from gateway.storage.tables import alarm, login, person, role_grant, ticket
 from gateway.tickets.tickets import FACTS_TAKE_MS
-from tests.builders import T0, Clock, bearing, fire_rule, make_rule, only_row, open_desk, panel_event, rows_of
+from tests.builders import (
+    T0,
+    WINDOW_MS,
+    Clock,
+    bearing,
+    fire_rule,
+    make_rule,
+    only_row,
+    open_desk,
+    panel_event,
+    rows_of,
+)
 
 Client = TestClient[Any, Any]
 COOKIE = "gengfu_login"
@@ -116,7 +131,12 @@ class House:
 
 @contextlib.asynccontextmanager
 async def open_house(
-    database: Database, folder: Path, entrance: Entrance | None = None, now: Callable[[], int] | None = None
+    database: Database,
+    folder: Path,
+    entrance: Entrance | None = None,
+    now: Callable[[], int] | None = None,
+    approval_rules: ApprovalRules | None = None,
+    web_app: Path | None = None,
 ) -> AsyncIterator[House]:
     """Start the server; the live feed does not run unless a test runs it. `now` makes a clock beside the wall's."""
     clock = Clock()
@@ -133,21 +153,25 @@ async def open_house(
     store = SqliteStore(folder / "history.db")
     await store.open()
     parts = {"database": "ready"}
-    people = make_people(database, 15, demo=True)
+    people = make_people(
+        database, 15, SecretSeal(folder / "second_factor.key"), demo=True, approval_rules=approval_rules
+    )
     await people.hashes.open()
     await enter_demo_people(people, T0, DEMO_HASH)
     async with database.transaction() as connection:
         rows = [login_row(f"demo:{role}", role.value, T0) for role in Role]
         await connection.execute(insert(login), rows)
+    rule_tests = RuleTests(store, database, WINDOW_MS)
     services = Services(
         database, ledger, store, people, CollectorRegistry(), lambda: dict(parts), now or clock,
-        Watchdog(60, clock), clock,
+        Watchdog(60, clock), rule_tests, clock, rules=shipped_rules(),
     )  # fmt: skip
     feed = LiveFeed(services)
-    app = make_app(services, feed, None, entrance or Entrance(paces=NO_HURRY))
+    app = make_app(services, feed, web_app, entrance or Entrance(paces=NO_HURRY))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
         yield House(client, services, feed, clock, parts)
     people.hashes.close()
+    rule_tests.close()
     await store.close()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,7 @@ from gateway.people.accounts import (
 from gateway.people.audit import Cause, Via
 from gateway.people.people import People, enter_demo_people, make_people
 from gateway.people.permissions import ALL_SITES, Role
+from gateway.people.secret_seal import SecretSeal
 from gateway.storage.database import Database
 from gateway.storage.tables import audit, person
 from tests.builders import T0, rows_of
@@ -30,8 +32,8 @@ NAME = {"en": "Wei Zhang", "zh-CN": "张伟"}
 
 
 @pytest.fixture
-async def people(database: Database) -> AsyncIterator[People]:
-    made = make_people(database, 15, demo=False)
+async def people(database: Database, tmp_path: Path) -> AsyncIterator[People]:
+    made = make_people(database, 15, SecretSeal(tmp_path / "second_factor.key"), demo=False)
     await made.hashes.open()
     yield made
     made.hashes.close()
@@ -146,9 +148,11 @@ async def test_two_administrators_who_disable_each_other_at_once_do_not_both_suc
     assert sorted(type(result).__name__ for result in results) == ["LastAdministrator", "PersonRecord"]
 
 
-async def test_a_demos_people_are_nobody_to_a_real_service_on_the_same_data(people: People, database: Database) -> None:
+async def test_a_demos_people_are_nobody_to_a_real_service_on_the_same_data(
+    people: People, database: Database, tmp_path: Path
+) -> None:
     """Their password stands on every screen."""
-    demo = make_people(database, 15, demo=True)
+    demo = make_people(database, 15, SecretSeal(tmp_path / "second_factor.key"), demo=True)
     await enter_demo_people(demo, T0, DEMO_HASH)
     await enter_demo_people(demo, T0, DEMO_HASH)  # started again on the same folder
     assert [record.username for record in await demo.accounts.everyone()] == sorted(Role)

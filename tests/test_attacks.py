@@ -1,6 +1,7 @@
 """What an attacker tries, one by one, over real sockets: none of it works."""
 
 import asyncio
+import re
 import statistics
 import time
 from pathlib import Path
@@ -12,9 +13,12 @@ import pytest
 from yarl import URL
 
 from gateway.api.entrance import Entrance
-from gateway.api.server import MAX_BODY
+from gateway.api.routes import Route
+from gateway.api.server import MAX_BODY, route_table
+from gateway.people.audit import CLOCK
 from gateway.people.people import DEMO_PASSWORD
-from gateway.people.permissions import Role
+from gateway.people.permissions import Act, Role
+from gateway.people.tokens import NewToken
 from gateway.storage.database import Database
 from gateway.storage.tables import alarm, audit, login
 from tests.builders import only_row, rows_of
@@ -219,7 +223,8 @@ FILTERS = [
     "/tickets?site={}", "/tickets?alarm={}", "/tickets?equipment={}", "/tickets?cursor={}", "/equipment?q={}",
     "/equipment?site={}", "/equipment?kind={}", "/people?q={}", "/people?site={}", "/people?cursor={}",
     "/quarantine?cursor={}", "/alarms/{}", "/tickets/{}", "/equipment/{}", "/people/{}", "/people/{}/logins",
-    "/equipment/HQ:P-1/history?field={}",
+    "/equipment/HQ:P-1/history?field={}", "/audit?site={}", "/audit?actor={}", "/audit?act={}", "/audit?thing={}",
+    "/audit?cursor={}", "/approvals?state={}", "/approvals?cursor={}", "/approvals/{}",
 ]  # fmt: skip
 
 
@@ -261,14 +266,82 @@ async def test_what_a_browser_calls_itself_is_kept_short_and_on_one_line(house: 
     assert rows[0]["agent"].isprintable()
 
 
-async def test_a_large_body_is_refused_before_it_is_read(house: House) -> None:
+CHANGING = [(path, route) for path, route in route_table() if route.method != "GET"]
+
+
+@pytest.mark.parametrize(("path", "route"), CHANGING, ids=[f"{route.method} {path}" for path, route in CHANGING])
+async def test_fifty_megabytes_are_refused_before_they_are_read(house: House, path: str, route: Route) -> None:
+    """Nothing of the body is sent but its first byte: who waited for the rest would never answer."""
+    await house.log_in_with({"*": tuple(Role)}, "anybody")
+    filled = re.sub(r"\{\w+\}", "HQ:P-1", path)
+    lines = f"Cookie: {COOKIE}=login-of-anybody\r\nContent-Type: application/json\r\nContent-Length: {50 * MAX_BODY}"
     reader, writer = await asyncio.open_connection("127.0.0.1", house.client.port)
-    lines = f"Content-Type: application/json\r\nContent-Length: {50 * MAX_BODY}\r\n"
-    writer.write(f"POST {SESSION} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}\r\n{{".encode())
+    writer.write(f"{route.method} {filled} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}\r\n\r\n{{".encode())
     await writer.drain()
-    line = await asyncio.wait_for(reader.readline(), 10)
-    assert line.split()[1] == b"413"
+    status = int((await asyncio.wait_for(reader.readline(), 10)).split()[1])
     writer.close()
+    # A route that takes no body does not look at one.
+    assert status == 413 if route.request is not None else status in {200, 204, 404}
+
+
+UPWARDS = [
+    "../gengfu.db", "..%2f..%2fgengfu.db", "%2e%2e/%2e%2e/etc/passwd", "....//etc/passwd", "..\\..\\etc\\passwd",
+    "%2fetc%2fpasswd", "assets/../../gengfu.db", "assets/%2e%2e/%2e%2e/secret.txt", "index.html%00.js", "secret.txt",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("upwards", UPWARDS)
+async def test_path_traversal_no_path_leads_out_of_the_page(database: Database, tmp_path: Path, upwards: str) -> None:
+    """Each file of the page is a route of its own. Attachments and backups have no route at all."""
+    page = tmp_path / "page"
+    (page / "assets").mkdir(parents=True)
+    (page / "index.html").write_text("<title>the page</title>")
+    (page / "assets" / "app.js").write_text("the script")
+    (tmp_path / "secret.txt").write_text("the secret of the house")
+    async with open_house(database, tmp_path, web_app=page) as house:
+        async with house.client.get("/assets/app.js") as answer:
+            assert await answer.text() == "the script"
+        for base in ("", "assets/", "t/", "api/v1/", "attachments/", "backups/"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", house.client.port)
+            writer.write(f"GET /{base}{upwards} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+            answer_text = (await asyncio.wait_for(reader.read(), 10)).decode(errors="replace")
+            writer.close()
+            status = int(answer_text.split()[1])
+            assert status in {400, 404} or "<title>the page</title>" in answer_text, (base, answer_text)
+            assert "secret of the house" not in answer_text
+            assert "root:" not in answer_text
+
+
+TAGS = [
+    "CP-1", "CP-1?e=00&c=11&m=22", "https:%2f%2fevil.example", "%2f%2fevil.example", "x?next=https://evil.example",
+    "x?url=//evil.example&redirect=1", "<script>alert(1)</script>", "x%0d%0aLocation:%20https:%2f%2fevil.example",
+    "\u7535\u68af", "x" * 2_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("tag", TAGS)
+async def test_open_redirect_a_tags_address_answers_our_own_page_and_leads_nowhere_else(
+    database: Database, tmp_path: Path, tag: str
+) -> None:
+    page = tmp_path / "page"
+    page.mkdir()
+    (page / "index.html").write_text("<title>the page</title>")
+    async with open_house(database, tmp_path, web_app=page) as house:
+        address = URL("/t/" + quote(tag, safe="/%?&=:"), encoded=True)
+        async with house.client.get(address, allow_redirects=False) as answer:
+            assert answer.status in {200, 404}
+            assert not {"Location", "Refresh", "Set-Cookie"} & set(answer.headers)
+            if answer.status == 200:
+                assert await answer.text() == "<title>the page</title>", "whatever the tag says, it is not in the page"
+
+
+async def test_a_token_after_its_revocation_is_nobody(house: House) -> None:
+    token, secret = await house.people.tokens.add(NewToken("pump", ["*"], [Act.WATCH], 1), CLOCK, house.clock())
+    house.log_out()
+    bearer = {"headers": {"Authorization": f"Bearer {secret}"}}
+    assert (await house.get("/api/v1/alarms", **bearer))[0] == 200
+    await house.people.tokens.revoke(token.id, CLOCK, house.clock())
+    assert (await house.get("/api/v1/alarms", **bearer))[0] == 401
 
 
 async def test_a_failure_inside_says_only_where_in_the_log_it_stands(

@@ -103,11 +103,14 @@ async def test_a_checkpoint_that_was_written_is_never_written_over(book: Book) -
 
 async def test_rows_are_sealed_also_where_no_checkpoint_can_be_written(book: Book) -> None:
     book.checkpoints.write_text("a file where the folder should be")
+    assert book.sealer.findings() == {}, "nobody has tried yet"
     await book.write_days(2)
     assert await book.named() == []
+    assert book.sealer.findings() == {"checkpoint_ok": False}
     book.checkpoints.unlink()
     book.clock.now += 3600 * 1000
     await book.sealer.tick()
+    assert book.sealer.findings() == {"checkpoint_ok": True}
     assert len(list(book.checkpoints.glob("*.json"))) == 2
 
 

@@ -90,10 +90,12 @@ def public_key(folder: Path) -> str:
     return file.name
 
 
-async def test_the_key_of_the_audit_goes_into_an_encrypted_one_only(book: Book, tmp_path: Path) -> None:
+async def test_keys_go_into_an_encrypted_one_only(book: Book, tmp_path: Path) -> None:
+    (tmp_path / "second_factor.key").write_bytes(b"a key")
+    assert not {"audit.key", "second_factor.key"} & names_in(await make(tmp_path))
     made = await make(tmp_path, passphrase=SECRET)
     assert made.encrypted
-    assert "audit.key" in names_in(made, SECRET)
+    assert {"audit.key", "second_factor.key"} <= names_in(made, SECRET)
     with pytest.raises(PassphraseNeeded):
         verify_backup(made.file, "")
 

@@ -127,7 +127,7 @@ async def test_nobody_gets_in_without_the_login(path: str, outside: aiohttp.Clie
         assert (answer.status, (await answer.json())["code"]) == (401, "not_signed_in")
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/watchdog"])
 async def test_a_monitor_outside_sees_how_it_is_without_a_login(path: str, outside: aiohttp.ClientSession) -> None:
     async with outside.get(path) as answer:
         assert answer.status in {200, 503}

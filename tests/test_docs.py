@@ -170,6 +170,18 @@ def test_a_link_leads_somewhere(name: str) -> None:
     assert [target for target in targets if not (folder / target).exists()] == []
 
 
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_test_that_a_document_names_is_there(name: str) -> None:
+    """A promise is held by the test that it names, or by none."""
+    there = {
+        found
+        for file in (ROOT / "tests").glob("test_*.py")
+        for found in re.findall(r"^(?:async )?def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    named = set(re.findall(r"`(test_\w+)`", prose(name)))
+    assert named <= there
+
+
 def test_every_table_of_the_database_has_its_owner() -> None:
     named = [
         table

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client import CollectorRegistry
 
 from gateway.api.server import make_app
 from gateway.listening import NotSafe, entrance_of, require_administrator, require_safe_settings
 from gateway.people.people import make_people
+from gateway.people.secret_seal import SecretSeal
 from gateway.settings import HttpSettings
 from tests.mosquitto import free_port
 from tests.server_house import House
@@ -84,10 +86,10 @@ def test_a_proxy_is_named_by_address_or_network() -> None:
 @pytest.fixture
 async def alone(house: House) -> Any:
     """The same server, as a real service that has no accounts yet."""
-    people = make_people(house.services.database, 15, demo=False)
+    people = make_people(house.services.database, 15, SecretSeal(Path("second_factor.key")), demo=False)
     await people.hashes.open()
     await people.accounts.refresh()
-    services = house.services._replace(people=people)
+    services = house.services._replace(people=people, registry=CollectorRegistry())
     app = make_app(services, house.feed, None, entrance_of(HttpSettings(), demo=False))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
         yield House(client, services, house.feed, house.clock, house.parts)

@@ -222,6 +222,33 @@ def test_the_watchdogs_url_answers_for_the_pair_on_both(
         postgres.drop(pair.name)
 
 
+def test_a_rule_that_is_changed_by_way_of_who_stands_by_is_taken_up_by_the_owner_and_by_the_next(
+    pair: Pair, mosquitto: Mosquitto
+) -> None:
+    owner, other = pair.start()
+    warm = json.dumps({"bearing_temperature": 75}).encode()
+    asyncio.run(send(mosquitto.port, [("gengfu/hq/pump/P-1/telemetry", warm)]))
+    wait_until(
+        lambda: "hq:P-1" in {item["id"] for item in other.get("/api/v1/equipment")["items"]}, "the pump is known there"
+    )
+    lower = {"above": 70, "on_delay": "0s"}
+    change = {"rule": "pump.bearing_hot", "site": "hq", "equipment": "hq:P-1", "changes": lower, "version": 0}
+    assert other.post("/api/v1/rules", change)[0] == 200
+    wait_until(lambda: raised(other) == {"pump.bearing_hot": True}, "the owner judges by the new limit")
+    owner.kill()
+    back = {"site": "hq", "equipment": "hq:P-1", "to": 0, "version": 1}
+    assert other.post("/api/v1/rules/pump.bearing_hot/roll-back", back)[0] == 200
+    wait_until(other.owns, "the other service has taken over", TAKEN_OVER_S)
+    wait_until(lambda: raised(other) == {"pump.bearing_hot": False}, "the new owner goes by the file's limit again")
+
+
+def raised(service: Service) -> dict[str, bool]:
+    """Rules with an open alarm on the pump, and whether each is active."""
+    return {
+        alarm["rule"]: alarm["active"] for alarm in service.get("/api/v1/alarms?state=open&equipment=hq:P-1")["items"]
+    }
+
+
 def states(service: Service) -> set[str]:
     return {ticket["state"] for ticket in service.get("/api/v1/tickets")["items"]}
 

@@ -4,11 +4,13 @@ Each test opens its own page; the demo is shared by the tests of one worker, bec
 faults to appear.
 """
 
+import asyncio
 import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyotp
 import pytest
@@ -212,6 +214,10 @@ async def test_a_manager_sets_up_a_second_factor_and_is_asked_for_it(demo: str, 
     part = page.get_by_test_id("second-factor")
     await part.locator("input[name=factor-password]").fill(PASSWORD)
     await part.locator("button[type=submit]").click()
+    drawn = await page.get_by_test_id("factor-image").evaluate(
+        "async image => { await image.decode(); return image.width }"
+    )
+    assert drawn > 100, "the QR code, which the content policy permits"
     secret = await page.get_by_test_id("factor-secret").inner_text()
     await part.locator("input[name=factor-code]").fill(pyotp.TOTP(secret).now())
     await part.locator("button[type=submit]").click()
@@ -226,3 +232,37 @@ async def test_a_manager_sets_up_a_second_factor_and_is_asked_for_it(demo: str, 
     await page.get_by_test_id("login-form").locator("button[type=submit]").click()
     await expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "live")
     assert complaints == []
+
+
+async def test_a_second_person_sees_at_once_what_waits_and_approves_it(demo: str, browser: Browser) -> None:
+    leader, _ = await open_page(browser, demo)
+    await log_in(leader, "shift_leader")
+    operator, complaints = await open_page(browser, demo)
+    await log_in(operator, "operator")
+    await expect(operator.get_by_test_id("connection")).to_have_attribute("data-state", "live")
+    await expect(operator.get_by_test_id("approvals")).to_be_hidden()
+    alarm = await life_safety(leader, demo)
+    body = {"version": alarm["version"], "minutes": 5, "reason": "a drill of the whole house"}
+    asked = await leader.request.post(f"{demo}/api/v1/alarms/{alarm['id']}/shelve", data=body)
+    assert asked.status == 202, await asked.text()
+    strip = operator.get_by_test_id("approvals")
+    for text in (alarm["equipment"], "a drill of the whole house"):
+        await expect(strip.get_by_test_id("approval")).to_contain_text(text)
+    await expect(leader.get_by_test_id("approvals").get_by_test_id("withdraw")).to_be_visible()
+    await strip.get_by_test_id("approve").click()
+    for page in (operator, leader):
+        await expect(page.get_by_test_id("approvals")).to_be_hidden()
+    shelved = (await (await leader.request.get(f"{demo}/api/v1/alarms/{alarm['id']}")).json())["alarm"]
+    assert "shelved" in str(shelved["suppressions"])
+    assert complaints == []
+
+
+async def life_safety(page: Page, demo: str) -> dict[str, Any]:
+    """An open alarm over life or death, as soon as the demo has one."""
+    for _ in range(600):
+        found = (await (await page.request.get(f"{demo}/api/v1/alarms?state=open")).json())["items"]
+        for alarm in found:
+            if alarm["life_safety"]:
+                return dict(alarm)
+        await asyncio.sleep(0.2)
+    raise AssertionError("the demo raises no alarm of life safety")

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.api.approval_bodies import LiveApproval
 from gateway.api.bodies import LiveTicket
 from gateway.api.entrance import Entrance
 from gateway.api.live_feed import REQUIRED, Message
@@ -37,14 +38,17 @@ TABLE = {
     Act.ACT_ON_TICKET:     "x   x    .    x    .   .    x   .    .",
     Act.READ_QUARANTINE:   ".   .    .    .    .   .    .   x    .",
     Act.ADOPT_EQUIPMENT:   ".   .    .    .    .   .    .   x    .",
+    Act.MANAGE_SITES:      ".   .    .    .    .   .    .   x    .",
     Act.MANAGE_PEOPLE:     ".   .    .    .    .   .    .   x    .",
     Act.SECOND_FACTOR:     ".   .    .    .    .   .    x   x    .",
     Act.READ_METRICS:      ".   .    .    .    .   .    x   x    .",
     Act.READ_AUDIT:        ".   .    .    .    .   .    x   x    .",
+    Act.TEST_RULES:        ".   x    .    x    .   .    x   x    .",
 }  # fmt: skip
 PUBLIC = {
     "POST /api/v1/session", "DELETE /api/v1/session", "GET /healthz", "GET /readyz", "GET /watchdog",
     "GET /", "GET /api/docs", "GET /api/docs.css", "GET /api/v1/openapi.json",
+    "GET /t/{checkpoint}",
 }  # fmt: skip
 """Logging in, health, the page that one logs in with, and what the API is called: no data of anybody."""
 
@@ -92,7 +96,8 @@ def test_a_live_message_that_does_not_say_who_may_does_not_start(house: House, m
 
 def test_every_live_message_asks_for_an_act() -> None:
     assert set(REQUIRED) == set(Message.__args__)
-    assert set(REQUIRED.values()) <= set(PERMITTED)
+    assert {act for kind, act in REQUIRED.items() if kind is not LiveApproval} <= set(PERMITTED)
+    assert REQUIRED[LiveApproval] is Act.SIGNED_IN, "and the act of what waits, see test_approvals.py"
 
 
 @pytest.mark.parametrize(

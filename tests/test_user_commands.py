@@ -53,13 +53,15 @@ async def test_a_life_of_an_account(user: Type, tmp_path: Path) -> None:
     assert "disabled" not in good(user("enable", "wei"))
     assert "new password" in good(user("reset", "wei", "--second-factor", password=PASSWORD))
     assert good(user("logins", "wei")) == ""
-    assert [line.split()[0] for line in good(user("list")).splitlines()] == ["ann", "bo", "wei"]
+    assert "forgotten" in good(user("forget", "bo", "--yes"))
+    assert "Aborted" in refused(user("forget", "wei")), "it is asked first"
+    assert [line.split()[0] for line in good(user("list")).splitlines()] == ["ann", "wei"]
     database = Database(sqlite_address(tmp_path / "data" / "gengfu.db"))
     rows = await rows_of(database, audit)
     await database.close()
     assert [row["act"] for row in rows] == [
         "person.add", "person.add", "person.add", "person.grant", "person.revoke", "person.disable", "person.enable",
-        "person.reset",
+        "person.reset", "person.forget",
     ]  # fmt: skip
     assert {(row["actor"], row["via"]) for row in rows} == {("system:command", "command")}
     assert all(row["origin"] for row in rows), "the user of the operating system"
@@ -75,6 +77,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence(user: Type) -> None:
     assert "taken" in refused(user("add", "ann", "--role", "guard", password=PASSWORD))
     assert "last administrator" in refused(user("disable", "ann"))
     assert "last administrator" in refused(user("revoke", "ann", "admin"))
+    assert "last administrator" in refused(user("forget", "ann", "--yes"))
     assert "no such account" in refused(user("disable", "nobody"))
     assert "no such login" in refused(user("logins", "ann", "--end", "nothing"))
     assert "no such token" in refused(user("token", "revoke", "nothing"))

@@ -52,6 +52,15 @@ class Agenda:
             due, _, watch, station = heapq.heappop(self._due)
             yield due, watch, station
 
+    def next_due(self, now: int) -> int | None:
+        """When something may change by the clock alone, counts that stand at any moment; None while nothing waits."""
+        due = [self._due[0][0]] if self._due else []
+        if self.counting:
+            due.append(now)
+        for station in self.waiting:
+            due += [moment for key in station.unsettled for moment in station.watches[key].waits_until()]
+        return min(due, default=None)
+
     def strike(self, station: Station, watches: Collection[Watch]) -> None:
         """Look at these watches no more."""
         for watch in watches:

@@ -6,7 +6,7 @@ for its own sake is found and put aside: the rule is asked again at the next sam
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ from gateway.storage.database import Database, DatabaseTrouble
 from gateway.storage.facts import Consumer, Fact, FactMetrics, move_cursor, read_cursor
 from gateway.storage.portions import in_portions
 from gateway.storage.quarantine import Quarantine
-from gateway.storage.singling_out import single_out
+from gateway.storage.singling_out import NOBODYS_FAULT, single_out
 from gateway.storage.tables import activation, alarm, event, rule_memory
 
 log = structlog.get_logger(__name__)
@@ -51,6 +51,8 @@ _TOLD: Final = ("ticket.acknowledge",)
 _RETRY_S: Final = 0.5
 Clock = Callable[[], int]
 """Now, in epoch milliseconds."""
+_Also = Callable[[AsyncConnection], Awaitable[None]]
+"""What is done in the same transaction."""
 
 
 class AlarmMetrics:
@@ -134,30 +136,50 @@ class Alarms:
         changes = [replanned(row) for row in news]
         self._rulebook = self._rulebook.with_overrides(held)
         outcome = self._watches.take_up(self._rulebook, changes, self._clock())
-        cause = Cause("system:rules", Via.FACT, why="rule changed")
-        await self._commit(outcome, [], cause)
-        await self._end_withdrawn(news[-1]["id"])
+        await self._commit_taken_up(outcome, news[-1]["id"])
         self._rules_taken_up = news[-1]["id"]
         log.info("changed rules taken up", rules=[f"{item.place.rule} {item.note}" for item in changes])
 
-    async def _end_withdrawn(self, taken_up: int | None = None) -> None:
+    async def _commit_taken_up(self, outcome: Outcome, newest: int) -> None:
+        """In one transaction with the place among the versions: the next owner would not judge by them once more."""
+        cause = Cause("system:rules", Via.FACT, why="rule changed")
+
+        async def move_on(connection: AsyncConnection) -> None:
+            await self._withdraw(connection)
+            await move_cursor(connection, RULES_TAKEN_UP, newest)
+
+        try:
+            await self._retrying(lambda: self._write(outcome, [], cause, move_on))
+        except NOBODYS_FAULT:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is found and put aside
+            log.warning("what follows from changed rules is written one by one", why=str(error))
+            await self._commit(outcome, [], cause)
+            await self._retrying(lambda: self._write(Outcome([], {}, []), [], cause, move_on))
+        else:
+            self._count(outcome.decisions)
+            self._failures.note(outcome.failures)
+
+    async def _end_withdrawn(self) -> None:
         """An alarm whose rule is gone could never return by itself: it returns now, and says why."""
-        cause = Cause("system:rules", Via.CLOCK, why="rule withdrawn")
         async with self._database.transaction() as connection:
             await lease.verify(connection, self._epoch)
-            found = await connection.execute(select(alarm).where(alarm.c.active, alarm.c.open_key.is_not(None)))
-            orphans = [dict(row) for row in found.mappings() if not is_watched(dict(row), self._rulebook)]
-            written = Written()
-            for row in orphans:
-                withdraw(row, written, cause, self._clock())
-            await save(connection, written)
-            await _forget(connection, [key_of(row) for row in orphans])
-            if taken_up is not None:
-                await move_cursor(connection, RULES_TAKEN_UP, taken_up)
+            await _forget(connection, await self._withdraw(connection))
+
+    async def _withdraw(self, connection: AsyncConnection) -> list[Key]:
+        """End the alarms that no rule watches any more. Returns their keys."""
+        cause = Cause("system:rules", Via.CLOCK, why="rule withdrawn")
+        found = await connection.execute(select(alarm).where(alarm.c.active, alarm.c.open_key.is_not(None)))
+        orphans = [dict(row) for row in found.mappings() if not is_watched(dict(row), self._rulebook)]
+        written = Written()
+        for row in orphans:
+            withdraw(row, written, cause, self._clock())
+        await save(connection, written)
         if orphans:
             log.warning(
                 "alarms ended because their rule is gone", alarms=[row["open_key"] or row["id"] for row in orphans]
             )
+        return [key_of(row) for row in orphans]
 
     async def decide(self, readings: Sequence[Reading]) -> None:
         """Judge readings; return when what follows is committed. Raises LeaseLost."""
@@ -274,7 +296,7 @@ class Alarms:
                 self.trouble = ""
                 return result
 
-    async def _write(self, outcome: Outcome, events: list[Reading], cause: Cause) -> None:
+    async def _write(self, outcome: Outcome, events: list[Reading], cause: Cause, also: _Also | None = None) -> None:
         decisions, beats = told_apart(outcome.decisions)
         async with self._database.transaction() as connection:
             await lease.verify(connection, self._epoch)
@@ -288,6 +310,8 @@ class Alarms:
             await self.suppressing.weigh(connection, written, cause, now)
             await save(connection, written)
             await _keep_memories(connection, outcome.memories)
+            if also is not None:
+                await also(connection)
 
 
 async def acknowledge(database: Database, identity: str, version: int, note: str, cause: Cause, now: int) -> None:

@@ -9,6 +9,8 @@ from gateway.alarms.series import is_series_breached
 from gateway.alarms.silence_checks import check_silence
 from gateway.alarms.stations import Station, Watch
 
+_SOONEST_MS: Final = 1_000
+"""Between two ticks: what counts down is looked at once a second."""
 _LISTENING_MS: Final = 30_000
 """Between two ticks that are further apart the service was held up, and whoever spoke then was not heard yet."""
 
@@ -21,6 +23,11 @@ class ClockChecks:
         self._late_window_ms = late_window_ms
         self._ticked_at = 0
         self._listening_since = 0
+
+    def next_due(self) -> int | None:
+        """When the next tick may change something, a second after the last one or later; None while nothing waits."""
+        due = self._agenda.next_due(self._ticked_at)
+        return None if due is None else max(self._ticked_at + _SOONEST_MS, due)
 
     def tick(self, now: int) -> Outcome:
         """Let delays end by the clock, and notice what has not come or not happened."""

@@ -31,7 +31,9 @@ def is_watched(alarm: Mapping[str, Any], rulebook: Rulebook) -> bool:
 
 
 def channel_of(rule: Rule) -> Channel:
-    """Where a rule looks: at the status, or at telemetry."""
+    """Where a rule looks."""
+    if rule.type is RuleType.EVENT:
+        return Channel.EVENT
     return Channel.STATUS if rule.field in _STATUS_FIELDS else Channel.TELEMETRY
 
 
@@ -76,16 +78,17 @@ class KnownEquipment:
 
     def forget_what_was_off(self, is_concerned: Callable[[Key], bool]) -> None:
         """A rule that comes into force again goes on with nothing from before it was taken out of it."""
-        for key in tuple(self._memories):
+        for key, memory in tuple(self._memories.items()):
             if is_concerned(key) and self.rulebook.in_force(key.rule, key.site, key.equipment) is None:
-                self.forget(key)
+                self.put_to_rest(key, Memory(changed_at=memory.changed_at))
 
-    def forget(self, key: Key) -> None:
-        """Nothing is remembered of this key from before the start."""
-        self._memories.pop(key, None)
+    def put_to_rest(self, key: Key, memory: Memory) -> Memory:
+        """Remember of a rule that is out of force when it was, and nothing else. Returns that memory."""
+        self._memories[key] = memory
         standing = self._standing.get((key.site, key.equipment, key.rule), [])
         if key in standing:
             standing.remove(key)
+        return memory
 
     def add_station(self, topic: Topic) -> Station:
         """A channel that is heard for the first time."""

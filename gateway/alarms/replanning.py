@@ -81,9 +81,8 @@ def _watch_anew(
     gone = known.watch_anew(topic, station)
     agenda.strike(station, gone.values())
     for key, watch in gone.items():
-        known.forget(key)
         if watch.memory != FRESH:
-            outcome.memories[key] = FRESH
+            outcome.memories[key] = known.put_to_rest(key, _at_rest(station, watch.memory, now))
     news = [
         watch for key, watch in station.watches.items() if key not in were or not looks_alike(were[key], watch.rule)
     ]
@@ -96,6 +95,11 @@ def _watch_anew(
             _judge_anew(agenda, station, watch, now, part)
         note = _note_for(notes, watch.key.rule, topic.site, topic.equipment) or "another rule was changed"
         outcome.decisions.extend(decision._replace(note=note) for decision in part.decisions)
+
+
+def _at_rest(station: Station, memory: Memory, now: int) -> Memory:
+    """Whatever it decides when it is in force again comes later than all that it has decided."""
+    return Memory(changed_at=max(_device_time(station, now), memory.changed_at + 1))
 
 
 def _fill_in(known: KnownEquipment, topic: Topic, station: Station, watches: Iterable[Watch]) -> None:

@@ -135,7 +135,7 @@ def read_rule(entry: Any, place: str) -> Rule:
     try:
         written = msgspec.convert(entry, _Written)
         rule = _make(written)
-    except (msgspec.ValidationError, ValueError) as error:
+    except (msgspec.ValidationError, ValueError, OverflowError) as error:
         raise RuleError(f"{place}: {error}") from error
     complaint = _complaint(rule, written)
     if complaint:

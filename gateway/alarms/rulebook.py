@@ -4,7 +4,7 @@ What is nearer to the equipment wins, key by key: the equipment's change, then i
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -12,6 +12,8 @@ from collectors.fields import Kind
 from gateway.alarms.rule_changes import changed, check_changes, own_rule
 from gateway.alarms.rule_files import RuleError
 from gateway.alarms.rules import Rule, RuleType, is_for
+
+_ALL: Final = ("*",)
 
 
 class Place(NamedTuple):
@@ -52,6 +54,9 @@ class Rulebook:
         self._made: dict[Place, Rule] = {}
         self._by_kind: dict[Kind, list[str]] = {}
         self._own: dict[str, list[str]] = {}
+        # Most equipment has what its site has: worked out once for all of it.
+        self._of_site: dict[tuple[str, Kind], list[Rule]] = {}
+        self._changed_equipment: set[tuple[str, str]] = set()
         for rule in self.filed.values():
             self._by_kind.setdefault(rule.kind, []).append(rule.id)
         for override in sorted(overrides, key=lambda item: item.place):  # a site's before those of its equipment
@@ -74,6 +79,7 @@ class Rulebook:
             self.problems.append(f"{place.rule}: {error}")
             return
         self._made[place], self.overrides[place] = rule, override
+        self._changed_equipment.add((place.site, place.equipment))
 
     def _own_rule(self, place: Place, changes: Mapping[str, Any], name: str) -> Rule:
         if place.equipment:
@@ -118,7 +124,15 @@ class Rulebook:
 
     def rules_for(self, site: str, kind: Kind, equipment: str) -> list[Rule]:
         """The rules that watch an equipment: without those in the place of which another one stands."""
-        found = [self.in_force(identity, site, equipment) for identity in self.ids(site, kind)]
-        rules = [rule for rule in found if rule is not None and rule.kind is kind and is_for(rule, equipment)]
+        if (site, equipment) in self._changed_equipment:
+            found = self._in_force(site, kind, equipment)
+        else:
+            found = self._of_site.get((site, kind)) or self._in_force(site, kind, "")
+            self._of_site[site, kind] = found
+        rules = [rule for rule in found if rule.equipment == _ALL or is_for(rule, equipment)]
         replaced = {identity for rule in rules for identity in rule.instead_of}
         return [rule for rule in rules if rule.id not in replaced]
+
+    def _in_force(self, site: str, kind: Kind, equipment: str) -> list[Rule]:
+        found = [self.in_force(identity, site, equipment) for identity in self.ids(site, kind)]
+        return [rule for rule in found if rule is not None and rule.kind is kind]

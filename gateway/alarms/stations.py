@@ -101,6 +101,13 @@ class Watch:
         """Go on under a rule that was changed, or is as it was; what is remembered stays."""
         self.rule, self.inputs, self.guards = plan.rule, plan.inputs, {}
 
+    def waits_until(self) -> list[int]:
+        """The moments, by the time of receipt, at which the clock ends a delay or what disorder has raised."""
+        memory, rule = self.memory, self.rule
+        delay = rule.off_delay if memory.active else rule.on_delay
+        delayed = [] if memory.pending_received is None else [memory.pending_received + delay]
+        return [*delayed, self.settle_at] if self.settle_at else delayed
+
 
 class Station:
     """All that watches one channel of one equipment."""

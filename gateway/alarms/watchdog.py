@@ -20,6 +20,7 @@ from collectors.reading import Reading
 from collectors.topics import Topic
 from gateway.alarms.outcomes import Decision
 from gateway.alarms.rules import Priority, Rule, RuleType
+from gateway.alarms.stations import Key
 from gateway.equipment.ledger import PLATFORM
 from gateway.storage.facts import Fact, NewFact
 
@@ -45,6 +46,7 @@ BEAT_RULE: Final = Rule(
     priority=Priority.LOW,
     source="Not from a file: nobody may change it or take it away.",
 )
+_KEY: Final = Key(_TOPIC.site, _TOPIC.equipment, "", BEAT_RULE.id)
 
 
 class Code(StrEnum):
@@ -206,7 +208,7 @@ def told_apart(decisions: Iterable[Decision]) -> tuple[list[Decision], list[Deci
     real: list[Decision] = []
     beats: list[Decision] = []
     for decision in decisions:
-        (beats if decision.rule is BEAT_RULE else real).append(decision)
+        (beats if decision.key == _KEY else real).append(decision)
     return real, beats
 
 

@@ -76,6 +76,10 @@ class Watches:
         """Go by another rulebook from now on."""
         return take_up(self._known, self._agenda, rulebook, changes, now)
 
+    def next_due(self) -> int | None:
+        """When the next tick may change something, a second after the last one or later; None while nothing waits."""
+        return self._clock_checks.next_due()
+
     def take_back(self, key: Key, memory: Memory) -> None:
         """Forget what could not be written: the next sample, or the clock, decides again from what is on record."""
         for topic, station in self._stations.items():

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import segno
+
 from collectors.reading import to_datetime
 from gateway.api.bodies import Page
 from gateway.api.people_bodies import (
@@ -83,7 +85,8 @@ async def begin_second_factor(call: Call) -> SecondFactorBody:
         )
     except NotBegun as error:
         raise ProblemError("not_permitted_in_state", str(error)) from error
-    return SecondFactorBody(secret, address)
+    image = segno.make(address).svg_data_uri(scale=4, light="white")
+    return SecondFactorBody(secret, address, image)
 
 
 async def confirm_second_factor(call: Call) -> RecoveryCodes:

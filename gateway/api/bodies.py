@@ -44,6 +44,7 @@ class SiteBody(msgspec.Struct, frozen=True):
     code: str
     name: Texts
     time_zone: str
+    version: int
 
 
 class FieldValue(msgspec.Struct, frozen=True):

@@ -16,6 +16,8 @@ from aiohttp import WSCloseCode, web
 
 from collectors.reading import Reading, to_datetime
 from gateway.api.alarm_routes import alarm_bodies, open_alarm_bodies
+from gateway.api.approval_bodies import LiveApproval
+from gateway.api.approval_routes import approval_body, concerns
 from gateway.api.bodies import (
     Beat,
     FieldValue,
@@ -32,6 +34,7 @@ from gateway.api.routes import Services
 from gateway.api.session_routes import site_body
 from gateway.api.ticket_routes import open_ticket_bodies, ticket_bodies
 from gateway.people.accounts import Person
+from gateway.people.approvals import ApprovalRecord
 from gateway.people.logins import Standing
 from gateway.people.permissions import ALL_SITES, Act, may
 from gateway.storage.database import DatabaseTrouble
@@ -50,7 +53,7 @@ _JOINING: Final = frozenset({"ticket.opened", "ticket.alarm_joined"})
 """Facts that name the alarm which has a new ticket from now on."""
 _RETRY_S: Final = 0.5
 _LOGINS_S: Final = 0.5
-Message = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveSystem
+Message = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveSystem | LiveApproval
 _encoder: Final = msgspec.json.Encoder()
 
 REQUIRED: Final[dict[type[msgspec.Struct], Act]] = {
@@ -59,6 +62,7 @@ REQUIRED: Final[dict[type[msgspec.Struct], Act]] = {
     LiveAlarm: Act.WATCH,
     LiveTicket: Act.READ_TICKETS,
     LiveSystem: Act.WATCH,
+    LiveApproval: Act.SIGNED_IN,  # and the act that the request itself needs: see `_tell_approvals`
 }
 """Message -> what a listener must be permitted on the site. What is not here is sent to nobody."""
 
@@ -153,21 +157,27 @@ class LiveFeed:
     async def _learn(self, facts: Sequence[Fact]) -> None:
         """Let the ledger know what another process has entered, before anybody is told of it."""
         entered = [fact.thing for fact in facts if fact.kind.startswith("equipment.")]
-        while entered:
+        sites = any(fact.kind.startswith("site.") for fact in facts)
+        while entered or sites:
             try:
                 await self._services.ledger.learn(entered)
             except DatabaseTrouble as error:
                 log.warning("the ledger waits for the database", why=str(error))
                 await asyncio.sleep(_RETRY_S)
             else:
-                return
+                break
+        if sites:  # names and time zones stand in the snapshot only, and change a few times a year
+            for listener in self._listeners:
+                listener.behind = "sites have changed"
 
     async def _tell_facts(self, facts: Sequence[Fact]) -> None:
         database = self._services.database
         things = {
             subject: dict.fromkeys(fact.thing for fact in facts if fact.kind.partition(".")[0] == subject)
-            for subject in ("alarm", "ticket", "equipment")
+            for subject in ("alarm", "ticket", "equipment", "approval")
         }
+        if things["approval"]:
+            self._tell_approvals(await self._services.people.approvals.of(things["approval"]), self._listeners)
         tickets = await ticket_bodies(database, things["ticket"]) if things["ticket"] else ()
         for ticket in tickets:
             self._tell(LiveTicket(0, ticket), ticket.site)
@@ -183,6 +193,15 @@ class LiveFeed:
             if item is not None:
                 latest = self._services.store.latest().get((site, code))
                 self._tell(LiveEquipment(0, equipment_body(item, latest, outages)), site)
+
+    def _tell_approvals(self, records: Iterable[ApprovalRecord], listeners: Iterable[_Listener]) -> None:
+        """To who has asked, and to who may be the second person. A new listener hears all that wait."""
+        accounts, now = self._services.accounts, self._services.wall()
+        for record in records:
+            message = LiveApproval(0, approval_body(record, accounts, now))
+            for listener in listeners:
+                if concerns(listener.standing, record):
+                    listener.offer(message, None)
 
     async def _flush(self) -> None:
         while True:
@@ -265,6 +284,8 @@ class LiveFeed:
             await _send(socket, await self._snapshot(listener.person, seq=1))
             body = ready_body(self._services.parts())
             listener.offer(LiveSystem(0, body.ready, body.parts), None)
+            waiting = await self._services.people.approvals.waiting(self._services.wall())
+            self._tell_approvals(waiting, [listener])
             await self._send_changes(socket, listener)
         except DatabaseTrouble as error:
             listener.behind = f"no snapshot now: {error}"

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from apispec import APISpec
 
+from gateway.api.approval_bodies import ApprovalBody
 from gateway.api.bodies import Problem
 from gateway.api.routes import Route
 from gateway.people.permissions import Act
@@ -36,7 +37,7 @@ def make_document(routes: Iterable[tuple[str, Route]]) -> dict[str, Any]:
 
 def _schemas(table: list[tuple[str, Route]]) -> tuple[dict[Any, Any], dict[str, Any]]:
     """Schema of each structure that the table names, and the components they refer to."""
-    types: list[Any] = [Problem]
+    types: list[Any] = [Problem, ApprovalBody]
     for _, route in table:
         types += [kind for kind in (route.request, route.query, route.response) if kind is not None]
     unique = list(dict.fromkeys(types))
@@ -52,6 +53,9 @@ def _operation(path: str, route: Route, schemas: dict[Any, Any]) -> dict[str, An
         "parameters": _parameters(path, route),
         "responses": {str(route.status): _response(route, schemas), "default": _PROBLEM},
     }
+    if route.may_wait:
+        waits = {"application/json": {"schema": schemas[ApprovalBody]}}
+        operation["responses"]["202"] = {"description": "It waits for a second person's approval", "content": waits}
     if route.act is Act.PUBLIC:
         operation["security"] = []
     if route.request is not None:

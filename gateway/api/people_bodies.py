@@ -66,10 +66,12 @@ class OwnPassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SecondFactorBody(msgspec.Struct, frozen=True):
-    """`secret` for typing, `address` (otpauth) for a QR code. Asked for once a code has confirmed it."""
+    """`secret` for typing, `address` (otpauth), and that as a QR code. Asked for once a code has confirmed it."""
 
     secret: str
     address: str
+    image: str
+    """SVG as a data address, made here: no other service ever sees the secret."""
 
 
 class ConfirmCode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,12 +7,14 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from collectors.timeseries.store import Store
+from gateway.alarms.rule_tests import RuleTests
 from gateway.alarms.rules import Rule
 from gateway.alarms.shelving import LONGEST_MS
 from gateway.alarms.watchdog import Watchdog
 from gateway.clocks import Clock, wall_ms
 from gateway.equipment.ledger import Ledger
 from gateway.people.accounts import Accounts, Person
+from gateway.people.approval_rules import WITH_SECRETS
 from gateway.people.audit import Cause, Via
 from gateway.people.logins import Place, Standing, Way
 from gateway.people.people import People
@@ -36,6 +38,8 @@ class Services(NamedTuple):
     """Now for the service, in epoch milliseconds: what is decided and recorded goes by it."""
     watchdog: Watchdog
     """Whether the way of an alarm is open."""
+    rule_tests: RuleTests
+    """Tries rules on the history."""
     wall: Clock = wall_ms
     """Now outside, by which logins end."""
     longest_shelves: Mapping[str, int] = LONGEST_MS
@@ -60,6 +64,10 @@ class Call(msgspec.Struct):
     body: Any
     second_person: str | None = None
     """Who has approved it, by id; None while nobody else has looked at it."""
+    why: str = ""
+    """From what it follows: the approval, where there is one."""
+    routes: "Mapping[tuple[str, str], Route]" = {}
+    """By method and path: what was approved is carried out by its own route."""
 
     @property
     def person(self) -> Person | None:
@@ -72,7 +80,7 @@ class Call(msgspec.Struct):
         if self.person is None:
             return Cause("nobody", Via.WEB, self.place.address[:64])
         via = Via.TOKEN if self.standing and self.standing.way is Way.TOKEN else Via.WEB
-        return Cause(self.person.id, via, self.place.address[:64], grants=self.person.grants)
+        return Cause(self.person.id, via, self.place.address[:64], self.why, grants=self.person.grants)
 
     def sites(self, act: Act) -> frozenset[str] | None:
         """The sites on which the person may do something; None for all."""
@@ -83,7 +91,12 @@ class Call(msgspec.Struct):
 
 
 class NeedsSecondPerson(Exception):
-    """One person alone may not do this: it has to be asked for, and another has to approve. The text says why."""
+    """One person alone may not do this: it has to be asked for, and another has to approve. The text says why.
+
+    A handler may raise it where `call.second_person` is None. It is then run once more with somebody else's name, up to
+    the end of its first transaction, which is undone: so that what it would change can be shown. Until then it must
+    change nothing but the database.
+    """
 
 
 class Reply(NamedTuple):
@@ -110,3 +123,8 @@ class Route(NamedTuple):
     request: type[msgspec.Struct] | None = None
     query: type[msgspec.Struct] | None = None
     status: int = 200
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether it may be answered by 202: put aside until a second person has approved it."""
+        return self.method not in {"GET", "HEAD"} and self.act not in WITH_SECRETS | {Act.SIGNED_IN}

@@ -61,7 +61,7 @@ class _Where(NamedTuple):
 
 async def list_rules(call: Call) -> Page[RuleBody]:
     query: RuleQuery = call.query
-    where, rulebook = _where(call, query.site, query.equipment, Act.WATCH), await _rulebook(call)
+    where, rulebook = _where(call, query.site, query.equipment, Act.WATCH), await rulebook_of(call)
     kind = query.kind
     if where.equipment:
         its_kind = Kind(call.services.ledger.equipment[where].kind)
@@ -75,7 +75,7 @@ async def list_rules(call: Call) -> Page[RuleBody]:
 
 async def show_rule(call: Call) -> RuleBody:
     query: PlaceQuery = call.query
-    where, rulebook = _where(call, query.site, query.equipment, Act.WATCH), await _rulebook(call)
+    where, rulebook = _where(call, query.site, query.equipment, Act.WATCH), await rulebook_of(call)
     return _found(rulebook, call.path["id"], where)
 
 
@@ -103,7 +103,7 @@ async def list_rule_versions(call: Call) -> Page[RuleVersionBody]:
 async def change_rule(call: Call) -> RuleVersionBody:
     wanted: ChangeRule = call.body
     where = _where(call, wanted.site, wanted.equipment, Act.MANAGE_RULES)
-    _require_kind(call, await _rulebook(call), wanted.rule, where)
+    _require_kind(call, await rulebook_of(call), wanted.rule, where)
     return await _write(call, Wish(Place(wanted.rule, *where), wanted.changes, wanted.version, wanted.note))
 
 
@@ -147,7 +147,8 @@ def _where(call: Call, site: str, equipment: str, act: Act) -> _Where:
     return where
 
 
-async def _rulebook(call: Call) -> Rulebook:
+async def rulebook_of(call: Call) -> Rulebook:
+    """The rules as they are now, with what the sites have changed."""
     async with call.services.database.reading() as connection:
         return Rulebook(call.services.rules, await overrides(connection))
 

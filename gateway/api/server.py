@@ -15,23 +15,29 @@ from sqlalchemy.exc import DataError
 from gateway.api import (
     account_routes,
     alarm_routes,
+    approval_routes,
     audit_routes,
     equipment_routes,
     outage_routes,
     people_routes,
     platform_routes,
     rule_routes,
+    rule_test_routes,
+    second_person,
     session_routes,
     shelving_routes,
+    site_routes,
     ticket_routes,
     token_routes,
 )
 from gateway.api.admission import Admission, Caller
+from gateway.api.door_metrics import DoorMetrics
 from gateway.api.entrance import Entrance
 from gateway.api.live_feed import REQUIRED, LiveFeed, Message
 from gateway.api.openapi import make_document
 from gateway.api.problems import ProblemError, problem_response
 from gateway.api.routes import Call, Reply, Route, Services
+from gateway.people.approvals import ApprovalRecord
 from gateway.people.logins import Place
 from gateway.people.permissions import FOR_EVERYONE, PERMITTED, Act
 from gateway.storage.database import DatabaseTrouble
@@ -75,8 +81,9 @@ class PlainRoute(NamedTuple):
 def route_table() -> list[tuple[str, Route]]:
     """Every route of the contract with its full path: the one place that knows them all."""
     subjects = (
-        session_routes, account_routes, people_routes, token_routes, equipment_routes, outage_routes,
-        alarm_routes, shelving_routes, ticket_routes, rule_routes, audit_routes, platform_routes,
+        session_routes, account_routes, people_routes, token_routes, equipment_routes, outage_routes, site_routes,
+        alarm_routes, shelving_routes, ticket_routes, rule_routes, rule_test_routes, audit_routes, approval_routes,
+        platform_routes,
     )  # fmt: skip
     table = [(PREFIX + route.path, route) for subject in subjects for route in subject.ROUTES]
     return table + [(route.path, route) for route in platform_routes.ROOT_ROUTES]
@@ -107,14 +114,17 @@ def make_app(services: Services, feed: LiveFeed, web_app: Path | None, entrance:
     Raises:
         UndeclaredAct: a route or a live message that does not say who may.
     """
-    admission = Admission(services.people, entrance)
-    app = web.Application(middlewares=[_answer_problems, _check_source(admission)], client_max_size=MAX_BODY)
     plain = plain_routes(services, feed, web_app)
     check_acts({f"{route.method} {path}": route.act for path, route in route_table()})
     check_acts({f"{item.method} {item.path}": item.act for item in plain})
     check_acts({message.__name__: REQUIRED.get(message) for message in Message.__args__})
-    for path, route in route_table():
-        app.router.add_route(route.method, path, _endpoint(route, services, admission))
+    admission = Admission(services.people, entrance)
+    answering = _answer_problems(DoorMetrics(services.registry))
+    app = web.Application(middlewares=[answering, _check_source(admission)], client_max_size=MAX_BODY)
+    table = route_table()
+    routes = {(route.method, path): route for path, route in table}
+    for path, route in table:
+        app.router.add_route(route.method, path, _endpoint(path, route, routes, services, admission))
     for item in plain:
         app.router.add_route(item.method, item.path, _plain(item, services, admission))
     app.on_response_prepare.append(_add_headers(entrance))
@@ -128,14 +138,19 @@ def check_acts(declared: Mapping[str, object]) -> None:
             raise UndeclaredAct(f"{name} does not say who may: {act!r}")
 
 
-def _endpoint(route: Route, services: Services, admission: Admission) -> Next:
+def _endpoint(
+    path: str, route: Route, routes: Mapping[tuple[str, str], Route], services: Services, admission: Admission
+) -> Next:
     async def answer(request: web.Request) -> web.StreamResponse:
         caller = await admission.admit(request, route.act, services.wall())
         call = Call(
             services, caller.standing, caller.place, _read_path(request), _read_query(request, route),
-            await _read_body(request, route),
+            await _read_body(request, route), routes=routes,
         )  # fmt: skip
-        response = _respond(await route.handler(call), route.status, admission.entrance)
+        found = await second_person.answer(call, route, path)
+        if isinstance(found, ApprovalRecord):
+            found = Reply(approval_routes.approval_body(found, services.accounts, services.wall()), 202)
+        response = _respond(found, route.status, admission.entrance)
         await _rotate(response, caller, services, admission.entrance)
         return response
 
@@ -230,13 +245,25 @@ _LOGIN_S: Final = 90 * 24 * 3600
 """The browser keeps it over a restart; how long it is good the server decides (`lifetimes.py`)."""
 
 
-@web.middleware
-async def _answer_problems(request: web.Request, handler: Next) -> web.StreamResponse:
+def _answer_problems(door: DoorMetrics) -> Any:
     """Every error leaves as problem details; what is unexpected is logged here and says nothing outside."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Next) -> web.StreamResponse:
+        try:
+            return await _or_problem(request, handler)
+        except ProblemError as problem:
+            door.note(problem.code)
+            return problem_response(problem.code, problem.detail, problem.retry_after)
+
+    return answer
+
+
+async def _or_problem(request: web.Request, handler: Next) -> web.StreamResponse:
     try:
         return await handler(request)
-    except ProblemError as problem:
-        return problem_response(problem.code, problem.detail, problem.retry_after)
+    except ProblemError:
+        raise
     except web.HTTPException as error:
         codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
         if error.status not in codes:
@@ -320,9 +347,9 @@ async def _docs(_request: web.Request, _caller: Caller) -> web.StreamResponse:
 def _page_routes(folder: Path | None) -> list[PlainRoute]:
     """The built page. Each file is a route of its own: no path of a request becomes a path on disk."""
     if folder is None:
-        return [PlainRoute("GET", "/", Act.PUBLIC, _no_page)]
+        return [PlainRoute("GET", path, Act.PUBLIC, _no_page) for path in ("/", TAG_PAGE)]
     index = _file(folder / "index.html", {"Cache-Control": "no-cache"})
-    pages = [PlainRoute("GET", path, Act.PUBLIC, index) for path in PAGES]
+    pages = [PlainRoute("GET", path, Act.PUBLIC, index) for path in (*PAGES, TAG_PAGE)]
     files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != "index.html"]
     return pages + [
         PlainRoute("GET", f"/{file.relative_to(folder).as_posix()}", Act.PUBLIC, _file(file, {})) for file in files
@@ -331,6 +358,8 @@ def _page_routes(folder: Path | None) -> list[PlainRoute]:
 
 PAGES: Final = ("/", "/login", "/account", "/people")
 """Addresses of the page that people may reload or keep."""
+TAG_PAGE: Final = "/t/{checkpoint}"
+"""What stands on a tag: our own page whatever the code and the query say, and never a way to somewhere else."""
 
 
 def _file(path: Path, headers: Mapping[str, str]) -> Plain:

@@ -44,7 +44,7 @@ async def me_body(standing: Standing, people: People) -> Me:
 
 
 def site_body(site: Site) -> SiteBody:
-    return SiteBody(site.code, texts(site.name), site.time_zone)
+    return SiteBody(site.code, texts(site.name), site.time_zone, site.version)
 
 
 def refused(error: LoginRefused) -> ProblemError:

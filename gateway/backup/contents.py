@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from gateway.backup.stoppable import Stopping
 from gateway.people.audit_key import PUBLIC_PATTERN, checkpoints_folder, key_file
+from gateway.people.secret_seal import seal_file
 from gateway.settings import Settings
 
 DATABASE: Final = "gengfu.db"
@@ -19,6 +20,7 @@ DUMP: Final = "gengfu.dump"
 HISTORY: Final = "history.db"
 SETTINGS: Final = "settings.toml"
 KEY: Final = "audit.key"
+SEAL_KEY: Final = "second_factor.key"
 _SMALL_DATABASES: Final = ("sequences.db", "dirty-minutes.db")
 _PAGES: Final = 4_096
 _HIDDEN: Final = frozenset({("storage", "database_url")})
@@ -56,7 +58,7 @@ def copy_rest(settings: Settings, target: Path, stopping: Stopping, *, with_hist
         target: folder that becomes the content of the backup.
         stopping: called between files.
         with_history: readings too, where they are in SQLite.
-        with_key: the private key of the audit too; only into a backup that nobody else can read.
+        with_key: the keys of the audit and of second factors too; only into a backup that nobody else can read.
 
     Raises:
         sqlite3.Error, OSError.
@@ -78,8 +80,9 @@ def _files(settings: Settings, *, with_key: bool) -> Iterator[tuple[Path, str]]:
     yield from _tree(folder / "attachments", "attachments")
     yield from _tree(checkpoints_folder(settings), "checkpoints")
     yield from ((file, file.name) for file in sorted(key.parent.glob(PUBLIC_PATTERN)))
-    if with_key and key.is_file():
-        yield key, KEY
+    for private, name in ((key, KEY), (seal_file(settings), SEAL_KEY)):
+        if with_key and private.is_file():
+            yield private, name
     own = (*settings.alarms.rule_files, *(Path(name) for name in settings.collect.mappings))
     for number, file in enumerate(file for file in own if file.is_file()):
         yield file, f"rules_and_mappings/{number}-{file.name}"

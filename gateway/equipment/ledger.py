@@ -46,6 +46,7 @@ class Site(msgspec.Struct, frozen=True):
     code: str
     name: dict[str, str]
     time_zone: str
+    version: int = 1
 
 
 class Equipment(msgspec.Struct, frozen=True):
@@ -242,7 +243,8 @@ class Ledger:
             for item in items:
                 await self._write(connection, item, cause, now)
         for place in entered:  # only now: what was rolled back is not known
-            self.sites[place.code] = place
+            known = self.sites.get(place.code, place)
+            self.sites[place.code] = msgspec.structs.replace(place, version=known.version)
         for item in items:
             self.equipment[item.site, item.code] = item
         self._count_unknown()
@@ -299,8 +301,8 @@ class Ledger:
 
 
 async def _sites(connection: AsyncConnection) -> dict[str, Site]:
-    rows = await connection.execute(select(site.c.code, site.c.name, site.c.time_zone))
-    return {code: Site(code, name, zone) for code, name, zone in rows}
+    rows = await connection.execute(select(site.c.code, site.c.name, site.c.time_zone, site.c.version))
+    return {row.code: Site(*row) for row in rows}
 
 
 async def _equipment(connection: AsyncConnection, where: ColumnElement[bool] | None = None) -> dict[Who, Equipment]:
@@ -317,6 +319,7 @@ def _of(statement: Delete, code: str, of_equipment: str) -> Delete:
 
 async def _write_site(connection: AsyncConnection, place: Site, now: int) -> None:
     row = msgspec.structs.asdict(place)
-    changed = await connection.execute(update(site).where(site.c.code == place.code).values(**row))
+    same = {"name": place.name, "time_zone": place.time_zone}  # its version is of those who edit it
+    changed = await connection.execute(update(site).where(site.c.code == place.code).values(**same))
     if changed.rowcount == 0:
         await connection.execute(insert(site).values(**row, created_at=now))

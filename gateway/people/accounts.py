@@ -17,7 +17,7 @@ from gateway.people.login_rows import end_logins, mark_for_rotation
 from gateway.people.password_hashes import PasswordHashes
 from gateway.people.password_rules import Weakness, normalised, weakness_of
 from gateway.people.permissions import ALL_SITES, Grants, Role
-from gateway.people.throttle import Throttle
+from gateway.people.shared_throttle import SharedThrottle
 from gateway.storage.database import Database
 from gateway.storage.identity import new_id
 from gateway.storage.tables import api_token, known_device, person, recovery_code, role_grant
@@ -99,7 +99,7 @@ class Accounts:
     """Everybody who has an account here. A demo knows its own people only, and a real service never those of a demo."""
 
     def __init__(
-        self, database: Database, hashes: PasswordHashes, throttle: Throttle, least: int, *, demo: bool = False
+        self, database: Database, hashes: PasswordHashes, throttle: SharedThrottle, least: int, *, demo: bool = False
     ) -> None:
         self.demo = demo
         self.present = False
@@ -155,7 +155,7 @@ class Accounts:
     async def administrators(self) -> int:
         """How many may log in and let others in, on all sites."""
         async with self._database.reading() as connection:
-            return len(await self._administrators(connection))
+            return len(await administrators(connection, demo=self.demo))
 
     # -- acts ------------------------------------------------------------------------------------------
 
@@ -217,7 +217,7 @@ class Accounts:
         after = await self._change(
             identity, version, values, "person.reset", cause, now, end=True, forget=True, codes=second_factor
         )
-        self._throttle.forget_account(after.username)
+        await self._throttle.forget_account(after.username)
         return after
 
     async def choose_password(self, identity: str, password: str, keep: str, cause: Cause, now: int) -> None:
@@ -266,7 +266,7 @@ class Accounts:
     ) -> PersonRecord:  # fmt: skip
         """Change one account in one transaction, as long as an administrator is left."""
         async with self._database.transaction() as connection:
-            administrators = await self._administrators(connection)
+            before_it = await administrators(connection, demo=self.demo)
             before = await self._record(connection, person.c.id == identity)
             if version not in {None, before.version}:
                 raise StalePerson(f"the account is at version {before.version}")
@@ -280,7 +280,7 @@ class Accounts:
             if write is not None:
                 await write(connection)
             after = await self._record(connection, person.c.id == identity)
-            if identity in administrators and not await self._administrators(connection):
+            if identity in before_it and not await administrators(connection, demo=self.demo):
                 raise LastAdministrator(f"{before.username} is the last administrator of all sites")
             if after.grants != before.grants:
                 await mark_for_rotation(connection, identity)
@@ -303,21 +303,23 @@ class Accounts:
             raise NoSuchPerson("there is no such account")
         return rows[0]
 
-    async def _administrators(self, connection: AsyncConnection) -> set[str]:
-        statement = (
-            select(person.c.id)
-            .join(role_grant, role_grant.c.person == person.c.id)
-            .where(
-                person.c.demo == self.demo,
-                person.c.disabled_at.is_(None),
-                person.c.password_hash.is_not(None),
-                role_grant.c.role == Role.ADMIN.value,
-                role_grant.c.site == ALL_SITES,
-            )
-            # Two who take the role from each other at once: the second waits, and finds nobody left.
-            .with_for_update(of=role_grant)
+
+async def administrators(connection: AsyncConnection, *, demo: bool) -> set[str]:
+    """Ids of who may log in and let others in, on all sites."""
+    statement = (
+        select(person.c.id)
+        .join(role_grant, role_grant.c.person == person.c.id)
+        .where(
+            person.c.demo == demo,
+            person.c.disabled_at.is_(None),
+            person.c.password_hash.is_not(None),
+            role_grant.c.role == Role.ADMIN.value,
+            role_grant.c.site == ALL_SITES,
         )
-        return set((await connection.execute(statement)).scalars())
+        # Two who take the role from each other at once: the second waits, and finds nobody left.
+        .with_for_update(of=role_grant)
+    )
+    return set((await connection.execute(statement)).scalars())
 
 
 def normalised_username(username: str) -> str:
@@ -387,12 +389,13 @@ async def _write_audit(
 ) -> None:
     """Names stand in the account only: a person can be forgotten, and the record stays."""
     record = audited(
-        now, ALL_SITES, cause, act, f"person:{after.id}", None if before is None else _shown(before), _shown(after)
+        now, ALL_SITES, cause, act, f"person:{after.id}", None if before is None else shown(before), shown(after)
     )
     await write_records(connection, [], [record])
 
 
-def _shown(record: PersonRecord) -> dict[str, Any]:
+def shown(record: PersonRecord) -> dict[str, Any]:
+    """What the audit says of an account."""
     return {
         "grants": {site: [role.value for role in roles] for site, roles in record.grants.items()},
         "disabled": record.disabled_at is not None,

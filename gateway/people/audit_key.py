@@ -4,8 +4,6 @@ The private key is made at the first start, readable by its owner only, and neve
 backup. The public key stands beside it in a file of its own: take it elsewhere, with the checkpoints.
 """
 
-import contextlib
-import os
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from gateway.people.audit_chain import canonical
+from gateway.people.key_file import KeyReadable, make_key_file, require_private
 from gateway.settings import Settings
 
 PUBLIC_PATTERN: Final = "audit-*.pub"
@@ -104,8 +103,10 @@ def open_key(file: Path) -> AuditKey:
     """
     if not file.exists():
         _make(file)
-    if file.stat().st_mode & 0o077:
-        raise AuditKeyError(f"{file}: others can read the key that signs the audit; chmod 600 {file}")
+    try:
+        require_private(file)
+    except KeyReadable as error:
+        raise AuditKeyError(str(error)) from error
     key = AuditKey(_read_private(file))
     key.write_public(file.parent)
     return key
@@ -115,19 +116,7 @@ def _make(file: Path) -> None:
     pem = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # Complete before it has its name: a key torn by a power cut would keep the service from starting.
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as writing:
-        writing.write(pem)
-        writing.flush()
-        os.fsync(writing.fileno())
-    try:
-        with contextlib.suppress(FileExistsError):  # another process was faster: its key is the one
-            file.hardlink_to(partial)
-    finally:
-        partial.unlink()
+    make_key_file(file, pem)
 
 
 def _read_private(file: Path) -> Ed25519PrivateKey:

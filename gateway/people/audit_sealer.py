@@ -19,6 +19,7 @@ import structlog
 from sqlalchemy import RowMapping, Text, bindparam, cast, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from collectors.reading import Value
 from gateway.people.audit import AuditRow, Cause, Via, audited, write_records
 from gateway.people.audit_chain import BEGINNING, CONTENT, Sealed, seal
 from gateway.people.audit_key import AuditKey, Day
@@ -55,7 +56,13 @@ class Sealer:
         self._tip: Day | None = None
         """The newest day, as we signed it; None until the first look."""
         self._files_due = True
+        self._files_kept: bool | None = None
+        """Whether the last try to write checkpoint files worked; None before the first."""
         self._erase_due_at = 0
+
+    def findings(self) -> dict[str, Value]:
+        """For the platform's reading; empty until checkpoint files were tried."""
+        return {} if self._files_kept is None else {"checkpoint_ok": self._files_kept}
 
     async def tick(self) -> None:
         """One pass: chain and sign; each hour look for old days. Raises LeaseLost."""
@@ -130,7 +137,9 @@ class Sealer:
             closed = [day for day in await read_days(connection) if day.closed]
         try:
             await asyncio.to_thread(_write_checkpoints, self._folder, closed, self._key)
+            self._files_kept = True
         except OSError as error:  # the folder may be on another machine; rows are chained and signed all the same
+            self._files_kept = False
             log.error("checkpoints cannot be written; tried again in an hour", why=str(error))
 
     async def erase_old(self) -> None:

@@ -7,7 +7,9 @@ from sqlalchemy import select
 from gateway.people.identity_proof import Claim, LoginRefused, Refusal
 from gateway.people.password_hashes import PasswordHashes
 from gateway.people.second_factor import take_code
-from gateway.people.throttle import Attempt, Throttle
+from gateway.people.secret_seal import SecretSeal
+from gateway.people.shared_throttle import SharedThrottle
+from gateway.people.throttle import Attempt
 from gateway.storage.database import Database
 from gateway.storage.tables import person
 
@@ -15,18 +17,20 @@ from gateway.storage.tables import person
 class Passwords:
     """The proof that every account has."""
 
-    def __init__(self, database: Database, hashes: PasswordHashes, throttle: Throttle, *, demo: bool) -> None:
+    def __init__(
+        self, database: Database, hashes: PasswordHashes, throttle: SharedThrottle, seal: SecretSeal, *, demo: bool
+    ) -> None:
         self._database = database
         self._hashes = hashes
         self._throttle = throttle
+        self._seal = seal
         self._demo = demo
 
     async def prove(self, claim: Claim, attempt: Attempt, now: int) -> str:
         """See `IdentityProof`. Names that nobody has cost the same work as those that somebody has."""
-        wait = self._throttle.wait(attempt, now)
+        wait = await self._throttle.admit(attempt, now)
         if wait:
             raise LoginRefused(Refusal.SLOWED, wait)
-        self._throttle.count(attempt, now)
         row = await self._row(attempt.username)
         hashed = row["password_hash"] if row is not None and row["disabled_at"] is None else None
         if not await self._hashes.is_right(hashed, claim.secret) or row is None:
@@ -38,10 +42,9 @@ class Passwords:
 
     async def is_own(self, identity: str, password: str, attempt: Attempt, now: int) -> None:
         """Ask somebody who is logged in for the password again. Raises LoginRefused."""
-        wait = self._throttle.wait(attempt, now)
+        wait = await self._throttle.admit(attempt, now)
         if wait:
             raise LoginRefused(Refusal.SLOWED, wait)
-        self._throttle.count(attempt, now)
         row = await self._row(attempt.username)
         hashed = row["password_hash"] if row is not None and row["id"] == identity else None
         if not await self._hashes.is_right(hashed, password):
@@ -52,7 +55,7 @@ class Passwords:
         if not code:
             raise LoginRefused(Refusal.CODE_NEEDED)
         async with self._database.transaction() as connection:
-            if not await take_code(connection, row, code, now):
+            if not await take_code(connection, self._seal, row, code, now):
                 raise LoginRefused(Refusal.CODE_WRONG)
 
     async def _row(self, username: str) -> Any:

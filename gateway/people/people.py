@@ -1,14 +1,21 @@
 """Everything about people, made together: accounts, logins, tokens and what they share."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 from gateway.people.accounts import Accounts, new_row
+from gateway.people.approval_rules import ApprovalRules
+from gateway.people.approvals import Approvals
+from gateway.people.audit import Cause
+from gateway.people.forgetting import forget_person
 from gateway.people.logins import Logins
 from gateway.people.password_hashes import PasswordHashes
 from gateway.people.passwords import Passwords
 from gateway.people.permissions import Role
 from gateway.people.second_factor import SecondFactors
-from gateway.people.throttle import Throttle
+from gateway.people.secret_seal import SecretSeal
+from gateway.people.shared_throttle import SharedThrottle
 from gateway.people.tokens import Tokens
 from gateway.storage.database import Database
 
@@ -35,15 +42,25 @@ class People(NamedTuple):
     second_factors: SecondFactors
     tokens: Tokens
     hashes: PasswordHashes
+    approvals: Approvals
+    throttle: SharedThrottle
+    forget: Callable[[str, Cause, int], Awaitable[list[str]]]
+    """See `forgetting.py`."""
 
 
-def make_people(database: Database, least: int, *, demo: bool) -> People:
+def make_people(
+    database: Database, least: int, seal: SecretSeal, *, demo: bool, approval_rules: ApprovalRules | None = None
+) -> People:
     """Make the parts; `least` is the fewest characters of a password. Call `hashes.close()` in the end."""
-    hashes, throttle = PasswordHashes(), Throttle()
+    hashes, throttle = PasswordHashes(), SharedThrottle(database)
     accounts = Accounts(database, hashes, throttle, least, demo=demo)
-    passwords = Passwords(database, hashes, throttle, demo=demo)
+    passwords = Passwords(database, hashes, throttle, seal, demo=demo)
     logins = Logins(database, accounts, passwords)
-    return People(accounts, logins, passwords, SecondFactors(database), Tokens(database, accounts), hashes)
+    approvals = Approvals(database, approval_rules or ApprovalRules(), demo=demo)
+    return People(
+        accounts, logins, passwords, SecondFactors(database, seal), Tokens(database, accounts), hashes, approvals,
+        throttle, partial(forget_person, database, accounts),
+    )  # fmt: skip
 
 
 async def enter_demo_people(people: People, now: int, password_hash: str | None = None) -> None:

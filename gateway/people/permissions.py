@@ -41,9 +41,11 @@ class Act(StrEnum):
     READ_QUARANTINE = "read_quarantine"
     ADOPT_EQUIPMENT = "adopt_equipment"
     MANAGE_RULES = "manage_rules"
+    MANAGE_SITES = "manage_sites"
     MANAGE_PEOPLE = "manage_people"
     READ_METRICS = "read_metrics"
     READ_AUDIT = "read_audit"
+    TEST_RULES = "test_rules"
 
 
 _O, _L, _G, _E, _S, _C, _M, _A, _V = Role
@@ -61,9 +63,11 @@ PERMITTED: Final[Mapping[Act, frozenset[Role]]] = {
     Act.READ_QUARANTINE: frozenset({_A}),
     Act.ADOPT_EQUIPMENT: frozenset({_A}),
     Act.MANAGE_RULES: frozenset({_A}),
+    Act.MANAGE_SITES: frozenset({_A}),
     Act.MANAGE_PEOPLE: frozenset({_A}),
     Act.READ_METRICS: frozenset({_M, _A}),
     Act.READ_AUDIT: frozenset({_M, _A}),
+    Act.TEST_RULES: frozenset({_L, _E, _M, _A}),
 }
 """Act -> the roles that may. What is not here is permitted to nobody."""
 

@@ -1,6 +1,7 @@
 """The second factor of administrators and managers: codes of a phone (TOTP, RFC 6238), and recovery codes.
 
-Optional. The secret stands in the database as it is, because it is needed to check a code; recovery codes are hashed.
+Optional. The secret is needed to check a code, so it is sealed and not hashed (`secret_seal.py`); recovery codes are
+hashed, and let in also where the key is lost.
 """
 
 import secrets
@@ -8,14 +9,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import pyotp
+import structlog
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.people.audit import AuditRow, Cause, Via, audited, write_records
 from gateway.people.login_rows import digest_of
 from gateway.people.permissions import ALL_SITES
+from gateway.people.secret_seal import CannotUnseal, SecretSeal, is_sealed
 from gateway.storage.database import Database
 from gateway.storage.tables import person, recovery_code
+
+log = structlog.get_logger(__name__)
 
 _STEP_MS: Final = 30_000
 _DRIFT: Final = (0, -1, 1)
@@ -24,6 +29,9 @@ _CODES: Final = 10
 _ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 _CODE_LENGTH: Final = 16
 """79 bits of chance."""
+
+
+_HAS_SECRET: Final = person.c.totp_secret.is_not(None)
 
 
 class WrongCode(Exception):
@@ -47,9 +55,13 @@ def matching_step(secret: str, code: str, now: int, last_step: int) -> int | Non
     )
 
 
-async def take_code(connection: AsyncConnection, row: Mapping[str, Any], code: str, now: int) -> bool:
+async def take_code(connection: AsyncConnection, seal: SecretSeal, row: Mapping[str, Any], code: str, now: int) -> bool:
     """Use up a code, of the phone or for recovery; whether it was good. No code is good twice."""
-    step = matching_step(row["totp_secret"], code, now, row["totp_step"])
+    step = None
+    try:
+        step = matching_step(seal.open(row["id"], row["totp_secret"]), code, now, row["totp_step"])
+    except CannotUnseal as error:
+        log.error("a second factor cannot be checked; gengfu user reset NAME --second-factor", why=str(error))
     if step is not None:
         taken = await connection.execute(
             update(person).where(person.c.id == row["id"], person.c.totp_step < step).values(totp_step=step)
@@ -66,18 +78,31 @@ async def take_code(connection: AsyncConnection, row: Mapping[str, Any], code: s
 class SecondFactors:
     """Sets up and takes away."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, seal: SecretSeal) -> None:
         self._database = database
+        self._seal = seal
+
+    async def seal_plain(self) -> None:
+        """Seal what an earlier version has left as it was. Raises CannotUnseal."""
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(select(person.c.id, person.c.totp_secret).where(_HAS_SECRET))).all()
+        for identity, secret in rows:
+            if not is_sealed(secret):
+                same = (person.c.id == identity) & (person.c.totp_secret == secret)
+                sealed = self._seal.seal(identity, secret)
+                async with self._database.transaction() as connection:
+                    await connection.execute(update(person).where(same).values(totp_secret=sealed))
 
     async def begin(self, identity: str, username: str, cause: Cause, now: int) -> tuple[str, str]:
         """A fresh secret, and its address for the phone's camera; good once a code has confirmed it."""
         secret = pyotp.random_base32()
+        sealed = self._seal.seal(identity, secret)
         async with self._database.transaction() as connection:
             # One that is in use stays until it is taken away: else whoever finds an open browser could replace it.
             begun = await connection.execute(
                 update(person)
                 .where(person.c.id == identity, person.c.totp_confirmed.is_(False))
-                .values(totp_secret=secret, updated_at=now)
+                .values(totp_secret=sealed, updated_at=now)
             )
             if begun.rowcount == 0:
                 raise NotBegun("there is a second factor already; take it away first")
@@ -89,10 +114,10 @@ class SecondFactors:
         fresh = ["".join(secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH)) for _ in range(_CODES)]
         async with self._database.transaction() as connection:
             found = select(person.c.totp_secret).where(person.c.id == identity, person.c.totp_confirmed.is_(False))
-            secret = (await connection.execute(found.with_for_update())).scalar_one_or_none()
-            if secret is None:
+            sealed = (await connection.execute(found.with_for_update())).scalar_one_or_none()
+            if sealed is None:
                 raise NotBegun("there is no second factor to be confirmed")
-            step = matching_step(secret, code, now, 0)
+            step = matching_step(self._seal.open(identity, sealed), code, now, 0)
             if step is None:
                 raise WrongCode("this is not the code of now; check the phone's clock")
             await connection.execute(

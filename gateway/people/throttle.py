@@ -102,6 +102,12 @@ class Throttle:
             if key[0] is Counted.ADDRESS and count > 1:
                 self._failures[key] = (count - 1, at)
 
+    def set(self, key: Key, count: int, at: int) -> None:
+        """What is known from elsewhere."""
+        self._failures.pop(key, None)
+        if count:
+            self._failures[key] = (count, at)
+
     def forget_account(self, username: str) -> None:
         """An administrator has let this person in again."""
         for key in [key for key in self._failures if key[0] in {Counted.PAIR, Counted.ACCOUNT}]:

@@ -7,8 +7,9 @@ before.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Any, Final
+from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
+from typing import Any, Final, Protocol
 
 import structlog
 from sqlalchemy import event
@@ -26,6 +27,21 @@ log = structlog.get_logger(__name__)
 COMMAND_S: Final = 30.0
 """A statement that takes longer has met a server that is gone, or a lock that nobody gives back."""
 _LISTEN_AGAIN_S: Final = 1.0
+
+
+class Companion(Protocol):
+    """What takes part in the next transaction of a task. Where it raises, nothing of that transaction stays."""
+
+    async def begin(self, connection: AsyncConnection) -> None:
+        """Before anything else in it."""
+        ...
+
+    async def end(self, connection: AsyncConnection) -> None:
+        """After everything else in it, before the commit."""
+        ...
+
+
+_companion: Final[ContextVar[list[Companion]]] = ContextVar("companion")
 
 
 class Database:
@@ -52,8 +68,23 @@ class Database:
         async with self._one_writer, self.engine.begin() as connection:  # ours wait here, not on connections
             if not self.is_sqlite:
                 await postgres.wait_for_turn(connection)
+            waiting = _companion.get([])
+            companion = waiting.pop() if waiting else None
+            if companion is not None:
+                await companion.begin(connection)
             yield connection
+            if companion is not None:
+                await companion.end(connection)
         self._wake()
+
+    @contextlib.contextmanager
+    def accompanied(self, companion: Companion) -> Iterator[None]:
+        """Let something take part in the first transaction of this task while the block lasts."""
+        token = _companion.set([companion])
+        try:
+            yield
+        finally:
+            _companion.reset(token)
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:

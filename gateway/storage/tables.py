@@ -62,6 +62,7 @@ site = Table(
     _texts("name"),
     Column("time_zone", String(64), nullable=False),
     _time("created_at"),
+    Column("version", Integer, nullable=False, server_default="1"),
 )
 
 equipment = Table(
@@ -349,6 +350,11 @@ audit = Table(
     # Place in the chain and its hash; null until the sealer has come by, within a second.
     Column("seq", BigInteger, nullable=True, unique=True),
     Column("hash", String(64), nullable=True),
+    # By what it is asked for, newest first (docs/audit.md has the figures). A period alone is found along the ids.
+    Index(None, "site", "id"),
+    Index(None, "actor", "id"),
+    Index(None, "act", "id"),
+    Index(None, "thing", "id"),
 )
 
 audit_day = Table(
@@ -376,6 +382,7 @@ person = Table(
     Column("password_hash", Text, nullable=True),
     # Chosen by somebody else: the page asks for one of the person's own.
     Column("password_temporary", Boolean, nullable=False),
+    # Sealed with a key that is not in the database: nonce, 160 bits and seal fill the column.
     Column("totp_secret", String(64), nullable=True),
     Column("totp_confirmed", Boolean, nullable=False),
     # The newest time step of which a code was taken: no code is good twice.
@@ -431,6 +438,51 @@ recovery_code = Table(
     metadata,
     Column("digest", String(64), primary_key=True),
     Column("person", String(64), ForeignKey("person.id"), nullable=False, index=True),
+)
+
+login_failure = Table(
+    "login_failure",
+    metadata,
+    # What slows a guesser, shared by all services. Digests: people type passwords where the name belongs.
+    Column("digest", String(64), primary_key=True),
+    # Of the user name, where it is counted by one.
+    Column("account", String(64), nullable=False, index=True),
+    Column("count", Integer, nullable=False),
+    _time("last_at", index=True),
+)
+
+approval = Table(
+    "approval",
+    metadata,
+    # What one person has asked for, and a second one has to agree to before it is done.
+    Column("id", String(36), primary_key=True),
+    Column("site", String(64), nullable=False),
+    # The permission that it needs, of who asks and of who approves.
+    Column("act", String(64), nullable=False),
+    Column("method", String(8), nullable=False),
+    # As in the table of routes, and the values of its parameters.
+    Column("route", String(200), nullable=False),
+    Column("path", JSON, nullable=False),
+    Column("query", JSON, nullable=False),
+    Column("body", JSON(none_as_null=True), nullable=True),
+    # What it would change, as audit rows say it: [{"act", "thing", "before", "after"}].
+    Column("changes", JSON, nullable=False),
+    Column("thing", String(128), nullable=False),
+    # Why two are needed.
+    Column("reason", Text, nullable=False),
+    Column("requested_by", String(64), nullable=False),
+    Column("via", String(16), nullable=False),
+    Column("origin", String(64), nullable=False),
+    _time("at"),
+    _time("expires_at"),
+    Column("state", String(16), nullable=False),
+    Column("decided_by", String(64), nullable=True),
+    _time("decided_at", nullable=True),
+    Column("note", Text, nullable=False),
+    # Of what was approved: "done", or the code of the problem.
+    Column("outcome", String(64), nullable=False),
+    _version(),
+    Index(None, "state", "expires_at"),
 )
 
 api_token = Table(

@@ -4,13 +4,10 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-import structlog
 from cryptography import x509
 
 from collectors.reading import Value
 from gateway.settings import Settings
-
-log = structlog.get_logger(__name__)
 
 
 def days_left(settings: Settings, now: datetime) -> dict[str, Value]:
@@ -36,6 +33,5 @@ def _end_of(file: Path, which: Callable[[list[datetime]], datetime]) -> datetime
     """A chain ends with the first of its certificates; of a bundle of authorities one that is good will do."""
     try:
         return which([one.not_valid_after_utc for one in x509.load_pem_x509_certificates(file.read_bytes())])
-    except (OSError, ValueError) as error:
-        log.warning("a certificate cannot be read", file=str(file), why=str(error))
+    except (OSError, ValueError):  # who works with it finds that out at the start, and says so
         return None

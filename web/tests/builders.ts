@@ -1,5 +1,6 @@
 /** Small whole bodies of the contract, of which a test names only what it is about. */
 
+import type { ApprovalBody } from '@/shared/approval_contract'
 import type { AlarmBody, Beat, EquipmentBody, LiveAlarm, LiveReading, Snapshot, TicketBody } from '@/shared/contract'
 import type { SuppressionBody } from '@/shared/suppression_contract'
 
@@ -118,4 +119,32 @@ export function anAlarmMessage(seq: number, given: Partial<AlarmBody> = {}): Liv
 
 export function aReading(seq: number, latest: LiveReading['latest'], given: Partial<LiveReading> = {}): LiveReading {
   return { type: 'reading', seq, equipment: 'SZ01:lift-1', online: true, last_seen: ago(0), latest, ...given }
+}
+
+export function anApproval(given: Partial<ApprovalBody> = {}): ApprovalBody {
+  return {
+    id: 'p1',
+    site: 'SZ01',
+    act: 'adopt_equipment',
+    method: 'POST',
+    route: '/api/v1/equipment/{equipment}/adopt',
+    path: { equipment: 'SZ01:S-1' },
+    query: {},
+    body: { version: 1 },
+    changes: [],
+    thing: 'SZ01:S-1',
+    reason: 'approval.acts',
+    requested_by: 'wei',
+    requester: { en: 'Wei', 'zh-CN': '伟' },
+    at: ago(60_000),
+    expires_at: ago(-60_000),
+    state: 'waiting',
+    decided_by: null,
+    decider: null,
+    decided_at: null,
+    note: '',
+    outcome: '',
+    version: 1,
+    ...given,
+  }
 }

@@ -1,5 +1,6 @@
 /** Questions to the gateway over HTTP. Every failure is a `RefusedError` with a code that the page can put into words. */
 
+import type { ApprovalBody } from './approval_contract'
 import type { Acknowledge, AlarmBody, AlarmDetail, HealthBody, Problem } from './contract'
 import type { Login, Me } from './people_contract'
 import type { Shelve } from './suppression_contract'
@@ -10,6 +11,9 @@ const TIMEOUT_MS = 10_000
 /** Codes that the page makes itself, because no answer of the gateway stands behind them. */
 export const NO_ANSWER = 'no_answer'
 export const UNREADABLE_ANSWER = 'unreadable_answer'
+/** 202: nothing is done yet. */
+export const NEEDS_SECOND_PERSON = 'needs_second_person'
+const PUT_ASIDE = 202
 
 export class RefusedError extends Error {
   constructor(
@@ -52,6 +56,12 @@ export function fetchAlarm(id: string): Promise<AlarmDetail> {
   return ask<AlarmDetail>('GET', `${BASE}/alarms/${encodeURIComponent(id)}`)
 }
 
+/** As the second person, or to take back what I have asked for. */
+export function decideApproval(approval: ApprovalBody, how: 'approve' | 'refuse' | 'withdraw'): Promise<ApprovalBody> {
+  const path = `${BASE}/approvals/${encodeURIComponent(approval.id)}/${how}`
+  return ask<ApprovalBody>('POST', path, { version: approval.version })
+}
+
 /** Which clock the service runs on; may be asked by everybody. */
 export function fetchHealth(): Promise<HealthBody> {
   return ask<HealthBody>('GET', '/healthz')
@@ -64,6 +74,7 @@ export function liveAddress(location: { protocol: string; host: string }): strin
 
 export async function ask<Answer>(method: string, path: string, body?: object): Promise<Answer> {
   const response = await send(method, path, body)
+  if (response.status === PUT_ASIDE) throw new RefusedError(NEEDS_SECOND_PERSON, PUT_ASIDE, '')
   try {
     return (await response.json()) as Answer
   } catch {

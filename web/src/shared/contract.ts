@@ -3,6 +3,7 @@
  * Times are RFC 3339 UTC texts.
  */
 
+import type { LiveApproval } from './approval_contract'
 import type { OutageBody, SuppressionBody } from './suppression_contract'
 
 export type Value = number | boolean | string
@@ -31,6 +32,7 @@ export interface SiteBody {
   code: string
   name: Texts
   time_zone: string
+  version: number
 }
 
 export interface FieldValue {
@@ -286,5 +288,5 @@ export interface Beat {
   at: Time
 }
 
-export type LiveChange = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveSystem | Beat
+export type LiveChange = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveSystem | LiveApproval | Beat
 export type LiveMessage = Snapshot | LiveChange

@@ -5,9 +5,11 @@
  * reporting each second cost one copy a frame, not one a message.
  */
 
+import type { ApprovalBody } from './approval_contract'
 import type {
   AlarmBody,
   EquipmentBody,
+  LiveChange,
   LiveMessage,
   LiveReading,
   LiveSystem,
@@ -35,6 +37,8 @@ export interface FeedState {
   alarms: ReadonlyMap<string, AlarmBody>
   justClosed: ReadonlyMap<string, ClosedAlarm>
   tickets: ReadonlyMap<string, TicketBody>
+  /** What waits for a second person, as far as it concerns me. */
+  approvals: ReadonlyMap<string, ApprovalBody>
   /** Parts of the platform that are not ready or have something to say, and what. */
   notReady: ReadonlyMap<string, string>
 }
@@ -58,6 +62,7 @@ export const EMPTY_FEED: FeedState = {
   alarms: new Map(),
   justClosed: new Map(),
   tickets: new Map(),
+  approvals: new Map(),
   notReady: new Map(),
 }
 
@@ -82,6 +87,13 @@ export function applyAlarm(state: FeedState, alarm: AlarmBody, now: number): Fee
   return draft.state
 }
 
+/** Take in a decision that came as the answer to a request, beside the feed. */
+export function applyApproval(state: FeedState, approval: ApprovalBody): FeedState {
+  const draft = new Draft(state)
+  draft.putApproval(approval)
+  return draft.state
+}
+
 /** Forget alarms that closed longer ago than people look back for; the same state when there are none. */
 export function forgetOldClosed(state: FeedState, now: number): FeedState {
   const due = [...state.justClosed].filter(([, closed]) => now + state.clockOffset - closed.closedAt >= JUST_CLOSED_MS)
@@ -91,7 +103,7 @@ export function forgetOldClosed(state: FeedState, now: number): FeedState {
   return { ...state, justClosed }
 }
 
-type MapName = 'equipment' | 'alarms' | 'justClosed' | 'tickets'
+type MapName = 'equipment' | 'alarms' | 'justClosed' | 'tickets' | 'approvals'
 type Entry<Name extends MapName> = FeedState[Name] extends ReadonlyMap<string, infer Value> ? Value : never
 
 class Draft {
@@ -110,6 +122,11 @@ class Draft {
     if (this.state.seq === null) return 'no_snapshot'
     if (message.seq !== this.state.seq + 1) return 'gap'
     this.state = { ...this.state, seq: message.seq }
+    this.put(message, now)
+    return 'applied'
+  }
+
+  private put(message: LiveChange, now: number): void {
     switch (message.type) {
       case 'reading':
         this.putReading(message)
@@ -123,6 +140,9 @@ class Draft {
       case 'ticket':
         this.putTicket(message.ticket)
         break
+      case 'approval':
+        this.putApproval(message.approval)
+        break
       case 'system':
         this.state = { ...this.state, notReady: notReadyParts(message) }
         break
@@ -132,7 +152,6 @@ class Draft {
       default:
       // A newer server may tell of subjects that this page does not know: its number counts, its content is not ours.
     }
-    return 'applied'
   }
 
   putAlarm(alarm: AlarmBody, now: number): void {
@@ -168,6 +187,8 @@ class Draft {
         snapshot.tickets.filter((ticket) => !GONE_TICKET_STATES.has(ticket.state)),
         (ticket) => ticket.number,
       ),
+      // The server tells of each that waits right after the snapshot.
+      approvals: new Map(),
       // The server tells it right after each snapshot; until then the last word stands.
       notReady: this.state.notReady,
         }
@@ -197,6 +218,13 @@ class Draft {
     if (known && ticket.version < known.version) return
     if (GONE_TICKET_STATES.has(ticket.state)) this.map('tickets').delete(ticket.number)
     else this.map('tickets').set(ticket.number, ticket)
+  }
+
+  putApproval(approval: ApprovalBody): void {
+    const known = this.state.approvals.get(approval.id)
+    if (known && approval.version < known.version) return
+    if (approval.state === 'waiting') this.map('approvals').set(approval.id, approval)
+    else this.map('approvals').delete(approval.id)
   }
 
   private map<Name extends MapName>(name: Name): Map<string, Entry<Name>> {

@@ -3,10 +3,11 @@
 import { defineStore } from 'pinia'
 import { computed, ref, shallowRef } from 'vue'
 
+import type { ApprovalBody } from './approval_contract'
 import { browserWorld } from './browser_world'
 import { connectionState } from './connection_state'
 import type { AlarmBody } from './contract'
-import { applyAlarm, applyMessages, EMPTY_FEED, forgetOldClosed } from './feed_state'
+import { applyAlarm, applyApproval, applyMessages, EMPTY_FEED, forgetOldClosed } from './feed_state'
 import { LiveClient } from './live_client'
 import { useSession } from './session_store'
 
@@ -67,6 +68,10 @@ export const useLive = defineStore('live', () => {
     feed.value = applyAlarm(feed.value, alarm, Date.now())
   }
 
+  function takeApproval(approval: ApprovalBody): void {
+    feed.value = applyApproval(feed.value, approval)
+  }
+
   function timeZoneOf(site: string): string {
     return timeZones.value.get(site) ?? 'UTC'
   }
@@ -82,5 +87,5 @@ export const useLive = defineStore('live', () => {
     tick()
   }
 
-  return { feed, connection, dataAge, lastMessageAt, now, start, stop, takeAlarm, timeZoneOf }
+  return { feed, connection, dataAge, lastMessageAt, now, start, stop, takeAlarm, takeApproval, timeZoneOf }
 })

@@ -37,6 +37,8 @@ export interface LoginBody {
 export interface SecondFactorBody {
   secret: string
   address: string
+  /** The address as a QR code: SVG as a data address. */
+  image: string
 }
 
 export interface RecoveryCodes {

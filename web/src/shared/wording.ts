@@ -24,6 +24,9 @@ export function useWording() {
       (ticket.type === 'emergency' ? wordOf(`emergencyState.${ticket.state}`) : null) ??
       wordOf(`ticketState.${ticket.state}`) ??
       ticket.state,
+    approvedAct: (act: string): string => wordOf(`approvals.act.${act}`) ?? act,
+    /** Why what was approved could not be done: a problem's code, or a reason of its own. */
+    outcome: (code: string): string => wordOf(`approvals.outcome.${code}`) ?? wordOf(`problem.${code}`) ?? code,
     systemPart: (part: string): string => wordOf(`system.part.${part}`) ?? part,
     refusal: (error: unknown): string => {
       if (!(error instanceof RefusedError)) return String(error)

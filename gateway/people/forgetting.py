@@ -1,0 +1,51 @@
+"""Forgets a person: all that says who they are goes, what happened stays under an id that names nobody.
+
+Audit and journal name people by id only, so no row of theirs is touched and the chain holds.
+"""
+
+from typing import Final
+
+from sqlalchemy import delete, select, update
+
+from gateway.people.accounts import Accounts, LastAdministrator, administrators, shown
+from gateway.people.audit import Cause, audited, write_records
+from gateway.people.login_rows import digest_of
+from gateway.people.permissions import ALL_SITES
+from gateway.storage.database import Database
+from gateway.storage.tables import (
+    api_token,
+    known_device,
+    login,
+    login_failure,
+    person,
+    recovery_code,
+    role_grant,
+)
+
+_OF_A_PERSON: Final = (login, known_device, recovery_code, role_grant)
+
+
+async def forget_person(database: Database, accounts: Accounts, username: str, cause: Cause, now: int) -> list[str]:
+    """Erase an account: name, password, second factor, roles, logins and devices; revoke the tokens they have made.
+
+    Returns:
+        Names of the tokens that let no machine in any more.
+
+    Raises:
+        NoSuchPerson, LastAdministrator: see there.
+    """
+    record = await accounts.named(username)
+    async with database.transaction() as connection:
+        if await administrators(connection, demo=accounts.demo) == {record.id}:
+            raise LastAdministrator(f"{record.username} is the last administrator of all sites")
+        for table in _OF_A_PERSON:
+            await connection.execute(delete(table).where(table.c.person == record.id))
+        await connection.execute(delete(person).where(person.c.id == record.id))
+        await connection.execute(delete(login_failure).where(login_failure.c.account == digest_of(record.username)))
+        theirs = (api_token.c.created_by == record.id) & api_token.c.revoked_at.is_(None)
+        tokens = list((await connection.execute(select(api_token.c.name).where(theirs))).scalars())
+        await connection.execute(update(api_token).where(theirs).values(revoked_at=now))
+        row = audited(now, ALL_SITES, cause, "person.forget", f"person:{record.id}", shown(record), None)
+        await write_records(connection, [], [row])
+    await accounts.refresh()
+    return tokens

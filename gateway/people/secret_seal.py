@@ -1,0 +1,76 @@
+"""Seals what must be read again and stands in the database: the secrets of second factors (AES-256-GCM).
+
+The key is in a file beside the database, not in it: who reads the database, or a backup that is not encrypted, makes
+no codes with it. What is sealed is bound to its person, so it cannot be moved to another account.
+"""
+
+import base64
+import binascii
+import os
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.people.key_file import KeyReadable, make_key_file, require_private
+from gateway.settings import Settings
+
+_NONCE: Final = 12
+_PLAIN_LENGTH: Final = 32
+"""Characters of a secret (160 bits in base 32); sealed it has 64."""
+
+
+def seal_file(settings: Settings) -> Path:
+    """Where the key is."""
+    return Path(settings.people.key_file or settings.storage.data_dir / "second_factor.key")
+
+
+class CannotUnseal(Exception):
+    """The key is missing, unreadable or another one; the text says which file and what to do."""
+
+
+class SecretSeal:
+    """Seals and opens with the key of a file, which is made when something is sealed for the first time."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._cipher: AESGCM | None = None
+
+    def seal(self, person: str, secret: str) -> str:
+        """64 characters for a secret of 32 (base 32). Raises CannotUnseal."""
+        if not self._file.exists():
+            try:
+                make_key_file(self._file, base64.b64encode(AESGCM.generate_key(256)) + b"\n")
+            except OSError as error:
+                raise CannotUnseal(f"{self._file}: the key of second factors cannot be made: {error}") from error
+        nonce = os.urandom(_NONCE)
+        sealed = self._key().encrypt(nonce, base64.b32decode(secret), person.encode())
+        return base64.b64encode(nonce + sealed).decode()
+
+    def open(self, person: str, sealed: str) -> str:
+        """The secret. Raises CannotUnseal."""
+        if not is_sealed(sealed):
+            return sealed  # of an earlier version; sealed at the next start
+        content = base64.b64decode(sealed)
+        try:
+            plain = self._key().decrypt(content[:_NONCE], content[_NONCE:], person.encode())
+        except InvalidTag as error:
+            raise CannotUnseal(f"{self._file}: not the key with which this second factor was set up") from error
+        return base64.b32encode(plain).decode()
+
+    def _key(self) -> AESGCM:
+        if self._cipher is None:
+            try:
+                require_private(self._file)
+                self._cipher = AESGCM(base64.b64decode(self._file.read_bytes(), validate=False))
+            except KeyReadable as error:
+                raise CannotUnseal(str(error)) from error
+            except (OSError, ValueError, binascii.Error) as error:
+                raise CannotUnseal(f"{self._file}: no key of second factors: {error}") from error
+        return self._cipher
+
+
+def is_sealed(text: str) -> bool:
+    """Whether it is sealed, or from a version that did not."""
+    return len(text) > _PLAIN_LENGTH
