@@ -1,6 +1,6 @@
 /** Questions to the gateway over HTTP. Every failure is a `RefusedError` with a code that the page can put into words. */
 
-import type { Acknowledge, AlarmBody, AlarmDetail, HealthBody, Problem } from './contract'
+import type { AlarmAct, AlarmBody, AlarmDetail, HealthBody, Problem } from './contract'
 import type { Login, Me } from './people_contract'
 import type { Shelve } from './suppression_contract'
 
@@ -36,7 +36,7 @@ export function fetchMe(): Promise<Me> {
   return ask<Me>('GET', `${BASE}/me`)
 }
 
-export function acknowledgeAlarm(id: string, act: Acknowledge): Promise<AlarmBody> {
+export function acknowledgeAlarm(id: string, act: AlarmAct): Promise<AlarmBody> {
   return ask<AlarmBody>('POST', `${BASE}/alarms/${encodeURIComponent(id)}/acknowledge`, act)
 }
 
@@ -46,6 +46,14 @@ export function shelveAlarm(id: string, act: Shelve): Promise<AlarmBody> {
 
 export function unshelveAlarm(id: string, version: number): Promise<AlarmBody> {
   return ask<AlarmBody>('POST', `${BASE}/alarms/${encodeURIComponent(id)}/unshelve`, { version })
+}
+
+export function silenceAlarm(id: string, act: AlarmAct): Promise<AlarmBody> {
+  return ask<AlarmBody>('POST', `${BASE}/alarms/${encodeURIComponent(id)}/silence`, act)
+}
+
+export function resetAlarm(id: string, act: AlarmAct): Promise<AlarmBody> {
+  return ask<AlarmBody>('POST', `${BASE}/alarms/${encodeURIComponent(id)}/reset`, act)
 }
 
 export function fetchAlarm(id: string): Promise<AlarmDetail> {
