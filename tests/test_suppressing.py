@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.alarms.alarms import acknowledge
+from gateway.alarms.acts import acknowledge
 from gateway.alarms.outages import return_to_service, take_out_of_service
 from gateway.alarms.recording import StaleVersion
 from gateway.alarms.rule_files import shipped_rules

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DataError
 
 from gateway.api import (
     account_routes,
+    alarm_acts_routes,
     alarm_routes,
     approval_routes,
     audit_routes,
@@ -82,7 +83,8 @@ def route_table() -> list[tuple[str, Route]]:
     """Every route of the contract with its full path: the one place that knows them all."""
     subjects = (
         session_routes, account_routes, people_routes, token_routes, equipment_routes, outage_routes, site_routes,
-        alarm_routes, shelving_routes, ticket_routes, rule_routes, rule_test_routes, audit_routes, approval_routes,
+        alarm_routes, alarm_acts_routes, shelving_routes, ticket_routes, rule_routes, rule_test_routes, audit_routes,
+        approval_routes,
         platform_routes,
     )  # fmt: skip
     table = [(PREFIX + route.path, route) for subject in subjects for route in subject.ROUTES]
