@@ -16,6 +16,7 @@ from collectors.metrics import HistoryMetrics
 from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Refused, Store
 from collectors.written_elsewhere import WrittenElsewhere
+from gateway.alarms.duty_positions import DutyPositions
 from gateway.alarms.rule_files import load_rules
 from gateway.alarms.rule_tests import RuleTests
 from gateway.alarms.watchdog import Watchdog, show_age
@@ -88,6 +89,7 @@ class Application:
         self._demo = demo
         self._estate = estate
         self._clock = clock
+        self._duty = DutyPositions(settings.alarms.duty_positions)
         self._rules = load_rules(settings.alarms.rule_files)
         self._approval_rules = approval_rules(settings)
         self._decoder = make_decoder(settings)

@@ -28,6 +28,8 @@ class Written(msgspec.Struct):
     new: set[str] = set()
     activations: list[Row] = []
     ended: list[Row] = []
+    answered: list[Row] = []
+    """Alarms that were acknowledged, and when: with them all their activations that nobody had answered."""
     journal: list[JournalRow] = []
     audit: list[AuditRow] = []
     facts: list[NewFact] = []
@@ -133,6 +135,7 @@ def _raise(alarm: Row, decision: Decision, written: Written, cause: Cause, now: 
         "started_at": decision.change.at,
         "received_at": decision.received_at,
         "ended_at": None,
+        "acknowledged_at": None,
         "value": decision.value,
         "disproved": False,
         "drill": alarm["drill"],
@@ -192,6 +195,8 @@ def move(
     if following is State.NORMAL:
         alarm.update(open_key=None, closed_at=now)
     written.alarms[alarm["id"]] = alarm
+    if event is Event.ACKNOWLEDGED:
+        written.answered.append({"of_alarm": alarm["id"], "answered_at": now})
     written.journal.append(
         JournalRow("alarm", alarm["id"], now, event.value, before.value, following.value, cause.actor, note)
     )

@@ -11,6 +11,7 @@ from gateway.alarms.rule_tests import RuleTests
 from gateway.alarms.rules import Rule
 from gateway.alarms.shelving import LONGEST_MS
 from gateway.alarms.watchdog import Watchdog
+from gateway.alarms.duty_positions import ONE_DESK, DutyPositions
 from gateway.clocks import Clock, wall_ms
 from gateway.equipment.ledger import Ledger
 from gateway.people.accounts import Accounts, Person
@@ -46,6 +47,8 @@ class Services(NamedTuple):
     """Priority -> for how many ms an alarm may be shelved."""
     rules: Sequence[Rule] = ()
     """As the files have them."""
+    duty: DutyPositions = ONE_DESK
+    """Which desk answers the alarms of which site."""
 
     @property
     def accounts(self) -> Accounts:
