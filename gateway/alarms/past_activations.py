@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,6 +19,8 @@ _COLUMNS: Final = (
     "site", "equipment", "part", "rule", "priority", "started_at", "ended_at", "acknowledged_at", "received_at",
 )  # fmt: skip
 
+_Key: TypeAlias = tuple[str, str, str, str]
+
 
 class Measured(NamedTuple):
     """Figures by position; what they leave out; and how often the same alarm was re-alarmed at most, by position."""
@@ -33,15 +35,16 @@ async def measured(
     database: Database, start: int, end: int, sites: Collection[str] | None, duty: DutyPositions
 ) -> Measured:
     """The figures of [start, end), in epoch ms, on the given sites (None: on all)."""
-    rows: list[Any] = []
+    known: list[Activation] = []
+    keys: dict[_Key, str] = {}
     async with database.snapshot() as connection:
         statement = _statement(start, end, sites).execution_options(yield_per=_PORTION)
         async with connection.stream(statement) as found:
             async for portion in found.partitions():
-                rows += portion
+                known += await asyncio.to_thread(_activations, portion, keys, duty)
         drills, disproved = await _left_out(connection, start, end, sites)
         re_alarms = await _re_alarms(connection, start, end, sites, duty)
-    figures = await asyncio.to_thread(_measure, rows, start, end, duty)
+    figures = await asyncio.to_thread(measure, known, start, end)
     return Measured(figures, drills, disproved, re_alarms)
 
 
@@ -54,16 +57,14 @@ def _statement(start: int, end: int, sites: Collection[str] | None) -> Any:
     return chosen if sites is None else chosen.where(activation.c.site.in_(sites))
 
 
-def _measure(rows: Sequence[Any], start: int, end: int, duty: DutyPositions) -> list[Figures]:
-    keys: dict[tuple[str, str, str, str], str] = {}
+def _activations(rows: Sequence[Any], keys: dict[_Key, str], duty: DutyPositions) -> list[Activation]:
+    """Rows as activations; `keys` has each key's text once."""
     known: list[Activation] = []
-    for site, equipment, part, rule, priority, started_at, ended_at, acknowledged_at, received_at in rows:
+    for site, equipment, part, rule, *rest in rows:
         of = (site, equipment, part, rule)
         key = keys.get(of) or keys.setdefault(of, "/".join(of))
-        known.append(
-            Activation(key, duty.of(site), priority, started_at, ended_at, acknowledged_at, received_at)
-        )  # fmt: skip
-    return measure(known, start, end)
+        known.append(Activation(key, duty.of(site), *rest))
+    return known
 
 
 async def _left_out(
