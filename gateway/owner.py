@@ -206,7 +206,7 @@ class Owner:
         window_ms = int(self._settings.alarms.late_window_s * 1000)
         alarms = Alarms(
             self._database, self._rules, window_ms, epoch, self._alarm_metrics, self._fact_metrics, self._failures,
-            self._quarantine, self._clock, self._known_values,
+            self._quarantine, self._clock, self._known_values, int(self._settings.alarms.chatter_quiet_s * 1000),
         )  # fmt: skip
         try:
             await self._holding(epoch, self._catch_up())

@@ -17,6 +17,7 @@ from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.reading import Reading
+from gateway.alarms.damping import CHATTER_QUIET_MS, Damping, ended_chatter
 from gateway.alarms.decisions import Row, Written, identity_of, key_of, move, withdraw, write_up
 from gateway.alarms.failures import Failures
 from gateway.alarms.known_equipment import Recall, is_watched, nothing_known
@@ -84,6 +85,7 @@ class Alarms:
         quarantine: Quarantine,
         clock: Clock,
         recall: Recall = nothing_known,
+        chatter_quiet_ms: int = CHATTER_QUIET_MS,
     ) -> None:
         self.trouble = ""
         """Why decisions cannot be written now, "" while they can."""
@@ -101,6 +103,7 @@ class Alarms:
         self._clock = clock
         self._recall = recall
         self._watches = Watches(self._rules, {}, late_window_ms)
+        self._damping = Damping(chatter_quiet_ms)
         self._one_at_a_time = asyncio.Lock()
         check = partial(lease.verify, epoch=epoch)
         self._tickets = Consumer(database, CONSUMER, _TOLD, self._follow, check, fact_metrics, clock)
@@ -116,6 +119,7 @@ class Alarms:
         """Take up the rules' memory where the last owner left it, and end what no rule watches any more."""
         async with self._database.reading() as connection:
             rows = (await connection.execute(select(rule_memory))).all()
+            await self._damping.load(connection, self._clock())
             self._rules_taken_up = await read_cursor(connection, RULES_TAKEN_UP)
             self._rulebook = Rulebook(self._rules, await overrides(connection, self._rules_taken_up))
         # Not the beat's: with a clock that was set back meanwhile it would look like one of long ago.
@@ -198,10 +202,19 @@ class Alarms:
                 await self._commit(self._watches.take(overdue), overdue, CLOCK)
             await self._take_up_rules()
             await self._commit(self._watches.tick(self._clock()), [], CLOCK)
+            if due := self._damping.due(self._clock()):
+                await self._retrying(lambda: self._end_chatter(due))
             prompts = self._rulebook.of_type(RuleType.UNANSWERED)
             if prompts:
                 missed = await self._retrying(lambda: self._missed(prompts))
                 await self._commit(Outcome(missed, {}, []), [], CLOCK)
+
+    async def _end_chatter(self, due: Sequence[str]) -> None:
+        now = self._clock()
+        async with self._database.transaction() as connection:
+            await lease.verify(connection, self._epoch)
+            await save(connection, await ended_chatter(connection, due, now))
+        self._damping.over(due)
 
     async def _missed(self, prompts: Sequence[Rule]) -> list[Decision]:
         async with self._database.reading() as connection:
@@ -221,7 +234,7 @@ class Alarms:
             for identity, activations in alarms.items():
                 row = found[identity]
                 is_waiting = (State(row["state"]), Event.ACKNOWLEDGED) in TRANSITIONS
-                if is_waiting and row["activations"] == activations:
+                if is_waiting and (row["activations"] == activations or row["chattering"]):
                     _acknowledge(row, "", written, cause, now)
         await save(connection, written)
 
@@ -305,13 +318,14 @@ class Alarms:
             known = await _known_activations(connection, decisions)
             await _keep_events(connection, events, await _known_events(connection, events))
             now = self._clock()
-            written = write_up(decisions, open_alarms, known, cause, now)
+            written = write_up(decisions, open_alarms, known, cause, now, self._damping.is_chatter)
             written.facts.extend(proofs(beats, now))
             await self.suppressing.weigh(connection, written, cause, now)
             await save(connection, written)
             await _keep_memories(connection, outcome.memories)
             if also is not None:
                 await also(connection)
+        self._damping.note(written, now)
 
 
 async def acknowledge(database: Database, identity: str, version: int, note: str, cause: Cause, now: int) -> None:

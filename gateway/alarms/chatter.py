@@ -5,7 +5,7 @@ active, so that nobody hears the same thing again and again; it returns when it 
 that is real is hidden: what is damped stands in the list all the time. Life safety is never damped.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -61,8 +61,3 @@ class Recent:
         """Let go of what lies more than a minute back."""
         for key in [key for key, times in self._times.items() if max(times.values()) <= now - WITHIN_MS]:
             del self._times[key]
-
-
-def is_quiet(moments: Iterable[int | None], now: int, quiet_ms: int) -> bool:
-    """Whether nothing has happened at any of the moments within the quiet time."""
-    return all(moment is None or now - moment >= quiet_ms for moment in moments)

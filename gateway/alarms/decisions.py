@@ -3,7 +3,7 @@
 Pure: open alarms come in, rows to write come out. `alarms.py` brings them into one transaction.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -45,8 +45,22 @@ def identity_of(decision: Decision) -> str:
     return f"{identity}#{decision.digest[:12]}" if decision.digest else identity
 
 
+IsChatter = Callable[[Decision], bool]
+"""Whether an activation is one too many within a minute; asked once for each that is new."""
+
+
+def never_chatters(_decision: Decision) -> bool:
+    """Where nothing is damped."""
+    return False
+
+
 def write_up(
-    decisions: Iterable[Decision], open_alarms: dict[str, Row], known: set[str], cause: Cause, now: int
+    decisions: Iterable[Decision],
+    open_alarms: dict[str, Row],
+    known: set[str],
+    cause: Cause,
+    now: int,
+    is_chatter: IsChatter = never_chatters,
 ) -> Written:
     """Work decisions into rows, in order.
 
@@ -56,6 +70,7 @@ def write_up(
         known: identities of activations that are written already (a sample that was delivered twice).
         cause: what led to the decisions.
         now: epoch ms.
+        is_chatter: says from when on an alarm is damped.
     """
     written = Written()
     for decision in decisions:
@@ -67,7 +82,16 @@ def write_up(
             if alarm is None:
                 alarm = open_alarms[key] = _new_alarm(decision, now)
                 written.new.add(alarm["id"])
+            too_many = is_chatter(decision)
+            if alarm["chattering"]:
+                _count(alarm, decision, written, cause, now)
+                continue
             _raise(alarm, decision, written, cause, now)
+            if too_many:
+                alarm["chattering"] = True
+                _note(alarm, "chatter_began", written, cause, now)
+        elif alarm is not None and alarm["chattering"]:
+            _hold(alarm, decision, written, cause, now)
         elif alarm is not None and alarm["active"]:
             _return(alarm, decision, written, cause, now)
             if alarm["open_key"] is None:
@@ -122,8 +146,8 @@ def unit_of(rule: Rule) -> str:
     return field.unit if field else ""
 
 
-def _raise(alarm: Row, decision: Decision, written: Written, cause: Cause, now: int) -> None:
-    activation: Row = {
+def _activation(alarm: Row, decision: Decision, now: int, *, damped: bool) -> Row:
+    return {
         "id": new_id(now),
         "identity": identity_of(decision),
         "alarm": alarm["id"],
@@ -135,11 +159,17 @@ def _raise(alarm: Row, decision: Decision, written: Written, cause: Cause, now: 
         "started_at": decision.change.at,
         "received_at": decision.received_at,
         "ended_at": None,
-        "acknowledged_at": None,
+        # What is counted while its alarm stands acknowledged was answered before it came.
+        "acknowledged_at": alarm["acknowledged_at"] if damped and alarm["state"] == State.ACKNOWLEDGED else None,
+        "damped": damped,
         "value": decision.value,
         "disproved": False,
         "drill": alarm["drill"],
     }
+
+
+def _raise(alarm: Row, decision: Decision, written: Written, cause: Cause, now: int) -> None:
+    activation = _activation(alarm, decision, now, damped=False)
     written.activations.append(activation)
     changes = {
         "active": True,
@@ -160,10 +190,49 @@ def _return(alarm: Row, decision: Decision, written: Written, cause: Cause, now:
     move(alarm, Event.RETURNED, {"active": False, "returned_at": at}, written, cause, now, note=note)
 
 
+def _count(alarm: Row, decision: Decision, written: Written, cause: Cause, now: int) -> None:
+    """One more activation of an alarm that chatters: it counts, and nobody is told anew.
+
+    The version stays: who acknowledges what is on the screen must not be refused because it has flickered meanwhile.
+    """
+    written.activations.append(_activation(alarm, decision, now, damped=True))
+    alarm.update(
+        raised_at=decision.change.at,
+        received_at=decision.received_at,
+        returned_at=None,
+        activations=alarm["activations"] + 1,
+        value=decision.value,
+    )
+    _note(alarm, "chatter_raised", written, cause, now)
+
+
+def _hold(alarm: Row, decision: Decision, written: Written, cause: Cause, now: int) -> None:
+    """Its condition ends, for how long nobody knows: the alarm stays active until it has been quiet."""
+    _end_activation(alarm, decision.change.at, written, disproved=decision.change.disproved)
+    alarm["returned_at"] = decision.change.at
+    _note(alarm, "chatter_returned", written, cause, now)
+
+
+def end_chatter(alarm: Row, written: Written, cause: Cause, now: int, proposal: str) -> None:
+    """It has been quiet: from here on it returns, and is told, like any other."""
+    alarm["chattering"] = False
+    _note(alarm, "chatter_ended", written, cause, now, proposal)
+    if alarm["returned_at"] is not None and alarm["active"]:
+        move(alarm, Event.RETURNED, {"active": False}, written, cause, now)
+
+
+def _note(alarm: Row, what: str, written: Written, cause: Cause, now: int, note: str = "") -> None:
+    """Record what changes no state."""
+    written.alarms[alarm["id"]] = alarm
+    state = alarm["state"]
+    written.journal.append(JournalRow("alarm", alarm["id"], now, what, state, state, cause.actor, note))
+    written.facts.append(NewFact(now, alarm["site"], f"alarm.{what}", alarm["id"], {}))
+
+
 def withdraw(alarm: Row, written: Written, cause: Cause, now: int) -> None:
     """End the condition of an alarm whose rule is gone."""
     _end_activation(alarm, now, written)
-    changes = {"active": False, "returned_at": now}
+    changes = {"active": False, "returned_at": now, "chattering": False}
     move(alarm, Event.RETURNED, changes, written, cause, now, note="rule withdrawn")
 
 

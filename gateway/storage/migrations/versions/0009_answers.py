@@ -1,4 +1,4 @@
-"""Each activation knows when it was answered, and those that stand are found at once."""
+"""Each activation knows when it was answered and whether it was damped, and those that stand are found at once."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,6 +11,7 @@ depends_on = None
 
 def upgrade() -> None:
     with op.batch_alter_table("activation") as batch:
+        batch.add_column(sa.Column("damped", sa.Boolean(), nullable=False, server_default=sa.false()))
         batch.add_column(sa.Column("acknowledged_at", sa.BigInteger(), nullable=True))
     op.create_index(op.f("ix_activation_ended_at"), "activation", ["ended_at"])
     # What was answered before: an alarm kept its last acknowledgement only, earlier ones are lost.
@@ -24,3 +25,4 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_activation_ended_at"), "activation")
     with op.batch_alter_table("activation") as batch:
         batch.drop_column("acknowledged_at")
+        batch.drop_column("damped")
