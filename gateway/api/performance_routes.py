@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from collectors.reading import to_datetime, to_milliseconds
 from gateway.alarms.chatter import OffDelay
+from gateway.alarms.flood_watch import floods_now
 from gateway.alarms.past_activations import measured
 from gateway.alarms.performance import (
     BANDS,
@@ -21,8 +22,9 @@ from gateway.alarms.performance import (
     verdict_in,
 )
 from gateway.alarms.suppression import Reason, Suppression
-from gateway.api.bodies import Texts
+from gateway.api.bodies import FloodBody, Page, Texts
 from gateway.api.equipment_routes import Moment
+from gateway.api.live_floods import flood_bodies
 from gateway.api.performance_bodies import (
     ChatteringBody,
     FigureBody,
@@ -191,7 +193,17 @@ def _by_design(row: Any, one: Suppression) -> SetAsideBody:
     return SetAsideBody(*place, one.reason.value, Texts(one.by, one.by), to_datetime(one.since), until, one.why)
 
 
+async def list_floods(call: Call) -> Page[FloodBody]:
+    sites = call.sites(Act.WATCH)
+    floods = await floods_now(call.services.database, call.services.duty, call.services.clock())
+    return Page([body for body in flood_bodies(floods) if sites is None or body.site in sites])
+
+
 ROUTES = (
+    Route(
+        "GET", "/alarms/floods", Act.WATCH, list_floods,
+        "Alarm floods that go on, and what is folded under which probable cause", Page[FloodBody],
+    ),
     Route(
         "GET", "/alarms/performance", Act.READ_ALARM_PERFORMANCE, show_performance,
         "How well the alarm system does: figures beside their bands, by duty position", PerformanceBody,
