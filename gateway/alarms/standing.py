@@ -42,7 +42,7 @@ class StandingMetrics:
         count = select(func.count()).select_from(alarm)
         async with database.reading() as connection:
             mix = select(alarm.c.priority, func.count()).where(is_open).group_by(alarm.c.priority)
-            by_priority: dict[str, int] = dict((await connection.execute(mix)).tuples().all())
+            by_priority: dict[str, int] = {row[0]: row[1] for row in await connection.execute(mix)}
             waiting = await connection.scalar(
                 count.where(is_open, alarm.c.state.in_([state.value for state in _WAITING]))
             )

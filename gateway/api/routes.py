@@ -8,10 +8,10 @@ from prometheus_client import CollectorRegistry
 
 from collectors.timeseries.store import Store
 from gateway.alarms.rule_tests import RuleTests
+from gateway.alarms.duty_positions import ONE_DESK, DutyPositions
 from gateway.alarms.rules import Rule
 from gateway.alarms.shelving import LONGEST_MS
 from gateway.alarms.watchdog import Watchdog
-from gateway.alarms.duty_positions import ONE_DESK, DutyPositions
 from gateway.clocks import Clock, wall_ms
 from gateway.equipment.ledger import Ledger
 from gateway.people.accounts import Accounts, Person
