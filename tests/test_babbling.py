@@ -125,8 +125,7 @@ def test_events_and_status_are_never_sampled() -> None:
 def test_it_ends_by_itself_when_it_has_been_quiet_and_gives_out_what_it_held() -> None:
     line = Line()
     line.become_loud()
-    held = line.second(noise(500))
-    assert held[-1].fields["flow"] != 499.0 or line.second([]) == []
+    line.second(noise(500))
     seconds = 0
     while len(line.said) < 2:
         line.second(noise(LIMIT // 2 - 1))
@@ -254,7 +253,7 @@ async def listening(database: Database, folder: Path, port: int, registry: Colle
     )  # fmt: skip
     tasks = [asyncio.create_task(broker.run()), asyncio.create_task(collector.run())]
     try:
-        await until(lambda: broker.connected)
+        await until(lambda: broker.connected, "the broker has us")
         yield written, babbling
     finally:
         for task in tasks:
@@ -285,12 +284,12 @@ async def latencies(database: Database, port: int, first: int) -> float:
 
 @pytest.mark.server
 async def test_a_device_with_five_thousand_messages_a_second_is_one_alarm_and_fires_beside_it_are_heard(
-    sqlite_database: Database, tmp_path: Path
+    database: Database, tmp_path: Path
 ) -> None:
     mosquitto, registry = Mosquitto(tmp_path / "mosquitto").start(), CollectorRegistry()
     try:
-        async with listening(sqlite_database, tmp_path, mosquitto.port, registry) as (written, babbling):
-            quiet = await latencies(sqlite_database, mosquitto.port, 0)
+        async with listening(database, tmp_path, mosquitto.port, registry) as (written, babbling):
+            quiet = await latencies(database, mosquitto.port, 0)
             stop, sent = asyncio.Event(), [0]
 
             async def babble() -> None:
@@ -308,19 +307,21 @@ async def test_a_device_with_five_thousand_messages_a_second_is_one_alarm_and_fi
                     await asyncio.sleep(max(0, 1 - (time.monotonic() - began)))
 
             babbler = asyncio.create_task(babble())
-            await until(lambda: babbling.sampled > NOISE, seconds=60)
-            loud = await latencies(sqlite_database, mosquitto.port, FIRES)
+            await until(lambda: babbling.sampled > NOISE, "the noise is sampled", 60)
+            loud = await latencies(database, mosquitto.port, FIRES)
             stop.set()
             await babbler
-            rows = await rows_of(sqlite_database, alarm)
+            rows = await rows_of(database, alarm)
             assert [row["part"] for row in rows if row["rule"] == "system.babbling"] == ["HQ:P-1"]
             assert loud < 10 * quiet + 2, "a loose bound: tests share the machine"
-            total = sent[0] + 2 * FIRES * (NEIGHBOURS + 1)
-            await until(lambda: registry.get_sample_value("gengfu_messages_acknowledged_total") == total, seconds=30)
-            await until(
-                lambda: len([one for one in written if one.topic.equipment == "P-1"]) + babbling.sampled == sent[0]
-            )
+            total, acknowledged = sent[0] + 2 * FIRES * (NEIGHBOURS + 1), "gengfu_messages_acknowledged_total"
+            await until(lambda: registry.get_sample_value(acknowledged) == total, "all is acknowledged", 30)
+
+            def accounted_for() -> bool:
+                return sum(one.topic.equipment == "P-1" for one in written) + babbling.sampled == sent[0]
+
+            await until(accounted_for, "each reading of the noise is written or counted")
             assert len([one for one in written if one.topic.equipment.startswith("N-")]) == 2 * FIRES * NEIGHBOURS
-            assert len(await rows_of(sqlite_database, activation)) == 2 * FIRES + 1
+            assert len(await rows_of(database, activation)) == 2 * FIRES + 1
     finally:
         mosquitto.stop()
