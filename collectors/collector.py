@@ -8,13 +8,16 @@ buffer keeps the readings on disk instead.
 """
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Final, Protocol
 
 import msgspec
 
+from collectors.babbling import TURN_MS, Babbling
 from collectors.broker import Message
 from collectors.fields import Channel
 from collectors.metrics import IngestMetrics
@@ -62,6 +65,7 @@ class Quarantined(msgspec.Struct, frozen=True):
     detail: str
 
 
+_topic_of: Final = attrgetter("topic")
 Decide = Callable[[Sequence[Reading]], Awaitable[None]]
 """Returns when what follows from the readings is committed."""
 Quarantine = Callable[[Sequence[Quarantined]], Awaitable[None]]
@@ -110,6 +114,7 @@ class Collector:
         hear: Hear | None = None,
         first_arrival: int = 0,
         own: Mapping[str, ReadOwn] | None = None,
+        babbling: Babbling | None = None,
     ) -> None:
         """Wire it up; `own` topics are the service's messages to itself: judged, but neither counted nor kept."""
         self._source = source
@@ -127,6 +132,10 @@ class Collector:
         self._routes: dict[str, Route] = {}
         self._arrivals = first_arrival
         self._own = dict(own or {})
+        self._babbling = babbling
+        self._heard_at = 0
+        # Whose a third-party topic is, as far as messages have told.
+        self._speakers: dict[str, Topic] = {}
         self._judging_since: float | None = None
         self._longest_judging_s = 0.0
 
@@ -148,9 +157,9 @@ class Collector:
 
     async def _take_in(self) -> None:
         while True:
-            messages = await self._source.next_batch(BATCH)
+            messages = await self._next_messages()
             self._judging_since = time.monotonic()
-            batch = self._decode(messages)
+            batch = self._without_babble(self._decode(messages))
             await self._sequences.recognise(batch.readings)
             await self._decide([*batch.readings, *batch.own_readings] if batch.own_readings else batch.readings)
             self._note_judging()
@@ -160,6 +169,36 @@ class Collector:
                 self._settling.append(batch)
                 self._unsettled += len(batch.messages)
                 self._moved.notify_all()
+
+    async def _next_messages(self) -> list[Message]:
+        """What has come; nothing after a second in which somebody loud has fallen silent."""
+        if self._babbling is None or not self._babbling.restless:
+            return await self._source.next_batch(BATCH)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TURN_MS / 1000):
+                return await self._source.next_batch(BATCH)
+        return []
+
+    def _without_babble(self, batch: _Batch) -> _Batch:
+        """Count who sends how much, and leave out what one sends too much."""
+        babbling, messages = self._babbling, batch.messages
+        if babbling is None:
+            return batch
+        if messages:
+            self._heard_at = messages[-1].received_ns // 1_000_000
+            babbling.count(map(_topic_of, messages), messages[-1].connection, self._heard_at)
+        else:
+            self._heard_at += TURN_MS
+        before = babbling.sampled
+        batch.readings = babbling.sift(batch.readings, self._heard_at)
+        batch.readings += babbling.turn(self._heard_at, self._speaker_of)
+        if babbling.sampled > before:
+            self._metrics.sampled.inc(babbling.sampled - before)
+        return batch
+
+    def _speaker_of(self, text: str) -> Topic | None:
+        route = self._routes.get(text)
+        return route if isinstance(route, Topic) else self._speakers.get(text)
 
     async def _settle(self) -> None:
         while True:
@@ -175,6 +214,8 @@ class Collector:
                 self._moved.notify_all()
             self._metrics.buffer.set(self._unsettled)
             self._metrics.acknowledged.inc(len(batch.messages) - batch.own)
+            if not batch.messages:
+                continue
             self._metrics.acknowledgement.observe((time.time_ns() - batch.messages[0].received_ns) / 1e9)
 
     async def _next_to_settle(self) -> _Batch:
@@ -211,6 +252,8 @@ class Collector:
                 continue
             else:
                 decoded = route.decode(message.payload, received_at, self._arrivals)
+                if decoded.readings and self._babbling is not None:
+                    self._note_speaker(message.topic, decoded.readings[0].topic)
             self._arrivals += len(decoded.readings)
             if self._hear is not None:
                 self._hear(message, decoded.readings)
@@ -233,6 +276,11 @@ class Collector:
                 self._routes.clear()
             self._routes[topic] = route
         return route
+
+    def _note_speaker(self, text: str, topic: Topic) -> None:
+        if len(self._speakers) >= _KNOWN_TOPICS:
+            self._speakers.clear()
+        self._speakers[text] = topic
 
     def _put_aside(self, batch: _Batch, message: Message, fault: Fault) -> None:
         self._metrics.faults.labels(fault.reason.value).inc()

@@ -141,6 +141,8 @@ _SYSTEM = _table(
     _number("", "messages_waiting", "decisions_waited", "pages_dropped"),
 )
 
+_SYSTEM_EVENT = _table(_choice("type", "babbling", closed=True), _boolean("active"), _text("equipment", "text"))
+
 _STATUS = _table(_boolean("online"))
 
 _NOTHING: Final[dict[str, Field]] = {}
@@ -153,6 +155,7 @@ FIELDS: Final[dict[tuple[Kind, Channel], dict[str, Field]]] = {
     (Kind.PATROL_READER, Channel.EVENT): _PATROL_EVENT,
     (Kind.SENSOR, Channel.TELEMETRY): _SENSOR,
     (Kind.SYSTEM, Channel.TELEMETRY): _SYSTEM,
+    (Kind.SYSTEM, Channel.EVENT): _SYSTEM_EVENT,
     **{(kind, Channel.STATUS): _STATUS for kind in WIRE_KINDS},
 }
 """(kind, channel) -> field name -> field."""

@@ -22,6 +22,9 @@ class IngestMetrics:
         self.doubtful = Counter(
             "gengfu_doubtful_readings", "Readings kept with a quality flag", ["flag"], registry=registry
         )
+        self.sampled = Counter(
+            "gengfu_sampled_readings", "Readings of babbling equipment that were left out", registry=registry
+        )
         self.waiting = Gauge("gengfu_messages_waiting", "Messages received and not yet decoded", registry=registry)
         self.buffer = Gauge(
             "gengfu_buffer_depth", "Messages that are decided and wait to become durable", registry=registry

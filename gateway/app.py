@@ -16,10 +16,12 @@ from collectors.metrics import HistoryMetrics
 from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Refused, Store
 from collectors.written_elsewhere import WrittenElsewhere
+from gateway.alarms.duty_positions import DutyPositions
 from gateway.alarms.rule_files import load_rules
 from gateway.alarms.rule_tests import RuleTests
 from gateway.alarms.watchdog import Watchdog, show_age
 from gateway.api.live_feed import LiveFeed
+from gateway.api.live_floods import LiveFloods
 from gateway.api.platform_routes import READY
 from gateway.api.routes import Services
 from gateway.api.server import make_app
@@ -88,6 +90,7 @@ class Application:
         self._demo = demo
         self._estate = estate
         self._clock = clock
+        self.duty = DutyPositions(settings.alarms.duty_positions)
         self._rules = load_rules(settings.alarms.rule_files)
         self._approval_rules = approval_rules(settings)
         self._decoder = make_decoder(settings)
@@ -141,6 +144,7 @@ class Application:
                 tasks = [
                     group.create_task(database.hear_others(), name="database"),
                     group.create_task(feed.run(told), name="live_feed"),
+                    group.create_task(LiveFloods(services, feed).run(), name="live_floods"),
                     group.create_task(buffer.run(), name="write_buffer"),
                     group.create_task(people.logins.run(wall_ms), name="logins"),
                     group.create_task(people.throttle.run(wall_ms), name="throttle"),

@@ -16,6 +16,7 @@ from typing import Any, Final
 import structlog
 from prometheus_client import CollectorRegistry
 
+from collectors.babbling import Babbling
 from collectors.broker import Broker
 from collectors.collector import Collector, Keeper, Source
 from collectors.fields import Kind
@@ -26,6 +27,7 @@ from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Store, StoreUnavailable
 from collectors.write_buffer import WriteBuffer
 from gateway.alarms.alarms import AlarmMetrics, Alarms
+from gateway.alarms.babbling_devices import event_of, protected_fields, still_babbling
 from gateway.alarms.failures import Failures
 from gateway.alarms.rules import Rule
 from gateway.alarms.watchdog import BEAT_TOPIC, Code, Watchdog, steady_s
@@ -169,7 +171,7 @@ class Owner:
         collector = Collector(
             self._dated(broker), self._keeper, self._sequences, self._quarantine.keep, self._ingest_metrics,
             self._deciding(alarms, lookout), self._feed.note, self._decoder, self._ledger.hear,
-            own={BEAT_TOPIC: self._watchdog.read},
+            own={BEAT_TOPIC: self._watchdog.read}, babbling=await self._babbling(),
         )  # fmt: skip
         self._report(alarms, tickets, broker)
         self._watchdog.own()
@@ -201,12 +203,22 @@ class Owner:
     def _dated(self, broker: Broker) -> Source:
         return DatedSource(broker, self._decoder, self._clock) if isinstance(self._clock, DataClock) else broker
 
+    async def _babbling(self) -> Babbling:
+        """Who sends too much; who did so when the last owner stopped is known."""
+        try:
+            standing = await still_babbling(self._database, self._ledger)
+        except DatabaseTrouble as error:  # listening goes first: its alarm then waits for the next start
+            log.warning("who babbled before is not known", why=str(error))
+            standing = []
+        limit, protected = self._settings.collect.messages_per_s, protected_fields(self._rules)
+        return Babbling(limit, protected, event_of, standing, now=self._clock())
+
     async def _make_alarms(self, epoch: int) -> Alarms | None:
         """Take up where the last owner left; None where the database does not let us, and all begins again."""
         window_ms = int(self._settings.alarms.late_window_s * 1000)
         alarms = Alarms(
             self._database, self._rules, window_ms, epoch, self._alarm_metrics, self._fact_metrics, self._failures,
-            self._quarantine, self._clock, self._known_values,
+            self._quarantine, self._clock, self._known_values, int(self._settings.alarms.chatter_quiet_s * 1000),
         )  # fmt: skip
         try:
             await self._holding(epoch, self._catch_up())

@@ -60,6 +60,9 @@ class CollectSettings(_Section):
     name: str = Field(
         "1", pattern=r"^[A-Za-z0-9_-]{1,32}$", description="Name of a `gengfu collect`: its session and its folder."
     )
+    messages_per_s: float = Field(
+        100, ge=1, description="More from one equipment is babbling: its readings are sampled, and it is an alarm."
+    )
     group: str = Field(
         "gengfu", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Every `gengfu collect` of a group takes its share."
     )
@@ -160,6 +163,23 @@ class AlarmSettings(_Section):
         hours = {"critical": self.shelve_critical_h, "high": self.shelve_high_h, "medium": self.shelve_medium_h,
                  "low": self.shelve_low_h}  # fmt: skip
         return {priority: int(longest * 3_600_000) for priority, longest in hours.items()}
+
+    duty_positions: dict[str, tuple[str, ...]] = Field(
+        {}, description="Desks that answer alarms, and the sites of each; all other sites are the control room's."
+    )
+    chatter_quiet_s: float = Field(
+        300, ge=60, description="Seconds for which a chattering alarm must be quiet until it returns."
+    )
+
+    @field_validator("duty_positions")
+    @classmethod
+    def _must_have_one_desk(cls, positions: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        """A site that two desks answer for would be counted twice, and answered by neither."""
+        sites = [site for of_one in positions.values() for site in of_one]
+        twice = sorted({site for site in sites if sites.count(site) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} belongs to more than one position")
+        return positions
 
 
 class EquipmentSettings(_Section):

@@ -17,6 +17,7 @@ from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.reading import Reading
+from gateway.alarms.damping import CHATTER_QUIET_MS, Damping, ended_chatter
 from gateway.alarms.decisions import Row, Written, by_person, identity_of, key_of, move, withdraw, write_up
 from gateway.alarms.failures import Failures
 from gateway.alarms.known_equipment import Recall, is_watched, nothing_known
@@ -85,6 +86,7 @@ class Alarms:
         quarantine: Quarantine,
         clock: Clock,
         recall: Recall = nothing_known,
+        chatter_quiet_ms: int = CHATTER_QUIET_MS,
     ) -> None:
         self.trouble = ""
         """Why decisions cannot be written now, "" while they can."""
@@ -102,6 +104,7 @@ class Alarms:
         self._clock = clock
         self._recall = recall
         self._watches = Watches(self._rules, {}, late_window_ms)
+        self._damping = Damping(chatter_quiet_ms)
         self._one_at_a_time = asyncio.Lock()
         check = partial(lease.verify, epoch=epoch)
         self._tickets = Consumer(database, CONSUMER, _TOLD, self._follow, check, fact_metrics, clock)
@@ -117,6 +120,7 @@ class Alarms:
         """Take up the rules' memory where the last owner left it, and end what no rule watches any more."""
         async with self._database.reading() as connection:
             rows = (await connection.execute(select(rule_memory))).all()
+            await self._damping.load(connection, self._clock())
             self._rules_taken_up = await read_cursor(connection, RULES_TAKEN_UP)
             self._rulebook = Rulebook(self._rules, await overrides(connection, self._rules_taken_up))
         # Not the beat's: with a clock that was set back meanwhile it would look like one of long ago.
@@ -205,6 +209,8 @@ class Alarms:
                 await self._commit(self._watches.take(overdue), overdue, CLOCK)
             await self._take_up_rules()
             await self._commit(self._watches.tick(self._clock()), [], CLOCK)
+            if due := self._damping.due(self._clock()):
+                await self._retrying(lambda: self._end_chatter(due))
             prompts = self._rulebook.of_type(RuleType.UNANSWERED)
             if prompts:
                 missed = await self._retrying(lambda: self._missed(prompts))
@@ -226,6 +232,13 @@ class Alarms:
                     move(row, Event.RE_ALARMED, {}, written, CLOCK, now)
             await save(connection, written)
 
+    async def _end_chatter(self, due: Sequence[str]) -> None:
+        now = self._clock()
+        async with self._database.transaction() as connection:
+            await lease.verify(connection, self._epoch)
+            await save(connection, await ended_chatter(connection, due, now))
+        self._damping.over(due)
+
     async def _missed(self, prompts: Sequence[Rule]) -> list[Decision]:
         async with self._database.reading() as connection:
             return await unanswered(connection, prompts, self._rulebook, self._clock())
@@ -243,7 +256,8 @@ class Alarms:
             cause = Cause(str(fact.body.get("actor", "")), Via.FACT, why=f"fact {fact.id}")
             for identity, activations in alarms.items():
                 row = found[identity]
-                if State(row["state"]) in WAITING and row["activations"] == activations:
+                is_meant = row["activations"] == activations or row["chattering"]
+                if State(row["state"]) in WAITING and is_meant:
                     by_person(row, Event.ACKNOWLEDGED, "", written, cause, now)
         await save(connection, written)
 
@@ -328,13 +342,14 @@ class Alarms:
             await _keep_events(connection, events, await _known_events(connection, events))
             now = self._clock()
             seen = await verified(connection, decisions, open_alarms)
-            written = write_up(decisions, open_alarms, known, cause, now, seen)
+            written = write_up(decisions, open_alarms, known, cause, now, seen, self._damping.is_chatter)
             written.facts.extend(proofs(beats, now))
             await self.suppressing.weigh(connection, written, cause, now)
             await save(connection, written)
             await _keep_memories(connection, outcome.memories)
             if also is not None:
                 await also(connection)
+        self._damping.note(written, now)
 
 
 _Item = Key | Reading

@@ -3,7 +3,7 @@
 Pure: open alarms come in, rows to write come out. `alarms.py` brings them into one transaction.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -30,6 +30,8 @@ class Written(msgspec.Struct):
     new: set[str] = set()
     activations: list[Row] = []
     ended: list[Row] = []
+    answered: list[Row] = []
+    """Alarms that were acknowledged, and when: with them all their activations that nobody had answered."""
     journal: list[JournalRow] = []
     audit: list[AuditRow] = []
     facts: list[NewFact] = []
@@ -45,6 +47,15 @@ def identity_of(decision: Decision) -> str:
     return f"{identity}#{decision.digest[:12]}" if decision.digest else identity
 
 
+IsChatter = Callable[[Decision], bool]
+"""Whether an activation is one too many within a minute; asked once for each that is new."""
+
+
+def never_chatters(_decision: Decision) -> bool:
+    """Where nothing is damped."""
+    return False
+
+
 def write_up(
     decisions: Iterable[Decision],
     open_alarms: dict[str, Row],
@@ -52,6 +63,7 @@ def write_up(
     cause: Cause,
     now: int,
     verified: Collection[str] = frozenset(),
+    is_chatter: IsChatter = never_chatters,
 ) -> Written:
     """Work decisions into rows, in order.
 
@@ -62,6 +74,7 @@ def write_up(
         cause: what led to the decisions.
         now: epoch ms.
         verified: ids of the alarms whose newest activation is an emergency that somebody has verified.
+        is_chatter: says from when on an alarm is damped.
     """
     written = Written()
     for decision in decisions:
@@ -73,9 +86,18 @@ def write_up(
             if alarm is None:
                 alarm = open_alarms[key] = _new_alarm(decision, now)
                 written.new.add(alarm["id"])
+            too_many = is_chatter(decision)
+            if alarm["chattering"]:
+                _count(alarm, decision, written, cause, now)
+                continue
             _raise(alarm, decision, written, cause, now)
+            if too_many:
+                alarm["chattering"] = True
+                _note(alarm, "chatter_began", written, cause, now)
         elif alarm is not None and decision.change.reset:
             _reset_by_panel(alarm, decision, written, cause, now, verified)
+        elif alarm is not None and alarm["chattering"]:
+            _hold(alarm, decision, written, cause, now)
         elif alarm is not None and alarm["active"]:
             _return(alarm, decision, written, cause, now)
         if alarm is not None and alarm["open_key"] is None:
@@ -131,8 +153,8 @@ def unit_of(rule: Rule) -> str:
     return field.unit if field else ""
 
 
-def _raise(alarm: Row, decision: Decision, written: Written, cause: Cause, now: int) -> None:
-    activation: Row = {
+def _activation(alarm: Row, decision: Decision, now: int, *, damped: bool) -> Row:
+    return {
         "id": new_id(now),
         "identity": identity_of(decision),
         "alarm": alarm["id"],
@@ -144,10 +166,17 @@ def _raise(alarm: Row, decision: Decision, written: Written, cause: Cause, now: 
         "started_at": decision.change.at,
         "received_at": decision.received_at,
         "ended_at": None,
+        # What is counted while its alarm stands acknowledged was answered before it came.
+        "acknowledged_at": alarm["acknowledged_at"] if damped and alarm["state"] == State.ACKNOWLEDGED else None,
+        "damped": damped,
         "value": decision.value,
         "disproved": False,
         "drill": alarm["drill"],
     }
+
+
+def _raise(alarm: Row, decision: Decision, written: Written, cause: Cause, now: int) -> None:
+    activation = _activation(alarm, decision, now, damped=False)
     written.activations.append(activation)
     changes = {
         "active": True,
@@ -190,10 +219,49 @@ def _is_verified(alarm: Row, written: Written, verified: Collection[str]) -> boo
     return alarm["id"] in verified and all(row["alarm"] != alarm["id"] for row in written.activations)
 
 
+def _count(alarm: Row, decision: Decision, written: Written, cause: Cause, now: int) -> None:
+    """One more activation of an alarm that chatters: it counts, and nobody is told anew.
+
+    The version stays: who acknowledges what is on the screen must not be refused because it has flickered meanwhile.
+    """
+    written.activations.append(_activation(alarm, decision, now, damped=True))
+    alarm.update(
+        raised_at=decision.change.at,
+        received_at=decision.received_at,
+        returned_at=None,
+        activations=alarm["activations"] + 1,
+        value=decision.value,
+    )
+    _note(alarm, "chatter_raised", written, cause, now)
+
+
+def _hold(alarm: Row, decision: Decision, written: Written, cause: Cause, now: int) -> None:
+    """Its condition ends, for how long nobody knows: the alarm stays active until it has been quiet."""
+    _end_activation(alarm, decision.change.at, written, disproved=decision.change.disproved)
+    alarm["returned_at"] = decision.change.at
+    _note(alarm, "chatter_returned", written, cause, now)
+
+
+def end_chatter(alarm: Row, written: Written, cause: Cause, now: int, proposal: str) -> None:
+    """It has been quiet: from here on it returns, and is told, like any other."""
+    alarm["chattering"] = False
+    _note(alarm, "chatter_ended", written, cause, now, proposal)
+    if alarm["returned_at"] is not None and alarm["active"]:
+        move(alarm, Event.RETURNED, {"active": False}, written, cause, now)
+
+
+def _note(alarm: Row, what: str, written: Written, cause: Cause, now: int, note: str = "") -> None:
+    """Record what changes no state."""
+    written.alarms[alarm["id"]] = alarm
+    state = alarm["state"]
+    written.journal.append(JournalRow("alarm", alarm["id"], now, what, state, state, cause.actor, note))
+    written.facts.append(NewFact(now, alarm["site"], f"alarm.{what}", alarm["id"], {}))
+
+
 def withdraw(alarm: Row, written: Written, cause: Cause, now: int) -> None:
     """End the condition of an alarm whose rule is gone."""
     _end_activation(alarm, now, written)
-    changes = {"active": False, "returned_at": now}
+    changes = {"active": False, "returned_at": now, "chattering": False}
     move(alarm, Event.RETURNED, changes, written, cause, now, note="rule withdrawn")
 
 
@@ -228,6 +296,8 @@ def move(
     if following is State.NORMAL:
         alarm.update(open_key=None, closed_at=now)
     written.alarms[alarm["id"]] = alarm
+    if event is Event.ACKNOWLEDGED:
+        written.answered.append({"of_alarm": alarm["id"], "answered_at": now})
     now_is = {name: alarm[name] for name in _AUDITED}
     _record(alarm, event, before, written, cause, now, note, body, was, now_is)
 

@@ -32,6 +32,8 @@ async def save(connection: AsyncConnection, written: Written) -> None:
         await connection.execute(insert(alarm), new)
     if written.ended:
         await connection.execute(_END_ACTIVATION, written.ended)
+    if written.answered:
+        await connection.execute(_ANSWER_ACTIVATIONS, written.answered)
     if written.activations:
         await connection.execute(insert(activation), written.activations)
     await write_records(connection, written.journal, written.audit)
@@ -47,6 +49,11 @@ _END_ACTIVATION: Final = (
     update(activation)
     .where(activation.c.alarm == bindparam("of_alarm"), activation.c.ended_at.is_(None))
     .values(ended_at=bindparam("ended_at"), disproved=bindparam("disproved"))
+)
+_ANSWER_ACTIVATIONS: Final = (
+    update(activation)
+    .where(activation.c.alarm == bindparam("of_alarm"), activation.c.acknowledged_at.is_(None))
+    .values(acknowledged_at=bindparam("answered_at"))
 )
 
 

@@ -85,6 +85,7 @@ def alarm_body(row: Row, accounts: Accounts) -> AlarmBody:
         value=row["value"],
         unit=row["unit"],
         drill=row["drill"],
+        chattering=row["chattering"],
         ticket=row["ticket_number"],
         annunciated=row["annunciated"],
         suppressions=[suppression_body(item, accounts) for item in suppressions_of(row)],

@@ -225,6 +225,8 @@ class AlarmBody(msgspec.Struct, frozen=True):
     value: Value | None
     unit: str
     drill: bool
+    chattering: bool
+    """It comes and goes so fast that it is damped: it stays active until it has been quiet."""
     ticket: str | None
     """Number of the newest ticket of this alarm, if there was one; it may be over."""
     annunciated: bool
@@ -399,6 +401,32 @@ class LiveEquipment(msgspec.Struct, frozen=True, tag_field="type", tag="equipmen
 class LiveAlarm(msgspec.Struct, frozen=True, tag_field="type", tag="alarm"):
     seq: int
     alarm: AlarmBody
+
+
+class GroupBody(msgspec.Struct, frozen=True):
+    """Alarms by id: the first and probable cause, and what is folded under it."""
+
+    cause: str
+    members: list[str]
+
+
+class FloodBody(msgspec.Struct, frozen=True):
+    """A flood that goes on at a duty position, and the groups of one of its sites."""
+
+    position: str
+    site: str
+    since: datetime
+    activations: int
+    """In the last ten minutes, at the whole position."""
+    groups: list[GroupBody]
+
+
+class LiveFlood(msgspec.Struct, frozen=True, tag_field="type", tag="flood"):
+    """A site's flood whenever it changes, and after each snapshot; null when it is over."""
+
+    seq: int
+    site: str
+    flood: FloodBody | None
 
 
 class LiveTicket(msgspec.Struct, frozen=True, tag_field="type", tag="ticket"):

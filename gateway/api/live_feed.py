@@ -23,6 +23,7 @@ from gateway.api.bodies import (
     FieldValue,
     LiveAlarm,
     LiveEquipment,
+    LiveFlood,
     LiveReading,
     LiveSystem,
     LiveTicket,
@@ -53,13 +54,14 @@ _JOINING: Final = frozenset({"ticket.opened", "ticket.alarm_joined"})
 """Facts that name the alarm which has a new ticket from now on."""
 _RETRY_S: Final = 0.5
 _LOGINS_S: Final = 0.5
-Message = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveSystem | LiveApproval
+Message = LiveReading | LiveEquipment | LiveAlarm | LiveFlood | LiveTicket | LiveSystem | LiveApproval
 _encoder: Final = msgspec.json.Encoder()
 
 REQUIRED: Final[dict[type[msgspec.Struct], Act]] = {
     LiveReading: Act.WATCH,
     LiveEquipment: Act.WATCH,
     LiveAlarm: Act.WATCH,
+    LiveFlood: Act.WATCH,
     LiveTicket: Act.READ_TICKETS,
     LiveSystem: Act.WATCH,
     LiveApproval: Act.SIGNED_IN,  # and the act that the request itself needs: see `_tell_approvals`
@@ -102,6 +104,7 @@ class LiveFeed:
         """Listeners that were too slow, and had to take a new snapshot."""
         self._fresh: dict[tuple[str, str], set[str]] = {}
         self._told_at: dict[tuple[str, str], float] = {}
+        self._floods: dict[str, LiveFlood] = {}
 
     @property
     def listeners(self) -> int:
@@ -128,6 +131,11 @@ class LiveFeed:
             table = self._services.store.latest()
             for who in heard:
                 self._fresh.setdefault(who, set()).update(table[who].fields)
+
+    def note_flood(self, message: LiveFlood) -> None:
+        """Take note of a site's flood: how it stands now, or that it is over."""
+        self._floods[message.site] = message
+        self._tell(message, message.site)
 
     async def run(self, told: int) -> None:
         """Follow facts after `told`, conflated readings and the platform's state until cancelled."""
@@ -286,6 +294,8 @@ class LiveFeed:
             listener.offer(LiveSystem(0, body.ready, body.parts), None)
             waiting = await self._services.people.approvals.waiting(self._services.wall())
             self._tell_approvals(waiting, [listener])
+            for flood in self._floods.values():
+                listener.offer(flood, flood.site)
             await self._send_changes(socket, listener)
         except DatabaseTrouble as error:
             listener.behind = f"no snapshot now: {error}"

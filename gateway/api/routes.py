@@ -7,6 +7,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from collectors.timeseries.store import Store
+from gateway.alarms.duty_positions import ONE_DESK, DutyPositions
 from gateway.alarms.rule_tests import RuleTests
 from gateway.alarms.rules import Rule
 from gateway.alarms.shelving import LONGEST_MS
@@ -46,6 +47,8 @@ class Services(NamedTuple):
     """Priority -> for how many ms an alarm may be shelved."""
     rules: Sequence[Rule] = ()
     """As the files have them."""
+    duty: DutyPositions = ONE_DESK
+    """Which desk answers the alarms of which site."""
 
     @property
     def accounts(self) -> Accounts:

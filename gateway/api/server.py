@@ -21,6 +21,7 @@ from gateway.api import (
     equipment_routes,
     outage_routes,
     people_routes,
+    performance_routes,
     platform_routes,
     rule_routes,
     rule_test_routes,
@@ -84,8 +85,7 @@ def route_table() -> list[tuple[str, Route]]:
     subjects = (
         session_routes, account_routes, people_routes, token_routes, equipment_routes, outage_routes, site_routes,
         alarm_routes, alarm_acts_routes, shelving_routes, ticket_routes, rule_routes, rule_test_routes, audit_routes,
-        approval_routes,
-        platform_routes,
+        approval_routes, performance_routes, platform_routes,
     )  # fmt: skip
     table = [(PREFIX + route.path, route) for subject in subjects for route in subject.ROUTES]
     return table + [(route.path, route) for route in platform_routes.ROOT_ROUTES]

@@ -39,6 +39,7 @@ class Act(StrEnum):
     QUIET_LIFE_SAFETY = "quiet_life_safety"
     """To keep alarms of life safety quiet: shelved or out of service, and only with a second person."""
     TAKE_OUT_OF_SERVICE = "take_out_of_service"
+    READ_ALARM_PERFORMANCE = "read_alarm_performance"
     READ_TICKETS = "read_tickets"
     ACT_ON_TICKET = "act_on_ticket"
     READ_QUARANTINE = "read_quarantine"
@@ -64,6 +65,7 @@ PERMITTED: Final[Mapping[Act, frozenset[Role]]] = {
     Act.SHELVE_ALARM: frozenset({_O, _L}),
     Act.QUIET_LIFE_SAFETY: frozenset({_L}),
     Act.TAKE_OUT_OF_SERVICE: frozenset({_L, _E, _M}),
+    Act.READ_ALARM_PERFORMANCE: frozenset({_L, _E, _M, _A}),
     Act.READ_TICKETS: frozenset({_O, _L, _E, _S, _M, _A, _V}),
     Act.ACT_ON_TICKET: frozenset({_O, _L, _E, _M}),
     Act.READ_QUARANTINE: frozenset({_A}),

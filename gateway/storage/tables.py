@@ -256,7 +256,11 @@ activation = Table(
     Column("priority", String(16), nullable=False),
     _time("started_at", index=True),
     _time("received_at"),
-    _time("ended_at", nullable=True),
+    _time("ended_at", nullable=True, index=True),
+    # Counted while its alarm chattered: nobody was told anew, and it is owed no ticket.
+    Column("damped", Boolean, nullable=False, server_default=false()),
+    # By the first acknowledgement of its alarm after it.
+    _time("acknowledged_at", nullable=True),
     Column("value", JSON(none_as_null=True), nullable=True),
     Column("disproved", Boolean, nullable=False, default=False),
     _drill(),

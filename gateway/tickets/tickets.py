@@ -247,6 +247,7 @@ _ACTIVATIONS_OWED_A_TICKET: Final = (
         alarm.c.annunciated,
         ticket_activation.c.activation.is_(None),
         not_(_ANNUNCIATED_SINCE),
+        ~activation.c.damped,
     )
     .order_by(activation.c.id)
 )

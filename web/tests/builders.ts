@@ -40,6 +40,7 @@ export function anAlarm(given: Partial<AlarmBody> = {}): AlarmBody {
     value: null,
     unit: '',
     drill: false,
+    chattering: false,
     ticket: null,
     annunciated: true,
     suppressions: [],

@@ -5,6 +5,7 @@
 
 import type { LiveApproval } from './approval_contract'
 import type { OutageBody, SuppressionBody } from './suppression_contract'
+import type { LiveFlood } from './flood_contract'
 
 export type Value = number | boolean | string
 export type Time = string
@@ -147,6 +148,8 @@ export interface AlarmBody {
   value: Value | null
   unit: string
   drill: boolean
+  /** It comes and goes so fast that it is damped. */
+  chattering: boolean
   /** Number of the newest ticket of this alarm; it may be over. */
   ticket: string | null
   /** Whether it sounds and waits for people; false while one of `suppressions` applies. */
@@ -293,4 +296,5 @@ export interface Beat {
 }
 
 export type LiveChange = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveSystem | LiveApproval | Beat
+export type LiveChange = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveFlood | LiveSystem | Beat
 export type LiveMessage = Snapshot | LiveChange

@@ -18,6 +18,7 @@ import type {
   Snapshot,
   TicketBody,
 } from './contract'
+import type { FloodBody, LiveFlood } from './flood_contract'
 
 /** An alarm that has left the open list; `seen` is false when it ended while we were not listening. */
 export interface ClosedAlarm {
@@ -39,6 +40,8 @@ export interface FeedState {
   tickets: ReadonlyMap<string, TicketBody>
   /** What waits for a second person, as far as it concerns me. */
   approvals: ReadonlyMap<string, ApprovalBody>
+  /** Sites with an alarm flood, and what is folded under what in it. */
+  floods: ReadonlyMap<string, FloodBody>
   /** Parts of the platform that are not ready or have something to say, and what. */
   notReady: ReadonlyMap<string, string>
 }
@@ -63,6 +66,7 @@ export const EMPTY_FEED: FeedState = {
   justClosed: new Map(),
   tickets: new Map(),
   approvals: new Map(),
+  floods: new Map(),
   notReady: new Map(),
 }
 
@@ -104,6 +108,7 @@ export function forgetOldClosed(state: FeedState, now: number): FeedState {
 }
 
 type MapName = 'equipment' | 'alarms' | 'justClosed' | 'tickets' | 'approvals'
+type MapName = 'equipment' | 'alarms' | 'justClosed' | 'tickets' | 'floods'
 type Entry<Name extends MapName> = FeedState[Name] extends ReadonlyMap<string, infer Value> ? Value : never
 
 class Draft {
@@ -127,6 +132,11 @@ class Draft {
   }
 
   private put(message: LiveChange, now: number): void {
+    this.take(message, now)
+    return 'applied'
+  }
+
+  private take(message: LiveChange, now: number): void {
     switch (message.type) {
       case 'reading':
         this.putReading(message)
@@ -142,6 +152,8 @@ class Draft {
         break
       case 'approval':
         this.putApproval(message.approval)
+      case 'flood':
+        this.putFlood(message)
         break
       case 'system':
         this.state = { ...this.state, notReady: notReadyParts(message) }
@@ -190,8 +202,10 @@ class Draft {
       // The server tells of each that waits right after the snapshot.
       approvals: new Map(),
       // The server tells it right after each snapshot; until then the last word stands.
+      // The server tells floods, and the parts, right after each snapshot. Until then nothing is folded, and the last word stands.
+      floods: new Map(),
       notReady: this.state.notReady,
-        }
+    }
   }
 
   private putReading(reading: LiveReading): void {
@@ -225,6 +239,9 @@ class Draft {
     if (known && approval.version < known.version) return
     if (approval.state === 'waiting') this.map('approvals').set(approval.id, approval)
     else this.map('approvals').delete(approval.id)
+  private putFlood({ site, flood }: LiveFlood): void {
+    if (flood === null) this.map('floods').delete(site)
+    else this.map('floods').set(site, flood)
   }
 
   private map<Name extends MapName>(name: Name): Map<string, Entry<Name>> {
