@@ -29,6 +29,8 @@ POINTS = 60
 TURNS = 8
 KILLS = 6
 RULES = ("pump.bearing_very_hot", "fire_panel.fire")
+_BEHIND_MS = 30_000
+"""No message is from the future, however fast they come: its time of receipt would count instead."""
 Message = tuple[str, dict[str, Any]]
 
 
@@ -71,7 +73,7 @@ def services(start_mosquitto: Callable[..., Mosquitto], tmp_path: Path) -> Itera
 
 
 def test_kill_9_in_a_flood_leaves_the_same_alarms_and_states_as_no_kill(services: tuple[Service, ...]) -> None:
-    messages = flood(time.time_ns() // 1_000_000)
+    messages = flood(time.time_ns() // 1_000_000 - _BEHIND_MS)
     calm, killed = services
     pour(calm, messages, 0)
     pour(killed, messages, KILLS)
