@@ -46,6 +46,8 @@ class Services(NamedTuple):
     """Priority -> for how many ms an alarm may be shelved."""
     rules: Sequence[Rule] = ()
     """As the files have them."""
+    longest_maintenance_ms: int = 24 * 3_600_000
+    """How long a maintenance window may last."""
 
     @property
     def accounts(self) -> Accounts:

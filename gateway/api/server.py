@@ -18,6 +18,8 @@ from gateway.api import (
     approval_routes,
     audit_routes,
     equipment_routes,
+    link_routes,
+    maintenance_routes,
     outage_routes,
     people_routes,
     platform_routes,
@@ -81,8 +83,9 @@ class PlainRoute(NamedTuple):
 def route_table() -> list[tuple[str, Route]]:
     """Every route of the contract with its full path: the one place that knows them all."""
     subjects = (
-        session_routes, account_routes, people_routes, token_routes, equipment_routes, outage_routes, site_routes,
-        alarm_routes, shelving_routes, ticket_routes, rule_routes, rule_test_routes, audit_routes, approval_routes,
+        session_routes, account_routes, people_routes, token_routes, equipment_routes, link_routes, outage_routes,
+        maintenance_routes, site_routes, alarm_routes, shelving_routes, ticket_routes, rule_routes, rule_test_routes,
+        audit_routes, approval_routes,
         platform_routes,
     )  # fmt: skip
     table = [(PREFIX + route.path, route) for subject in subjects for route in subject.ROUTES]
