@@ -105,6 +105,7 @@ export function aSnapshot(given: Partial<Snapshot> = {}): Snapshot {
     equipment: [],
     alarms: [],
     tickets: [],
+    maintenance: [],
     ...given,
   }
 }

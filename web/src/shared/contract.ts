@@ -4,7 +4,7 @@
  */
 
 import type { LiveApproval } from './approval_contract'
-import type { OutageBody, SuppressionBody } from './suppression_contract'
+import type { OutageBody, SuppressionBody, WindowBody } from './suppression_contract'
 
 export type Value = number | boolean | string
 export type Time = string
@@ -244,6 +244,7 @@ export interface Snapshot {
   equipment: EquipmentBody[]
   alarms: AlarmBody[]
   tickets: TicketBody[]
+  maintenance: WindowBody[]
 }
 
 export interface LiveReading {
@@ -274,6 +275,12 @@ export interface LiveTicket {
   ticket: TicketBody
 }
 
+export interface LiveMaintenance {
+  type: 'maintenance'
+  seq: number
+  window: WindowBody
+}
+
 export interface LiveSystem {
   type: 'system'
   seq: number
@@ -288,5 +295,5 @@ export interface Beat {
   at: Time
 }
 
-export type LiveChange = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveSystem | LiveApproval | Beat
+export type LiveChange = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveMaintenance | LiveSystem | LiveApproval | Beat
 export type LiveMessage = Snapshot | LiveChange

@@ -18,6 +18,7 @@ import type {
   Snapshot,
   TicketBody,
 } from './contract'
+import type { WindowBody } from './suppression_contract'
 
 /** An alarm that has left the open list; `seen` is false when it ended while we were not listening. */
 export interface ClosedAlarm {
@@ -39,6 +40,8 @@ export interface FeedState {
   tickets: ReadonlyMap<string, TicketBody>
   /** What waits for a second person, as far as it concerns me. */
   approvals: ReadonlyMap<string, ApprovalBody>
+  /** Planned work that is on or to come, by its id. */
+  maintenance: ReadonlyMap<string, WindowBody>
   /** Parts of the platform that are not ready or have something to say, and what. */
   notReady: ReadonlyMap<string, string>
 }
@@ -63,6 +66,7 @@ export const EMPTY_FEED: FeedState = {
   justClosed: new Map(),
   tickets: new Map(),
   approvals: new Map(),
+  maintenance: new Map(),
   notReady: new Map(),
 }
 
@@ -103,7 +107,7 @@ export function forgetOldClosed(state: FeedState, now: number): FeedState {
   return { ...state, justClosed }
 }
 
-type MapName = 'equipment' | 'alarms' | 'justClosed' | 'tickets' | 'approvals'
+type MapName = 'equipment' | 'alarms' | 'justClosed' | 'tickets' | 'approvals' | 'maintenance'
 type Entry<Name extends MapName> = FeedState[Name] extends ReadonlyMap<string, infer Value> ? Value : never
 
 class Draft {
@@ -142,6 +146,9 @@ class Draft {
         break
       case 'approval':
         this.putApproval(message.approval)
+        break
+      case 'maintenance':
+        this.putWindow(message.window)
         break
       case 'system':
         this.state = { ...this.state, notReady: notReadyParts(message) }
@@ -189,6 +196,8 @@ class Draft {
       ),
       // The server tells of each that waits right after the snapshot.
       approvals: new Map(),
+      // An older server does not tell of it.
+      maintenance: byKey((snapshot as Partial<Snapshot>).maintenance ?? [], (window) => window.id),
       // The server tells it right after each snapshot; until then the last word stands.
       notReady: this.state.notReady,
         }
@@ -225,6 +234,13 @@ class Draft {
     if (known && approval.version < known.version) return
     if (approval.state === 'waiting') this.map('approvals').set(approval.id, approval)
     else this.map('approvals').delete(approval.id)
+  }
+
+  private putWindow(window: WindowBody): void {
+    const known = this.state.maintenance.get(window.id)
+    if (known && window.version < known.version) return
+    if (window.phase === 'over' || window.phase === 'cancelled') this.map('maintenance').delete(window.id)
+    else this.map('maintenance').set(window.id, window)
   }
 
   private map<Name extends MapName>(name: Name): Map<string, Entry<Name>> {
