@@ -4,8 +4,8 @@
  */
 
 import type { LiveApproval } from './approval_contract'
-import type { OutageBody, SuppressionBody } from './suppression_contract'
 import type { LiveFlood } from './flood_contract'
+import type { LiveMaintenance, OutageBody, SuppressionBody, WindowBody } from './suppression_contract'
 
 export type Value = number | boolean | string
 export type Time = string
@@ -178,21 +178,6 @@ export interface AlarmAct {
   note?: string
 }
 
-export interface ActivationBody {
-  id: string
-  alarm: string
-  site: string
-  equipment: string
-  part: string
-  rule: string
-  priority: Priority
-  started_at: Time
-  ended_at: Time | null
-  value: Value | null
-  disproved: boolean
-  drill: boolean
-}
-
 export type TicketType = 'repair' | 'emergency'
 
 export interface TicketBody {
@@ -223,17 +208,6 @@ export interface TicketDetail {
   journal: JournalEntry[]
 }
 
-export interface QuarantineBody {
-  id: number
-  received_at: Time
-  topic: string
-  reason: string
-  detail: string
-  payload: string
-  encoding: string
-  size: number
-}
-
 /** `clock` is "data" where the service's now is the newest time in replayed data. */
 export interface HealthBody { status: string; clock: 'wall' | 'data' }
 
@@ -251,6 +225,7 @@ export interface Snapshot {
   equipment: EquipmentBody[]
   alarms: AlarmBody[]
   tickets: TicketBody[]
+  maintenance: WindowBody[]
 }
 
 export interface LiveReading {
@@ -295,6 +270,6 @@ export interface Beat {
   at: Time
 }
 
-export type LiveChange = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveSystem | LiveApproval | Beat
-export type LiveChange = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveFlood | LiveSystem | Beat
+export type LiveChange =
+  LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveFlood | LiveMaintenance | LiveSystem | LiveApproval | Beat
 export type LiveMessage = Snapshot | LiveChange

@@ -1,5 +1,6 @@
 /** Texts for a tired person at three in the morning: what is, then what to do. Terms as in the glossary. */
 
+import approvals from '@/control_room/approval_texts.en'
 import setAside from '@/control_room/set_aside_texts.en'
 import people from '@/people/texts.en'
 
@@ -239,33 +240,9 @@ const en: typeof zhCN = {
     mains: { true: 'on', false: 'lost' },
     battery: { true: 'good', false: 'faulty' },
   },
-  approvals: {
-    title: 'Waiting for a second person ({n})',
-    asked: '{who} asks, {age} ago',
-    mine: 'You asked, {age} ago',
-    approve: 'Approve',
-    refuse: 'Refuse',
-    withdraw: 'Withdraw',
-    nothing: 'empty',
-    done: 'Approved and done: {title}',
-    refused: 'Refused: {title}',
-    withdrawn: 'Withdrawn: {title}',
-    failedTitle: 'Approved, but not done: {title}',
-    notDecided: 'Not decided: {title}',
-    outcome: {
-      requester_gone: 'Who asked has no account any more.',
-      requester_not_permitted: 'Who asked may not do this any more.',
-      approver_not_permitted: 'You may not do this any more.',
-    },
-    act: {
-      alarm: { shelve: 'Shelve an alarm' },
-      equipment: { adopt: 'Adopt equipment', out_of_service: 'Take out of service' },
-      rule: { changed: 'Change a rule' },
-      site: { add: 'Enter a site', edit: 'Change a site' },
-    },
-  },
   ...people,
   ...setAside,
+  ...approvals,
   problem: {
     same_person: 'You asked for it yourself: another person has to approve it.',
     site_taken: 'There is a site of this code already.',
@@ -282,6 +259,9 @@ const en: typeof zhCN = {
     rule_refused: 'This rule cannot work. Mend what is named and try again.',
     not_testable: 'The history cannot answer this. Ask for a shorter time or another rule.',
     shelved_too_long: 'It may not be shelved for so long. Choose a shorter time.',
+    link_loop: 'The equipment would hang from itself. Check which of the two feeds the other.',
+    zone_needed: 'Work on a fire panel names its zone or point. Plan a window for each zone.',
+    window_too_long: 'The window is longer than permitted. Plan a shorter one.',
     too_many_requests: 'Too many requests. Wait a moment.',
     not_by_proxy: 'Wrong address. Open this page by the address the administrator gave you.',
     busy: 'Many people are logging in. Try again in a few seconds.',

@@ -1,5 +1,6 @@
 /** Texts for a tired person at three in the morning: what is, then what to do. Terms as in the glossary. */
 
+import approvals from '@/control_room/approval_texts.zh-CN'
 import setAside from '@/control_room/set_aside_texts.zh-CN'
 import people from '@/people/texts.zh-CN'
 
@@ -237,33 +238,9 @@ export default {
     mains: { true: '正常', false: '断电' },
     battery: { true: '正常', false: '故障' },
   },
-  approvals: {
-    title: '等待第二人核对（{n}）',
-    asked: '{who} 申请，{age}前',
-    mine: '我的申请，{age}前',
-    approve: '同意',
-    refuse: '拒绝',
-    withdraw: '撤回',
-    nothing: '空',
-    done: '已同意并执行：{title}',
-    refused: '已拒绝：{title}',
-    withdrawn: '已撤回：{title}',
-    failedTitle: '已同意，但没有执行：{title}',
-    notDecided: '没有处理：{title}',
-    outcome: {
-      requester_gone: '申请人的账号已不存在或已停用。',
-      requester_not_permitted: '申请人已没有这项权限。',
-      approver_not_permitted: '你已没有这项权限。',
-    },
-    act: {
-      alarm: { shelve: '搁置报警' },
-      equipment: { adopt: '登记设备', out_of_service: '停用设备' },
-      rule: { changed: '修改规则' },
-      site: { add: '新增项目', edit: '修改项目' },
-    },
-  },
   ...people,
   ...setAside,
+  ...approvals,
   problem: {
     same_person: '这是你自己的申请，须由另一人核对。',
     site_taken: '已有相同编码的项目。',
@@ -280,6 +257,9 @@ export default {
     rule_refused: '这条规则不能使用。请按提示修改后重试。',
     not_testable: '历史数据回答不了这个问题。请缩短时间或换一条规则。',
     shelved_too_long: '搁置时间超过上限，请选择较短的时长。',
+    link_loop: '设备不能挂在自己下面。请核对谁给谁供电或通信。',
+    zone_needed: '消防主机检修须写明分区或点位；多个分区请分别登记。',
+    window_too_long: '检修时段超过允许长度，请缩短。',
     too_many_requests: '请求太多，请稍等。',
     not_by_proxy: '访问地址不对。请用系统管理员给的网址打开本页。',
     busy: '登录的人太多。请几秒后再试。',
