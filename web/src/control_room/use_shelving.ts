@@ -15,6 +15,9 @@ export function useShelving() {
   const session = useSession()
   const { say, text, refusal } = useWording()
   const permitted = computed(() => session.may('shelve_alarm'))
+  /** Life safety waits for a second person, whom the answer asks for. */
+  const permits = (alarm: AlarmBody): boolean =>
+    permitted.value && (!alarm.life_safety || session.may('quiet_life_safety'))
 
   async function settle(alarm: AlarmBody, act: Promise<AlarmBody>, done: string): Promise<void> {
     const title = text(alarm.title)
@@ -32,5 +35,5 @@ export function useShelving() {
   const takeBack = (alarm: AlarmBody): Promise<void> =>
     settle(alarm, unshelveAlarm(alarm.id, alarm.version), 'shelving.takenBack')
 
-  return { permitted, shelve, takeBack }
+  return { permitted, permits, shelve, takeBack }
 }
