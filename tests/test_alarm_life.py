@@ -119,8 +119,8 @@ class Life(RuleBasedStateMachine):
         self.run(self.desk.decide(reading))
 
     def next(self) -> int:
-        """A time after all that was."""
-        self.clock.now += 1_000
+        """A time after all that was; nothing here is so fast that it chatters and is damped."""
+        self.clock.now += 2 * MINUTE
         return self.clock.now
 
     # -- equipment -------------------------------------------------------------------------------------
