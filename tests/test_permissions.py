@@ -42,6 +42,7 @@ TABLE = {
     Act.READ_QUARANTINE:   ".   .    .    .    .   .    .   x    .",
     Act.ADOPT_EQUIPMENT:   ".   .    .    .    .   .    .   x    .",
     Act.MANAGE_SITES:      ".   .    .    .    .   .    .   x    .",
+    Act.MANAGE_RULES:      ".   .    .    .    .   .    .   x    .",
     Act.MANAGE_PEOPLE:     ".   .    .    .    .   .    .   x    .",
     Act.SECOND_FACTOR:     ".   .    .    .    .   .    x   x    .",
     Act.READ_METRICS:      ".   .    .    .    .   .    x   x    .",
