@@ -124,9 +124,8 @@ ASKED = Act.ADOPT_EQUIPMENT
 @pytest.mark.parametrize(("path", "route"), GUARDED, ids=[f"{route.method} {path}" for path, route in GUARDED])
 async def test_a_route_permits_what_the_table_says_and_nothing_else(house: House, path: str, route: Route) -> None:
     things = await fill(house)
-    if path.startswith("/api/v1/rules/"):
-        things = things._replace(id=RULE)
-    filled = path.format(**things._asdict())
+    named = things._replace(id=RULE) if path.startswith("/api/v1/rules/") else things
+    filled = path.format(**named._asdict())
     status, problem = await house.ask(route.method, filled, **options(route, OWN))
     assert (status, problem["code"]) == (401, "not_signed_in")
     await house.enter({f"{role}-{place}".lower(): {place: (role,)} for role in Role for place in (OWN, OTHER)})

@@ -7,7 +7,7 @@ and without delays. Deadbands, rates and counts look at what was before; tests o
 from collections.abc import Sequence
 from itertools import count
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collectors.reading import Reading, Value
@@ -77,6 +77,13 @@ def standing(readings: Sequence[Reading]) -> set[str]:
     return found
 
 
+@example(
+    samples=[
+        (137, 137, {"discharge_pressure": 0.1}),
+        (84, 138, {"bearing_temperature": 90.0}),
+        (136, 138, {"bearing_temperature": 60.0}),
+    ]
+)
 @given(samples=arrivals())
 @settings(max_examples=400, deadline=None)
 def test_after_the_window_it_is_as_if_all_had_come_in_order_and_once(samples: Samples) -> None:

@@ -44,6 +44,7 @@ TABLE = {
     Act.MANAGE_SITES:      ".   .    .    .    .   .    .   x    .",
     Act.EDIT_LEDGER:       ".   .    .    x    .   .    .   x    .",
     Act.PLAN_MAINTENANCE:  ".   x    .    x    .   .    x   .    .",
+    Act.MANAGE_RULES:      ".   .    .    .    .   .    .   x    .",
     Act.MANAGE_PEOPLE:     ".   .    .    .    .   .    .   x    .",
     Act.SECOND_FACTOR:     ".   .    .    .    .   .    x   x    .",
     Act.READ_METRICS:      ".   .    .    .    .   .    x   x    .",

@@ -137,3 +137,20 @@ async def test_a_rule_of_the_sites_own_is_made_shown_and_taken_back(house: House
     assert (await house.get(f"{PATH}/pump.flow_high?site=B"))[0] == 404
     assert (await house.post(PATH, {**body({}, 1), "rule": "pump.flow_high"}))[0] == 200
     assert (await house.get(f"{PATH}/pump.flow_high?site=HQ"))[0] == 404
+
+
+async def test_what_decides_over_lives_waits_for_a_second_administrator_and_is_then_done_in_both_names(
+    house: House,
+) -> None:
+    await house.enter({"wei": {"HQ": (Role.ADMIN,)}, "lan": {"HQ": (Role.ADMIN,)}})
+    house.show("login-of-wei")
+    wanted = {"rule": "elevator.entrapment", "site": "HQ", "changes": {"on_delay": "2min"}, "version": 0}
+    status, waiting = await house.post(PATH, wanted)
+    assert (status, waiting["act"]) == (202, "manage_rules")
+    assert await rows_of(house.services.database, rule_version) == []
+    house.show("login-of-lan")
+    decision = {"version": waiting["version"]}
+    status, approved = await house.post(f"/api/v1/approvals/{waiting['id']}/approve", decision)
+    assert (status, approved["outcome"]) == (200, "done"), approved
+    (row,) = await rows_of(house.services.database, rule_version)
+    assert (row["person"], row["second_person"], row["changes"]) == ("demo:wei", "demo:lan", {"on_delay": "2min"})

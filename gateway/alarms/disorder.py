@@ -39,6 +39,8 @@ class Disorder:
             return
         news = {name: value for name, value in reading.fields.items() if at >= station.measured_at(name)}
         if news:
+            if not news.keys() <= station.values.keys():
+                station.date_each_field()
             station.values.update(news)
             station.times.update(dict.fromkeys(news, at))
             self._correct(station, station.watching(news), at, reading, outcome)

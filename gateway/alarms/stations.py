@@ -151,6 +151,11 @@ class Station:
         """When the known value of a field was measured, 0 where there is none."""
         return max(self.complete_at, self.times.get(name, 0)) if name in self.values else 0
 
+    def date_each_field(self) -> None:
+        """Before a field that comes out of order: the time at which all the others were complete is not its own."""
+        self.times = {name: self.measured_at(name) for name in self.values}
+        self.complete_at = 0
+
     def is_clock_in_doubt(self, now: int, window_ms: int) -> bool:
         """Whether nothing but late samples come: they may deny what waits, and will count when the window is over."""
         return self.late_in_a_row > 1 and now - self.behind_since <= window_ms
