@@ -12,6 +12,7 @@ from collectors.broker import Message
 from collectors.fields import Kind
 from collectors.reading import Reading
 from collectors.topics import Topic
+from gateway.equipment.links import Links
 from gateway.people.audit import Cause, Via, audited, write_records
 from gateway.storage.database import Database, DatabaseTrouble
 from gateway.storage.facts import NewFact, write_facts
@@ -101,6 +102,7 @@ class Ledger:
     def __init__(self, database: Database, unknown_limit: int, time_zone: str) -> None:
         self.sites: dict[str, Site] = {}
         self.equipment: dict[Who, Equipment] = {}
+        self.links = Links(database)
         self.turned_away = 0
         """Messages of unknown equipment beyond the limit: their alarms are judged, the equipment is not listed."""
         self._database = database
@@ -119,10 +121,11 @@ class Ledger:
             items = await _equipment(connection)
         self.sites, self.equipment = sites, items
         self._count_unknown()
+        await self.links.load()
         await self.load_last_messages()
 
     async def learn(self, identities: Iterable[str]) -> None:
-        """Read these (`{site}:{code}`) anew, and the sites: another process may have entered or adopted them."""
+        """Read these (`{site}:{code}`) anew, the sites and their links: another process may have changed them."""
         wanted = sorted(tuple(identity.split(":", 1)) for identity in set(identities))
         async with self._database.reading() as connection:
             sites = await _sites(connection)
@@ -137,6 +140,7 @@ class Ledger:
                 self.last_messages.pop(who, None)
                 self._heard.pop(who, None)
         self._count_unknown()
+        await self.links.learn({place for place, _ in wanted})
 
     async def load_last_messages(self) -> None:
         """Read the last messages of unknown equipment anew, as another process has heard them."""

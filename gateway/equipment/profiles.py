@@ -84,6 +84,7 @@ PROFILES: Final[dict[Kind, Profile]] = {
         {
             "smoke": _label("Smoke", "烟雾"),
             "leak": _label("Leak", "漏水"),
+            "mains": _label("Mains", "市电"),
             "temperature": _label("Temperature", "温度"),
             "humidity": _label("Humidity", "湿度"),
             "level": _label("Level", "液位"),

@@ -1,0 +1,117 @@
+"""What feeds and what carries equipment, kept in the database and held in memory beside the ledger."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from sqlalchemy import ColumnElement, delete, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.equipment.topology import Link, Relation, Topology
+from gateway.people.audit import Cause, audited, write_records
+from gateway.storage.database import Database
+from gateway.storage.facts import NewFact, write_facts
+from gateway.storage.tables import equipment, equipment_link, site
+
+LINKED: Final = "equipment.linked"
+UNLINKED: Final = "equipment.unlinked"
+
+
+class LinkLoop(Exception):
+    """It would hang from itself, by way of others; the text names them."""
+
+
+class NotInLedger(Exception):
+    """One end is no equipment of this site."""
+
+
+class NoSuchLink(Exception):
+    """There is no such link."""
+
+
+class Links:
+    """Every link. Reading asks memory; a change is checked against the database, under a lock on its site."""
+
+    def __init__(self, database: Database) -> None:
+        self.topology = Topology()
+        self._database = database
+
+    async def load(self) -> None:
+        """Read everything anew."""
+        async with self._database.reading() as connection:
+            self.topology = Topology(await _links(connection))
+
+    async def learn(self, sites: Iterable[str]) -> None:
+        """Read the links of these sites anew: another process may have changed them."""
+        learned = frozenset(sites)
+        async with self._database.reading() as connection:
+            found = await _links(connection, equipment_link.c.site.in_(learned))
+        self._replace(learned, found)
+
+    async def link(self, wanted: Link, cause: Cause, now: int) -> None:
+        """Say that the parent feeds or carries the child; what is said already stays as it is.
+
+        Raises:
+            NotInLedger: one end is no equipment of the site.
+            LinkLoop: the parent hangs from the child.
+        """
+        async with self._database.transaction() as connection:
+            known = await _locked(connection, wanted.site)
+            await _require_ends(connection, wanted)
+            if wanted not in known.links:
+                loop = known.loop_with(wanted)
+                if loop:
+                    raise LinkLoop(f"{' -> '.join(loop)}: nothing hangs from itself")
+                await connection.execute(insert(equipment_link).values(**wanted._asdict(), created_at=now))
+                await _record(connection, wanted, "equipment.link", LINKED, cause, now)
+        self._replace({wanted.site}, known.links | {wanted})
+
+    async def unlink(self, unwanted: Link, cause: Cause, now: int) -> None:
+        """Take a link back. Raises NoSuchLink."""
+        async with self._database.transaction() as connection:
+            known = await _locked(connection, unwanted.site)
+            if unwanted not in known.links:
+                raise NoSuchLink(f"{unwanted.child} has no {unwanted.relation} from {unwanted.parent}")
+            where = [equipment_link.c[name] == value for name, value in unwanted._asdict().items()]
+            await connection.execute(delete(equipment_link).where(*where))
+            await _record(connection, unwanted, "equipment.unlink", UNLINKED, cause, now)
+        self._replace({unwanted.site}, known.links - {unwanted})
+
+    def _replace(self, sites: Iterable[str], found: Iterable[Link]) -> None:
+        others = (link for link in self.topology.links if link.site not in sites)
+        self.topology = Topology((*others, *found))
+
+
+async def read_topology(connection: AsyncConnection) -> Topology:
+    """Every link as the table has it."""
+    return Topology(await _links(connection))
+
+
+async def _links(connection: AsyncConnection, where: ColumnElement[bool] | None = None) -> list[Link]:
+    columns = [equipment_link.c[name] for name in Link._fields]
+    statement = select(*columns) if where is None else select(*columns).where(where)
+    return [
+        Link(place, child, parent, Relation(relation))
+        for place, child, parent, relation in await connection.execute(statement)
+    ]
+
+
+async def _locked(connection: AsyncConnection, code: str) -> Topology:
+    """The site's links, for whoever changes them: two who link at once cannot close a loop between them."""
+    await connection.execute(select(site.c.code).where(site.c.code == code).with_for_update())
+    return Topology(await _links(connection, equipment_link.c.site == code))
+
+
+async def _require_ends(connection: AsyncConnection, wanted: Link) -> None:
+    ends = {wanted.child, wanted.parent}
+    statement = select(equipment.c.code).where(equipment.c.site == wanted.site, equipment.c.code.in_(ends))
+    missing = ends - set(await connection.scalars(statement))
+    if missing:
+        raise NotInLedger(f"{wanted.site} has no equipment {', '.join(sorted(missing))}")
+
+
+async def _record(connection: AsyncConnection, link: Link, act: str, fact: str, cause: Cause, now: int) -> None:
+    thing = f"{link.site}:{link.child}"
+    row = {"parent": link.parent, "relation": link.relation.value}
+    before, after = (None, row) if fact == LINKED else (row, None)
+    await write_records(connection, [], [audited(now, link.site, cause, act, thing, before, after)])
+    await write_facts(connection, [NewFact(now, link.site, fact, thing, row)])
