@@ -117,7 +117,7 @@ _FIRE_PANEL_EVENT = _table(
 _PATROL_EVENT = _table(_text("tag", "checkpoint", "card", "sun"))
 
 _SENSOR = _table(
-    _boolean("leak", "smoke"),
+    _boolean("leak", "smoke", "mains"),
     _number("°C", "temperature"),
     _number("%", "humidity", "battery"),
     _number("m", "level"),

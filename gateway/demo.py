@@ -13,6 +13,7 @@ from iotcore import Broker as EmbeddedBroker
 from gateway.app import Application
 from gateway.clocks import wall_ms
 from gateway.equipment.ledger import Equipment, Site
+from gateway.equipment.topology import Link, Relation
 from gateway.people.people import DEMO_PASSWORD
 from gateway.people.permissions import Role
 from gateway.settings import Settings
@@ -36,6 +37,13 @@ def ledger_of(estate: Estate) -> tuple[list[Site], list[Equipment]]:
         Equipment(estate.site, item.code, item.kind, _texts(item.name), _texts(item.place)) for item in estate.equipment
     ]
     return [site], items
+
+
+def links_of(estate: Estate) -> list[Link]:
+    """What feeds and what carries the equipment of an estate file."""
+    by = [(item.code, item.fed_by, Relation.POWER) for item in estate.equipment]
+    by += [(item.code, item.carried_by, Relation.NETWORK) for item in estate.equipment]
+    return [Link(estate.site, child, parent, relation) for child, parent, relation in by if parent]
 
 
 def _texts(name: Texts) -> dict[str, str]:
@@ -62,7 +70,7 @@ async def run_demo(
         folder = data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gengfu-demo-")))
         settings = Settings().model_copy(update=_demo_sections(http_port, mqtt_port, folder))
         async with embedded_broker(mqtt_port):
-            app = Application(settings, ledger_of(estate), demo=True)
+            app = Application(settings, ledger_of(estate), links=links_of(estate), demo=True)
             serving = asyncio.create_task(app.run(), name="service")
             started = asyncio.create_task(app.started.wait(), name="started")
             await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED)

@@ -37,7 +37,8 @@ def load_estate(name: str | Path = "demo") -> Estate:
     """Read an estate by path, or by the name of one that comes with Gengfu.
 
     Raises:
-        YamlFileError: not found, malformed, an unknown zone, a code twice, or one that may not stand in a topic.
+        YamlFileError: not found, malformed, an unknown zone, a code twice, one that may not stand in a topic, or that
+            something hangs from and that is not there.
     """
     path = find_file(name, ESTATES)
     estate = read_yaml(path, Estate)
@@ -49,6 +50,12 @@ def load_estate(name: str | Path = "demo") -> Estate:
         if problem:
             raise entry_error(path, f"$.equipment[{index}].code", problem)
         seen.add(item.code)
+    for index, item in enumerate(estate.equipment):
+        for key, code in (("fed_by", item.fed_by), ("carried_by", item.carried_by)):
+            if code and code not in seen - {item.code}:
+                raise entry_error(
+                    path, f"$.equipment[{index}].{key}", f"no other equipment of the estate has code {code}"
+                )
     return estate
 
 

@@ -186,6 +186,7 @@ FAULTS: Final[dict[str, dict[Kind, Fault]]] = {
         Kind.ELEVATOR: Fault(about="stops where it is", upsets={Upset.NO_MAINS: at_once(1.0)}),
         Kind.PUMP: Fault(about="stops", upsets={Upset.NO_MAINS: at_once(1.0)}),
         Kind.FIRE_PANEL: Fault(about="runs on its battery", sets={"mains": False}),
+        Kind.SENSOR: Fault(about="says that the mains are gone", sets={"mains": False}),
     },
     "on_backup": _for(
         Fault(

@@ -2,15 +2,19 @@
 
 from collections.abc import Iterator
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from collectors.payloads.native import decode
 from collectors.reading import Reading
 from collectors.topics import parse_topic
 from gateway.alarms.rule_files import shipped_rules
+from gateway.demo import ledger_of, links_of
+from gateway.equipment.ledger import Ledger
+from gateway.people.audit import CLOCK
 from gateway.storage.database import Database
 from gateway.storage.tables import activation, alarm, ticket, ticket_activation
-from simulators.estate import load_estate
+from gateway.tickets.tickets import _ACTIVATIONS_OWED_A_TICKET
+from simulators.estate import Estate, load_estate
 from simulators.scenario import load_scenario
 from simulators.simulation import Message, Simulation
 from tests.builders import Clock, Desk, open_desk
@@ -45,6 +49,8 @@ async def play(
 
     `without` names shipped rules that are left out.
     """
+    estate = load_estate(load_scenario(scenario).estate)
+    await enter(database, estate)
     rules = [rule for rule in shipped_rules() if rule.id not in without]
     desk = await open_desk(database, *rules, clock=Clock(MORNING))
     async with desk.following():
@@ -62,6 +68,14 @@ async def play(
     return desk
 
 
+async def enter(database: Database, estate: Estate) -> None:
+    """Let the ledger know the estate, and what feeds and carries what."""
+    ledger = Ledger(database, 0, estate.time_zone)
+    await ledger.enter(*ledger_of(estate), CLOCK, MORNING)
+    for link in links_of(estate):
+        await ledger.links.link(link, CLOCK, MORNING)
+
+
 async def _decide(desk: Desk, came: list[Reading], second: float) -> None:
     if came:
         await desk.decide(*came)
@@ -72,15 +86,8 @@ async def _decide(desk: Desk, came: list[Reading], second: float) -> None:
 
 async def _is_nothing_owed(database: Database) -> bool:
     """Tickets follow by facts, so they are there a moment later."""
-    owed = (
-        select(func.count())
-        .select_from(activation)
-        .join(alarm, alarm.c.id == activation.c.alarm)
-        .outerjoin(ticket_activation, ticket_activation.c.activation == activation.c.id)
-        .where(alarm.c.wants_ticket != "none", ticket_activation.c.activation.is_(None))
-    )
     async with database.reading() as connection:
-        return await connection.scalar(owed) == 0
+        return (await connection.execute(_ACTIVATIONS_OWED_A_TICKET)).first() is None
 
 
 async def raised(database: Database) -> dict[tuple[str, str], str]:

@@ -45,7 +45,7 @@ CONTRACT: dict[tuple[Kind, Channel], dict[tuple[FieldType, str], str]] = {
     },
     (Kind.PATROL_READER, EVENT): {(TEXT, ""): "tag checkpoint card sun"},
     (Kind.SENSOR, TELEMETRY): {
-        (BOOLEAN, ""): "leak smoke",
+        (BOOLEAN, ""): "leak smoke mains",
         (NUMBER, "°C"): "temperature",
         (NUMBER, "%"): "humidity battery",
         (NUMBER, "m"): "level",

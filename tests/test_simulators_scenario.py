@@ -148,7 +148,7 @@ def test_demo_estate_has_what_the_demo_shows() -> None:
         "pump": 3,
         "fire_panel": 1,
         "patrol_reader": 2,
-        "sensor": 5,
+        "sensor": 7,
     }
     assert all(item.name.en and item.name.zh and item.place for item in estate.equipment)
 
@@ -169,9 +169,14 @@ BAD_ESTATES = [
     (
         "[{kind: pump, code: P-1, name: {en: a, zh-CN: b}, place: {en: c, zh-CN: d}, rpm: 1}]",
         3,
-        "unknown field `rpm`; permitted: kind, code, name, place, every_s, duty, set, setpoint, demand",
+        "unknown field `rpm`; permitted: kind, code, name, place, every_s, fed_by, carried_by, duty, set, setpoint",
     ),
     ("[]", 3, "length >= 1"),
+    (
+        "[{kind: pump, code: P-1, name: {en: a, zh-CN: b}, place: {en: c, zh-CN: d}, fed_by: P-1}]",
+        3,
+        "no other equipment of the estate has code P-1",
+    ),
 ]
 
 
@@ -206,7 +211,8 @@ def test_other_forms_are_no_durations(text: str) -> None:
 def test_a_pattern_means_those_that_can_have_the_fault(tmp_path: Path) -> None:
     path = write(tmp_path, 'timeline: [{at: 1s, equipment: "*", fault: power_cut, for: 1s}]')
     placed = place(load_scenario(path), load_estate())
-    assert set(placed) == {"L-1", "L-2", "L-3", "P-1", "P-2", "P-3", "F-1"}
+    sensors = {"S-1", "S-2", "S-3", "S-4", "S-5", "M-1", "GW-1"}
+    assert set(placed) == {"L-1", "L-2", "L-3", "P-1", "P-2", "P-3", "F-1"} | sensors
 
 
 @pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda path: path.stem)

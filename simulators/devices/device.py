@@ -20,12 +20,17 @@ class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"zh
 
 
 class Equipment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
-    """One entry of an estate; a subclass per kind adds what its model needs. `every_s`: telemetry period."""
+    """One entry of an estate; a subclass per kind adds what its model needs. `every_s`: telemetry period.
+
+    `fed_by` and `carried_by` name the equipment from which it has its power, and by which it is heard.
+    """
 
     code: str
     name: Texts
     place: Texts
     every_s: float = 2.0
+    fed_by: str = ""
+    carried_by: str = ""
 
     @property
     def kind(self) -> Kind:

@@ -1,4 +1,4 @@
-"""A small battery sensor: any of temperature, humidity, level, pressure, leak and smoke."""
+"""A small battery sensor: any of temperature, humidity, level, pressure, leak, smoke and mains."""
 
 import math
 from random import Random
@@ -12,7 +12,7 @@ from simulators.devices.device import CALM, Equipment, Trouble, local_hour, towa
 from simulators.samples import Sample, Value
 
 Measured: TypeAlias = Literal["temperature", "humidity", "level", "pressure"]
-Detected: TypeAlias = Literal["leak", "smoke"]
+Detected: TypeAlias = Literal["leak", "smoke", "mains"]
 
 _SPREAD: Final[dict[Measured, float]] = {
     "temperature": 0.05,
@@ -37,7 +37,7 @@ class SensorSpec(Equipment, frozen=True, tag="sensor"):
 
 
 class Sensor:
-    """Measures around its means, wanders slowly, detects nothing."""
+    """Measures around its means, wanders slowly, detects nothing but that the mains are there."""
 
     def __init__(self, spec: SensorSpec, rng: Random, zone: ZoneInfo) -> None:
         self._spec = spec
@@ -52,7 +52,7 @@ class Sensor:
         measured: dict[str, Value] = {
             name: self._measure(name, mean, now_ms, dt_s) for name, mean in self._spec.means.items()
         }
-        calm: dict[str, Value] = dict.fromkeys(self._spec.detects, False)
+        calm: dict[str, Value] = {name: name == "mains" for name in self._spec.detects}
         return [Sample(Channel.TELEMETRY, {**measured, **calm, "battery": round(self._battery, 1)})]
 
     def _measure(self, name: Measured, mean: float, now_ms: int, dt_s: float) -> float:
