@@ -27,6 +27,7 @@ from gateway.api.routes import Services
 from gateway.api.server import make_app
 from gateway.clocks import Clock, DataClock, claim_folder, name_of, wall_ms
 from gateway.equipment.ledger import PLATFORM, Equipment, Ledger, Site
+from gateway.equipment.topology import Link
 from gateway.ingest import forget_old, make_buffer, make_decoder, make_store
 from gateway.listening import entrance_of, require_administrator, require_safe_settings, tls_context
 from gateway.owner import Owner
@@ -81,6 +82,7 @@ class Application:
         estate: tuple[Sequence[Site], Sequence[Equipment]] = ((), ()),
         clock: Clock = wall_ms,
         *,
+        links: Sequence[Link] = (),
         demo: bool = False,
     ) -> None:
         require_safe_settings(settings.http)
@@ -89,6 +91,7 @@ class Application:
         self.registry = CollectorRegistry()
         self._demo = demo
         self._estate = estate
+        self._links = links
         self._clock = clock
         self.duty = DutyPositions(settings.alarms.duty_positions)
         self._rules = load_rules(settings.alarms.rule_files)
@@ -181,6 +184,8 @@ class Application:
         await ledger.load()
         if self._estate[0]:
             await ledger.enter(*self._estate, Cause("system:demo", Via.CLOCK), self._clock())
+        for link in self._links:
+            await ledger.links.link(link, Cause("system:demo", Via.CLOCK), self._clock())
         if (PLATFORM, CODE) not in ledger.equipment:
             site, itself = platform(equipment.time_zone)
             await ledger.enter([site], [itself], Cause("system:start", Via.CLOCK), self._clock())
@@ -192,6 +197,7 @@ class Application:
         return Services(
             database, ledger, store, people, self.registry, self.parts, self._clock, self._watchdog, rule_tests,
             longest_shelves=self.settings.alarms.longest_shelves_ms, rules=self._rules,
+            longest_maintenance_ms=round(self.settings.alarms.maintenance_h * 3_600_000),
         )  # fmt: skip
 
     async def _open_people(self, stack: contextlib.AsyncExitStack, database: Database) -> People:

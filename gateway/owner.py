@@ -29,6 +29,7 @@ from collectors.write_buffer import WriteBuffer
 from gateway.alarms.alarms import AlarmMetrics, Alarms
 from gateway.alarms.babbling_devices import event_of, protected_fields, still_babbling
 from gateway.alarms.failures import Failures
+from gateway.alarms.maintenance_windows import note_turns
 from gateway.alarms.rules import Rule
 from gateway.alarms.watchdog import BEAT_TOPIC, Code, Watchdog, steady_s
 from gateway.api.live_feed import LiveFeed
@@ -186,6 +187,7 @@ class Owner:
                 group.create_task(retention.run(), name="retention")
                 group.create_task(_every(tick_s, alarms.tick), name="alarms.tick")
                 group.create_task(_every(tick_s, tickets.tick), name="tickets.tick")
+                group.create_task(_every(tick_s, self._noting_windows(epoch)), name="maintenance")
                 group.create_task(_every(_LAST_MESSAGES_S, self._ledger.keep_last_messages), name="last_messages")
                 group.create_task(_every(LOOK_S, self._beside_alarms("backups", self._backups.tick)), name="backups")
                 way = partial(way_of_messages, broker, collector, self._buffer, alarms, self._feed)
@@ -238,6 +240,12 @@ class Owner:
         finally:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
+
+    def _noting_windows(self, epoch: int) -> Callable[[], Awaitable[None]]:
+        async def note() -> None:
+            await note_turns(self._database, epoch, self._clock())
+
+        return note
 
     def _sealing(self, epoch: int) -> Callable[[], Awaitable[None]]:
         self._sealer = None

@@ -156,6 +156,7 @@ class AlarmSettings(_Section):
         24.0, gt=0, le=168, description="Most hours for which one of medium priority may be."
     )
     shelve_low_h: float = Field(24.0, gt=0, le=168, description="Most hours for which one of low priority may be.")
+    maintenance_h: float = Field(24, gt=0, le=744, description="Hours that a maintenance window may last at most.")
 
     @property
     def longest_shelves_ms(self) -> dict[str, int]:

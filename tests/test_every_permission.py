@@ -10,8 +10,11 @@ import aiohttp
 import pytest
 from sqlalchemy import select
 
+from gateway.alarms.maintenance import Scope, Span
+from gateway.alarms.maintenance_windows import plan_window
 from gateway.api.routes import Route
 from gateway.api.server import LIVE_ACT, route_table
+from gateway.equipment.topology import Link, Relation
 from gateway.people.approvals import NewApproval
 from gateway.people.audit import CLOCK
 from gateway.people.people import DEMO_PASSWORD
@@ -38,8 +41,11 @@ class Things(NamedTuple):
     token: str
     login: str
     approval: str
+    window: str
     site: str = OWN
     action: str = "acknowledge"
+    relation: str = "power"
+    parent: str = "HQ:FP-1"
 
 
 def body_of(name: str, site: str) -> dict[str, Any]:
@@ -70,6 +76,13 @@ def body_of(name: str, site: str) -> dict[str, Any]:
         "AddSite": {"code": "NEW", "name": {"en": "New", "zh-CN": "新"}, "time_zone": "UTC"},
         "EditSite": {"version": 1, "time_zone": "UTC"},
         "AddToken": {"name": "machine", "sites": [site], "acts": ["watch"], "days": 1},
+        "LinkTo": {"parent": "HQ:FP-1", "relation": "power"},
+        "PlanWindow": {
+            "site": site, "equipment": "HQ:P-1", "starts_at": "2025-11-22T08:30:00Z",
+            "ends_at": "2025-11-22T09:30:00Z", "reason": "new seals",
+        },
+        "ChangeWindow": {"version": 1, "reason": "old seals"},
+        "CancelWindow": {"version": 1},
     }  # fmt: skip
     return known[name]
 
@@ -84,19 +97,24 @@ def options(route: Route, site: str) -> dict[str, Any]:
 
 
 async def fill(house: House) -> Things:
-    """An alarm, a ticket, equipment, a person, a login and a token on the own site."""
+    """An alarm, a ticket, equipment and its link, planned work, a person, a login and a token on the own site."""
     _, numbered = await house.raise_fire()
     row = await house.raise_hot()  # one person may shelve it
     person = await house.log_in_with({OWN: (Role.VIEWER,)}, "resident")
     new = NewToken("pump", [OWN], [Act.WATCH], 1)
     token, _ = await house.people.tokens.add(new, CLOCK, house.clock())
+    await house.services.ledger.links.link(Link(OWN, "P-1", "FP-1", Relation.POWER), CLOCK, house.clock())
+    span = Span(house.clock(), house.clock() + 3_600_000)
+    window = await plan_window(
+        house.services.database, Scope(site=OWN, equipment="P-1"), span, "new seals", None, CLOCK, house.clock()
+    )
     async with house.services.database.reading() as connection:
         which = await connection.scalar(select(login.c.id).where(login.c.person == person))
     asked = await house.people.approvals.request(
         NewApproval(OWN, ASKED, "POST", "/api/v1/none", {}, {}, None, [], "two are needed"), CLOCK, house.clock()
     )
     house.log_out()
-    return Things(row["id"], numbered["number"], "HQ:P-1", person, token.id, str(which), asked.id)
+    return Things(row["id"], numbered["number"], "HQ:P-1", person, token.id, str(which), asked.id, window.id)
 
 
 ASKED = Act.ADOPT_EQUIPMENT
@@ -141,8 +159,8 @@ def expected(path: str, place: str, status: int, *, permitted: bool) -> set[tupl
         return {(404, "not_found")}  # it is somebody else's
     if place == OTHER and "{" in path and path not in OF_NO_SITE:
         return {(404, "not_found")}
-    if place == OTHER and path in {"/api/v1/people", "/api/v1/tokens"} and status != 200:
-        return {(403, "forbidden")}  # neither an account nor a token for a site that is not one's own
+    if place == OTHER and path in {"/api/v1/people", "/api/v1/tokens", "/api/v1/maintenance-windows"} and status != 200:
+        return {(403, "forbidden")}  # neither an account nor a token nor work for a site that is not one's own
     if place == OTHER and path in {"/api/v1/rules", "/api/v1/rules/test"} and status != 200:
         return {(404, "not_found")}  # its site, or its equipment, stands in the body
     return DONE
@@ -160,7 +178,7 @@ def seen_of_own(things: Things, answer: Any) -> list[str]:
     text = str(answer)
     return [
         name
-        for name in (things.id, things.number, "HQ:P-1", things.person, things.token, things.approval)
+        for name in (things.id, things.number, "HQ:P-1", things.person, things.token, things.approval, things.window)
         if name in text
     ]
 

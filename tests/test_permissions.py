@@ -42,6 +42,8 @@ TABLE = {
     Act.READ_QUARANTINE:   ".   .    .    .    .   .    .   x    .",
     Act.ADOPT_EQUIPMENT:   ".   .    .    .    .   .    .   x    .",
     Act.MANAGE_SITES:      ".   .    .    .    .   .    .   x    .",
+    Act.EDIT_LEDGER:       ".   .    .    x    .   .    .   x    .",
+    Act.PLAN_MAINTENANCE:  ".   x    .    x    .   .    x   .    .",
     Act.MANAGE_PEOPLE:     ".   .    .    .    .   .    .   x    .",
     Act.SECOND_FACTOR:     ".   .    .    .    .   .    x   x    .",
     Act.READ_METRICS:      ".   .    .    .    .   .    x   x    .",

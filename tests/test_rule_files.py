@@ -10,6 +10,7 @@ from collectors.reading import Value
 from gateway.alarms.conditions import Either, Limit, Not
 from gateway.alarms.rule_files import LANGUAGES, RuleError, load_rules, parse_rules, shipped_rules
 from gateway.alarms.rules import Priority, Rule, RuleType, TicketWish, inputs_of, is_match
+from gateway.equipment.topology import Relation
 
 GOOD = """
 rules:
@@ -162,6 +163,47 @@ def test_what_no_other_type_could_do_is_refused_with_the_reason(text: str, compl
     assert complaint in str(refused.value)
 
 
+CAUSE = GOOD.replace("id: site.hot", "id: site.cause")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (GOOD + "    suppressed_by: [site.cold]\n", "there is no rule site.cold"),
+        (GOOD + "    suppressed_by: [site.hot]\n", "goes round: site.hot -> site.hot"),
+        (GOOD + "    suppressed_by: [elevator.fault]\n", "a rule for elevator"),
+        (GOOD + "    suppressed_by: [pump.hot]\n", "there is no rule pump.hot"),
+        (EVENT + "    suppressed_by: [fire_panel.check_post]\n", "over as soon as it is told"),
+        (GOOD + "    release_after: 5s\n", "release_after is for what suppresses something"),
+        (GOOD + "    suppresses: [power]\n    release_after: 2h\n", "at most 1h"),
+        (GOOD + "    suppresses: [water]\n", "water"),
+        (GOOD.replace("priority: high", "priority: critical\n    suppressed_by: [pump.leak]"), "never suppressed"),
+        (GOOD.replace("priority: high", "priority: critical\n    despite_parent: true"), "never suppressed"),
+        (EVENT + "    momentary: true\n    suppresses: [power]\n", "suppresses nothing"),
+        (
+            GOOD + "    suppressed_by: [site.cause]\n"
+            + CAUSE.replace("rules:\n", "") + "    suppressed_by: [site.hot]\n",
+            "goes round: site.hot -> site.cause -> site.hot",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_suppress_or_be_suppressed_is_refused(text: str, complaint: str, tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(RuleError) as refused:
+        load_rules([path])
+    assert complaint in str(refused.value)
+
+
+def test_a_cause_is_read_as_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    text = CAUSE + "    suppresses: [power, network]\n    release_after: 1min\n"
+    path.write_text(text + GOOD.replace("rules:\n", "") + "    suppressed_by: [site.cause]\n", "utf-8")
+    rules = {rule.id: rule for rule in load_rules([path])}
+    assert (rules["site.cause"].suppresses, rules["site.cause"].release_after) == (frozenset(Relation), 60_000)
+    assert rules["site.hot"].suppressed_by == ("site.cause",)
+
+
 def test_a_combination_is_read_with_all_its_parts() -> None:
     rule = read(
         when("{any: [{field: flow, above: 1}, {not: {field: flow, than: setpoint, below: -1, deadband: 0.5}}]}")
@@ -188,14 +230,16 @@ def test_a_rule_for_an_answer_names_a_rule_that_is_there(tmp_path: Path) -> None
 def test_every_example_in_the_page_about_alarms_is_a_rule_that_works() -> None:
     text = (Path(__file__).parent.parent / "docs" / "alarms.md").read_text(encoding="utf-8")
     examples = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    types = set()
+    types: set[RuleType] = set()
     for example in examples:
         body = "".join(f"    {line}\n" for line in example.splitlines())
         whole = GOOD.replace("    type: limit\n", "").replace(BODY, body)
         kinds = ("fire_panel", "sensor", "pump")
-        types |= {rule.type for kind in kinds for rule in _accepted(whole.replace("kind: pump", f"kind: {kind}"))}
+        found = {rule.type for kind in kinds for rule in _accepted(whole.replace("kind: pump", f"kind: {kind}"))}
+        assert found, example
+        types |= found
     assert types == set(RuleType)
-    assert len(examples) == len(RuleType)
+    assert len(examples) == len(RuleType) + 2, "one a type, and two of causes"
 
 
 def _accepted(text: str) -> list[Rule]:

@@ -108,7 +108,7 @@ class Alarms:
         self._one_at_a_time = asyncio.Lock()
         check = partial(lease.verify, epoch=epoch)
         self._tickets = Consumer(database, CONSUMER, _TOLD, self._follow, check, fact_metrics, clock)
-        self.suppressing = Suppressing(database, epoch, fact_metrics, clock)
+        self.suppressing = Suppressing(database, epoch, fact_metrics, clock, self._rulebook)
 
     @property
     def notice(self) -> str:
@@ -129,6 +129,7 @@ class Alarms:
         self._watches = Watches(self._rulebook, memories, self._late_window_ms, self._recall)
         await self._take_up_rules()
         await self._end_withdrawn()
+        self.suppressing.go_by(self._rulebook)
         await self.suppressing.load()
 
     async def _take_up_rules(self) -> None:
@@ -140,6 +141,7 @@ class Alarms:
             held = await overrides(connection, news[-1]["id"])
         changes = [replanned(row) for row in news]
         self._rulebook = self._rulebook.with_overrides(held)
+        self.suppressing.go_by(self._rulebook)
         outcome = self._watches.take_up(self._rulebook, changes, self._clock())
         await self._commit_taken_up(outcome, news[-1]["id"])
         self._rules_taken_up = news[-1]["id"]

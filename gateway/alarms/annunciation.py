@@ -42,7 +42,7 @@ _ANNUNCIATED: Final = "annunciated"
 
 def subject_of(alarm: Row) -> Subject:
     """What of an alarm's row decides whether something applies to it."""
-    return Subject(key_of(alarm), alarm["kind"], alarm["zone"], alarm["life_safety"])
+    return Subject(key_of(alarm), alarm["kind"], alarm["zone"], alarm["life_safety"], alarm["raised_at"])
 
 
 def suppressions_of(alarm: Row) -> tuple[Suppression, ...]:

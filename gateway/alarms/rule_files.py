@@ -12,10 +12,12 @@ import yaml
 
 from collectors.fields import Channel, Field, FieldType, Kind, fields_of
 from collectors.reading import Value
+from gateway.alarms.cause_rules import named_cause_complaint, suppression_complaint
 from gateway.alarms.condition_files import WrittenCondition, read_condition
 from gateway.alarms.conditions import Membership, leaves_of, names_in
 from gateway.alarms.rules import Priority, Rule, RuleType, TicketWish
 from gateway.alarms.series import MOST_COUNTED
+from gateway.equipment.topology import Relation
 
 _UNITS_MS: Final = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 _SHORTEST_MS: Final = 1_000
@@ -83,6 +85,10 @@ class _Written(
     playbook: str = ""
     latching: bool = False
     re_alarm: str = "0s"
+    suppresses: list[Relation] = []
+    suppressed_by: list[str] = []
+    despite_parent: bool = False
+    release_after: str = "0s"
 
 
 def shipped_rules() -> list[Rule]:
@@ -110,6 +116,9 @@ def load_rules(extra: Iterable[Path] = ()) -> list[Rule]:
     for rule in rules.values():
         if rule.of and rule.of not in rules:
             raise RuleError(f"{rule.id}: there is no rule {rule.of} whose alarm could wait for an answer")
+        complaint = named_cause_complaint(rule, rules)
+        if complaint:
+            raise RuleError(f"{rule.id}: {complaint}")
     return list(rules.values())
 
 
@@ -180,6 +189,10 @@ def _make(written: _Written) -> Rule:
         playbook=written.playbook,
         latching=written.latching,
         re_alarm=_milliseconds(written.re_alarm),
+        suppresses=frozenset(written.suppresses),
+        suppressed_by=tuple(written.suppressed_by),
+        despite_parent=written.despite_parent,
+        release_after=_milliseconds(written.release_after),
     )
 
 
@@ -209,6 +222,7 @@ def _complaint(rule: Rule, written: _Written) -> str | None:
         return "deadband must be a number and cannot be negative"
     return (
         _delay_complaint(rule)
+        or suppression_complaint(rule)
         or _CHECKS[rule.type](rule, written)
         or _values_complaint(rule, fields_of(rule.kind, Channel.TELEMETRY))
     )

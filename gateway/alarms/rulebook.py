@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from collectors.fields import Kind
+from gateway.alarms.cause_rules import named_cause_complaint
 from gateway.alarms.rule_changes import changed, check_changes, own_rule
 from gateway.alarms.rule_files import RuleError
 from gateway.alarms.rules import Rule, RuleType, is_for
@@ -90,15 +91,22 @@ class Rulebook:
             raise RuleError(f"{name}: instead_of: nothing takes the place of a critical rule: {', '.join(critical)}")
         if rule.of and rule.of not in self.filed:
             raise RuleError(f"{name}: of: there is no rule {rule.of} whose alarm could wait for an answer")
+        complaint = named_cause_complaint(rule, {**self.filed, rule.id: rule})
+        if complaint:
+            raise RuleError(f"{name}: {complaint}")
         return rule
 
     def with_overrides(self, overrides: Iterable[Override]) -> "Rulebook":
         """The same files with other changes."""
         return Rulebook(self.filed.values(), overrides)
 
+    def every_rule(self) -> list[Rule]:
+        """Each as the files have it, and as it is changed at some place."""
+        return [*self.filed.values(), *self._made.values()]
+
     def of_type(self, kind: RuleType) -> list[Rule]:
-        """The rules of a type, each as the files have it and as it is changed at some place."""
-        return [rule for rule in (*self.filed.values(), *self._made.values()) if rule.type is kind]
+        """Those of a type."""
+        return [rule for rule in self.every_rule() if rule.type is kind]
 
     def ids(self, site: str, kind: Kind | None = None) -> list[str]:
         """Every rule of the files (of a kind), and those that the site has made for itself."""

@@ -17,6 +17,7 @@ import msgspec
 from collectors.fields import Channel, Kind
 from collectors.reading import Value
 from gateway.alarms.conditions import Band, Condition, bands, compared_with, is_fulfilled, leaves_of, names_in
+from gateway.equipment.topology import Relation
 
 
 class Priority(StrEnum):
@@ -111,6 +112,14 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """As it stands in its file, or with what a site has changed: what further changes are laid over."""
     file: str = ""
     """The file that it stands in, "" for a rule that a site has made for itself."""
+    suppresses: frozenset[Relation] = frozenset()
+    """While it stands it explains the alarms of what the equipment feeds or carries."""
+    suppressed_by: tuple[str, ...] = ()
+    """Rules on the same equipment: while one of their alarms stands this one tells nothing new."""
+    despite_parent: bool = False
+    """No cause on what feeds or carries the equipment explains it: it asks for an act of its own."""
+    release_after: int = 0
+    """A cause: how long what it explains waits when its condition has ended, for devices need time to come back."""
 
     @property
     def life_safety(self) -> bool:

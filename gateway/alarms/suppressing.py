@@ -15,13 +15,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collectors.fields import Channel, Kind
 from collectors.reading import Reading
 from collectors.topics import Topic
-from gateway.alarms import outages, shelving
-from gateway.alarms.annunciation import weigh
+from gateway.alarms import maintenance_windows, outages, shelving
+from gateway.alarms.annunciation import subject_of, weigh
+from gateway.alarms.causes import CauseBook, CauseRules
 from gateway.alarms.decisions import Written, key_of
+from gateway.alarms.known_causes import disproved_in, load_causes
 from gateway.alarms.recording import open_alarms_at, save
+from gateway.alarms.rulebook import Rulebook
 from gateway.alarms.states import Event
 from gateway.alarms.suppression import NOTHING_PLANNED, Place, Plans, Shelves, Source, Turn, turns_after
 from gateway.clocks import Clock
+from gateway.equipment import links
+from gateway.equipment.topology import Topology
 from gateway.people.audit import CLOCK, Cause, Via
 from gateway.storage import lease
 from gateway.storage.database import Database
@@ -29,7 +34,10 @@ from gateway.storage.facts import Consumer, Fact, FactMetrics
 from gateway.storage.tables import fact
 
 CONSUMER: Final = "suppression"
-FOLLOWED: Final = (shelving.SHELVED, shelving.UNSHELVED, outages.TAKEN_OUT, outages.RETURNED)
+FOLLOWED: Final = (
+    shelving.SHELVED, shelving.UNSHELVED, outages.TAKEN_OUT, outages.RETURNED, *maintenance_windows.CHANGED,
+    links.LINKED, links.UNLINKED,
+)  # fmt: skip
 """Facts that change a plan. Their body names the equipment whose alarms are to be weighed; without one the whole
 site's are."""
 OVERDUE: Final = "out_of_service_overdue"
@@ -49,13 +57,15 @@ class Suppressing:
         epoch: int,
         metrics: FactMetrics,
         clock: Clock,
-        further: Sequence[Loader] = (),
+        rulebook: Rulebook,
+        further: Sequence[Loader] = (maintenance_windows.load_windows,),
     ) -> None:
         self._database = database
         self._epoch = epoch
         self._clock = clock
         self._further = further
         self._plans = NOTHING_PLANNED
+        self._causes = CauseBook(CauseRules(rulebook), Topology())
         self._as_of = 0
         """The newest fact of which the plans know."""
         self._stale = True
@@ -82,9 +92,17 @@ class Suppressing:
         await self._weigh_at(None, _START, now)
         self._weighed_to(now)
 
+    def go_by(self, rulebook: Rulebook) -> None:
+        """Other rules are causes from now on."""
+        self._causes = self._causes._replace(rules=CauseRules(rulebook))
+        self._stale = True
+
     async def tick(self) -> None:
         """Weigh what time alone has changed. Raises LeaseLost."""
         now = self._clock()
+        if self._stale:
+            async with self._database.reading() as connection:
+                await self._read(connection)
         if now < self._weighed_at:  # the clock was set back: what has begun since may come again
             self._weighed_to(now)
         due = {turn.place for turn in self._turns if turn.at <= now}
@@ -111,7 +129,10 @@ class Suppressing:
         self._as_of = newest or self._as_of
 
     async def weigh(self, connection: AsyncConnection, written: Written, cause: Cause, now: int) -> None:
-        """Weigh the alarms that a transaction is about to write. A one-shot shelf ends with its condition."""
+        """Weigh the alarms that a transaction is about to write, and where a cause is among them all that are open.
+
+        A one-shot shelf ends with its condition.
+        """
         returned = {line.thing for line in written.journal if line.event == Event.RETURNED}
         shelves = self._plans.shelves.by_key
         cleared = {key_of(row) for identity, row in written.alarms.items() if identity in returned}
@@ -122,7 +143,17 @@ class Suppressing:
             written.audit += await shelving.end_shelves(connection, ended, cause, now)
             left = {key: shelf for key, shelf in shelves.items() if key not in ended}
             plans = plans._replace(shelves=Shelves(left))
-        for row in tuple(written.alarms.values()):
+        rows = list(written.alarms.values())
+        changed = [row for row in rows if row["rule"] in self._causes.rules.ids]
+        causes = self._causes
+        if changed:
+            self._stale = True
+            causes = causes.after(((subject_of(row), row) for row in changed), disproved_in(written))
+            concerned = set().union(*(causes.concerned(subject_of(row)) for row in changed))
+            others = await open_alarms_at(connection, concerned)
+            rows += [row for row in others if row["id"] not in written.alarms]
+        plans = plans.with_further(causes.source(plans.sources))
+        for row in rows:
             weigh(row, plans, now, written, cause)
 
     async def _read(self, connection: AsyncConnection) -> None:
@@ -130,12 +161,18 @@ class Suppressing:
         self._plans = Plans(
             await shelving.load_shelves(connection), await outages.load_outages(connection), tuple(further)
         )  # fmt: skip
+        # Those too that are over and whose end has not been weighed yet: it is still to come as a turn.
+        self._causes = await load_causes(connection, self._causes.rules, self._weighed_at or self._clock())
         self._stale = False
-        self._turns = turns_after(self._plans, self._weighed_at)
+        self._turns = turns_after(self._all_plans(), self._weighed_at)
+
+    def _all_plans(self) -> Plans:
+        """What people have planned, and the causes that stand."""
+        return self._plans.with_further(self._causes.source(self._plans.sources))
 
     def _weighed_to(self, now: int) -> None:
         self._weighed_at = now
-        self._turns = turns_after(self._plans, now)
+        self._turns = turns_after(self._all_plans(), now)
 
     async def _weigh_at(self, places: set[Place] | None, cause: Cause, now: int) -> None:
         """Take away what has ended, and weigh what is open at some places, None: everywhere."""
@@ -146,9 +183,10 @@ class Suppressing:
             written = Written()
             over = [key for key, shelf in self._plans.shelves.by_key.items() if shelf.until <= now]
             written.audit += await shelving.end_shelves(connection, over, cause, now)
-            rows = await open_alarms_at(connection, places)
+            rows = await open_alarms_at(connection, None if places is None else set(self._causes.reached_from(places)))
+            plans = self._all_plans()
             for row in rows:
-                weigh(row, self._plans, now, written, cause)
+                weigh(row, plans, now, written, cause)
             await save(connection, written)
         if places is None:
             self._said_overdue = {
@@ -158,16 +196,18 @@ class Suppressing:
     async def _follow(self, connection: AsyncConnection, facts: Sequence[Fact]) -> None:
         """Weigh the alarms of which plans have changed, as done by whoever changed them."""
         await self.take_up(connection)
-        now, written = self._clock(), Written()
+        now, written, plans = self._clock(), Written(), self._all_plans()
         causes = {
             Place(item.site, str(item.body.get("equipment", ""))): Cause(
                 str(item.body.get("actor", "system:suppression")), Via.FACT, why=f"fact {item.id}"
             )
             for item in facts
         }
-        for row in await open_alarms_at(connection, set(causes)):
-            cause = causes.get(Place(row["site"], row["equipment"])) or causes[Place(row["site"])]
-            weigh(row, self._plans, now, written, cause)
+        reached = self._causes.reached_from(causes)
+        for row in await open_alarms_at(connection, set(reached)):
+            here = reached.get(Place(row["site"], row["equipment"]), Place(row["site"]))
+            cause = causes.get(here) or causes[Place(row["site"])]
+            weigh(row, plans, now, written, cause)
         await save(connection, written)
 
 

@@ -57,6 +57,8 @@ class Subject(NamedTuple):
     kind: str
     zone: str
     life_safety: bool
+    raised_at: int = 0
+    """When it became active last, epoch ms."""
 
 
 class Place(NamedTuple):
@@ -174,6 +176,10 @@ class Plans(NamedTuple):
     @property
     def sources(self) -> tuple[Source, ...]:
         return (self.shelves, self.outages, *self.further)
+
+    def with_further(self, source: Source) -> "Plans":
+        """These and one more."""
+        return self._replace(further=(*self.further, source))
 
 
 NOTHING_PLANNED: Final = Plans()

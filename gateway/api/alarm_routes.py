@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, Select, Text, cast, func, select
 
 from collectors.reading import to_datetime
 from gateway.alarms.annunciation import suppressions_of
@@ -29,6 +29,8 @@ class AlarmQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     priority: Priority | None = None
     annunciated: bool | None = None
     """false: only open alarms that something keeps quiet; true: only open ones that nothing does."""
+    under: str = ""
+    """Id of an alarm: those open ones that it explains, and that are therefore not annunciated."""
     site: str | None = None
     equipment: str | None = None
     """`{site}:{code}`."""
@@ -135,6 +137,8 @@ async def list_alarms(call: Call) -> Page[AlarmBody]:
         statement = statement.where(alarm.c.priority == query.priority.value)
     if query.annunciated is not None:
         statement = statement.where(alarm.c.open_key.is_not(None), alarm.c.annunciated.is_(query.annunciated))
+    if query.under:
+        statement = statement.where(_is_under(query.under))
     statement = of_place(statement, alarm, query.site, query.equipment)
     rows, following = await page_of(call, statement, alarm.c.id, query.cursor, query.limit)
     return Page([alarm_body(row, call.services.accounts) for row in rows], following)
@@ -142,9 +146,16 @@ async def list_alarms(call: Call) -> Page[AlarmBody]:
 
 async def show_alarm(call: Call) -> AlarmDetail:
     row = await find_alarm(call, Act.WATCH)
-    return AlarmDetail(
-        alarm_body(row, call.services.accounts), await journal_entries(call.services, "alarm", row["id"])
-    )
+    async with call.services.database.reading() as connection:
+        caused = await connection.scalar(select(func.count()).select_from(alarm).where(_is_under(row["id"])))
+    journal = await journal_entries(call.services, "alarm", row["id"])
+    return AlarmDetail(alarm_body(row, call.services.accounts), journal, int(caused or 0))
+
+
+def _is_under(identity: str) -> ColumnElement[bool]:
+    """Whether an alarm is explained by another one, and kept quiet for that."""
+    by = cast(alarm.c.suppressions, Text).contains(f'"{identity}"', autoescape=True)
+    return alarm.c.open_key.is_not(None) & alarm.c.annunciated.is_(False) & by
 
 
 async def list_activations(call: Call) -> Page[ActivationBody]:

@@ -235,6 +235,31 @@ class AlarmBody(msgspec.Struct, frozen=True):
     version: int
 
 
+class WindowBody(msgspec.Struct, frozen=True):
+    """Planned work. It covers an equipment (or a part or zone of it), or with `equipment` "" all of `kind` on the site.
+
+    `phase` is `upcoming`, `on`, `over` or `cancelled`. Alarms of life safety are kept quiet only with `life_safety`.
+    """
+
+    id: str
+    site: str
+    kind: str
+    equipment: str
+    """`{site}:{code}`, or ""."""
+    part: str
+    zone: str
+    starts_at: datetime
+    ends_at: datetime
+    phase: str
+    reason: str
+    person: Texts
+    """Who has planned it."""
+    second_person: Texts | None
+    """Who has agreed that life safety is kept quiet too."""
+    life_safety: bool
+    version: int
+
+
 class JournalEntry(msgspec.Struct, frozen=True):
     at: datetime
     event: str
@@ -247,6 +272,8 @@ class JournalEntry(msgspec.Struct, frozen=True):
 class AlarmDetail(msgspec.Struct, frozen=True):
     alarm: AlarmBody
     journal: list[JournalEntry]
+    caused: int
+    """How many open alarms it explains, which are kept quiet for that; `GET /alarms?under=` lists them."""
 
 
 class AlarmAct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -379,6 +406,8 @@ class Snapshot(msgspec.Struct, frozen=True, tag_field="type", tag="snapshot"):
     """Open alarms."""
     tickets: list[TicketBody]
     """Open tickets."""
+    maintenance: list[WindowBody]
+    """Planned work that is on or to come."""
 
 
 class LiveReading(msgspec.Struct, frozen=True, tag_field="type", tag="reading"):
@@ -432,6 +461,13 @@ class LiveFlood(msgspec.Struct, frozen=True, tag_field="type", tag="flood"):
 class LiveTicket(msgspec.Struct, frozen=True, tag_field="type", tag="ticket"):
     seq: int
     ticket: TicketBody
+
+
+class LiveMaintenance(msgspec.Struct, frozen=True, tag_field="type", tag="maintenance"):
+    """Planned work that is new, has changed, begins, ends or is called off: the notice to those who watch."""
+
+    seq: int
+    window: WindowBody
 
 
 class LiveSystem(msgspec.Struct, frozen=True, tag_field="type", tag="system"):

@@ -24,12 +24,14 @@ from gateway.api.bodies import (
     LiveAlarm,
     LiveEquipment,
     LiveFlood,
+    LiveMaintenance,
     LiveReading,
     LiveSystem,
     LiveTicket,
     Snapshot,
 )
 from gateway.api.equipment_routes import equipment_bodies, equipment_body, is_online, outage_bodies, profile_bodies
+from gateway.api.maintenance_routes import standing_window_bodies, window_bodies
 from gateway.api.platform_routes import ready_body
 from gateway.api.routes import Services
 from gateway.api.session_routes import site_body
@@ -54,7 +56,9 @@ _JOINING: Final = frozenset({"ticket.opened", "ticket.alarm_joined"})
 """Facts that name the alarm which has a new ticket from now on."""
 _RETRY_S: Final = 0.5
 _LOGINS_S: Final = 0.5
-Message = LiveReading | LiveEquipment | LiveAlarm | LiveFlood | LiveTicket | LiveSystem | LiveApproval
+Message = (
+    LiveReading | LiveEquipment | LiveAlarm | LiveFlood | LiveTicket | LiveMaintenance | LiveSystem | LiveApproval
+)
 _encoder: Final = msgspec.json.Encoder()
 
 REQUIRED: Final[dict[type[msgspec.Struct], Act]] = {
@@ -63,6 +67,7 @@ REQUIRED: Final[dict[type[msgspec.Struct], Act]] = {
     LiveAlarm: Act.WATCH,
     LiveFlood: Act.WATCH,
     LiveTicket: Act.READ_TICKETS,
+    LiveMaintenance: Act.WATCH,
     LiveSystem: Act.WATCH,
     LiveApproval: Act.SIGNED_IN,  # and the act that the request itself needs: see `_tell_approvals`
 }
@@ -182,7 +187,7 @@ class LiveFeed:
         database = self._services.database
         things = {
             subject: dict.fromkeys(fact.thing for fact in facts if fact.kind.partition(".")[0] == subject)
-            for subject in ("alarm", "ticket", "equipment", "approval")
+            for subject in ("alarm", "ticket", "equipment", "maintenance", "approval")
         }
         if things["approval"]:
             self._tell_approvals(await self._services.people.approvals.of(things["approval"]), self._listeners)
@@ -194,6 +199,8 @@ class LiveFeed:
         told = dict.fromkeys((*things["alarm"], *joined))
         for alarm in await alarm_bodies(self._services, told) if told else ():
             self._tell(LiveAlarm(0, alarm), alarm.site)
+        for window in await window_bodies(self._services, things["maintenance"]) if things["maintenance"] else ():
+            self._tell(LiveMaintenance(0, window), window.site)
         outages = await outage_bodies(self._services) if things["equipment"] else {}
         for identity in things["equipment"]:
             site, _, code = identity.partition(":")
@@ -337,6 +344,7 @@ class LiveFeed:
             equipment=await equipment_bodies(services, watched),
             alarms=await open_alarm_bodies(services, watched),
             tickets=await open_ticket_bodies(services.database, _sites(person, services, Act.READ_TICKETS)),
+            maintenance=await standing_window_bodies(services, watched),
         )
 
 

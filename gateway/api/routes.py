@@ -49,6 +49,8 @@ class Services(NamedTuple):
     """As the files have them."""
     duty: DutyPositions = ONE_DESK
     """Which desk answers the alarms of which site."""
+    longest_maintenance_ms: int = 24 * 3_600_000
+    """How long a maintenance window may last."""
 
     @property
     def accounts(self) -> Accounts:

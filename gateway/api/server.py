@@ -19,6 +19,8 @@ from gateway.api import (
     approval_routes,
     audit_routes,
     equipment_routes,
+    link_routes,
+    maintenance_routes,
     outage_routes,
     people_routes,
     performance_routes,
@@ -83,9 +85,9 @@ class PlainRoute(NamedTuple):
 def route_table() -> list[tuple[str, Route]]:
     """Every route of the contract with its full path: the one place that knows them all."""
     subjects = (
-        session_routes, account_routes, people_routes, token_routes, equipment_routes, outage_routes, site_routes,
-        alarm_routes, alarm_acts_routes, shelving_routes, ticket_routes, rule_routes, rule_test_routes, audit_routes,
-        approval_routes, performance_routes, platform_routes,
+        session_routes, account_routes, people_routes, token_routes, equipment_routes, link_routes, outage_routes,
+        maintenance_routes, site_routes, alarm_routes, alarm_acts_routes, shelving_routes, ticket_routes, rule_routes,
+        rule_test_routes, audit_routes, approval_routes, performance_routes, platform_routes,
     )  # fmt: skip
     table = [(PREFIX + route.path, route) for subject in subjects for route in subject.ROUTES]
     return table + [(route.path, route) for route in platform_routes.ROOT_ROUTES]

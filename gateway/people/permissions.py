@@ -46,6 +46,8 @@ class Act(StrEnum):
     ADOPT_EQUIPMENT = "adopt_equipment"
     MANAGE_RULES = "manage_rules"
     MANAGE_SITES = "manage_sites"
+    EDIT_LEDGER = "edit_ledger"
+    PLAN_MAINTENANCE = "plan_maintenance"
     MANAGE_PEOPLE = "manage_people"
     READ_METRICS = "read_metrics"
     READ_AUDIT = "read_audit"
@@ -72,6 +74,8 @@ PERMITTED: Final[Mapping[Act, frozenset[Role]]] = {
     Act.ADOPT_EQUIPMENT: frozenset({_A}),
     Act.MANAGE_RULES: frozenset({_A}),
     Act.MANAGE_SITES: frozenset({_A}),
+    Act.EDIT_LEDGER: frozenset({_E, _A}),
+    Act.PLAN_MAINTENANCE: frozenset({_L, _E, _M}),
     Act.MANAGE_PEOPLE: frozenset({_A}),
     Act.READ_METRICS: frozenset({_M, _A}),
     Act.READ_AUDIT: frozenset({_M, _A}),

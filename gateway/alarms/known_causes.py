@@ -1,0 +1,33 @@
+"""Which alarms explain others just now, as the tables have it."""
+
+from typing import Any
+
+from sqlalchemy import exists, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.alarms.annunciation import subject_of
+from gateway.alarms.causes import CauseBook, CauseRules
+from gateway.alarms.decisions import Written
+from gateway.equipment.links import read_topology
+from gateway.storage.tables import activation, alarm
+
+
+async def load_causes(connection: AsyncConnection, rules: CauseRules, now: int) -> CauseBook:
+    """Alarms of rules that are causes: those that stand, and those that have ended so lately that devices come back."""
+    book = CauseBook(rules, await read_topology(connection))
+    if not rules.ids:
+        return book
+    lately = alarm.c.returned_at > now - rules.longest_release
+    never_was = exists().where(
+        activation.c.alarm == alarm.c.id, activation.c.disproved, activation.c.ended_at == alarm.c.returned_at
+    )
+    statement = select(alarm).where(alarm.c.rule.in_(sorted(rules.ids)), alarm.c.active | (lately & ~never_was))
+    found = (await connection.execute(statement)).mappings()
+    return book.after(((subject_of(row), row) for row in map(dict, found)), frozenset())
+
+
+def disproved_in(written: Written) -> frozenset[str]:
+    """Ids of alarms whose activation proves wrong in what is about to be written."""
+    ended: list[dict[str, Any]] = [row for row in written.ended if row["disproved"]]
+    at_once = (row["alarm"] for row in written.activations if row["disproved"])
+    return frozenset((*(row["of_alarm"] for row in ended), *at_once))
