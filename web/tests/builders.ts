@@ -109,6 +109,7 @@ export function aSnapshot(given: Partial<Snapshot> = {}): Snapshot {
     equipment: [],
     alarms: [],
     tickets: [],
+    maintenance: [],
     ...given,
   }
 }

@@ -162,3 +162,21 @@ describe('the platform', () => {
     expect(after(aSnapshot(), aBeat(11, NOW + 90_000)).clockOffset).toBe(90_000)
   })
 })
+
+describe('planned work', () => {
+  const window = {
+    id: 'w', site: 'SZ01', kind: '', equipment: 'SZ01:lift-1', part: '', zone: '', starts_at: ago(0), ends_at: ago(-60_000),
+    phase: 'on' as const, reason: 'new ropes', person: { en: 'Li', 'zh-CN': '李' }, second_person: null,
+    life_safety: false, version: 2,
+  }
+
+  it('is shown while it is on or to come, and never turned back', () => {
+    const { state } = applyMessages(EMPTY_FEED, [aSnapshot({ maintenance: [window] })], NOW)
+    expect([...state.maintenance.keys()]).toEqual(['w'])
+    const older = { ...window, version: 1, phase: 'cancelled' as const }
+    const still = applyMessages(state, [{ type: 'maintenance', seq: 11, window: older }], NOW).state
+    expect(still.maintenance.get('w')?.phase).toBe('on')
+    const over = { ...window, phase: 'over' as const }
+    expect(applyMessages(still, [{ type: 'maintenance', seq: 12, window: over }], NOW).state.maintenance.size).toBe(0)
+  })
+})

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 
 import { countUnacknowledged, worstByEquipment } from '@/control_room/alarm_order'
-import { endOf, isShelved, sorted } from '@/control_room/set_aside'
+import { causedBy, endOf, isShelved, sorted } from '@/control_room/set_aside'
 import { soundKeys, soundNeed } from '@/control_room/sound_need'
 import type { AlarmBody } from '@/shared/contract'
 
@@ -41,5 +41,26 @@ describe('the end of a reason', () => {
     ['its cause', aSuppression({ reason: 'parent', until: null }), 'setAside.untilCauseEnds', null],
   ])('is %s', (_what, item, key, time) => {
     expect(endOf(item)).toEqual({ key, time })
+  })
+})
+
+describe('what one alarm explains', () => {
+  const by = (id: string, ...causes: [string, string][]): AlarmBody =>
+    anAlarm({
+      id,
+      annunciated: false,
+      suppressions: causes.map(([reason, source]) => aSuppression({ reason, source, person: null, until: null })),
+    })
+
+  it('is folded under it, whichever the reason, and once', () => {
+    const caused = causedBy([by('a', ['parent', 'm']), by('b', ['parent', 'm'], ['rule', 'm']), by('c', ['rule', 'd'])])
+    expect([...caused].map(([cause, alarms]) => [cause, alarms.map((alarm) => alarm.id)])).toEqual([
+      ['m', ['a', 'b']],
+      ['d', ['c']],
+    ])
+  })
+
+  it('is not what somebody has set aside', () => {
+    expect(causedBy([quiet, by('a', ['maintenance', 'w'])]).size).toBe(0)
   })
 })

@@ -26,3 +26,20 @@ export function endOf(item: SuppressionBody): { key: string; time: number | null
 export function isShelved(alarm: AlarmBody): boolean {
   return alarm.suppressions.some((item) => item.reason === 'shelved')
 }
+
+/** What each alarm explains, by the alarm's id: it is kept quiet because that one is told. */
+export function causedBy(setAside: Iterable<AlarmBody>): Map<string, AlarmBody[]> {
+  const caused = new Map<string, AlarmBody[]>()
+  for (const alarm of setAside) {
+    const causes = alarm.suppressions.filter(isExplained).map((item) => item.source)
+    for (const cause of new Set(causes)) caused.set(cause, [...(caused.get(cause) ?? []), alarm])
+  }
+  return caused
+}
+
+/** Another alarm says it already: its id is the source, and what the record says of it is for the record. */
+export function isExplained(item: SuppressionBody): boolean {
+  return EXPLAINED.has(item.reason)
+}
+
+const EXPLAINED: ReadonlySet<string> = new Set(['parent', 'rule'])

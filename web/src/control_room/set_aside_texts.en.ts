@@ -19,6 +19,8 @@ const en: typeof zhCN = {
     untilReturned: 'until it is returned to service',
     untilCauseEnds: 'until its cause ends',
     takeBack: 'Take back',
+    caused: '+{n} caused by this',
+    work: 'Planned work: {place}, until {time}.',
     noneHeard: 'No other open alarms',
     noneHeardNext: 'What is set aside stands below. A new alarm appears here at once.',
     noneWaiting: 'None waiting, {n} set aside',

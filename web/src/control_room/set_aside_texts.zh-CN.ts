@@ -17,6 +17,8 @@ export default {
     untilReturned: '至恢复投用',
     untilCauseEnds: '至原因消除',
     takeBack: '取消搁置',
+    caused: '由此引起 +{n}',
+    work: '计划检修：{place}，至 {time}。',
     noneHeard: '没有其他未结束的报警',
     noneHeardNext: '暂不提示的报警见下方；有新报警会立刻出现在这里。',
     noneWaiting: '没有待接警，暂不提示 {n} 条',

@@ -4,8 +4,8 @@
  */
 
 import type { LiveApproval } from './approval_contract'
-import type { OutageBody, SuppressionBody } from './suppression_contract'
 import type { LiveFlood } from './flood_contract'
+import type { OutageBody, SuppressionBody, WindowBody } from './suppression_contract'
 
 export type Value = number | boolean | string
 export type Time = string
@@ -251,6 +251,7 @@ export interface Snapshot {
   equipment: EquipmentBody[]
   alarms: AlarmBody[]
   tickets: TicketBody[]
+  maintenance: WindowBody[]
 }
 
 export interface LiveReading {
@@ -281,6 +282,12 @@ export interface LiveTicket {
   ticket: TicketBody
 }
 
+export interface LiveMaintenance {
+  type: 'maintenance'
+  seq: number
+  window: WindowBody
+}
+
 export interface LiveSystem {
   type: 'system'
   seq: number
@@ -295,6 +302,14 @@ export interface Beat {
   at: Time
 }
 
-export type LiveChange = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveSystem | LiveApproval | Beat
-export type LiveChange = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveFlood | LiveSystem | Beat
+export type LiveChange =
+  | LiveReading
+  | LiveEquipment
+  | LiveAlarm
+  | LiveTicket
+  | LiveFlood
+  | LiveMaintenance
+  | LiveSystem
+  | LiveApproval
+  | Beat
 export type LiveMessage = Snapshot | LiveChange

@@ -19,6 +19,7 @@ import type {
   TicketBody,
 } from './contract'
 import type { FloodBody, LiveFlood } from './flood_contract'
+import type { WindowBody } from './suppression_contract'
 
 /** An alarm that has left the open list; `seen` is false when it ended while we were not listening. */
 export interface ClosedAlarm {
@@ -42,6 +43,8 @@ export interface FeedState {
   approvals: ReadonlyMap<string, ApprovalBody>
   /** Sites with an alarm flood, and what is folded under what in it. */
   floods: ReadonlyMap<string, FloodBody>
+  /** Planned work that is on or to come, by its id. */
+  maintenance: ReadonlyMap<string, WindowBody>
   /** Parts of the platform that are not ready or have something to say, and what. */
   notReady: ReadonlyMap<string, string>
 }
@@ -67,6 +70,7 @@ export const EMPTY_FEED: FeedState = {
   tickets: new Map(),
   approvals: new Map(),
   floods: new Map(),
+  maintenance: new Map(),
   notReady: new Map(),
 }
 
@@ -107,8 +111,7 @@ export function forgetOldClosed(state: FeedState, now: number): FeedState {
   return { ...state, justClosed }
 }
 
-type MapName = 'equipment' | 'alarms' | 'justClosed' | 'tickets' | 'approvals'
-type MapName = 'equipment' | 'alarms' | 'justClosed' | 'tickets' | 'floods'
+type MapName = 'equipment' | 'alarms' | 'justClosed' | 'tickets' | 'approvals' | 'floods' | 'maintenance'
 type Entry<Name extends MapName> = FeedState[Name] extends ReadonlyMap<string, infer Value> ? Value : never
 
 class Draft {
@@ -152,8 +155,12 @@ class Draft {
         break
       case 'approval':
         this.putApproval(message.approval)
+        break
       case 'flood':
         this.putFlood(message)
+        break
+      case 'maintenance':
+        this.putWindow(message.window)
         break
       case 'system':
         this.state = { ...this.state, notReady: notReadyParts(message) }
@@ -201,6 +208,8 @@ class Draft {
       ),
       // The server tells of each that waits right after the snapshot.
       approvals: new Map(),
+      // An older server does not tell of it.
+      maintenance: byKey((snapshot as Partial<Snapshot>).maintenance ?? [], (window) => window.id),
       // The server tells it right after each snapshot; until then the last word stands.
       // The server tells floods, and the parts, right after each snapshot. Until then nothing is folded, and the last word stands.
       floods: new Map(),
@@ -239,9 +248,18 @@ class Draft {
     if (known && approval.version < known.version) return
     if (approval.state === 'waiting') this.map('approvals').set(approval.id, approval)
     else this.map('approvals').delete(approval.id)
+  }
+
   private putFlood({ site, flood }: LiveFlood): void {
     if (flood === null) this.map('floods').delete(site)
     else this.map('floods').set(site, flood)
+  }
+
+  private putWindow(window: WindowBody): void {
+    const known = this.state.maintenance.get(window.id)
+    if (known && window.version < known.version) return
+    if (window.phase === 'over' || window.phase === 'cancelled') this.map('maintenance').delete(window.id)
+    else this.map('maintenance').set(window.id, window)
   }
 
   private map<Name extends MapName>(name: Name): Map<string, Entry<Name>> {

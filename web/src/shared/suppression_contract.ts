@@ -40,3 +40,22 @@ export interface Shelve {
   minutes?: number
   one_shot?: boolean
 }
+
+/** Planned work; `equipment` is "" where it is all of `kind` on the site. */
+export interface WindowBody {
+  id: string
+  site: string
+  kind: string
+  equipment: string
+  part: string
+  zone: string
+  starts_at: Time
+  ends_at: Time
+  phase: 'upcoming' | 'on' | 'over' | 'cancelled'
+  reason: string
+  person: Texts
+  second_person: Texts | null
+  /** Fire, entrapment and calls for help are kept quiet too: a second person has agreed. */
+  life_safety: boolean
+  version: number
+}
