@@ -191,7 +191,7 @@ class Application:
     ) -> Services:
         return Services(
             database, ledger, store, people, self.registry, self.parts, self._clock, self._watchdog, rule_tests,
-            longest_shelves=self.settings.alarms.longest_shelves_ms, rules=self._rules,
+            longest_shelves=self.settings.alarms.longest_shelves_ms, rules=self._rules, duty=self.duty,
         )  # fmt: skip
 
     async def _open_people(self, stack: contextlib.AsyncExitStack, database: Database) -> People:

@@ -54,8 +54,7 @@ _JOINING: Final = frozenset({"ticket.opened", "ticket.alarm_joined"})
 """Facts that name the alarm which has a new ticket from now on."""
 _RETRY_S: Final = 0.5
 _LOGINS_S: Final = 0.5
-Message = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveSystem | LiveApproval
-Message = LiveReading | LiveEquipment | LiveAlarm | LiveFlood | LiveTicket | LiveSystem
+Message = LiveReading | LiveEquipment | LiveAlarm | LiveFlood | LiveTicket | LiveSystem | LiveApproval
 _encoder: Final = msgspec.json.Encoder()
 
 REQUIRED: Final[dict[type[msgspec.Struct], Act]] = {

@@ -7,8 +7,8 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from collectors.timeseries.store import Store
-from gateway.alarms.rule_tests import RuleTests
 from gateway.alarms.duty_positions import ONE_DESK, DutyPositions
+from gateway.alarms.rule_tests import RuleTests
 from gateway.alarms.rules import Rule
 from gateway.alarms.shelving import LONGEST_MS
 from gateway.alarms.watchdog import Watchdog

@@ -291,6 +291,5 @@ export interface Beat {
   at: Time
 }
 
-export type LiveChange = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveSystem | LiveApproval | Beat
-export type LiveChange = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveFlood | LiveSystem | Beat
+export type LiveChange = LiveReading | LiveEquipment | LiveAlarm | LiveTicket | LiveFlood | LiveSystem | LiveApproval | Beat
 export type LiveMessage = Snapshot | LiveChange

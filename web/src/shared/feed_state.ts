@@ -107,8 +107,7 @@ export function forgetOldClosed(state: FeedState, now: number): FeedState {
   return { ...state, justClosed }
 }
 
-type MapName = 'equipment' | 'alarms' | 'justClosed' | 'tickets' | 'approvals'
-type MapName = 'equipment' | 'alarms' | 'justClosed' | 'tickets' | 'floods'
+type MapName = 'equipment' | 'alarms' | 'justClosed' | 'tickets' | 'approvals' | 'floods'
 type Entry<Name extends MapName> = FeedState[Name] extends ReadonlyMap<string, infer Value> ? Value : never
 
 class Draft {
@@ -132,11 +131,6 @@ class Draft {
   }
 
   private put(message: LiveChange, now: number): void {
-    this.take(message, now)
-    return 'applied'
-  }
-
-  private take(message: LiveChange, now: number): void {
     switch (message.type) {
       case 'reading':
         this.putReading(message)
@@ -152,6 +146,7 @@ class Draft {
         break
       case 'approval':
         this.putApproval(message.approval)
+        break
       case 'flood':
         this.putFlood(message)
         break
@@ -239,6 +234,8 @@ class Draft {
     if (known && approval.version < known.version) return
     if (approval.state === 'waiting') this.map('approvals').set(approval.id, approval)
     else this.map('approvals').delete(approval.id)
+  }
+
   private putFlood({ site, flood }: LiveFlood): void {
     if (flood === null) this.map('floods').delete(site)
     else this.map('floods').set(site, flood)
