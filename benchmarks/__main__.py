@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from benchmarks import alarms, estate, history, ingest, latency, memory, real_data, rule_test, soak, spool
+from benchmarks import alarm_lists, alarms, estate, history, ingest, latency, memory, real_data, rule_test, soak, spool
 from benchmarks.figures import Figure
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
@@ -21,6 +21,7 @@ BENCHMARKS: Final[dict[str, Callable[[], list[Figure]]]] = {
     "estate": estate.run,
     "memory": memory.run,
     "alarms": alarms.run,
+    "alarm_lists": alarm_lists.run,
     "latency": latency.run,
     "rule_test": rule_test.run,
 }

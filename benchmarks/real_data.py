@@ -105,7 +105,7 @@ def _stretches(times: Sequence[int], labels: Sequence[bool]) -> Iterator[tuple[i
 
 def _skab_table() -> str:
     lines = [
-        "| experiments | anomalies found | delay, median | delay, longest | false alarms | an hour (of so much normal run) |",
+        "| experiments | anomalies found | delay, median | longest | false alarms | an hour (of so much normal run) |",
         "|---|---|---|---|---|---|",
     ]
     rule = RULES["skab.valve_closing"]

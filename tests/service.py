@@ -34,6 +34,7 @@ class Service:
 
     def __init__(self, folder: Path, mqtt_port: int, *options: str, command: str = "serve", **environment: str) -> None:
         self.folder = folder
+        self.mqtt_port = mqtt_port
         self.http_port = free_port()
         self.log = folder.with_suffix(".log")
         self._command = [

@@ -15,7 +15,7 @@ from collectors.fields import Kind
 from collectors.payloads.native import decode
 from collectors.topics import parse_topic
 from gateway.alarms import alarms as alarms_module
-from gateway.alarms.alarms import acknowledge
+from gateway.alarms.acts import acknowledge
 from gateway.alarms.recording import NoSuchAlarm, StaleVersion
 from gateway.alarms.rules import Priority, RuleType, TicketWish
 from gateway.alarms.states import NotPermitted

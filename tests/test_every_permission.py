@@ -45,12 +45,13 @@ class Things(NamedTuple):
 def body_of(name: str, site: str) -> dict[str, Any]:
     """A good body, about a site where it names one."""
     known: dict[str, dict[str, Any]] = {
-        "Acknowledge": {"version": 1},
         "RuleTest": {"equipment": f"{site}:P-1", "rule_id": "pump.pressure_low"},
         "Shelve": {"version": 1, "reason": "a test", "one_shot": True},
         "Unshelve": {"version": 1},
         "OutOfService": {"reason": "a test", "planned_end": "2025-11-23T00:00:00Z"},
         "ReturnToService": {},
+        "AlarmAct": {"version": 1},
+        "Comment": {"note": "The guard is on his way."},
         "TicketAct": {"version": 1},
         "Adopt": {"version": 1},
         "ChangeRule": {"rule": RULE, "site": site, "changes": {"above": 90}, "version": 0},

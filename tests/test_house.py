@@ -28,6 +28,7 @@ PURE = {
     "gateway/alarms/outcomes.py",
     "gateway/alarms/performance.py",
     "gateway/alarms/proposals.py",
+    "gateway/alarms/journal_replay.py",
     "gateway/alarms/rules.py",
     "gateway/alarms/series.py",
     "gateway/alarms/silence.py",

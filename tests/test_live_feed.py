@@ -12,7 +12,7 @@ from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType
 from sqlalchemy.exc import OperationalError
 
 from collectors.reading import Reading
-from gateway.alarms.alarms import acknowledge
+from gateway.alarms.acts import acknowledge
 from gateway.api import live_feed
 from gateway.equipment.ledger import Ledger
 from gateway.people.permissions import Role

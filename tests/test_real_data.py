@@ -12,7 +12,7 @@ from sqlalchemy import select
 from benchmarks import real_data
 from benchmarks.real_data import BURNS, DATA, HEAT_RULES, HEIGHTS, RULES
 from collectors.reading import Reading
-from gateway.alarms.alarms import acknowledge
+from gateway.alarms.acts import acknowledge
 from gateway.alarms.states import State
 from gateway.storage.database import Database
 from gateway.storage.tables import activation, alarm

@@ -89,7 +89,7 @@ def test_durations_carry_their_unit(written: str, milliseconds: int) -> None:
         (GOOD.replace("above: 82", "above: .nan"), "finite"),  # nothing is ever beyond it
         (GOOD.replace("above: 82", "above: .inf"), "finite"),
         (GOOD + "    deadband: -1\n", "deadband"),
-        (GOOD + "    latching: true\n", "cannot be reset yet"),  # nobody could ever end it
+        (GOOD + "    re_alarm: 30s\n", "1min or more"),  # who has acknowledged would only acknowledge
         (GOOD + "    deadband: .nan\n", "deadband"),
         (GOOD + f"    playbook: {'p' * 65}\n", "at most 64 characters"),
         (GOOD.replace("    field: bearing_temperature\n", ""), "names its 'field'"),

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.alarms.alarms import acknowledge
+from gateway.alarms.acts import acknowledge
 from gateway.alarms.outages import return_to_service, take_out_of_service
 from gateway.alarms.recording import StaleVersion
 from gateway.alarms.rule_files import shipped_rules
@@ -282,7 +282,9 @@ async def test_a_tick_with_nothing_due_asks_the_database_nothing(
 
     monkeypatch.setattr(database, "transaction", refuse)
     monkeypatch.setattr(database, "reading", refuse)
-    await pass_time(desk, 60_000)
+    desk.clock.now += 60_000
+    await desk.alarms.suppressing.tick()
+    assert desk.alarms.suppressing.overdue() == []
 
 
 # -- out of service ------------------------------------------------------------------------------------------------
@@ -471,3 +473,16 @@ async def test_an_open_ticket_stays_and_takes_further_activations_in(database: D
     await desk.decide(bearing(50, desk.clock()), bearing(91, desk.clock() + 1))
     assert len(await seen_to(desk)) == 1
     assert len(await rows_of(database, ticket_activation)) == 2
+
+
+async def test_a_raise_that_is_told_only_after_the_release_opens_no_ticket_when_it_has_returned(
+    database: Database,
+) -> None:
+    """Whichever follower comes first: who opens tickets may be behind."""
+    desk = await open_desk(database, make_rule())
+    await take_out(desk)
+    await desk.decide(bearing(91, T0), bearing(50, T0 + 1))
+    await return_to_service(database, PUMP, "", OPERATOR, T0 + 2)
+    again = await restarted(desk)  # weighs first
+    assert (await newest(again))["annunciated"]
+    assert await seen_to(again) == []

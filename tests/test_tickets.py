@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 
 from collectors.reading import to_milliseconds
-from gateway.alarms.alarms import acknowledge
+from gateway.alarms.acts import acknowledge
 from gateway.alarms.rules import Priority, TicketWish
 from gateway.equipment.ledger import Ledger, Site
 from gateway.people.audit import CLOCK, RULES

@@ -18,19 +18,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.reading import Reading
 from gateway.alarms.damping import CHATTER_QUIET_MS, Damping, ended_chatter
-from gateway.alarms.decisions import Row, Written, identity_of, key_of, move, withdraw, write_up
+from gateway.alarms.decisions import Row, Written, by_person, identity_of, key_of, move, withdraw, write_up
 from gateway.alarms.failures import Failures
 from gateway.alarms.known_equipment import Recall, is_watched, nothing_known
 from gateway.alarms.outcomes import Decision, Failure, Outcome, no_rule
-from gateway.alarms.recording import alarm_to_change, alarms_by_id, open_alarms_of, save
+from gateway.alarms.recording import alarms_by_id, due_for_re_alarm, open_alarms_of, save
 from gateway.alarms.replanning import replanned
 from gateway.alarms.rule_versions import overrides, versions_after
 from gateway.alarms.rulebook import Rulebook
 from gateway.alarms.rules import FRESH, Memory, Rule, RuleType
-from gateway.alarms.states import TRANSITIONS, Event, State
+from gateway.alarms.states import WAITING, Event, State
 from gateway.alarms.stations import Key
 from gateway.alarms.suppressing import Suppressing
 from gateway.alarms.unanswered import unanswered
+from gateway.alarms.verification import verified
 from gateway.alarms.watchdog import BEAT_RULE, proofs, told_apart
 from gateway.alarms.watches import Watches
 from gateway.people.audit import CLOCK, RULES, Cause, Via
@@ -173,8 +174,7 @@ class Alarms:
     async def _withdraw(self, connection: AsyncConnection) -> list[Key]:
         """End the alarms that no rule watches any more. Returns their keys."""
         cause = Cause("system:rules", Via.CLOCK, why="rule withdrawn")
-        found = await connection.execute(select(alarm).where(alarm.c.active, alarm.c.open_key.is_not(None)))
-        orphans = [dict(row) for row in found.mappings() if not is_watched(dict(row), self._rulebook)]
+        orphans = await self._unwatched(connection)
         written = Written()
         for row in orphans:
             withdraw(row, written, cause, self._clock())
@@ -184,6 +184,13 @@ class Alarms:
                 "alarms ended because their rule is gone", alarms=[row["open_key"] or row["id"] for row in orphans]
             )
         return [key_of(row) for row in orphans]
+
+    async def _unwatched(self, connection: AsyncConnection) -> list[Row]:
+        looked_at = (alarm.c[name] for name in ("id", "site", "kind", "equipment", "part", "rule"))
+        active = select(*looked_at).where(alarm.c.active, alarm.c.open_key.is_not(None))
+        found = (await connection.execute(active)).mappings()
+        identities = sorted(row["id"] for row in found if not is_watched(dict(row), self._rulebook))
+        return list((await alarms_by_id(connection, identities)).values())
 
     async def decide(self, readings: Sequence[Reading]) -> None:
         """Judge readings; return when what follows is committed. Raises LeaseLost."""
@@ -208,6 +215,22 @@ class Alarms:
             if prompts:
                 missed = await self._retrying(lambda: self._missed(prompts))
                 await self._commit(Outcome(missed, {}, []), [], CLOCK)
+            await self._retrying(self._re_alarm)
+
+    async def _re_alarm(self) -> None:
+        """Have what has stood acknowledged for too long ask again."""
+        now = self._clock()
+        async with self._database.reading() as connection:  # almost always none: no writer's turn for that
+            due = await due_for_re_alarm(connection, now)
+        if not due:
+            return
+        async with self._database.transaction() as connection:
+            await lease.verify(connection, self._epoch)
+            written = Written()
+            for row in (await alarms_by_id(connection, due)).values():
+                if row["re_alarm_at"] is not None and row["re_alarm_at"] <= now:  # nobody was faster
+                    move(row, Event.RE_ALARMED, {}, written, CLOCK, now)
+            await save(connection, written)
 
     async def _end_chatter(self, due: Sequence[str]) -> None:
         now = self._clock()
@@ -233,9 +256,9 @@ class Alarms:
             cause = Cause(str(fact.body.get("actor", "")), Via.FACT, why=f"fact {fact.id}")
             for identity, activations in alarms.items():
                 row = found[identity]
-                is_waiting = (State(row["state"]), Event.ACKNOWLEDGED) in TRANSITIONS
-                if is_waiting and (row["activations"] == activations or row["chattering"]):
-                    _acknowledge(row, "", written, cause, now)
+                is_meant = row["activations"] == activations or row["chattering"]
+                if State(row["state"]) in WAITING and is_meant:
+                    by_person(row, Event.ACKNOWLEDGED, "", written, cause, now)
         await save(connection, written)
 
     async def _without_repeats(self, readings: Sequence[Reading], events: list[Reading]) -> list[Reading]:
@@ -318,7 +341,8 @@ class Alarms:
             known = await _known_activations(connection, decisions)
             await _keep_events(connection, events, await _known_events(connection, events))
             now = self._clock()
-            written = write_up(decisions, open_alarms, known, cause, now, self._damping.is_chatter)
+            seen = await verified(connection, decisions, open_alarms)
+            written = write_up(decisions, open_alarms, known, cause, now, seen, self._damping.is_chatter)
             written.facts.extend(proofs(beats, now))
             await self.suppressing.weigh(connection, written, cause, now)
             await save(connection, written)
@@ -326,26 +350,6 @@ class Alarms:
             if also is not None:
                 await also(connection)
         self._damping.note(written, now)
-
-
-async def acknowledge(database: Database, identity: str, version: int, note: str, cause: Cause, now: int) -> None:
-    """A person has taken notice and answers for what follows.
-
-    Raises:
-        NoSuchAlarm: no alarm has this id.
-        StaleVersion: it has changed since `version`.
-        NotPermitted: it is not waiting to be acknowledged.
-    """
-    async with database.transaction() as connection:
-        row = await alarm_to_change(connection, identity, version)
-        written = Written()
-        _acknowledge(row, note, written, cause, now)
-        await save(connection, written)
-
-
-def _acknowledge(row: Row, note: str, written: Written, cause: Cause, now: int) -> None:
-    changes = {"acknowledged_at": now, "acknowledged_by": cause.actor}
-    move(row, Event.ACKNOWLEDGED, changes, written, cause, now, note=note, body={"actor": cause.actor})
 
 
 _Item = Key | Reading

@@ -3,15 +3,15 @@
 Pure: open alarms come in, rows to write come out. `alarms.py` brings them into one transaction.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Final
 
 import msgspec
 
 from collectors.fields import Channel, fields_of
 from gateway.alarms.outcomes import Decision
-from gateway.alarms.rules import Rule
-from gateway.alarms.states import Event, State, after
+from gateway.alarms.rules import Rule, TicketWish
+from gateway.alarms.states import LATCHED, Event, State, after
 from gateway.alarms.stations import Key
 from gateway.people.audit import AuditRow, Cause, JournalRow, audited
 from gateway.storage.facts import NewFact
@@ -19,6 +19,8 @@ from gateway.storage.identity import new_id
 
 Row = dict[str, Any]
 """An alarm as its table has it."""
+RESET_HELD: Final = "reset_held"
+"""Journal: the panel was reset, and the alarm stays latched all the same."""
 
 
 class Written(msgspec.Struct):
@@ -60,16 +62,18 @@ def write_up(
     known: set[str],
     cause: Cause,
     now: int,
+    verified: Collection[str] = frozenset(),
     is_chatter: IsChatter = never_chatters,
 ) -> Written:
     """Work decisions into rows, in order.
 
     Args:
-        decisions: conditions that began or ended.
+        decisions: conditions that began or ended, and resets of panels.
         open_alarms: open alarms by key; changed in place.
         known: identities of activations that are written already (a sample that was delivered twice).
         cause: what led to the decisions.
         now: epoch ms.
+        verified: ids of the alarms whose newest activation is an emergency that somebody has verified.
         is_chatter: says from when on an alarm is damped.
     """
     written = Written()
@@ -77,8 +81,8 @@ def write_up(
         key = str(decision.key)
         alarm = open_alarms.get(key)
         if decision.change.raised:
-            if identity_of(decision) in known:
-                continue
+            if identity_of(decision) in known or (alarm is not None and alarm["active"]):
+                continue  # a condition that stands cannot begin
             if alarm is None:
                 alarm = open_alarms[key] = _new_alarm(decision, now)
                 written.new.add(alarm["id"])
@@ -90,12 +94,14 @@ def write_up(
             if too_many:
                 alarm["chattering"] = True
                 _note(alarm, "chatter_began", written, cause, now)
+        elif alarm is not None and decision.change.reset:
+            _reset_by_panel(alarm, decision, written, cause, now, verified)
         elif alarm is not None and alarm["chattering"]:
             _hold(alarm, decision, written, cause, now)
         elif alarm is not None and alarm["active"]:
             _return(alarm, decision, written, cause, now)
-            if alarm["open_key"] is None:
-                del open_alarms[key]
+        if alarm is not None and alarm["open_key"] is None:
+            del open_alarms[key]
     return written
 
 
@@ -133,7 +139,8 @@ def _new_alarm(decision: Decision, now: int) -> Row:
         "annunciated": True,
         "silenced_at": None,
         "silenced_by": None,
-        "re_alarm": 0,
+        "re_alarm": rule.re_alarm,
+        "re_alarm_at": None,
         "chattering": False,
         "drill": False,
         "version": 0,
@@ -188,6 +195,28 @@ def _return(alarm: Row, decision: Decision, written: Written, cause: Cause, now:
     _end_activation(alarm, at, written, disproved=disproved)
     note = "disproved: a sample from before it came late" if disproved else decision.note
     move(alarm, Event.RETURNED, {"active": False, "returned_at": at}, written, cause, now, note=note)
+
+
+def _reset_by_panel(
+    alarm: Row, decision: Decision, written: Written, cause: Cause, now: int, verified: Collection[str]
+) -> None:
+    """Let go of what latches, but never of an emergency that nobody has verified: that takes a person."""
+    if State(alarm["state"]) not in LATCHED:
+        return
+    cause = msgspec.structs.replace(cause, why=f"event {decision.digest}")
+    if _is_verified(alarm, written, verified):
+        move(alarm, Event.RESET, {}, written, cause, now, note="the panel was reset")
+        return
+    note = "the panel was reset; nobody has verified the emergency yet"
+    state = alarm["state"]
+    written.journal.append(JournalRow("alarm", alarm["id"], now, RESET_HELD, state, state, cause.actor, note))
+
+
+def _is_verified(alarm: Row, written: Written, verified: Collection[str]) -> bool:
+    """Whether somebody knows what became of the newest activation; one of this very moment nobody can know."""
+    if alarm["wants_ticket"] != TicketWish.EMERGENCY.value:
+        return True
+    return alarm["id"] in verified and all(row["alarm"] != alarm["id"] for row in written.activations)
 
 
 def _count(alarm: Row, decision: Decision, written: Written, cause: Cause, now: int) -> None:
@@ -259,19 +288,61 @@ def move(
     """Take an alarm one step through the state table, with journal, audit and fact. Raises NotPermitted."""
     before = State(alarm["state"])
     following = after(before, event, latching=alarm["latching"])
-    was = {name: alarm[name] for name in ("state", "active", "version")}
+    was = {name: alarm[name] for name in _AUDITED}
     alarm.update(changes, state=following.value, version=alarm["version"] + 1)
+    alarm["re_alarm_at"] = now + alarm["re_alarm"] if following is State.ACKNOWLEDGED and alarm["re_alarm"] else None
+    if event in _SOUNDING:
+        alarm.update(silenced_at=None, silenced_by=None)
     if following is State.NORMAL:
         alarm.update(open_key=None, closed_at=now)
     written.alarms[alarm["id"]] = alarm
     if event is Event.ACKNOWLEDGED:
         written.answered.append({"of_alarm": alarm["id"], "answered_at": now})
+    now_is = {name: alarm[name] for name in _AUDITED}
+    _record(alarm, event, before, written, cause, now, note, body, was, now_is)
+
+
+_AUDITED: Final = ("state", "active", "version")
+_SOUNDING: Final = frozenset({Event.RAISED, Event.RE_ALARMED})
+"""What is heard again though somebody has silenced what was before."""
+
+
+def by_person(alarm: Row, event: Event, note: str, written: Written, cause: Cause, now: int) -> None:
+    """What a person does to an alarm. A comment changes nothing. Raises NotPermitted."""
+    body = {"actor": cause.actor}
+    if event is Event.COMMENTED:
+        state = after(State(alarm["state"]), event, latching=alarm["latching"])
+        _record(alarm, event, state, written, cause, now, note, body)
+        return
+    changes = dict(zip(_SIGNED.get(event, ()), (now, cause.actor), strict=False))
+    move(alarm, event, changes, written, cause, now, note=note, body=body)
+
+
+_SIGNED: Final = {
+    Event.ACKNOWLEDGED: ("acknowledged_at", "acknowledged_by"),
+    Event.SILENCED: ("silenced_at", "silenced_by"),
+}
+"""Where in the alarm's row its time and its person stand."""
+
+
+def _record(
+    alarm: Row,
+    event: Event,
+    before: State,
+    written: Written,
+    cause: Cause,
+    now: int,
+    note: str,
+    body: dict[str, Any] | None,
+    was: Row | None = None,
+    now_is: Row | None = None,
+) -> None:
+    identity, site = alarm["id"], alarm["site"]
     written.journal.append(
-        JournalRow("alarm", alarm["id"], now, event.value, before.value, following.value, cause.actor, note)
+        JournalRow("alarm", identity, now, event.value, before.value, alarm["state"], cause.actor, note)
     )
-    now_is = {name: alarm[name] for name in was}
-    written.audit.append(audited(now, alarm["site"], cause, f"alarm.{event}", alarm["id"], was, now_is))
-    written.facts.append(NewFact(now, alarm["site"], f"alarm.{event}", alarm["id"], body or {}))
+    written.audit.append(audited(now, site, cause, f"alarm.{event}", identity, was, now_is))
+    written.facts.append(NewFact(now, site, f"alarm.{event}", identity, body or {}))
 
 
 def key_of(alarm: Row) -> Key:

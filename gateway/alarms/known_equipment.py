@@ -56,11 +56,11 @@ class KnownEquipment:
         self._recall()
 
     def _recall(self) -> None:
-        """Go on where the service stopped: delays that ran run on, a reset finds the parts that stand."""
+        """Go on where the service stopped: delays that ran run on, a reset finds the parts that stand or latch."""
         for key, memory in self._memories.items():
-            if memory.active:
-                self._standing.setdefault((key.site, key.equipment, key.rule), []).append(key)
             rule = self.rulebook.in_force(key.rule, key.site, key.equipment)
+            if memory.active or (rule is not None and rule.latching):
+                self._standing.setdefault((key.site, key.equipment, key.rule), []).append(key)
             if rule is not None and (memory.pending_since is not None or rule.type in BY_CLOCK):
                 self._know(key, rule)
 

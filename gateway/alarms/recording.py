@@ -10,7 +10,7 @@ from gateway.alarms.decisions import Row, Written
 from gateway.alarms.suppression import Place
 from gateway.people.audit import write_records
 from gateway.storage.facts import write_facts
-from gateway.storage.portions import in_portions
+from gateway.storage.portions import AT_ONCE, in_portions
 from gateway.storage.tables import activation, alarm
 
 
@@ -76,12 +76,15 @@ async def alarms_by_id(connection: AsyncConnection, identities: Sequence[str]) -
     return rows
 
 
-async def alarm_to_change(connection: AsyncConnection, identity: str, version: int) -> Row:
-    """The alarm that a person wants to change, as they have seen it. Raises NoSuchAlarm, StaleVersion."""
+async def alarm_to_change(connection: AsyncConnection, identity: str, version: int | None) -> Row:
+    """The alarm that a person wants to change, as they have seen it. Raises NoSuchAlarm, StaleVersion.
+
+    `version` is None where it does not matter what has become of it meanwhile.
+    """
     row = (await alarms_by_id(connection, [identity])).get(identity)
     if row is None:
         raise NoSuchAlarm(identity)
-    if row["version"] != version:
+    if version is not None and row["version"] != version:
         raise StaleVersion(f"the alarm is at version {row['version']}, not {version}")
     return row
 
@@ -100,3 +103,9 @@ async def open_alarms_at(connection: AsyncConnection, places: Collection[Place] 
     ):
         rows += [dict(row) for row in (await connection.execute(statement.where(wanted))).mappings()]
     return rows
+
+
+async def due_for_re_alarm(connection: AsyncConnection, now: int) -> list[str]:
+    """Ids of the alarms that have stood acknowledged for too long, those first that are due longest."""
+    due = select(alarm.c.id).where(alarm.c.re_alarm_at <= now).order_by(alarm.c.re_alarm_at)
+    return list(await connection.scalars(due.limit(AT_ONCE)))

@@ -20,6 +20,7 @@ from gateway.alarms.series import MOST_COUNTED
 _UNITS_MS: Final = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 _SHORTEST_MS: Final = 1_000
 _DAY_MS: Final = 86_400_000
+_SOONEST_RE_ALARM_MS: Final = 60_000
 _ID_LENGTH: Final = 128
 _PLAYBOOK_LENGTH: Final = 64
 _PYTHON_TYPE: Final = {FieldType.NUMBER: float, FieldType.BOOLEAN: bool, FieldType.TEXT: str}
@@ -81,6 +82,7 @@ class _Written(
     ticket: TicketWish = TicketWish.NONE
     playbook: str = ""
     latching: bool = False
+    re_alarm: str = "0s"
 
 
 def shipped_rules() -> list[Rule]:
@@ -177,6 +179,7 @@ def _make(written: _Written) -> Rule:
         ticket=written.ticket,
         playbook=written.playbook,
         latching=written.latching,
+        re_alarm=_milliseconds(written.re_alarm),
     )
 
 
@@ -196,9 +199,7 @@ def _complaint(rule: Rule, written: _Written) -> str | None:
     for text, texts in (("title", rule.title), ("advice", rule.advice)):
         if set(texts) != set(LANGUAGES) or not all(value.strip() for value in texts.values()):
             return f"{text} must be given in {' and '.join(LANGUAGES)}"
-    if rule.latching:
-        return "latching alarms cannot be reset yet; leave it out"
-    complaint = _length_complaint(rule)
+    complaint = _length_complaint(rule) or _life_complaint(rule)
     if complaint:
         return complaint
     foreign = [name for name, types in _ONLY_OF.items() if getattr(written, name) and rule.type not in types]
@@ -218,6 +219,15 @@ def _length_complaint(rule: Rule) -> str | None:
         return f"the id must have 1 to {_ID_LENGTH} characters"
     if len(rule.playbook) > _PLAYBOOK_LENGTH:  # what PostgreSQL has room for: found now, not when the alarm comes
         return f"the playbook's name must have at most {_PLAYBOOK_LENGTH} characters"
+    return None
+
+
+def _life_complaint(rule: Rule) -> str | None:
+    """What cannot be in the life of this rule's alarms."""
+    if rule.re_alarm and rule.re_alarm < _SOONEST_RE_ALARM_MS:
+        return "re_alarm must be 1min or more: who has acknowledged needs time to act"
+    if (rule.momentary or rule.type is RuleType.UNANSWERED) and (rule.latching or rule.re_alarm):
+        return "what is over at once neither latches nor re-alarms"
     return None
 
 

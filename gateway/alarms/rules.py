@@ -104,6 +104,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     ticket: TicketWish = TicketWish.NONE
     playbook: str = ""
     latching: bool = False
+    """The alarm outlasts its condition: it stays until it is reset."""
+    re_alarm: int = 0
+    """After so long of standing acknowledged it asks again, 0: never."""
     written: Mapping[str, Any] = {}
     """As it stands in its file, or with what a site has changed: what further changes are laid over."""
     file: str = ""
@@ -140,6 +143,8 @@ class Change(NamedTuple):
     at: int
     disproved: bool = False
     """It ends because a sample from before its begin came late: it had never been."""
+    reset: bool = False
+    """The panel was reset: what latches, and is over, is let go."""
 
 
 class Judgement(NamedTuple):
@@ -315,6 +320,14 @@ def judge_event(rule: Rule, memory: Memory, active: bool, at: int) -> Judgement:
         return Judgement(memory)
     newest = max(at, memory.changed_at)
     return Judgement(Memory(active, newest, newest), (Change(active, at if active else newest),))
+
+
+def judge_reset(rule: Rule, memory: Memory, at: int) -> Judgement:
+    """A panel that is reset ends the condition, and lets go of what latches; whether it may is for the alarm to say."""
+    ended = judge_event(rule, memory, False, at)
+    if not rule.latching or (at < memory.changed_at and not rule.life_safety):
+        return ended
+    return Judgement(ended.memory, (*ended.changes, Change(False, at, reset=True)))
 
 
 def _delay(rule: Rule, memory: Memory) -> int:

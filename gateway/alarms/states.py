@@ -1,4 +1,4 @@
-"""The life of an alarm as a table (ISA-18.2 process states): what is not in the table is not permitted."""
+"""The life of an alarm as a table (ISA-18.2 process states): each event leads on, or is refused by name."""
 
 from enum import StrEnum
 from typing import Final
@@ -22,45 +22,126 @@ class Event(StrEnum):
     RETURNED = "returned"
     ACKNOWLEDGED = "acknowledged"
     RESET = "reset"
+    """Somebody, or the panel itself, lets go of what latches."""
     RE_ALARMED = "re_alarmed"
+    """It has stood acknowledged for so long that it asks again."""
+    SILENCED = "silenced"
+    """The sound stops at every console; the alarm goes on waiting."""
+    COMMENTED = "commented"
+
+
+class Refusal(StrEnum):
+    """Why an event is not permitted."""
+
+    NOT_OPEN = "not_open"
+    ACTIVE_ALREADY = "active_already"
+    RETURNED_ALREADY = "returned_already"
+    ACKNOWLEDGED_ALREADY = "acknowledged_already"
+    CONDITION_STANDS = "condition_stands"
+    CONDITION_OVER = "condition_over"
+    NOTHING_TO_RESET = "nothing_to_reset"
+    WAITS_ALREADY = "waits_already"
+
+
+BECAUSE: Final[dict[Refusal, str]] = {
+    Refusal.NOT_OPEN: "it is over; nobody has to do anything more",
+    Refusal.ACTIVE_ALREADY: "its condition stands already; a repeat is no new activation",
+    Refusal.RETURNED_ALREADY: "its condition is over already",
+    Refusal.ACKNOWLEDGED_ALREADY: "somebody has acknowledged it already; it makes no sound",
+    Refusal.CONDITION_STANDS: "its condition still stands; end the cause first, then reset",
+    Refusal.CONDITION_OVER: "its condition is over; it waits for its reset only",
+    Refusal.NOTHING_TO_RESET: "it is not latched; it ends by itself when its condition is over and it is acknowledged",
+    Refusal.WAITS_ALREADY: "it waits to be acknowledged already",
+}
+"""Refusal -> what to tell a person."""
 
 
 class NotPermitted(Exception):
-    """This cannot happen to an alarm in this state; the text says which and why."""
+    """This cannot be done to an alarm as it is; the text is a sentence that says why."""
+
+
+class StepRefused(NotPermitted):
+    """The table refuses it."""
+
+    def __init__(self, state: State, event: Event, reason: Refusal) -> None:
+        super().__init__(f"an alarm that is {state} cannot be {event}: {BECAUSE[reason]}")
+        self.state = state
+        self.event = event
+        self.reason = reason
 
 
 _N, _U, _A = State.NORMAL, State.UNACKNOWLEDGED, State.ACKNOWLEDGED
 _R, _LU, _LA = State.RETURNED_UNACKNOWLEDGED, State.LATCHED_UNACKNOWLEDGED, State.LATCHED_ACKNOWLEDGED
 
-TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
+TABLE: Final[dict[tuple[State, Event], State | Refusal]] = {
     (_N, Event.RAISED): _U,
+    (_N, Event.RETURNED): Refusal.NOT_OPEN,
+    (_N, Event.ACKNOWLEDGED): Refusal.NOT_OPEN,
+    (_N, Event.RESET): Refusal.NOT_OPEN,
+    (_N, Event.RE_ALARMED): Refusal.NOT_OPEN,
+    (_N, Event.SILENCED): Refusal.NOT_OPEN,
+    (_N, Event.COMMENTED): _N,  # what was found afterwards belongs to it too
+    (_U, Event.RAISED): Refusal.ACTIVE_ALREADY,
     (_U, Event.RETURNED): _R,
     (_U, Event.ACKNOWLEDGED): _A,
+    (_U, Event.RESET): Refusal.NOTHING_TO_RESET,
+    (_U, Event.RE_ALARMED): Refusal.WAITS_ALREADY,
+    (_U, Event.SILENCED): _U,
+    (_U, Event.COMMENTED): _U,
+    (_A, Event.RAISED): Refusal.ACTIVE_ALREADY,
     (_A, Event.RETURNED): _N,
+    (_A, Event.ACKNOWLEDGED): Refusal.ACKNOWLEDGED_ALREADY,
+    (_A, Event.RESET): Refusal.NOTHING_TO_RESET,
     (_A, Event.RE_ALARMED): _U,
+    (_A, Event.SILENCED): Refusal.ACKNOWLEDGED_ALREADY,
+    (_A, Event.COMMENTED): _A,
     (_R, Event.RAISED): _U,
+    (_R, Event.RETURNED): Refusal.RETURNED_ALREADY,
     (_R, Event.ACKNOWLEDGED): _N,
+    (_R, Event.RESET): Refusal.NOTHING_TO_RESET,
+    (_R, Event.RE_ALARMED): Refusal.WAITS_ALREADY,
+    (_R, Event.SILENCED): _R,
+    (_R, Event.COMMENTED): _R,
     (_LU, Event.RAISED): _U,
+    (_LU, Event.RETURNED): Refusal.RETURNED_ALREADY,
     (_LU, Event.ACKNOWLEDGED): _LA,
-    (_LU, Event.RESET): _R,
+    (_LU, Event.RESET): _R,  # let go, but nobody has said that they saw it
+    (_LU, Event.RE_ALARMED): Refusal.WAITS_ALREADY,
+    (_LU, Event.SILENCED): _LU,
+    (_LU, Event.COMMENTED): _LU,
     (_LA, Event.RAISED): _U,  # a new activation must be heard, though the one before was acknowledged
+    (_LA, Event.RETURNED): Refusal.RETURNED_ALREADY,
+    (_LA, Event.ACKNOWLEDGED): Refusal.ACKNOWLEDGED_ALREADY,
     (_LA, Event.RESET): _N,
+    (_LA, Event.RE_ALARMED): Refusal.CONDITION_OVER,
+    (_LA, Event.SILENCED): Refusal.ACKNOWLEDGED_ALREADY,
+    (_LA, Event.COMMENTED): _LA,
 }
-"""(state, event) -> state, for alarms that do not latch."""
+"""(state, event) -> the state that follows, or why it is refused. Every pair is here."""
 
-LATCHES: Final[dict[tuple[State, Event], State]] = {(_U, Event.RETURNED): _LU, (_A, Event.RETURNED): _LA}
-"""What a latching alarm does instead: it stays until it is reset."""
+LATCHES: Final[dict[tuple[State, Event], State | Refusal]] = {
+    (_U, Event.RETURNED): _LU,
+    (_A, Event.RETURNED): _LA,
+    (_U, Event.RESET): Refusal.CONDITION_STANDS,
+    (_A, Event.RESET): Refusal.CONDITION_STANDS,
+}
+"""What is different for an alarm that latches: it stays until it is reset."""
+
+LATCHED: Final = frozenset({_LU, _LA})
+"""The condition is over; the alarm stays until it is reset."""
+WAITING: Final = frozenset({_U, _R, _LU})
+"""Nobody has acknowledged it."""
+
+
+def outcome(state: State, event: Event, *, latching: bool) -> State | Refusal:
+    """The state that follows, or why none does."""
+    step = (state, event)
+    return LATCHES.get(step, TABLE[step]) if latching else TABLE[step]
 
 
 def after(state: State, event: Event, *, latching: bool) -> State:
-    """The state that follows.
-
-    Raises:
-        NotPermitted: the table has no such step.
-    """
-    step = (state, event)
-    following = LATCHES.get(step) if latching else None
-    following = following or TRANSITIONS.get(step)
-    if following is None:
-        raise NotPermitted(f"an alarm that is {state} cannot be {event}")
+    """The state that follows. Raises StepRefused."""
+    following = outcome(state, event, latching=latching)
+    if isinstance(following, Refusal):
+        raise StepRefused(state, event, following)
     return following

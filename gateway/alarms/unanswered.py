@@ -11,12 +11,12 @@ from gateway.alarms.decisions import identity_of
 from gateway.alarms.outcomes import Decision
 from gateway.alarms.rulebook import Rulebook
 from gateway.alarms.rules import Change, Rule
-from gateway.alarms.states import State
+from gateway.alarms.states import WAITING
 from gateway.alarms.stations import Key
 from gateway.storage.portions import in_portions
 from gateway.storage.tables import activation, alarm
 
-_WAITING: Final = (State.UNACKNOWLEDGED.value, State.RETURNED_UNACKNOWLEDGED.value)
+_WAITING: Final = sorted(state.value for state in WAITING)
 
 
 async def unanswered(

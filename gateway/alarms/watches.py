@@ -17,7 +17,7 @@ from gateway.alarms.known_equipment import KnownEquipment, Recall, nothing_known
 from gateway.alarms.outcomes import Alone, Failure, Outcome, keep, no_rule
 from gateway.alarms.replanning import Replanned, take_up
 from gateway.alarms.rulebook import Rulebook
-from gateway.alarms.rules import Memory, Rule, is_match, judge, judge_event, part_of
+from gateway.alarms.rules import Judgement, Memory, Rule, is_match, judge, judge_event, judge_reset, part_of
 from gateway.alarms.silence_checks import hear, take_online
 from gateway.alarms.stations import Key, Station, Watch, ask, time_of
 
@@ -172,7 +172,8 @@ class Watches:
         if reading.topic.kind is Kind.FIRE_PANEL and fields.get("type") == "reset":
             for watch in tuple(station.watches.values()):
                 with Alone(watch.key, reading, outcome):
-                    self._judge_event(watch, False, reading, outcome)
+                    judgement = judge_reset(watch.rule, watch.memory, time_of(reading))
+                    self._keep_event(watch, judgement, reading, outcome)
             return
         active = fields.get("active", True) is not False
         for rule in station.by_event:
@@ -180,10 +181,10 @@ class Watches:
                 if is_match(rule, fields):
                     key = Key(reading.topic.site, reading.topic.equipment, part_of(rule, fields), rule.id)
                     watch = station.watches.get(key) or self._known.add_watch(station, key, reading.topic.kind, rule)
-                    self._judge_event(watch, active, reading, outcome)
+                    judgement = judge_event(watch.rule, watch.memory, active, time_of(reading))
+                    self._keep_event(watch, judgement, reading, outcome)
 
-    def _judge_event(self, watch: Watch, active: bool, reading: Reading, outcome: Outcome) -> None:
-        judgement = judge_event(watch.rule, watch.memory, active, time_of(reading))
+    def _keep_event(self, watch: Watch, judgement: Judgement, reading: Reading, outcome: Outcome) -> None:
         text = {watch.rule.field: reading.fields.get("text", reading.fields.get("device_type", ""))}
         zone = str(reading.fields.get("zone", ""))[:_ZONE_LENGTH]
         keep(watch, judgement, text, reading.received_at, outcome, reading.digest, zone)

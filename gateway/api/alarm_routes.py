@@ -1,4 +1,4 @@
-"""Alarms: the list, one with its journal, acknowledging, activations."""
+"""Alarms: the list, one with its journal, activations."""
 
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -7,13 +7,11 @@ import msgspec
 from sqlalchemy import Select, select
 
 from collectors.reading import to_datetime
-from gateway.alarms.alarms import acknowledge
 from gateway.alarms.annunciation import suppressions_of
-from gateway.alarms.recording import NoSuchAlarm, StaleVersion
 from gateway.alarms.rules import Priority
-from gateway.alarms.states import NotPermitted, State
+from gateway.alarms.states import State
 from gateway.alarms.suppression import Reason, Suppression
-from gateway.api.bodies import Acknowledge, ActivationBody, AlarmBody, AlarmDetail, JournalEntry, Page, SuppressionBody
+from gateway.api.bodies import ActivationBody, AlarmBody, AlarmDetail, JournalEntry, Page, SuppressionBody
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, Route, Services
 from gateway.api.session_routes import texts
@@ -79,6 +77,9 @@ def alarm_body(row: Row, accounts: Accounts) -> AlarmBody:
         acknowledged_at=None if row["acknowledged_at"] is None else to_datetime(row["acknowledged_at"]),
         acknowledged_by=None if row["acknowledged_by"] is None else texts(accounts.name_of(row["acknowledged_by"])),
         closed_at=None if row["closed_at"] is None else to_datetime(row["closed_at"]),
+        silenced_at=None if row["silenced_at"] is None else to_datetime(row["silenced_at"]),
+        silenced_by=None if row["silenced_by"] is None else texts(accounts.name_of(row["silenced_by"])),
+        re_alarm_at=None if row["re_alarm_at"] is None else to_datetime(row["re_alarm_at"]),
         activations=row["activations"],
         field=row["field"],
         value=row["value"],
@@ -118,8 +119,9 @@ async def alarm_bodies(services: Services, identities: Iterable[str]) -> list[Al
 async def open_alarm_bodies(services: Services, sites: frozenset[str] | None) -> list[AlarmBody]:
     """Every open alarm on the given sites (None: on all)."""
     async with services.database.reading() as connection:
-        rows = await connection.execute(_on_sites(select_alarms().where(alarm.c.open_key.is_not(None)), sites))
-        return [alarm_body(row, services.accounts) for row in rows.mappings()]
+        found = await connection.execute(_on_sites(select_alarms().where(alarm.c.open_key.is_not(None)), sites))
+    names = tuple(found.keys())  # ten thousand rows: a plain dictionary is read in half the time of a mapping
+    return [alarm_body(dict(zip(names, row, strict=True)), services.accounts) for row in found]
 
 
 async def list_alarms(call: Call) -> Page[AlarmBody]:
@@ -143,20 +145,6 @@ async def show_alarm(call: Call) -> AlarmDetail:
     return AlarmDetail(
         alarm_body(row, call.services.accounts), await journal_entries(call.services, "alarm", row["id"])
     )
-
-
-async def acknowledge_alarm(call: Call) -> AlarmBody:
-    row, wanted = await find_alarm(call, Act.ACKNOWLEDGE_ALARM), call.body
-    services = call.services
-    try:
-        await acknowledge(services.database, row["id"], wanted.version, wanted.note, call.cause, services.clock())
-    except NoSuchAlarm:
-        raise ProblemError("not_found") from None
-    except StaleVersion as error:
-        raise ProblemError("stale_version", str(error)) from error
-    except NotPermitted as error:
-        raise ProblemError("not_permitted_in_state", str(error)) from error
-    return alarm_body(await find_alarm(call, Act.ACKNOWLEDGE_ALARM), services.accounts)
 
 
 async def list_activations(call: Call) -> Page[ActivationBody]:
@@ -256,10 +244,6 @@ async def find_alarm(call: Call, act: Act) -> Row:
 ROUTES = (
     Route("GET", "/alarms", Act.WATCH, list_alarms, "Alarms, newest first", Page[AlarmBody], query=AlarmQuery),
     Route("GET", "/alarms/{id}", Act.WATCH, show_alarm, "One alarm and its journal", AlarmDetail),
-    Route(
-        "POST", "/alarms/{id}/acknowledge", Act.ACKNOWLEDGE_ALARM, acknowledge_alarm,
-        "Take notice of an alarm and answer for what follows", AlarmBody, request=Acknowledge,
-    ),
     Route(
         "GET", "/activations", Act.WATCH, list_activations, "Each time that an alarm became active",
         Page[ActivationBody], query=ActivationQuery,

@@ -5,7 +5,7 @@ Times are RFC 3339 UTC. Texts for people come in both languages.
 """
 
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -14,6 +14,8 @@ from collectors.reading import Value
 from gateway.alarms.watchdog import Code
 
 Item = TypeVar("Item")
+Note = Annotated[str, msgspec.Meta(max_length=2000)]
+"""What a person writes beside an act."""
 
 
 class Texts(msgspec.Struct, frozen=True, rename={"zh": "zh-CN"}):
@@ -212,6 +214,11 @@ class AlarmBody(msgspec.Struct, frozen=True):
     acknowledged_by: Texts | None
     """Name of the person, or of the part of the platform, that did."""
     closed_at: datetime | None
+    silenced_at: datetime | None
+    """When somebody stopped its sound; null while it may sound."""
+    silenced_by: Texts | None
+    re_alarm_at: datetime | None
+    """When it asks again if it still stands then; null if it does not, or waits anyway."""
     activations: int
     field: str
     """The field that the rule looks at, "" for an event; `value` is what it was when the alarm was raised."""
@@ -242,11 +249,17 @@ class AlarmDetail(msgspec.Struct, frozen=True):
     journal: list[JournalEntry]
 
 
-class Acknowledge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AlarmAct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`version` is the one on the screen: if the alarm has changed since, the answer is 409."""
 
     version: int
-    note: str = ""
+    note: Note = ""
+
+
+class Comment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to write into the journal."""
+
+    note: Annotated[str, msgspec.Meta(min_length=1, max_length=2000, pattern=r"\S")]
 
 
 class ActivationBody(msgspec.Struct, frozen=True):

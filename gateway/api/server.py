@@ -14,6 +14,7 @@ from sqlalchemy.exc import DataError
 
 from gateway.api import (
     account_routes,
+    alarm_acts_routes,
     alarm_routes,
     approval_routes,
     audit_routes,
@@ -83,8 +84,8 @@ def route_table() -> list[tuple[str, Route]]:
     """Every route of the contract with its full path: the one place that knows them all."""
     subjects = (
         session_routes, account_routes, people_routes, token_routes, equipment_routes, outage_routes, site_routes,
-        alarm_routes, shelving_routes, ticket_routes, rule_routes, rule_test_routes, audit_routes, approval_routes,
-        performance_routes, platform_routes,
+        alarm_routes, alarm_acts_routes, shelving_routes, ticket_routes, rule_routes, rule_test_routes, audit_routes,
+        approval_routes, performance_routes, platform_routes,
     )  # fmt: skip
     table = [(PREFIX + route.path, route) for subject in subjects for route in subject.ROUTES]
     return table + [(route.path, route) for route in platform_routes.ROOT_ROUTES]

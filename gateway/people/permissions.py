@@ -32,6 +32,9 @@ class Act(StrEnum):
     WATCH = "watch"
     READ_HISTORY = "read_history"
     ACKNOWLEDGE_ALARM = "acknowledge_alarm"
+    SILENCE_ALARM = "silence_alarm"
+    RESET_ALARM = "reset_alarm"
+    COMMENT_ON_ALARM = "comment_on_alarm"
     SHELVE_ALARM = "shelve_alarm"
     QUIET_LIFE_SAFETY = "quiet_life_safety"
     """To keep alarms of life safety quiet: shelved or out of service, and only with a second person."""
@@ -56,6 +59,9 @@ PERMITTED: Final[Mapping[Act, frozenset[Role]]] = {
     Act.WATCH: frozenset({_O, _L, _E, _M, _A, _V}),
     Act.READ_HISTORY: frozenset({_O, _L, _E, _M, _A, _V}),
     Act.ACKNOWLEDGE_ALARM: frozenset({_O, _L, _M}),
+    Act.SILENCE_ALARM: frozenset({_O, _L, _M}),
+    Act.RESET_ALARM: frozenset({_O, _L, _M}),
+    Act.COMMENT_ON_ALARM: frozenset({_O, _L, _E, _M}),
     Act.SHELVE_ALARM: frozenset({_O, _L}),
     Act.QUIET_LIFE_SAFETY: frozenset({_L}),
     Act.TAKE_OUT_OF_SERVICE: frozenset({_L, _E, _M}),

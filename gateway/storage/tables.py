@@ -3,7 +3,8 @@
 History (readings) is not here: it lives in the time-series store.
 """
 
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
     false,
     true,
@@ -40,9 +42,23 @@ def _time(name: str, *, nullable: bool = False, index: bool = False) -> Column[i
     return Column(name, BigInteger, nullable=nullable, index=index)
 
 
+class _Texts(TypeDecorator[dict[str, str]]):
+    """A few texts stand in very many rows: each is parsed once, and what is read is shared. Nobody changes it."""
+
+    impl = JSON
+    cache_ok = True
+
+    def result_processor(self, dialect: Any, coltype: Any) -> Any:
+        parse = super().result_processor(dialect, coltype)
+        return parse and lru_cache(_TEXTS_KNOWN)(parse)
+
+
+_TEXTS_KNOWN: Final = 4_096
+
+
 def _texts(name: str) -> Column[dict[str, str]]:
     """A text in both languages: {"en", "zh-CN"}."""
-    return Column(name, JSON, nullable=False)
+    return Column(name, _Texts, nullable=False)
 
 
 def _version() -> Column[int]:
@@ -130,6 +146,8 @@ alarm = Table(
     Column("silenced_by", String(64), nullable=True),
     # After how many ms of standing acknowledged it asks again, 0: never.
     Column("re_alarm", BigInteger, nullable=False, server_default="0"),
+    # When it does so next, null while it waits anyway or is over.
+    _time("re_alarm_at", nullable=True, index=True),
     # Activations come so fast that they are damped.
     Column("chattering", Boolean, nullable=False, server_default=false()),
     _drill(),

@@ -53,6 +53,8 @@ class Known(msgspec.Struct):
     """(ticket, alarm)."""
     joined: set[str]
     """Activations that have their ticket."""
+    passed: set[str] = msgspec.field(default_factory=set)
+    """Activations that came and went while something kept their alarm quiet: they ask for nothing any more."""
 
 
 class Written(msgspec.Struct):
@@ -124,7 +126,9 @@ def follow(news: Iterable[News], known: Known, numbers: Mapping[str, str], now: 
 
 def _is_owed(item: News, alarm: Row, known: Known) -> bool:
     """The tick may have been faster than the fact, or the fact than the tick."""
-    if item.what not in _ASKS or not item.activation or item.activation in known.joined:
+    if item.what not in _ASKS or not item.activation:
+        return False
+    if item.activation in known.joined or item.activation in known.passed:
         return False
     return alarm["wants_ticket"] != NO_TICKET and (alarm["annunciated"] or _is_member(alarm, known))
 

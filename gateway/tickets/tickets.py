@@ -192,11 +192,13 @@ async def _look_up(connection: AsyncConnection, news: Sequence[News]) -> Known:
     memberships = await _rows(connection, select(ticket_alarm), ticket_alarm.c.alarm, identities)
     activated = sorted({item.activation for item in news if item.activation})
     joined = await _rows(connection, select(ticket_activation), ticket_activation.c.activation, activated)
+    passed = await _rows(connection, select(activation.c.id).where(_ANNUNCIATED_SINCE), activation.c.id, activated)
     return Known(
         alarms,
         tickets,
         {(row["ticket"], row["alarm"]) for row in memberships},
         {row["activation"] for row in joined},
+        {row["id"] for row in passed},
     )
 
 

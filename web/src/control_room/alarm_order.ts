@@ -20,6 +20,11 @@ export function isUnacknowledged(alarm: AlarmBody): boolean {
   return WAITING.has(alarm.state) && !isSetAside(alarm)
 }
 
+/** The condition is over; the alarm stays until somebody resets it. */
+export function isLatched(alarm: AlarmBody): boolean {
+  return alarm.state === 'latched_unacknowledged' || alarm.state === 'latched_acknowledged'
+}
+
 /** Critical first, then who waits for an answer, then the newest. The id decides the rest: rows must not dance. */
 export function compareAlarms(a: AlarmBody, b: AlarmBody): number {
   return (

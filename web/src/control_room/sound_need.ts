@@ -1,18 +1,25 @@
 /** Which sound the room needs right now. Pure. */
 
 import type { ConnectionState } from '@/shared/connection_state'
-import type { AlarmBody } from '@/shared/contract'
+import type { AlarmBody, Priority } from '@/shared/contract'
 
 import { isUnacknowledged } from './alarm_order'
 
 /** `connection_lost` sounds too: nobody looks at a screen that has fallen silent. */
 export type SoundNeed = 'critical' | 'high' | 'connection_lost' | 'none'
 
+const SOUNDING: ReadonlySet<Priority> = new Set<Priority>(['critical', 'high'])
+
 export const LOST_CONNECTION = 'connection'
 
-/** What a person silences is this activation, not the alarm: when it comes again, it sounds again. */
+/** Nobody has answered it, nobody has silenced it for all, and its priority has a sound. */
+export function mayBeSilenced(alarm: AlarmBody): boolean {
+  return isUnacknowledged(alarm) && alarm.silenced_at === null && SOUNDING.has(alarm.priority)
+}
+
+/** What a person silences is this activation, not the alarm: when it comes or asks again, it sounds again. */
 export function soundKey(alarm: AlarmBody): string {
-  return `${alarm.id}/${alarm.activations}`
+  return `${alarm.id}/${alarm.activations}/${alarm.acknowledged_at ?? ''}`
 }
 
 export function soundNeed(
@@ -22,7 +29,7 @@ export function soundNeed(
 ): SoundNeed {
   let need: SoundNeed = 'none'
   for (const alarm of alarms) {
-    if (!isUnacknowledged(alarm) || silenced.has(soundKey(alarm))) continue
+    if (!mayBeSilenced(alarm) || silenced.has(soundKey(alarm))) continue
     if (alarm.priority === 'critical') return 'critical'
     if (alarm.priority === 'high') need = 'high'
   }

@@ -1,7 +1,7 @@
 /** Questions to the gateway over HTTP. Every failure is a `RefusedError` with a code that the page can put into words. */
 
 import type { ApprovalBody } from './approval_contract'
-import type { Acknowledge, AlarmBody, AlarmDetail, HealthBody, Problem } from './contract'
+import type { AlarmAct, AlarmBody, AlarmDetail, HealthBody, Problem } from './contract'
 import type { Login, Me } from './people_contract'
 import type { Shelve } from './suppression_contract'
 
@@ -40,7 +40,7 @@ export function fetchMe(): Promise<Me> {
   return ask<Me>('GET', `${BASE}/me`)
 }
 
-export function acknowledgeAlarm(id: string, act: Acknowledge): Promise<AlarmBody> {
+export function acknowledgeAlarm(id: string, act: AlarmAct): Promise<AlarmBody> {
   return ask<AlarmBody>('POST', `${BASE}/alarms/${encodeURIComponent(id)}/acknowledge`, act)
 }
 
@@ -50,6 +50,14 @@ export function shelveAlarm(id: string, act: Shelve): Promise<AlarmBody> {
 
 export function unshelveAlarm(id: string, version: number): Promise<AlarmBody> {
   return ask<AlarmBody>('POST', `${BASE}/alarms/${encodeURIComponent(id)}/unshelve`, { version })
+}
+
+export function silenceAlarm(id: string, act: AlarmAct): Promise<AlarmBody> {
+  return ask<AlarmBody>('POST', `${BASE}/alarms/${encodeURIComponent(id)}/silence`, act)
+}
+
+export function resetAlarm(id: string, act: AlarmAct): Promise<AlarmBody> {
+  return ask<AlarmBody>('POST', `${BASE}/alarms/${encodeURIComponent(id)}/reset`, act)
 }
 
 export function fetchAlarm(id: string): Promise<AlarmDetail> {

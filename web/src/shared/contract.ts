@@ -139,6 +139,10 @@ export interface AlarmBody {
   acknowledged_at: Time | null
   acknowledged_by: Texts | null
   closed_at: Time | null
+  /** When somebody stopped its sound at every console; null while it may sound. */
+  silenced_at: Time | null
+  silenced_by: Texts | null
+  re_alarm_at: Time | null
   activations: number
   field: string
   value: Value | null
@@ -169,7 +173,7 @@ export interface AlarmDetail {
 }
 
 /** `version` is the one on the screen: if the alarm has changed since, the answer is 409. */
-export interface Acknowledge {
+export interface AlarmAct {
   version: number
   note?: string
 }

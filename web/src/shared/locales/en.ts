@@ -70,6 +70,8 @@ const en: typeof zhCN = {
     turnOff: 'Turn the alarm sound off',
     silence: 'Silence',
     silenceWhy: 'Stops the sound only: it does not acknowledge. A new alarm sounds again.',
+    silenceAlarmWhy: 'Stops this alarm’s sound at every console. It does not acknowledge: the alarm goes on waiting.',
+    silencedBy: 'silenced by {who} {time}',
   },
   priority: { critical: 'Critical', high: 'High', medium: 'Medium', low: 'Low' },
   alarms: {
@@ -81,6 +83,8 @@ const en: typeof zhCN = {
     unknownNext: 'There is no data to rely on: see the notice above.',
     acknowledge: 'Acknowledge',
     acknowledging: 'Sending…',
+    reset: 'Reset',
+    resetWhy: 'Lets go of this alarm here. It does not reset the panel. Make sure first what it was.',
     acknowledgedBy: 'by {who} {time}',
     raised: 'raised {time}',
     part: 'part {part}',
@@ -116,6 +120,18 @@ const en: typeof zhCN = {
     changedTitle: 'Not acknowledged: the alarm has just changed',
     changed: 'The list is up to date now. Look at “{title}” again and acknowledge it if it still needs you.',
     refusedTitle: 'Not acknowledged: {title}',
+  },
+  silenced: {
+    done: 'Silenced at every console, still to be acknowledged: {title}',
+    changedTitle: 'Not silenced: the alarm has just changed',
+    changed: 'The list is up to date now. Look at “{title}” again.',
+    refusedTitle: 'Not silenced: {title}',
+  },
+  reset: {
+    done: 'Reset here: {title}',
+    changedTitle: 'Not reset: the alarm has just changed',
+    changed: 'The list is up to date now. Look at “{title}” again.',
+    refusedTitle: 'Not reset: {title}',
   },
   tickets: {
     title: 'Tickets',

@@ -67,6 +67,8 @@ export default {
     turnOff: '关闭报警声',
     silence: '消音',
     silenceWhy: '只停声音，不等于接警；有新报警会再响。',
+    silenceAlarmWhy: '在所有席位停止这条报警的声音，不等于接警，报警仍在等待。',
+    silencedBy: '{who} {time} 已消音',
   },
   priority: { critical: '紧急', high: '高', medium: '中', low: '低' },
   alarms: {
@@ -78,6 +80,8 @@ export default {
     unknownNext: '还没有可靠的数据，请看上方提示。',
     acknowledge: '接警',
     acknowledging: '接警中…',
+    reset: '本系统复位',
+    resetWhy: '只在本系统解除这条报警的锁定，不复位消防主机。请先核实原因。',
     acknowledgedBy: '{who} {time}',
     raised: '{time} 发生',
     part: '部位 {part}',
@@ -113,6 +117,18 @@ export default {
     changedTitle: '没有接警：报警刚刚变了',
     changed: '列表已更新。请看清“{title}”的现状，仍需要时再按一次“接警”。',
     refusedTitle: '没有接警：{title}',
+  },
+  silenced: {
+    done: '已在所有席位消音，仍待接警：{title}',
+    changedTitle: '没有消音：报警刚刚变了',
+    changed: '列表已更新，请再看一下“{title}”。',
+    refusedTitle: '没有消音：{title}',
+  },
+  reset: {
+    done: '已在本系统复位：{title}',
+    changedTitle: '没有复位：报警刚刚变了',
+    changed: '列表已更新，请再看一下“{title}”。',
+    refusedTitle: '没有复位：{title}',
   },
   tickets: {
     title: '工单与应急',

@@ -1,0 +1,36 @@
+"""Which emergencies somebody has verified: a panel's reset may let go of these only."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.alarms.decisions import Row
+from gateway.alarms.outcomes import Decision
+from gateway.storage.portions import in_portions
+from gateway.storage.tables import activation, ticket, ticket_activation
+
+VERIFIED: Final = frozenset({"on_scene", "contained", "resolved", "reviewed", "stood_down"})
+"""States of an emergency ticket in which somebody has been there, or has found it false; who is on the way has not."""
+
+
+async def verified(connection: AsyncConnection, decisions: Iterable[Decision], found: Mapping[str, Row]) -> set[str]:
+    """Ids of the alarms that a panel's reset is about and whose newest activation somebody has verified.
+
+    It counts by activation: one that came after the last ticket was over is a new emergency, which may not have its
+    ticket yet.
+    """
+    keys = {str(decision.key) for decision in decisions if decision.change.reset}
+    identities = sorted(found[key]["id"] for key in keys & found.keys())
+    known: set[str] = set()
+    for part in in_portions(identities):
+        newest = select(func.max(activation.c.id)).where(activation.c.alarm.in_(part)).group_by(activation.c.alarm)
+        statement = (
+            select(activation.c.alarm)
+            .join(ticket_activation, ticket_activation.c.activation == activation.c.id)
+            .join(ticket, ticket.c.number == ticket_activation.c.ticket)
+            .where(activation.c.id.in_(newest), ticket.c.state.in_(VERIFIED))
+        )
+        known.update(await connection.scalars(statement))
+    return known
