@@ -196,7 +196,7 @@ class Application:
     ) -> Services:
         return Services(
             database, ledger, store, people, self.registry, self.parts, self._clock, self._watchdog, rule_tests,
-            longest_shelves=self.settings.alarms.longest_shelves_ms, rules=self._rules,
+            longest_shelves=self.settings.alarms.longest_shelves_ms, rules=self._rules, duty=self.duty,
             longest_maintenance_ms=round(self.settings.alarms.maintenance_h * 3_600_000),
         )  # fmt: skip
 

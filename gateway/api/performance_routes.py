@@ -21,7 +21,8 @@ from gateway.alarms.performance import (
     Figures,
     verdict_in,
 )
-from gateway.alarms.suppression import Reason, Suppression
+from gateway.alarms.set_aside import SetAside, set_aside
+from gateway.alarms.suppression import Reason
 from gateway.api.bodies import FloodBody, Page, Texts
 from gateway.api.equipment_routes import Moment
 from gateway.api.live_floods import flood_bodies
@@ -39,7 +40,7 @@ from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, Route, Services
 from gateway.api.session_routes import texts
 from gateway.people.permissions import Act
-from gateway.storage.tables import alarm, out_of_service, shelf
+from gateway.storage.tables import out_of_service, shelf
 
 _DEFAULT_DAYS: Final = 30
 """ISA-18.2 asks for thirty days at least."""
@@ -168,16 +169,11 @@ async def _set_aside(services: Services, sites: Collection[str] | None) -> list[
     async with services.database.reading() as connection:
         shelved = (await connection.execute(on_sites(shelf, shelf.c.until > now))).mappings().all()
         stopped = (await connection.execute(on_sites(out_of_service))).mappings().all()
-        quiet = on_sites(alarm, alarm.c.open_key.is_not(None), ~alarm.c.annunciated)
-        suppressed = (await connection.execute(quiet)).mappings().all()
+        quiet = await set_aside(connection, sites)
     found = [_by_person(row, Reason.SHELVED, row["rule"], row["until"], services) for row in shelved]
     found += [_by_person(row, Reason.OUT_OF_SERVICE, "", row["planned_end"], services) for row in stopped]
-    found += [
-        _by_design(row, reason)
-        for row in suppressed
-        for reason in msgspec.convert(row["suppressions"], list[Suppression])
-        if reason.reason not in (Reason.SHELVED, Reason.OUT_OF_SERVICE)
-    ]
+    people = (Reason.SHELVED, Reason.OUT_OF_SERVICE)
+    found += [_by_design(one) for one in quiet if one.suppression.reason not in people]
     return found
 
 
@@ -187,9 +183,10 @@ def _by_person(row: Any, reason: Reason, rule: str, until: int, services: Servic
     return SetAsideBody(*place, reason.value, by, to_datetime(row["since"]), to_datetime(until), row["reason"])
 
 
-def _by_design(row: Any, one: Suppression) -> SetAsideBody:
+def _by_design(aside: SetAside) -> SetAsideBody:
+    key, one = aside.key, aside.suppression
     until = None if one.until is None else to_datetime(one.until)
-    place = row["site"], f"{row['site']}:{row['equipment']}", row["part"], row["rule"]
+    place = key.site, f"{key.site}:{key.equipment}", key.part, key.rule
     return SetAsideBody(*place, one.reason.value, Texts(one.by, one.by), to_datetime(one.since), until, one.why)
 
 
