@@ -51,7 +51,10 @@ def _operation(path: str, route: Route, schemas: dict[Any, Any]) -> dict[str, An
         "summary": route.summary,
         "description": f"Permission: `{route.act}`.",
         "parameters": _parameters(path, route),
-        "responses": {str(route.status): _response(route, schemas), "default": _PROBLEM},
+        "responses": {
+            **{str(status): _response(route, schemas) for status in (route.status, *route.also)},
+            "default": _PROBLEM,
+        },
     }
     if route.may_wait:
         waits = {"application/json": {"schema": schemas[ApprovalBody]}}

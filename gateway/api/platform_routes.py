@@ -79,14 +79,10 @@ ROUTES = (
 )  # fmt: skip
 ROOT_ROUTES = (
     Route("GET", "/healthz", Act.PUBLIC, alive, "The process answers", HealthBody),
-    Route("GET", "/readyz", Act.PUBLIC, ready, "Every part works; says which does not", ReadyBody),
+    Route("GET", "/readyz", Act.PUBLIC, ready, "Every part works; says which does not", ReadyBody, also=(503,)),
     Route(
-        "GET",
-        "/watchdog",
-        Act.PUBLIC,
-        watchdog,
-        "A made-up alarm has just gone the whole way of a real one",
-        WatchdogBody,
+        "GET", "/watchdog", Act.PUBLIC, watchdog, "A made-up alarm has just gone the whole way of a real one",
+        WatchdogBody, also=(503,),
     ),
-)
+)  # fmt: skip
 """Routes without the prefix."""

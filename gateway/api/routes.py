@@ -128,6 +128,8 @@ class Route(NamedTuple):
     request: type[msgspec.Struct] | None = None
     query: type[msgspec.Struct] | None = None
     status: int = 200
+    also: tuple[int, ...] = ()
+    """Further statuses that come with the same body: 503 of what watches the service."""
 
     @property
     def may_wait(self) -> bool:
