@@ -246,7 +246,7 @@ async def test_a_second_person_sees_at_once_what_waits_and_approves_it(demo: str
     asked = await leader.request.post(f"{demo}/api/v1/alarms/{alarm['id']}/shelve", data=body)
     assert asked.status == 202, await asked.text()
     strip = operator.get_by_test_id("approvals")
-    for text in (alarm["equipment"], "a drill of the whole house"):
+    for text in (alarm["title"]["en"], "a drill of the whole house"):
         await expect(strip.get_by_test_id("approval")).to_contain_text(text)
     await expect(leader.get_by_test_id("approvals").get_by_test_id("withdraw")).to_be_visible()
     await strip.get_by_test_id("approve").click()

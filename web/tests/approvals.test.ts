@@ -36,11 +36,13 @@ describe('what waits for a second person', () => {
   })
 })
 
+const time = (at: number): string => new Date(at).toISOString().slice(11, 16)
+
 describe('what it would change', () => {
   it('is each field that differs, texts in both languages', () => {
     const before = { adopted: false, version: 1, name: { en: 'S-1', 'zh-CN': 'S-1' }, place: { en: '', 'zh-CN': '' } }
     const after = { adopted: true, version: 2, name: { en: 'Smoke', 'zh-CN': '烟感' }, place: { en: '', 'zh-CN': '' } }
-    expect(differences([{ act: 'equipment.adopt', thing: 'SZ01:S-1', before, after }])).toEqual([
+    expect(differences([{ act: 'equipment.adopt', thing: 'SZ01:S-1', before, after }], time)).toEqual([
       { field: 'adopted', before: 'false', after: 'true' },
       { field: 'name', before: 'S-1', after: 'Smoke / 烟感' },
     ])
@@ -53,16 +55,16 @@ describe('what it would change', () => {
   })
 
   it('says times as times, and leaves out who: that stands beside it', () => {
-    const after = { since: NOW, until: NOW, person: 'p-1', one_shot: true }
-    expect(differences([{ act: 'alarm.shelve', thing: 'SZ01:FP-1', before: null, after }])).toEqual([
-      { field: 'until', before: '', after: '2026-11-21T18:00Z' },
+    const after = { since: NOW, until: NOW, person: 'p-1', one_shot: true, life_safety: false }
+    expect(differences([{ act: 'alarm.shelve', thing: 'SZ01:FP-1', before: null, after }], time)).toEqual([
+      { field: 'until', before: '', after: '18:00' },
       { field: 'one_shot', before: '', after: 'true' },
     ])
   })
 
   it('is everything of what is new, and lists as they are', () => {
     const after = { time_zone: 'UTC', points: [{ at: 1 }] }
-    expect(differences([{ act: 'site.add', thing: 'site:C', before: null, after }])).toEqual([
+    expect(differences([{ act: 'site.add', thing: 'site:C', before: null, after }], time)).toEqual([
       { field: 'time_zone', before: '', after: 'UTC' },
       { field: 'points', before: '', after: '[{"at":1}]' },
     ])

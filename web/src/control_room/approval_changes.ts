@@ -15,13 +15,17 @@ const SILENT: ReadonlySet<string> = new Set([
 /** Times of the record are epoch milliseconds; no other number of it is as large. */
 const FIRST_TIME = 1e12
 
-/** Of what was asked for: the first change. What follows from it (an alarm falls silent) is not repeated. */
-export function differences(changes: readonly ApprovalChange[]): Difference[] {
+/**
+ * Of what was asked for: the first change. What follows from it (an alarm falls silent) is not repeated.
+ * `time` puts epoch milliseconds as the clock on the site's wall shows them.
+ */
+export function differences(changes: readonly ApprovalChange[], time: (at: number) => string): Difference[] {
   const { before = null, after = null } = changes[0] ?? {}
   const names = new Set([...Object.keys(before ?? {}), ...Object.keys(after ?? {})])
   return [...names]
     .filter((name) => !SILENT.has(name))
-    .map((field) => ({ field, before: textOf(before?.[field]), after: textOf(after?.[field]) }))
+    .filter((name) => !(before === null && after?.[name] === false))
+    .map((field) => ({ field, before: textOf(before?.[field], time), after: textOf(after?.[field], time) }))
     .filter((found) => found.before !== found.after)
 }
 
@@ -32,10 +36,10 @@ export function saidWhy(body: unknown): string {
 }
 
 /** A text in both languages is shown in both: who decides must see all that would stand there. */
-function textOf(value: unknown): string {
+function textOf(value: unknown, time: (at: number) => string): string {
   if (value === undefined || value === null) return ''
   if (typeof value === 'string') return value
-  if (typeof value === 'number' && value > FIRST_TIME) return `${new Date(value).toISOString().slice(0, 16)}Z`
+  if (typeof value === 'number' && value > FIRST_TIME) return time(value)
   const texts = typeof value === 'object' ? Object.values(value).filter((text) => text !== '') : [null]
   if (!texts.every((text) => typeof text === 'string')) return JSON.stringify(value)
   return [...new Set(texts)].join(' / ')

@@ -25,6 +25,7 @@ export function useWording() {
       wordOf(`ticketState.${ticket.state}`) ??
       ticket.state,
     approvedAct: (act: string): string => wordOf(`approvals.act.${act}`) ?? act,
+    approvedField: (field: string): string => wordOf(`approvals.field.${field}`) ?? field,
     /** Why what was approved could not be done: a problem's code, or a reason of its own. */
     outcome: (code: string): string => wordOf(`approvals.outcome.${code}`) ?? wordOf(`problem.${code}`) ?? code,
     systemPart: (part: string): string => wordOf(`system.part.${part}`) ?? part,
