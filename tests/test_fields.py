@@ -53,13 +53,14 @@ CONTRACT: dict[tuple[Kind, Channel], dict[tuple[FieldType, str], str]] = {
     },
     (Kind.SYSTEM, TELEMETRY): {
         (BOOLEAN, ""): "history_reachable losing_readings work_set_aside backup_ok checkpoint_ok broker_reachable "
-        "history_behind clock_synchronised clock_jumped site_silent",
+        "history_behind clock_synchronised clock_jumped site_silent out_of_service_overdue",
         (NUMBER, "%"): "spool_used disk_free",
         (NUMBER, "h"): "backup_age_h",
         (NUMBER, "s"): "oldest_wait database_clock_apart devices_clock_apart",
         (NUMBER, "d"): "certificate_days",
         (NUMBER, ""): "messages_waiting decisions_waited pages_dropped",
     },
+    (Kind.SYSTEM, EVENT): {(TEXT, ""): "type equipment text", (BOOLEAN, ""): "active"},
     **{(kind, STATUS): {(BOOLEAN, ""): "online"} for kind in WIRE_KINDS},
 }
 

@@ -49,6 +49,7 @@ TABLE = {
     Act.SECOND_FACTOR:     ".   .    .    .    .   .    x   x    .",
     Act.READ_METRICS:      ".   .    .    .    .   .    x   x    .",
     Act.READ_AUDIT:        ".   .    .    .    .   .    x   x    .",
+    Act.READ_ALARM_PERFORMANCE: ". x  .    x    .   .    x   x    .",
     Act.TEST_RULES:        ".   x    .    x    .   .    x   x    .",
 }  # fmt: skip
 PUBLIC = {
