@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from sqlalchemy import insert
 
-from gateway.alarms.alarms import acknowledge
+from gateway.alarms.acts import acknowledge
 from gateway.alarms.duty_positions import ONE_DESK, DutyPositions
 from gateway.alarms.flood import OpenAlarm, grouped, since
 from gateway.alarms.flood_watch import Flood, floods_now

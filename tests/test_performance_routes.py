@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
-from gateway.alarms.alarms import acknowledge
+from gateway.alarms.acts import acknowledge
 from gateway.alarms.duty_positions import ONE_DESK, DutyPositions
 from gateway.alarms.past_activations import measured
 from gateway.people.permissions import Role

@@ -81,7 +81,7 @@ def write_up(
         key = str(decision.key)
         alarm = open_alarms.get(key)
         if decision.change.raised:
-            if identity_of(decision) in known or (alarm is not None and alarm["active"]):
+            if identity_of(decision) in known or (alarm is not None and _stands(alarm)):
                 continue  # a condition that stands cannot begin
             if alarm is None:
                 alarm = open_alarms[key] = _new_alarm(decision, now)
@@ -103,6 +103,11 @@ def write_up(
         if alarm is not None and alarm["open_key"] is None:
             del open_alarms[key]
     return written
+
+
+def _stands(alarm: Row) -> bool:
+    """Whether its condition does: one that chatters is held active between two activations."""
+    return bool(alarm["active"] and alarm["returned_at"] is None)
 
 
 def _new_alarm(decision: Decision, now: int) -> Row:
