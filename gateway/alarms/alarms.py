@@ -18,18 +18,26 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.reading import Reading
 from gateway.alarms.damping import CHATTER_QUIET_MS, Damping, ended_chatter
-from gateway.alarms.decisions import Row, Written, by_person, identity_of, key_of, move, withdraw, write_up
+from gateway.alarms.decisions import Row, Written, by_person, go_by, identity_of, key_of, move, withdraw, write_up
 from gateway.alarms.failures import Failures
 from gateway.alarms.known_equipment import Recall, is_watched, nothing_known
 from gateway.alarms.outcomes import Decision, Failure, Outcome, no_rule
-from gateway.alarms.recording import alarms_by_id, due_for_re_alarm, open_alarms_of, save
-from gateway.alarms.replanning import replanned
+from gateway.alarms.recording import (
+    alarms_by_id,
+    due_for_re_alarm,
+    is_due_for_re_alarm,
+    open_alarms_at,
+    open_alarms_of,
+    save,
+)
+from gateway.alarms.replanning import Replanned, note_of, replanned
 from gateway.alarms.rule_versions import overrides, versions_after
 from gateway.alarms.rulebook import Rulebook
 from gateway.alarms.rules import FRESH, Memory, Rule, RuleType
 from gateway.alarms.states import WAITING, Event, State
 from gateway.alarms.stations import Key
 from gateway.alarms.suppressing import Suppressing
+from gateway.alarms.suppression import Place
 from gateway.alarms.unanswered import unanswered
 from gateway.alarms.verification import verified
 from gateway.alarms.watchdog import BEAT_RULE, proofs, told_apart
@@ -51,6 +59,7 @@ RULES_TAKEN_UP: Final = "alarms.rules"
 _TOLD: Final = ("ticket.acknowledge",)
 """Facts that alarms follow."""
 _RETRY_S: Final = 0.5
+_RULE_CHANGED: Final = Cause("system:rules", Via.FACT, why="rule changed")
 Clock = Callable[[], int]
 """Now, in epoch milliseconds."""
 _Also = Callable[[AsyncConnection], Awaitable[None]]
@@ -132,27 +141,29 @@ class Alarms:
         self.suppressing.go_by(self._rulebook)
         await self.suppressing.load()
 
-    async def _take_up_rules(self) -> None:
-        """Go by what people have changed in the rules since the last look, in whichever process."""
+    async def _take_up_rules(self) -> bool:
+        """Go by what people have changed in the rules since the last look, in whichever process; whether anything."""
         async with self._database.reading() as connection:
             news = await versions_after(connection, self._rules_taken_up)
             if not news:
-                return
+                return False
             held = await overrides(connection, news[-1]["id"])
         changes = [replanned(row) for row in news]
         self._rulebook = self._rulebook.with_overrides(held)
         self.suppressing.go_by(self._rulebook)
         outcome = self._watches.take_up(self._rulebook, changes, self._clock())
-        await self._commit_taken_up(outcome, news[-1]["id"])
+        await self._commit_taken_up(outcome, changes, news[-1]["id"])
         self._rules_taken_up = news[-1]["id"]
         log.info("changed rules taken up", rules=[f"{item.place.rule} {item.note}" for item in changes])
+        return True
 
-    async def _commit_taken_up(self, outcome: Outcome, newest: int) -> None:
+    async def _commit_taken_up(self, outcome: Outcome, changes: Sequence[Replanned], newest: int) -> None:
         """In one transaction with the place among the versions: the next owner would not judge by them once more."""
-        cause = Cause("system:rules", Via.FACT, why="rule changed")
+        cause = _RULE_CHANGED
 
         async def move_on(connection: AsyncConnection) -> None:
             await self._withdraw(connection)
+            await self._tell_anew(connection, changes)
             await move_cursor(connection, RULES_TAKEN_UP, newest)
 
         try:
@@ -171,7 +182,18 @@ class Alarms:
         """An alarm whose rule is gone could never return by itself: it returns now, and says why."""
         async with self._database.transaction() as connection:
             await lease.verify(connection, self._epoch)
+            await self.suppressing.take_up(connection)
             await _forget(connection, await self._withdraw(connection))
+
+    async def _tell_anew(self, connection: AsyncConnection, changes: Sequence[Replanned]) -> None:
+        """Open alarms of changed rules say what these say now: how grave it is, and which ticket it wants."""
+        written, now = Written(), self._clock()
+        for row in await open_alarms_at(connection, {Place(item.place.site) for item in changes}):
+            note = note_of(changes, key_of(row))
+            rule = self._rulebook.in_force(row["rule"], row["site"], row["equipment"]) if note else None
+            if rule is not None:
+                go_by(row, rule, written, _RULE_CHANGED, now, note)
+        await save(connection, written)
 
     async def _withdraw(self, connection: AsyncConnection) -> list[Key]:
         """End the alarms that no rule watches any more. Returns their keys."""
@@ -180,6 +202,7 @@ class Alarms:
         written = Written()
         for row in orphans:
             withdraw(row, written, cause, self._clock())
+        await self.suppressing.weigh(connection, written, cause, self._clock())
         await save(connection, written)
         if orphans:
             log.warning(
@@ -209,7 +232,8 @@ class Alarms:
             overdue = self.suppressing.overdue()
             if overdue:
                 await self._commit(self._watches.take(overdue), overdue, CLOCK)
-            await self._take_up_rules()
+            if await self._take_up_rules():
+                await self._retrying(lambda: self.suppressing.weigh_all(_RULE_CHANGED))
             await self._commit(self._watches.tick(self._clock()), [], CLOCK)
             if due := self._damping.due(self._clock()):
                 await self._retrying(lambda: self._end_chatter(due))
@@ -230,7 +254,7 @@ class Alarms:
             await lease.verify(connection, self._epoch)
             written = Written()
             for row in (await alarms_by_id(connection, due)).values():
-                if row["re_alarm_at"] is not None and row["re_alarm_at"] <= now:  # nobody was faster
+                if is_due_for_re_alarm(row, now):  # nobody was faster
                     move(row, Event.RE_ALARMED, {}, written, CLOCK, now)
             await save(connection, written)
 
@@ -238,7 +262,10 @@ class Alarms:
         now = self._clock()
         async with self._database.transaction() as connection:
             await lease.verify(connection, self._epoch)
-            await save(connection, await ended_chatter(connection, due, now))
+            await self.suppressing.take_up(connection)
+            written = await ended_chatter(connection, due, now)
+            await self.suppressing.weigh(connection, written, CLOCK, now)
+            await save(connection, written)
         self._damping.over(due)
 
     async def _missed(self, prompts: Sequence[Rule]) -> list[Decision]:

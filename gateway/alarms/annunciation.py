@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from gateway.alarms.decisions import Row, Written, key_of
-from gateway.alarms.suppression import Plans, Reason, Subject, Suppression, standing
+from gateway.alarms.suppression import BY_CAUSES, Plans, Reason, Subject, Suppression, standing
 from gateway.people.audit import Cause, JournalRow, audited
 from gateway.storage.facts import NewFact
 
@@ -42,7 +42,8 @@ _ANNUNCIATED: Final = "annunciated"
 
 def subject_of(alarm: Row) -> Subject:
     """What of an alarm's row decides whether something applies to it."""
-    return Subject(key_of(alarm), alarm["kind"], alarm["zone"], alarm["life_safety"], alarm["raised_at"])
+    under = tuple((item.by, item.since) for item in suppressions_of(alarm) if item.reason in BY_CAUSES)
+    return Subject(key_of(alarm), alarm["kind"], alarm["zone"], alarm["life_safety"], alarm["raised_at"], under)
 
 
 def suppressions_of(alarm: Row) -> tuple[Suppression, ...]:

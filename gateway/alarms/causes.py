@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from gateway.alarms.rulebook import Rulebook
 from gateway.alarms.rules import Rule
 from gateway.alarms.stations import Key
-from gateway.alarms.suppression import BY_PEOPLE, Place, Reason, Source, Subject, Suppression, Turn
+from gateway.alarms.suppression import BY_PEOPLE, CLOCKS_DIFFER_MS, Place, Reason, Source, Subject, Suppression, Turn
 from gateway.equipment.topology import Topology
 
 EARLIER_MS: Final = 300_000
@@ -137,10 +137,10 @@ class Causes:
             return
         cause = self._by_parent(subject, rule, now)
         if cause is not None:
-            yield _suppression(Reason.PARENT, self._topmost(cause, now))
+            yield _suppression(Reason.PARENT, self._topmost(cause, now), subject)
         cause = self._by_rule(subject.key, rule, now)
         if cause is not None:
-            yield _suppression(Reason.RULE, cause)
+            yield _suppression(Reason.RULE, cause, subject)
 
     def turns(self) -> Iterator[Turn]:
         """When what has ended releases what it explained."""
@@ -155,9 +155,15 @@ class Causes:
             for cause in self._by_place.get(Place(site, code), ()):
                 of_cause = self._rules.of(cause.subject.key)
                 explains = of_cause is not None and relation in of_cause.suppresses
-                if explains and subject.raised_at >= cause.since - EARLIER_MS and self._counts(cause, now):
+                if explains and self._counts(cause, now) and self._is_in_time(subject, cause, now):
                     return cause
         return None
+
+    def _is_in_time(self, subject: Subject, cause: StandingCause, now: int) -> bool:
+        """Whether it began with the cause, or has stood under it ever since: the cause may have come again at once."""
+        if subject.raised_at >= cause.since - EARLIER_MS:
+            return True
+        return bool(subject.explained) and subject.explained_since(self._topmost(cause, now).alarm) is not None
 
     def _topmost(self, cause: StandingCause, now: int) -> StandingCause:
         """Links make no loop, so this ends: each step goes up."""
@@ -172,11 +178,20 @@ class Causes:
         )
 
     def _counts(self, cause: StandingCause, now: int) -> bool:
-        if cause.until is not None and cause.until <= now:
+        if cause.until is not None and not self._still_explains(cause, cause.until, now):
             return False
         put_aside = (item for source in self._people for item in source.applying(cause.subject, now))
         return not any(item.reason in BY_PEOPLE for item in put_aside)
 
+    def _still_explains(self, cause: StandingCause, until: int, now: int) -> bool:
+        """What has ended far in the future ended before the clock was set back: when, nobody knows."""
+        ended = until - self._rules.release_after(cause.subject.key)
+        return ended <= now + CLOCKS_DIFFER_MS and now < until
 
-def _suppression(reason: Reason, cause: StandingCause) -> Suppression:
-    return Suppression(reason=reason, by=cause.alarm, since=cause.since, why=cause.subject.key.rule)
+
+def _suppression(reason: Reason, cause: StandingCause, subject: Subject) -> Suppression:
+    """A cause that comes and goes says nothing new of what has stood under it all the time."""
+    since = subject.explained_since(cause.alarm)
+    return Suppression(
+        reason=reason, by=cause.alarm, since=cause.since if since is None else since, why=cause.subject.key.rule
+    )

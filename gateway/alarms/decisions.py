@@ -80,6 +80,8 @@ def write_up(
     for decision in decisions:
         key = str(decision.key)
         alarm = open_alarms.get(key)
+        if alarm is not None and alarm["chattering"] and decision.rule.life_safety:
+            end_chatter(alarm, written, cause, now, "life safety is never damped")
         if decision.change.raised:
             if identity_of(decision) in known or (alarm is not None and _stands(alarm)):
                 continue  # a condition that stands cannot begin
@@ -121,10 +123,7 @@ def _new_alarm(decision: Decision, now: int) -> Row:
         "zone": decision.zone,
         "rule": rule.id,
         "open_key": str(key),
-        "title": dict(rule.title),
-        "advice": dict(rule.advice),
-        "priority": rule.priority.value,
-        "life_safety": rule.life_safety,
+        **_said_of(rule),
         "latching": rule.latching,
         "state": State.NORMAL.value,
         "active": False,
@@ -138,18 +137,41 @@ def _new_alarm(decision: Decision, now: int) -> Row:
         "field": rule.field,
         "value": decision.value,
         "unit": unit_of(rule),
-        "wants_ticket": rule.ticket.value,
-        "playbook": rule.playbook,
         "suppressions": [],
         "annunciated": True,
         "silenced_at": None,
         "silenced_by": None,
-        "re_alarm": rule.re_alarm,
         "re_alarm_at": None,
         "chattering": False,
         "drill": False,
         "version": 0,
     }
+
+
+def _said_of(rule: Rule) -> Row:
+    """What of a rule goes for its open alarm too when it is changed; whether it latches does not."""
+    return {
+        "title": dict(rule.title),
+        "advice": dict(rule.advice),
+        "priority": rule.priority.value,
+        "life_safety": rule.life_safety,
+        "wants_ticket": rule.ticket.value,
+        "playbook": rule.playbook,
+        "re_alarm": rule.re_alarm,
+    }
+
+
+def go_by(alarm: Row, rule: Rule, written: Written, cause: Cause, now: int, note: str) -> None:
+    """Let an open alarm say what its rule says from now on."""
+    said = _said_of(rule)
+    if all(alarm[name] == value for name, value in said.items()):
+        return
+    before = {name: alarm[name] for name in said}
+    alarm.update(said, version=alarm["version"] + 1)
+    if alarm["re_alarm_at"] is not None:
+        alarm["re_alarm_at"] = now + rule.re_alarm if rule.re_alarm else None
+    _note(alarm, "rule_changed", written, cause, now, note)
+    written.audit.append(audited(now, alarm["site"], cause, "alarm.rule_changed", alarm["id"], before, said))
 
 
 def unit_of(rule: Rule) -> str:
@@ -181,6 +203,7 @@ def _activation(alarm: Row, decision: Decision, now: int, *, damped: bool) -> Ro
 
 
 def _raise(alarm: Row, decision: Decision, written: Written, cause: Cause, now: int) -> None:
+    alarm.update(_said_of(decision.rule))  # which may have been changed since the alarm opened
     activation = _activation(alarm, decision, now, damped=False)
     written.activations.append(activation)
     changes = {
@@ -189,7 +212,9 @@ def _raise(alarm: Row, decision: Decision, written: Written, cause: Cause, now: 
         "received_at": decision.received_at,
         "returned_at": None,
         "activations": alarm["activations"] + 1,
+        "field": decision.rule.field,
         "value": decision.value,
+        "unit": unit_of(decision.rule),
     }
     body = {"activation": activation["id"]}
     move(alarm, Event.RAISED, changes, written, cause, now, note=decision.note, body=body)

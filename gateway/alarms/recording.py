@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.alarms.decisions import Row, Written
-from gateway.alarms.suppression import Place
+from gateway.alarms.suppression import CLOCKS_DIFFER_MS, Place
 from gateway.people.audit import write_records
 from gateway.storage.facts import write_facts
 from gateway.storage.portions import AT_ONCE, in_portions
@@ -107,5 +107,12 @@ async def open_alarms_at(connection: AsyncConnection, places: Collection[Place] 
 
 async def due_for_re_alarm(connection: AsyncConnection, now: int) -> list[str]:
     """Ids of the alarms that have stood acknowledged for too long, those first that are due longest."""
-    due = select(alarm.c.id).where(alarm.c.re_alarm_at <= now).order_by(alarm.c.re_alarm_at)
-    return list(await connection.scalars(due.limit(AT_ONCE)))
+    too_far = alarm.c.re_alarm_at > now + alarm.c.re_alarm + CLOCKS_DIFFER_MS
+    due = select(alarm.c.id).where(alarm.c.re_alarm_at.is_not(None), (alarm.c.re_alarm_at <= now) | too_far)
+    return list(await connection.scalars(due.order_by(alarm.c.re_alarm_at).limit(AT_ONCE)))
+
+
+def is_due_for_re_alarm(row: Row, now: int) -> bool:
+    """Whether it has stood acknowledged for too long; a time further ahead than it can be is from another clock."""
+    at = row["re_alarm_at"]
+    return at is not None and not now < at <= now + row["re_alarm"] + CLOCKS_DIFFER_MS

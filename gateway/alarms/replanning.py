@@ -34,6 +34,11 @@ def replanned(version: Mapping[str, Any]) -> Replanned:
     return Replanned(place, f"rule changed: version {version['version']} for {place}")
 
 
+def note_of(changes: Iterable[Replanned], key: Key) -> str:
+    """What the record says of a change that concerns an alarm; "" where none does."""
+    return _note_for({item.place: item.note for item in changes}, key.rule, key.site, key.equipment)
+
+
 def take_up(
     known: KnownEquipment, agenda: Agenda, rulebook: Rulebook, changes: Iterable[Replanned], now: int
 ) -> Outcome:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from gateway.alarms.rule_files import RuleError, read_rule
 from gateway.alarms.rules import Priority, Rule, RuleType
+from gateway.alarms.watchdog import BEAT_RULE
 
 Changes = Mapping[str, Any]
 """Keys of a rule file and their new values; `enabled: false` takes the rule out of force."""
@@ -38,6 +39,7 @@ def permitted(rule: Rule) -> tuple[str, ...]:
 
 def check_changes(rule: Rule, changes: Changes) -> None:
     """Raises RuleError where a rule, as its file has it, may not be changed so; the text names what may."""
+    _check_not_ours(rule.id)
     foreign = [name for name in changes if name not in permitted(rule)]
     if foreign:
         raise RuleError(
@@ -83,7 +85,15 @@ def own_rule(identity: str, changes: Changes, place: str) -> Rule:
     if changes.get("id", identity) != identity or _OWN_ID.fullmatch(identity) is None:
         raise RuleError(f"{place}: id: up to 64 letters, digits, and _ . -; leave it out of the changes")
     _check_enabled(changes)
-    return read_rule({**_without_enabled(changes), "id": identity}, place)
+    rule = read_rule({**_without_enabled(changes), "id": identity}, place)
+    for taken in (identity, *rule.instead_of):
+        _check_not_ours(taken)
+    return rule
+
+
+def _check_not_ours(identity: str) -> None:
+    if identity == BEAT_RULE.id:
+        raise RuleError(f"{identity} proves that alarms come through: it is not to be changed or replaced")
 
 
 def _check_enabled(changes: Changes) -> None:

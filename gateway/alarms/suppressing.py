@@ -5,6 +5,7 @@ and for everything that is open when the owner starts. Plans are never changed i
 decision reads them again first where a fact says that they are old.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
@@ -23,7 +24,16 @@ from gateway.alarms.known_causes import disproved_in, load_causes
 from gateway.alarms.recording import open_alarms_at, save
 from gateway.alarms.rulebook import Rulebook
 from gateway.alarms.states import Event
-from gateway.alarms.suppression import NOTHING_PLANNED, Place, Plans, Shelves, Source, Turn, turns_after
+from gateway.alarms.suppression import (
+    CLOCKS_DIFFER_MS,
+    NOTHING_PLANNED,
+    Place,
+    Plans,
+    Shelves,
+    Source,
+    Turn,
+    turns_after,
+)
 from gateway.clocks import Clock
 from gateway.equipment import links
 from gateway.equipment.topology import Topology
@@ -73,6 +83,10 @@ class Suppressing:
         self._turns: list[Turn] = []
         """What time alone changes, after `_weighed_at`."""
         self._weighed_at = 0
+        self._looked_at = 0
+        """When a tick was last, epoch ms."""
+        self._one_reads = asyncio.Lock()
+        """Else a tick that began to read earlier would put older plans in the place of a follower's."""
         self._said_overdue: dict[Place, bool] = {}
         check = partial(lease.verify, epoch=epoch)
         self._consumer = Consumer(database, CONSUMER, FOLLOWED, self._follow, check, metrics, clock)
@@ -88,9 +102,14 @@ class Suppressing:
 
     async def load(self) -> None:
         """Read the plans, and weigh everything that is open: time went on while nobody owned the alarms."""
+        await self.weigh_all(_START)
+
+    async def weigh_all(self, cause: Cause) -> None:
+        """Read the plans, and weigh everything that is open."""
         now = self._clock()
-        await self._weigh_at(None, _START, now)
+        await self._weigh_at(None, cause, now)
         self._weighed_to(now)
+        self._looked_at = now
 
     def go_by(self, rulebook: Rulebook) -> None:
         """Other rules are causes from now on."""
@@ -100,10 +119,13 @@ class Suppressing:
     async def tick(self) -> None:
         """Weigh what time alone has changed. Raises LeaseLost."""
         now = self._clock()
+        if now < self._looked_at - CLOCKS_DIFFER_MS:  # the clock was set back: what has begun since is in doubt
+            await self.weigh_all(CLOCK)
+        self._looked_at = now
         if self._stale:
-            async with self._database.reading() as connection:
-                await self._read(connection)
-        if now < self._weighed_at:  # the clock was set back: what has begun since may come again
+            async with self._one_reads, self._database.reading() as connection:
+                await self._read_alone(connection)
+        if now < self._weighed_at:  # by a little: what has turned since may come again
             self._weighed_to(now)
         due = {turn.place for turn in self._turns if turn.at <= now}
         if due:
@@ -142,13 +164,14 @@ class Suppressing:
             self._stale = True
             written.audit += await shelving.end_shelves(connection, ended, cause, now)
             left = {key: shelf for key, shelf in shelves.items() if key not in ended}
-            plans = plans._replace(shelves=Shelves(left))
+            self._plans = plans = plans._replace(shelves=Shelves(left))  # also for what else this transaction writes
         rows = list(written.alarms.values())
         changed = [row for row in rows if row["rule"] in self._causes.rules.ids]
         causes = self._causes
         if changed:
             self._stale = True
             causes = causes.after(((subject_of(row), row) for row in changed), disproved_in(written))
+            self._causes = causes
             concerned = set().union(*(causes.concerned(subject_of(row)) for row in changed))
             others = await open_alarms_at(connection, concerned)
             rows += [row for row in others if row["id"] not in written.alarms]
@@ -157,6 +180,10 @@ class Suppressing:
             weigh(row, plans, now, written, cause)
 
     async def _read(self, connection: AsyncConnection) -> None:
+        async with self._one_reads:
+            await self._read_alone(connection)
+
+    async def _read_alone(self, connection: AsyncConnection) -> None:
         further = [await load(connection) for load in self._further]
         self._plans = Plans(
             await shelving.load_shelves(connection), await outages.load_outages(connection), tuple(further)

@@ -31,8 +31,10 @@ class Reason(StrEnum):
 
 BY_PEOPLE: Final = frozenset({Reason.SHELVED, Reason.OUT_OF_SERVICE, Reason.MAINTENANCE})
 """What people decide. Nothing else ever keeps life safety quiet, and these only where a second person has agreed."""
+BY_CAUSES: Final = frozenset({Reason.PARENT, Reason.RULE})
+"""What another alarm explains."""
 
-_CLOCKS_DIFFER_MS: Final = 60_000
+CLOCKS_DIFFER_MS: Final = 60_000
 """By so much at most, between two machines of one service."""
 
 
@@ -59,6 +61,12 @@ class Subject(NamedTuple):
     life_safety: bool
     raised_at: int = 0
     """When it became active last, epoch ms."""
+    explained: tuple[tuple[str, int], ...] = ()
+    """Ids of the causes under which it stands already, and since when (epoch ms)."""
+
+    def explained_since(self, cause: str) -> int | None:
+        """Since when it stands under a cause without a break; None where it does not."""
+        return dict(self.explained).get(cause)
 
 
 class Place(NamedTuple):
@@ -114,7 +122,7 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True):
 
 def _has_begun(since: int, now: int) -> bool:
     """Whoever put it there may have had another clock than who asks; what lies far ahead is in doubt."""
-    return since <= now + _CLOCKS_DIFFER_MS
+    return since <= now + CLOCKS_DIFFER_MS
 
 
 class Shelves(NamedTuple):

@@ -237,6 +237,11 @@ _ANNUNCIATED_SINCE: Final = exists().where(
     journal.c.at >= activation.c.ended_at,
 )
 """What came and went while the alarm was kept quiet asks for nothing when it is released."""
+_OF_THE_SAME: Final = activation.alias()
+_NEVER_TICKETED: Final = alarm.c.chattering & ~exists().where(
+    ticket_activation.c.activation == _OF_THE_SAME.c.id, _OF_THE_SAME.c.alarm == alarm.c.id
+)
+"""It was kept quiet when it began to chatter: what is damped opens no further ticket, but the first one is owed."""
 _ACTIVATIONS_OWED_A_TICKET: Final = (
     select(activation.c.alarm, activation.c.id)
     .join(alarm, alarm.c.id == activation.c.alarm)
@@ -247,7 +252,7 @@ _ACTIVATIONS_OWED_A_TICKET: Final = (
         alarm.c.annunciated,
         ticket_activation.c.activation.is_(None),
         not_(_ANNUNCIATED_SINCE),
-        ~activation.c.damped,
+        ~activation.c.damped | _NEVER_TICKETED,
     )
     .order_by(activation.c.id)
 )
