@@ -201,6 +201,24 @@ async def test_a_new_activation_of_an_open_alarm_goes_by_the_rule_of_now(databas
     assert (row["activations"], row["wants_ticket"], row["re_alarm"]) == (2, "repair", MINUTE)
 
 
+async def test_how_a_rules_alarms_live_is_changed_live_and_the_condition_stands_on(database: Database) -> None:
+    desk = await open_desk(database, HOT)
+    await desk.decide(bearing(91, T0), bearing(77, T0 + 1))  # within the deadband
+    row = await of(desk, "pump.hot")
+    await acknowledge(database, row["id"], row["version"], "", OPERATOR, T0 + 2)
+    await change_rule(desk, HOT, {"re_alarm": "30min", "latching": True})
+    await wait(desk, 1_000)
+    row = await of(desk, "pump.hot")
+    assert (row["state"], row["activations"], row["latching"]) == ("acknowledged", 1, False), "it goes on as it was"
+    await wait(desk, 30 * MINUTE)
+    assert (await of(desk, "pump.hot"))["state"] == "unacknowledged"
+    await desk.decide(bearing(20, desk.clock.now))
+    row = await of(desk, "pump.hot")
+    await acknowledge(database, row["id"], row["version"], "", OPERATOR, desk.clock.now)
+    await desk.decide(bearing(91, desk.clock.now + 1))
+    assert (await of(desk, "pump.hot"))["latching"], "the next one latches"
+
+
 # -- tickets -------------------------------------------------------------------------------------------------------
 
 

@@ -52,6 +52,7 @@ def held(rulebook: Rulebook, rule: str = "pump.hot", site: str = "HQ", equipment
         ("panel.missed", {"after": "10min"}),
         ("sensor.smoke", {"title": {"en": "Smoke in the store", "zh-CN": "仓库烟雾"}}),
         ("lift.trapped", {"on_delay": "30s"}),
+        ("pump.hot", {"latching": True, "re_alarm": "30min", "despite_parent": True, "release_after": "30s"}),
     ],
 )
 def test_what_may_be_changed_comes_into_force(rule: str, changes: dict[str, Any]) -> None:
@@ -94,6 +95,12 @@ def test_what_may_be_changed_comes_into_force(rule: str, changes: dict[str, Any]
         ("sensor.smoke", {"on_delay": "1s"}, "life safety never waits"),
         ("lift.button", {"on_delay": "1s"}, "life safety never waits"),
         ("fire.point", {"enabled": False}, "a critical rule stays in force"),
+        ("fire.point", {"despite_parent": True}, "life safety is never suppressed"),
+        ("pump.hot", {"suppressed_by": ["pump.slow"]}, "suppressed_by: not to be changed"),
+        ("pump.hot", {"suppresses": ["power"]}, "suppresses: not to be changed"),
+        ("pump.hot", {"re_alarm": "1s"}, "re_alarm must be 1min or more"),
+        ("pump.hot", {"release_after": "2h"}, "release_after is at most 1h"),
+        ("panel.prompt", {"latching": True}, "neither latches nor re-alarms"),
     ],
 )
 def test_what_may_not_be_changed_is_refused_by_name_and_the_file_holds(
@@ -129,6 +136,8 @@ def test_no_shipped_rule_that_watches_over_lives_is_put_out_of_force_or_made_les
         ("lift.trapped", {"on_delay": "2min"}, {"on_delay": "2min"}, False),
         ("lift.trapped", {"title": {"en": "Trapped", "zh-CN": "困人"}}, {}, False),
         ("sensor.smoke", {"ticket": "none"}, {}, True),
+        ("sensor.smoke", {"re_alarm": "1h"}, {}, True),
+        ("sensor.smoke", {}, {"latching": True}, True),
         ("pump.hot", {"above": 200, "enabled": False}, {}, False),
     ],
 )

@@ -80,6 +80,16 @@ async def test_what_decides_over_lives_needs_a_second_person(database: Database)
         await roll_back(database, RULES, Wish(TRAPPED, {}, 1, equals=0), ADMIN, None, T0)
 
 
+async def test_what_a_site_has_made_critical_is_made_less_by_two_people_only(database: Database) -> None:
+    await write(database, HOT, {"priority": "critical"}, 0)
+    for place, changes, version in ((HOT, {}, 1), (HOT, {"priority": "critical", "enabled": False}, 1),
+                                    (HOT_HERE, {"priority": "low"}, 0)):  # fmt: skip
+        with pytest.raises(TwoPeopleNeeded):
+            await write(database, place, changes, version)
+    written = await write(database, HOT, {}, 1, second="demo:manager")
+    assert written["version"] == 2
+
+
 async def test_to_roll_back_is_a_new_version_that_equals_an_older_one(database: Database) -> None:
     await write(database, HOT, {"above": 90}, 0)
     await write(database, HOT, {"above": 99, "deadband": 1}, 1)

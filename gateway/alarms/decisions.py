@@ -168,8 +168,9 @@ def go_by(alarm: Row, rule: Rule, written: Written, cause: Cause, now: int, note
         return
     before = {name: alarm[name] for name in said}
     alarm.update(said, version=alarm["version"] + 1)
-    if alarm["re_alarm_at"] is not None:
-        alarm["re_alarm_at"] = now + rule.re_alarm if rule.re_alarm else None
+    if before["re_alarm"] != rule.re_alarm:
+        waits = rule.re_alarm and alarm["state"] == State.ACKNOWLEDGED
+        alarm["re_alarm_at"] = now + rule.re_alarm if waits else None
     _note(alarm, "rule_changed", written, cause, now, note)
     written.audit.append(audited(now, alarm["site"], cause, "alarm.rule_changed", alarm["id"], before, said))
 

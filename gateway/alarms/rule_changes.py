@@ -8,13 +8,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.alarms.rule_files import RuleError, read_rule
-from gateway.alarms.rules import Priority, Rule, RuleType
-from gateway.alarms.watchdog import BEAT_RULE
+from gateway.alarms.rules import BEAT, Priority, Rule, RuleType
 
 Changes = Mapping[str, Any]
 """Keys of a rule file and their new values; `enabled: false` takes the rule out of force."""
 
-OF_EVERY_TYPE: Final = ("enabled", "priority", "title", "advice", "ticket", "playbook")
+OF_EVERY_TYPE: Final = (
+    "enabled", "priority", "title", "advice", "ticket", "playbook",
+    "latching", "re_alarm", "despite_parent", "release_after",
+)  # fmt: skip
+"""Not `suppresses` and `suppressed_by`: which alarm explains which is checked over all files, so that none go round."""
 _DELAYS: Final = ("on_delay", "off_delay")
 OF_TYPE: Final[Mapping[RuleType, tuple[str, ...]]] = {
     RuleType.LIMIT: ("above", "below", "deadband", *_DELAYS, "while"),
@@ -61,7 +64,7 @@ def needs_two(rule: Rule, changes: Changes, before: Changes) -> str:
     """Why two people have to look at it, "" where one may do it alone.
 
     Args:
-        rule: as its file has it.
+        rule: as it has held until now: a site may have made it critical.
         changes: from now on.
         before: until now.
     """
@@ -92,7 +95,7 @@ def own_rule(identity: str, changes: Changes, place: str) -> Rule:
 
 
 def _check_not_ours(identity: str) -> None:
-    if identity == BEAT_RULE.id:
+    if identity == BEAT:
         raise RuleError(f"{identity} proves that alarms come through: it is not to be changed or replaced")
 
 

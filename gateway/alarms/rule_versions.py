@@ -119,7 +119,8 @@ def _check(rulebook: Rulebook, wish: Wish, before: Mapping[str, Any], second_per
     filed = rulebook.filed.get(wish.place.rule)
     if filed is not None:
         check_changes(filed, wish.changes)
-    why = needs_two(filed, wish.changes, before) if filed is not None else _own_needs_two(wish, before)
+    held = rulebook.described(*wish.place)
+    why = _own_needs_two(wish, before) if filed is None else needs_two(held or filed, wish.changes, before)
     if why and second_person is None:
         raise TwoPeopleNeeded(why)
     others = [item for place, item in rulebook.overrides.items() if place != wish.place]

@@ -164,6 +164,8 @@ class Judgement(NamedTuple):
 
 
 FRESH: Final = Memory()
+BEAT: Final = "system.watchdog"
+"""The id of the rule by which the service proves that alarms come through; nobody may change or replace it."""
 _PART_LENGTH: Final = 128
 
 
@@ -235,8 +237,9 @@ def is_for(rule: Rule, code: str) -> bool:
 
 
 _ABOUT_PEOPLE: Final = ("title", "advice", "priority", "source", "ticket", "playbook", "latching", "written", "file")
+_ABOUT_ALARMS: Final = ("re_alarm", "suppresses", "suppressed_by", "despite_parent", "release_after")
 _DELAYS: Final = ("on_delay", "off_delay")
-_PLAIN: Final = dict.fromkeys((*_ABOUT_PEOPLE, *_DELAYS, "equipment", "instead_of"))
+_PLAIN: Final = dict.fromkeys((*_ABOUT_PEOPLE, *_ABOUT_ALARMS, *_DELAYS, "equipment", "instead_of"))
 
 
 def looks_alike(one: Rule, other: Rule) -> bool:

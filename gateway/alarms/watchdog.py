@@ -19,7 +19,7 @@ from collectors.fields import Channel, Kind
 from collectors.reading import Reading
 from collectors.topics import Topic
 from gateway.alarms.outcomes import Decision
-from gateway.alarms.rules import Priority, Rule, RuleType
+from gateway.alarms.rules import BEAT, Priority, Rule, RuleType
 from gateway.alarms.stations import Key
 from gateway.equipment.ledger import PLATFORM
 from gateway.storage.facts import Fact, NewFact
@@ -35,7 +35,7 @@ _HIGHEST: Final = 2**52
 _NS_PER_MS: Final = 1_000_000
 _TOPIC: Final = Topic(PLATFORM, Kind.SYSTEM, "watchdog", Channel.TELEMETRY)
 BEAT_RULE: Final = Rule(
-    id="system.watchdog",
+    id=BEAT,
     kind=Kind.SYSTEM,
     type=RuleType.LIMIT,
     equipment=(_TOPIC.equipment,),
