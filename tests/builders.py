@@ -22,6 +22,7 @@ from gateway.storage import lease
 from gateway.storage.database import Database
 from gateway.storage.facts import FactMetrics
 from gateway.storage.quarantine import Quarantine
+from gateway.storage.tables import fact
 from gateway.tickets.tickets import Tickets
 
 T0 = 1_763_800_000_000
@@ -174,6 +175,17 @@ async def open_desk(database: Database, *rules: Rule, clock: Clock | None = None
     desk = Desk(database, rules, clock, epoch)
     await desk.alarms.load()
     return desk
+
+
+async def caught_up(desk: Desk) -> None:
+    """Let every follower work off every fact there is."""
+    async with desk.following():
+        while True:
+            newest_fact = max([row["id"] for row in await rows_of(desk.database, fact)], default=0)
+            consumers = (desk.tickets._consumer, desk.alarms._tickets, desk.alarms.suppressing._consumer)
+            if min(consumer.place for consumer in consumers) >= newest_fact:
+                return
+            await asyncio.sleep(0.005)
 
 
 def sqlite_address(file: Path) -> str:

@@ -3,7 +3,6 @@
 On SQLite and on PostgreSQL; what people do is done as another process would, beside the owner.
 """
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -28,6 +27,7 @@ from tests.builders import (
     T0,
     Desk,
     bearing,
+    caught_up,
     fire_rule,
     make_rule,
     only_row,
@@ -70,17 +70,6 @@ async def reasons(desk: Desk) -> list[str]:
 
 async def events(desk: Desk) -> list[str]:
     return [line["event"] for line in await rows_of(desk.database, journal) if line["subject"] == "alarm"]
-
-
-async def caught_up(desk: Desk) -> None:
-    """Let every follower work off every fact there is."""
-    async with desk.following():
-        while True:
-            newest_fact = max([row["id"] for row in await rows_of(desk.database, fact)], default=0)
-            consumers = (desk.tickets._consumer, desk.alarms._tickets, desk.alarms.suppressing._consumer)
-            if min(consumer.place for consumer in consumers) >= newest_fact:
-                return
-            await asyncio.sleep(0.005)
 
 
 async def pass_time(desk: Desk, milliseconds: int) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.alarms.chatter import WITHIN_MS, Recent, proposed_off_delay
-from gateway.alarms.decisions import Written, end_chatter, identity_of
+from gateway.alarms.decisions import CHATTERED, Written, end_chatter, identity_of
 from gateway.alarms.outcomes import Decision
 from gateway.alarms.recording import alarms_by_id
 from gateway.alarms.rules import RuleType
@@ -47,9 +47,8 @@ class Damping:
 
     def note(self, written: Written, now: int) -> None:
         """Take note of what was committed."""
-        for identity, row in written.alarms.items():
-            if row["chattering"]:
-                self._heard[identity] = now
+        # Not of every change of its row: that its cause ended, say, makes it no less quiet.
+        self._heard |= {line.thing: now for line in written.journal if line.event in CHATTERED}
 
     def due(self, now: int) -> list[str]:
         """The alarms that have been quiet for long enough."""

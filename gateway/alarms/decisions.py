@@ -23,6 +23,10 @@ RESET_HELD: Final = "reset_held"
 """Journal: the panel was reset, and the alarm stays latched all the same."""
 
 
+CHATTERED: Final = frozenset({"chatter_began", "chatter_raised", "chatter_returned"})
+"""Journal: what is heard of an alarm that chatters."""
+
+
 class Written(msgspec.Struct):
     """What one transaction writes. `alarms` holds new and changed rows by id; `new` the ids of the new ones."""
 
