@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from sqlalchemy import delete, update
 
-from gateway.api.alarm_routes import acknowledge_alarm
+from gateway.api.alarm_acts_routes import acknowledge_alarm
 from gateway.api.routes import Call, NeedsSecondPerson
 from gateway.api.server import route_table
 from gateway.people.approval_rules import (
