@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gateway.alarms.alarms import acknowledge
+from gateway.alarms.acts import acknowledge
 from gateway.alarms.damping import CHATTER_QUIET_MS
 from gateway.alarms.rules import Priority
 from gateway.storage.database import Database
