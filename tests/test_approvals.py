@@ -360,6 +360,35 @@ async def test_without_accounts_nobody_could_approve_so_it_is_refused_and_says_w
         assert await rows_of(database, shelf) == []
 
 
+async def test_what_ends_silence_waits_for_nobody_whatever_the_setting_says(database: Database, tmp_path: Path) -> None:
+    """Else two people would be needed to hear an alarm again that was put aside by mistake."""
+    acts = {Act.SHELVE_ALARM, Act.TAKE_OUT_OF_SERVICE, Act.PLAN_MAINTENANCE}
+    async with open_house(database, tmp_path, approval_rules=ApprovalRules(frozenset(acts), LIFETIME_MS)) as house:
+        row = await house.raise_hot()
+        leaders = {name: {"HQ": (Role.SHIFT_LEADER,)} for name in ("min", "tao")}
+        await house.enter(leaders)
+        alarm, pump = f"/api/v1/alarms/{row['id']}", "/api/v1/equipment/HQ:P-1"
+        hours = {"starts_at": "2025-11-22T08:30:00Z", "ends_at": "2025-11-22T09:30:00Z"}
+        for path, body in (
+            (f"{alarm}/shelve", {"version": 1, "reason": "x", "minutes": 5}),
+            (f"{pump}/out-of-service", {"reason": "x", "planned_end": hours["ends_at"]}),
+            ("/api/v1/maintenance-windows", {"site": "HQ", "equipment": "HQ:P-1", "reason": "x", **hours}),
+        ):
+            come(house, "min")
+            status, waiting = await house.post(path, body)
+            assert status == 202, waiting
+            assert (await decide(house, "tao", waiting))[1]["outcome"] == "done"
+        come(house, "min")
+        (window,) = (await house.get("/api/v1/maintenance-windows"))[1]["items"]
+        for path, body in (
+            (f"{alarm}/unshelve", {"version": 2}),
+            (f"{pump}/return-to-service", {}),
+            (f"/api/v1/maintenance-windows/{window['id']}/cancel", {"version": window["version"]}),
+        ):
+            status, answer = await house.post(path, body)
+            assert status == 200, answer
+
+
 async def test_the_second_of_life_safety_may_be_an_operator_who_could_not_ask_for_it(house: House) -> None:
     """At night there are one shift leader and one operator: two leaders would mean one who lends out a password."""
     row, _ = await house.raise_fire()
@@ -434,7 +463,10 @@ async def told(socket: Any) -> tuple[str, str]:
 # -- rules ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["no_such_act", "manage_people", "public", "own_account", "watch", "act_on_ticket"])
+@pytest.mark.parametrize(
+    "name",
+    ["no_such_act", "manage_people", "public", "own_account", "watch", "act_on_ticket", "read_alarm_performance"],
+)
 def test_an_act_that_cannot_need_two_people_is_refused_with_the_reason(name: str) -> None:
     with pytest.raises(NotForTwo, match=name):
         read_rules([name], 24)

@@ -134,7 +134,7 @@ ROUTES = (
     ),
     Route(
         "POST", "/alarms/{id}/unshelve", Act.SHELVE_ALARM, unshelve_alarm, "Take a shelved alarm back", AlarmBody,
-        request=Unshelve,
+        request=Unshelve, ends_silence=True,
     ),
     Route("GET", "/shelves", Act.WATCH, list_shelves, "What is shelved, whether it is open or not", Page[ShelfBody]),
 )  # fmt: skip
