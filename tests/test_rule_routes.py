@@ -188,3 +188,20 @@ async def test_what_decides_over_lives_waits_for_a_second_administrator_and_is_t
     assert (status, approved["outcome"]) == (200, "done"), approved
     (row,) = await rows_of(house.services.database, rule_version)
     assert (row["person"], row["second_person"], row["changes"]) == ("demo:wei", "demo:lan", {"on_delay": "2min"})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"above": 9_000}, {"priority": "low"}, {}], ids=["another limit", "less urgent", "as in the file"]
+)
+@pytest.mark.parametrize("equipment", ["", "HQ:P-1"], ids=["for the site", "for one equipment"])
+async def test_what_a_site_has_made_critical_one_person_alone_does_not_weaken_again(
+    house: House, changes: dict[str, Any], equipment: str
+) -> None:
+    await house.enter({"wei": {"HQ": (Role.ADMIN,)}})
+    house.show("login-of-wei")
+    assert (await house.post(PATH, body({"priority": "critical", "on_delay": "0s"})))[0] == 200
+    version = 0 if equipment else 1
+    status, answer = await house.post(PATH, {**body(changes, version), "equipment": equipment})
+    weakens = bool(changes) or not equipment
+    assert status == (202 if weakens else 200), answer
+    assert len(await rows_of(house.services.database, rule_version)) == (1 if weakens else 2)
