@@ -245,8 +245,9 @@ class DeviceSettings(_Section):
 
 class RetentionSettings(_Section):
     alarm_days: int = Field(366, ge=30, description="Days for alarms, events and emergencies, once they are over.")
+    approval_days: int = Field(731, ge=30, description="Days for requests that needed two people, once decided.")
     fire_days: int = Field(1827, ge=30, description="Days for those of fire panels: fires, faults, tests.")
-    maintenance_days: int = Field(1461, ge=30, description="Days for repair tickets, once they are closed.")
+    maintenance_days: int = Field(1461, ge=30, description="Days for repair tickets and planned work, once over.")
     patrol_days: int = Field(731, ge=30, description="Days for what patrol readers report.")
     technical_days: int = Field(30, ge=1, description="Days for facts, and for messages that could not be read.")
 

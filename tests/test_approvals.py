@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from sqlalchemy import delete, update
 
-from gateway.api.alarm_routes import acknowledge_alarm
+from gateway.api.alarm_acts_routes import acknowledge_alarm
+from gateway.api.entrance import Entrance
 from gateway.api.routes import Call, NeedsSecondPerson
 from gateway.api.server import route_table
 from gateway.people.approval_rules import (
@@ -29,7 +30,7 @@ from gateway.storage.database import Database
 from gateway.storage.facts import newest_fact
 from gateway.storage.tables import approval, audit, equipment, journal, person, role_grant, shelf
 from tests.builders import rows_of
-from tests.server_house import House, open_house
+from tests.server_house import NO_HURRY, House, open_house
 from tests.test_adoption import hear_smoke
 from tests.waiting import until
 
@@ -336,6 +337,90 @@ async def test_a_fire_is_shelved_by_a_shift_leader_and_another_one(house: House)
     assert (shelved["person"], shelved["second_person"]) == ("demo:min", "demo:tao")
 
 
+async def test_without_accounts_nobody_could_approve_so_it_is_refused_and_says_what_to_do(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer of 202 would promise a second person who can never come."""
+    rules = ApprovalRules(frozenset({Act.ADOPT_EQUIPMENT}), LIFETIME_MS)
+    async with open_house(database, tmp_path, Entrance(local=True, paces=NO_HURRY), approval_rules=rules) as house:
+        await hear_smoke(house)
+        row, _ = await house.raise_fire()
+        monkeypatch.setattr(house.people.accounts, "demo", False)
+        monkeypatch.setattr(house.people.accounts, "present", False)
+        house.log_out()
+        assert (await house.get("/api/v1/me"))[1]["username"] == "local"
+        wanted = {"version": row["version"], "minutes": 10, "reason": "painters"}
+        for path, body in ((f"/api/v1/alarms/{row['id']}/shelve", wanted), (ADOPT, NAMED)):
+            status, problem = await house.post(path, body)
+            assert (status, problem["code"]) == (403, "accounts_needed")
+            assert "gengfu user add" in problem["detail"]
+        status, problem = await house.post(f"/api/v1/alarms/{row['id']}/shelve", {**wanted, "version": 9})
+        assert (status, problem["code"]) == (409, "stale_version")
+        assert await rows_of(database, approval) == []
+        assert await rows_of(database, shelf) == []
+
+
+async def test_what_ends_silence_waits_for_nobody_whatever_the_setting_says(database: Database, tmp_path: Path) -> None:
+    """Else two people would be needed to hear an alarm again that was put aside by mistake."""
+    acts = {Act.SHELVE_ALARM, Act.TAKE_OUT_OF_SERVICE, Act.PLAN_MAINTENANCE}
+    async with open_house(database, tmp_path, approval_rules=ApprovalRules(frozenset(acts), LIFETIME_MS)) as house:
+        row = await house.raise_hot()
+        leaders = {name: {"HQ": (Role.SHIFT_LEADER,)} for name in ("min", "tao")}
+        await house.enter(leaders)
+        alarm, pump = f"/api/v1/alarms/{row['id']}", "/api/v1/equipment/HQ:P-1"
+        hours = {"starts_at": "2025-11-22T08:30:00Z", "ends_at": "2025-11-22T09:30:00Z"}
+        for path, body in (
+            (f"{alarm}/shelve", {"version": 1, "reason": "x", "minutes": 5}),
+            (f"{pump}/out-of-service", {"reason": "x", "planned_end": hours["ends_at"]}),
+            ("/api/v1/maintenance-windows", {"site": "HQ", "equipment": "HQ:P-1", "reason": "x", **hours}),
+        ):
+            come(house, "min")
+            status, waiting = await house.post(path, body)
+            assert status == 202, waiting
+            assert (await decide(house, "tao", waiting))[1]["outcome"] == "done"
+        come(house, "min")
+        (window,) = (await house.get("/api/v1/maintenance-windows"))[1]["items"]
+        for path, body in (
+            (f"{alarm}/unshelve", {"version": 2}),
+            (f"{pump}/return-to-service", {}),
+            (f"/api/v1/maintenance-windows/{window['id']}/cancel", {"version": window["version"]}),
+        ):
+            status, answer = await house.post(path, body)
+            assert status == 200, answer
+
+
+async def test_the_second_of_life_safety_may_be_an_operator_who_could_not_ask_for_it(house: House) -> None:
+    """At night there are one shift leader and one operator: two leaders would mean one who lends out a password."""
+    row, _ = await house.raise_fire()
+    await house.enter({"min": {"HQ": (Role.SHIFT_LEADER,)}, "oli": {"HQ": (Role.OPERATOR,)}})
+    await house.enter({"elsewhere": {"B": (Role.SHIFT_LEADER,)}, "fay": {"HQ": (Role.MANAGER,)}})
+    wanted = {"version": row["version"], "minutes": 10, "reason": "painters on the third floor"}
+    come(house, "oli")
+    assert (await house.post(f"/api/v1/alarms/{row['id']}/shelve", wanted))[1]["code"] == "forbidden"
+    come(house, "min")
+    _, waiting = await house.post(f"/api/v1/alarms/{row['id']}/shelve", wanted)
+    for who in ("elsewhere", "fay"):  # of another site; of a role that does not shelve
+        assert (await decide(house, who, waiting))[0] == 404
+    assert (await decide(house, "oli", waiting))[1]["outcome"] == "done"
+    (shelved,) = await rows_of(house.services.database, shelf)
+    assert (shelved["person"], shelved["second_person"]) == ("demo:min", "demo:oli")
+
+
+async def test_a_shift_leader_who_is_none_any_more_shelves_no_life_safety(house: House) -> None:
+    """An operator may still shelve: that alone is not what was asked for."""
+    row, _ = await house.raise_fire()
+    await house.enter({"min": {"HQ": (Role.SHIFT_LEADER, Role.OPERATOR)}, "oli": {"HQ": (Role.OPERATOR,)}})
+    come(house, "min")
+    wanted = {"version": row["version"], "minutes": 10, "reason": "painters on the third floor"}
+    _, waiting = await house.post(f"/api/v1/alarms/{row['id']}/shelve", wanted)
+    async with house.services.database.transaction() as connection:
+        leader = (role_grant.c.person == "demo:min") & (role_grant.c.role == Role.SHIFT_LEADER.value)
+        await connection.execute(delete(role_grant).where(leader))
+    status, failed = await decide(house, "oli", waiting)
+    assert (status, failed["state"], failed["outcome"]) == (200, "failed", "forbidden")
+    assert await rows_of(house.services.database, shelf) == []
+
+
 async def _acknowledged(house: House) -> list[dict[str, Any]]:
     return [row for row in await rows_of(house.services.database, journal) if row["event"] == "acknowledged"]
 
@@ -378,7 +463,10 @@ async def told(socket: Any) -> tuple[str, str]:
 # -- rules ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["no_such_act", "manage_people", "public", "own_account", "watch", "act_on_ticket"])
+@pytest.mark.parametrize(
+    "name",
+    ["no_such_act", "manage_people", "public", "own_account", "watch", "act_on_ticket", "read_alarm_performance"],
+)
 def test_an_act_that_cannot_need_two_people_is_refused_with_the_reason(name: str) -> None:
     with pytest.raises(NotForTwo, match=name):
         read_rules([name], 24)

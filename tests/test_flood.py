@@ -7,7 +7,7 @@ from aiohttp import WSMsgType
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from gateway.alarms.acts import acknowledge
 from gateway.alarms.duty_positions import ONE_DESK, DutyPositions
@@ -18,7 +18,7 @@ from gateway.alarms.standing import StandingMetrics
 from gateway.api.live_floods import LiveFloods
 from gateway.people.permissions import Role
 from gateway.storage.database import Database
-from gateway.storage.tables import alarm, equipment_link
+from gateway.storage.tables import activation, alarm, equipment_link
 from tests.builders import OPERATOR, T0, Desk, bearing, fire_rule, make_rule, open_desk, panel_event, rows_of
 from tests.server_house import House
 
@@ -128,7 +128,7 @@ async def test_the_eleventh_alarm_is_a_flood_and_a_restart_changes_nothing(datab
     assert await look(desk) == []
     await desk.decide(bearing(90, T0 + 10_000, pump="P-10"))
     (flood,) = before = await look(desk)
-    assert (flood.position, flood.since, flood.activations) == ("control room", T0 + 10_000, 11)
+    assert (flood.position, flood.since, flood.activations) == ("control room", T0 + 10_000, {"HQ": 11})
     assert [len(group.members) for group in flood.groups["HQ"]] == [10]
     desk = await open_desk(database, make_rule(), clock=desk.clock)
     assert await look(desk) == before
@@ -174,7 +174,7 @@ async def test_fires_in_a_flood_stay_on_top(database: Database) -> None:
     await raise_many(desk, 12)
     await desk.decide(*(panel_event(T0 + number, address=str(number)) for number in range(100)))
     (flood,) = await look(desk)
-    assert flood.activations == 112
+    assert flood.activations == {"HQ": 112}
     fires = {row["id"] for row in await rows_of(database, alarm) if row["life_safety"]}
     assert len(fires) == 100
     assert not fires & {identity for group in flood.groups["HQ"] for identity in (group.cause, *group.members)}
@@ -217,6 +217,28 @@ async def test_the_live_feed_and_the_api_tell_of_a_flood_and_of_its_end(house: H
         assert (await next_flood(live))["flood"] is None
     await house.log_in_with({"B": (Role.OPERATOR,)})
     assert (await house.get("/api/v1/alarms/floods"))[1]["items"] == []
+
+
+async def test_a_flood_over_two_sites_tells_a_listener_of_one_nothing_about_the_other(house: House) -> None:
+    """One desk answers for both; how many alarms the other site has is not for everybody who watches this one."""
+    desk = await open_desk(house.services.database, make_rule(), clock=house.clock)
+    await raise_many(desk, 14)
+    async with house.services.database.transaction() as connection:
+        theirs = alarm.c.equipment.in_([f"P-{number}" for number in range(3)])
+        ids = list(await connection.scalars(select(alarm.c.id).where(theirs)))
+        await connection.execute(alarm.update().where(alarm.c.id.in_(ids)).values(site="B"))
+        await connection.execute(activation.update().where(activation.c.alarm.in_(ids)).values(site="B"))
+    await LiveFloods(house.services, house.feed).look()
+    await house.log_in_with({"B": (Role.OPERATOR,)})
+    _, page = await house.get("/api/v1/alarms/floods")
+    assert [(flood["site"], flood["activations"]) for flood in page["items"]] == [("B", 3)]
+    async with house.client.ws_connect(
+        "/api/v1/live", headers={"Origin": str(house.client.make_url("/")).rstrip("/")}
+    ) as live:
+        told = await next_flood(live)
+        assert (told["site"], told["flood"]["activations"]) == ("B", 3)
+        members = {member for group in told["flood"]["groups"] for member in (group["cause"], *group["members"])}
+        assert members <= set(ids)
 
 
 async def next_flood(live: Any) -> dict[str, Any]:

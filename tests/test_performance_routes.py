@@ -108,6 +108,28 @@ async def test_what_stood_before_the_period_is_stale_and_not_counted(house: Hous
     assert body["positions"][0]["opc_ua"]["MaximumActiveState"] == 12 * DAY
 
 
+async def test_who_asks_while_figures_are_made_is_sent_away_and_nothing_queues(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(*arguments: Any) -> Any:
+        begun.set()
+        await go_on.wait()
+        return await measured(*arguments)
+
+    monkeypatch.setattr("gateway.api.performance_routes.measured", slowly)
+    house.log_in(Role.MANAGER)
+    first = asyncio.create_task(house.get(PATH))
+    await begun.wait()
+    async with house.client.get(PATH) as second:
+        assert (second.status, (await second.json())["code"]) == (429, "too_many_requests")
+        assert int(second.headers["Retry-After"]) > 0
+    go_on.set()
+    assert (await first)[0] == 200
+    assert (await house.get(PATH))[0] == 200
+
+
 async def test_every_figure_with_a_band_has_its_verdict(house: House) -> None:
     await enter(house.services.database, [made(T0 - number) for number in range(1, 12)])
     house.log_in(Role.ENGINEER)

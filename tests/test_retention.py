@@ -22,12 +22,14 @@ from gateway.storage.lease import LeaseLost
 from gateway.storage.tables import (
     activation,
     alarm,
+    approval,
     audit,
     event,
     fact,
     fact_cursor,
     fact_set_aside,
     journal,
+    maintenance_window,
     quarantine,
     ticket,
     ticket_activation,
@@ -38,7 +40,9 @@ from tests.mosquitto import free_port
 from tests.service import Service, wait_until
 from tests.waiting import until
 
-DAYS = RetentionSettings(alarm_days=100, fire_days=500, maintenance_days=400, patrol_days=200, technical_days=30)
+DAYS = RetentionSettings(
+    alarm_days=100, approval_days=300, fire_days=500, maintenance_days=400, patrol_days=200, technical_days=30
+)
 
 
 def ago(days: float) -> int:
@@ -229,6 +233,45 @@ async def test_whatever_its_age_nothing_open_goes(database: Database) -> None:
     await with_ticket(database, [an_alarm("over", 2900), an_alarm("open", None)], a_ticket("R", None))
     await with_ticket(database, [an_alarm("of an open ticket", 2900)], a_ticket("E", None, "emergency"))
     assert await (await make_retention(database)).enforce() == {}
+
+
+def a_request(identity: str, decided: float | None) -> dict[str, Any]:
+    """Decided so many days ago; None: it waits."""
+    return {
+        "id": identity, "site": "HQ", "act": "adopt_equipment", "method": "POST", "route": "/", "path": {}, "query": {},
+        "body": None, "changes": [], "thing": "HQ:P-1", "reason": "", "requested_by": "p", "via": "web", "origin": "",
+        "at": ago(3000), "expires_at": ago(2999), "state": "waiting" if decided is None else "refused",
+        "decided_by": None if decided is None else "q", "decided_at": None if decided is None else ago(decided),
+        "note": "", "outcome": "", "version": 1,
+    }  # fmt: skip
+
+
+async def test_a_request_that_was_decided_goes_and_one_that_waits_stays(database: Database) -> None:
+    await put(database, approval, a_request("older", 301), a_request("younger", 299), a_request("waiting", None))
+    assert await (await make_retention(database)).enforce() == {"approval": 1}
+    assert sorted(await keys(database, approval, "id")) == ["waiting", "younger"]
+
+
+def a_window(identity: str, ended: float, cancelled: float | None = None) -> dict[str, Any]:
+    return {
+        "id": identity, "site": "HQ", "kind": "pump", "equipment": "", "part": "", "zone": "", "starts_at": ago(3000),
+        "ends_at": ago(ended), "person": "p", "second_person": None, "reason": "seals", "created_at": ago(3000),
+        "cancelled_at": None if cancelled is None else ago(cancelled), "version": 1,
+    }  # fmt: skip
+
+
+async def test_planned_work_goes_with_its_journal_after_the_longer_of_its_periods(database: Database) -> None:
+    await put(
+        database, maintenance_window, a_window("older", 501), a_window("younger", 499), a_window("to come", -10),
+        a_window("called off", -10, 501),
+    )  # fmt: skip
+    await put(
+        database, journal, *(a_line("maintenance", name) for name in ("older", "younger")), a_line("alarm", "older")
+    )
+    assert await (await make_retention(database)).enforce() == {"maintenance_window": 2}
+    assert sorted(await keys(database, maintenance_window, "id")) == ["to come", "younger"]
+    left = [(row["subject"], row["thing"]) for row in await rows_of(database, journal)]
+    assert sorted(left) == [("alarm", "older"), ("maintenance", "younger")]
 
 
 # -- the job -------------------------------------------------------------------------------------------------------

@@ -103,6 +103,40 @@ async def test_brackets_without_end_are_refused(house: House) -> None:
     assert "deep" in problem["detail"]
 
 
+@pytest.mark.parametrize("form", ["not", "all"])
+async def test_whatever_the_depth_it_is_an_answer_and_no_failure(house: House, form: str) -> None:
+    """Between what is read and what is too deep to be read lies no depth at which the service fails."""
+    house.log_in(Role.ADMIN)
+    opens, closes = ('{"not": ', "}") if form == "not" else ('{"all": [', "]}")
+    for depth in range(15, 1_100, 45):
+        when = opens * depth + '{"field": "flow", "below": 1}' + closes * depth
+        for path, text in (
+            (PATH, '{"rule": "pump.dry_run", "site": "HQ", "version": 99, "changes": {"when": %s}}'),
+            (PATH, '{"rule": "my.own", "site": "HQ", "version": 0, "changes": {"id": %s, "kind": %s}}'),
+            (f"{PATH}/test", '{"equipment": "HQ:P-1", "rule_id": "pump.dry_run", "changes": {"when": %s}}'),
+            (f"{PATH}/test", '{"equipment": "HQ:P-1", "rule": {"when": %s}}'),
+        ):
+            sent = text.replace("%s", when).encode()
+            status, problem = await house.ask("POST", path, data=sent, headers={"Content-Type": "application/json"})
+            assert status in {200, 400, 409, 422}, (path, depth, problem)
+
+
+async def test_a_rule_has_no_more_words_and_conditions_than_somebody_can_read(house: House) -> None:
+    """Its title stands in every alarm; each condition is looked at with every reading."""
+    house.log_in(Role.ADMIN)
+    long = {"title": {"en": "x" * 300, "zh-CN": "热"}}, {"advice": {"en": "x" * 3000, "zh-CN": "查看。"}}
+    for changes in long:
+        assert (await house.post(PATH, body(changes)))[1]["code"] == "rule_refused"
+    wide = {"all": [{"field": "flow", "below": number} for number in range(1, 200)]}
+    for path, sent in (
+        (PATH, {**body({"when": wide}), "rule": "pump.dry_run"}),
+        (f"{PATH}/test", {"equipment": "HQ:P-1", "rule_id": "pump.dry_run", "changes": {"when": wide}}),
+    ):
+        status, problem = await house.post(path, sent)
+        assert (status, problem["code"]) == (422, "rule_refused")
+        assert "conditions" in problem["detail"]
+
+
 @pytest.mark.parametrize("role", Role)
 async def test_only_an_administrator_of_the_site_changes_rules(house: House, role: Role) -> None:
     await house.enter({"here": {"HQ": (role,)}, "there": {"B": (role,)}})
@@ -154,3 +188,20 @@ async def test_what_decides_over_lives_waits_for_a_second_administrator_and_is_t
     assert (status, approved["outcome"]) == (200, "done"), approved
     (row,) = await rows_of(house.services.database, rule_version)
     assert (row["person"], row["second_person"], row["changes"]) == ("demo:wei", "demo:lan", {"on_delay": "2min"})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"above": 9_000}, {"priority": "low"}, {}], ids=["another limit", "less urgent", "as in the file"]
+)
+@pytest.mark.parametrize("equipment", ["", "HQ:P-1"], ids=["for the site", "for one equipment"])
+async def test_what_a_site_has_made_critical_one_person_alone_does_not_weaken_again(
+    house: House, changes: dict[str, Any], equipment: str
+) -> None:
+    await house.enter({"wei": {"HQ": (Role.ADMIN,)}})
+    house.show("login-of-wei")
+    assert (await house.post(PATH, body({"priority": "critical", "on_delay": "0s"})))[0] == 200
+    version = 0 if equipment else 1
+    status, answer = await house.post(PATH, {**body(changes, version), "equipment": equipment})
+    weakens = bool(changes) or not equipment
+    assert status == (202 if weakens else 200), answer
+    assert len(await rows_of(house.services.database, rule_version)) == (1 if weakens else 2)

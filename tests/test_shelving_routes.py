@@ -73,6 +73,23 @@ async def test_a_shelf_whose_alarm_is_over_is_still_shown_and_taken_back_by_it(h
     assert await rows_of(house.services.database, shelf) == []
 
 
+async def test_shelves_come_in_pages_each_with_its_newest_alarm_and_of_ones_own_sites_only(house: House) -> None:
+    desk = await open_desk(house.services.database, make_rule(), clock=house.clock)
+    await desk.decide(*(bearing(91, T0, pump=f"P-{number}") for number in range(5)))
+    house.log_in(Role.OPERATOR)
+    for row in await rows_of(house.services.database, alarm):
+        status, body = await house.post(ways(row)[0], {"version": 1, "reason": "x", "minutes": 30})
+        assert status == 200, body
+    _, first = await house.get("/api/v1/shelves?limit=3")
+    _, second = await house.get(f"/api/v1/shelves?limit=3&cursor={first['next']}")
+    assert (len(first["items"]), len(second["items"]), second["next"]) == (3, 2, None)
+    listed = {item["equipment"] for item in first["items"] + second["items"]}
+    assert listed == {f"HQ:P-{number}" for number in range(5)}
+    assert (await house.get("/api/v1/shelves?limit=0"))[1]["code"] == "bad_query"
+    await house.log_in_with({"B": (Role.OPERATOR,)})
+    assert (await house.get("/api/v1/shelves"))[1]["items"] == []
+
+
 REFUSED: list[tuple[str, dict[str, Any], int, str]] = [
     ("no reason", {"minutes": 5, "reason": "  "}, 400, "bad_request"),
     ("no end", {}, 400, "bad_request"),

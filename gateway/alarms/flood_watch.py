@@ -27,8 +27,8 @@ class Flood(msgspec.Struct, frozen=True, kw_only=True):
 
     position: str
     since: int
-    activations: int
-    """In the last ten minutes, at the whole position."""
+    activations: dict[str, int]
+    """Site -> its activations in the last ten minutes; the position's are their sum."""
     groups: dict[str, list[Group]]
     """Site -> its groups, for each site with activations in the flood."""
 
@@ -42,7 +42,7 @@ async def floods_now(database: Database, duty: DutyPositions, now: int) -> list[
             Flood(
                 position=position,
                 since=began,
-                activations=sum(at > now - WINDOW_MS for at in _all(of)),
+                activations={site: sum(at > now - WINDOW_MS for at in told) for site, told in sorted(of.items())},
                 groups=await _groups(connection, sorted(of), began - WINDOW_MS),
             )
             for position, began, of in found

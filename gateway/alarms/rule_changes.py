@@ -64,7 +64,7 @@ def needs_two(rule: Rule, changes: Changes, before: Changes) -> str:
     """Why two people have to look at it, "" where one may do it alone.
 
     Args:
-        rule: as it has held until now: a site may have made it critical.
+        rule: as its file has it, or as it holds at the place until now.
         changes: from now on.
         before: until now.
     """

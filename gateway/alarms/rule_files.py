@@ -25,6 +25,10 @@ _DAY_MS: Final = 86_400_000
 _SOONEST_RE_ALARM_MS: Final = 60_000
 _ID_LENGTH: Final = 128
 _PLAYBOOK_LENGTH: Final = 64
+_TEXT_LENGTHS: Final = {"title": 200, "advice": 2000}
+"""Characters: they stand in every alarm, and are read at three in the morning."""
+_MOST_CONDITIONS: Final = 50
+"""Of a combination: each is looked at with every reading."""
 _PYTHON_TYPE: Final = {FieldType.NUMBER: float, FieldType.BOOLEAN: bool, FieldType.TEXT: str}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)")
 LANGUAGES: Final = ("en", "zh-CN")
@@ -233,6 +237,9 @@ def _length_complaint(rule: Rule) -> str | None:
         return f"the id must have 1 to {_ID_LENGTH} characters"
     if len(rule.playbook) > _PLAYBOOK_LENGTH:  # what PostgreSQL has room for: found now, not when the alarm comes
         return f"the playbook's name must have at most {_PLAYBOOK_LENGTH} characters"
+    for name, texts in (("title", rule.title), ("advice", rule.advice)):
+        if max(map(len, texts.values())) > _TEXT_LENGTHS[name]:
+            return f"the {name} must have at most {_TEXT_LENGTHS[name]} characters"
     return None
 
 
@@ -272,6 +279,8 @@ def _limit_complaint(rule: Rule, written: _Written) -> str | None:
 def _combination_complaint(rule: Rule, _written: _Written) -> str | None:
     if rule.when is None or rule.field or rule.condition:
         return "a combination has its conditions under 'when', and no 'field' or 'while' beside it"
+    if sum(1 for _ in leaves_of(rule.when)) > _MOST_CONDITIONS:
+        return f"a combination has at most {_MOST_CONDITIONS} conditions"
     known = fields_of(rule.kind, Channel.TELEMETRY)
     if any(name in fields_of(rule.kind, Channel.STATUS) for leaf in leaves_of(rule.when) for name in names_in(leaf)):
         return "a combination looks at telemetry only; a rule of type no_data looks at the status"

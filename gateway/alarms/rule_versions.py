@@ -119,8 +119,7 @@ def _check(rulebook: Rulebook, wish: Wish, before: Mapping[str, Any], second_per
     filed = rulebook.filed.get(wish.place.rule)
     if filed is not None:
         check_changes(filed, wish.changes)
-    held = rulebook.described(*wish.place)
-    why = _own_needs_two(wish, before) if filed is None else needs_two(held or filed, wish.changes, before)
+    why = _why_two(rulebook, wish, before)
     if why and second_person is None:
         raise TwoPeopleNeeded(why)
     others = [item for place, item in rulebook.overrides.items() if place != wish.place]
@@ -130,10 +129,13 @@ def _check(rulebook: Rulebook, wish: Wish, before: Mapping[str, Any], second_per
         raise RuleError("; ".join(news))
 
 
-def _own_needs_two(wish: Wish, before: Mapping[str, Any]) -> str:
-    if before.get("priority") != Priority.CRITICAL.value:
-        return ""
-    return f"{wish.place.rule} watches over lives: a second person has to agree to change it"
+def _why_two(rulebook: Rulebook, wish: Wish, before: Mapping[str, Any]) -> str:
+    """Critical is a rule that is so in its file, and one that its site has made so: for all of the site's equipment."""
+    place = wish.place
+    known = [rule for rule in (rulebook.filed.get(place.rule), rulebook.described(*place)) if rule is not None]
+    if not known and before.get("priority") == Priority.CRITICAL.value:  # and cannot be used any more
+        return f"{place.rule} watches over lives: a second person has to agree to change it"
+    return next((why for rule in known if (why := needs_two(rule, wish.changes, before))), "")
 
 
 async def _newest(connection: AsyncConnection, place: Place) -> Override:

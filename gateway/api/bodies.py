@@ -446,7 +446,7 @@ class FloodBody(msgspec.Struct, frozen=True):
     site: str
     since: datetime
     activations: int
-    """In the last ten minutes, at the whole position."""
+    """In the last ten minutes, on this site; the position's are the sum of those sites that somebody may see."""
     groups: list[GroupBody]
 
 

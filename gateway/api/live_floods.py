@@ -67,7 +67,7 @@ def flood_bodies(floods: Sequence[Flood]) -> list[FloodBody]:
             position=flood.position,
             site=site,
             since=to_datetime(flood.since),
-            activations=flood.activations,
+            activations=flood.activations[site],  # another site's are not for everybody who watches this one
             groups=[GroupBody(group.cause, group.members) for group in groups],
         )
         for flood in floods

@@ -242,6 +242,6 @@ ROUTES = (
     ),
     Route(
         "POST", _ONE + "/cancel", Act.PLAN_MAINTENANCE, cancel, "Call planned work off, or end it now", WindowBody,
-        request=CancelWindow,
+        request=CancelWindow, ends_silence=True,
     ),
 )  # fmt: skip

@@ -65,5 +65,6 @@ ROUTES = (
     Route(
         "POST", _ONE + "/return-to-service", Act.TAKE_OUT_OF_SERVICE, put_back_into_service,
         "Return it to service: what is true of its alarms shows again", EquipmentBody, request=ReturnToService,
+        ends_silence=True,
     ),
 )  # fmt: skip

@@ -63,8 +63,9 @@ _UNITS: Final = {
     "answered_p95_s": "s",
 }
 """The figures in the order of docs/alarms.md, and their units; lists count."""
-_one_at_a_time: Final = asyncio.Semaphore(1)
-"""A year takes memory and a core: two people who ask at once wait for each other."""
+_one_at_a_time: Final = asyncio.Lock()
+"""Held while figures are made: a year takes memory and a core. Who asks meanwhile is sent away."""
+_AGAIN_S: Final = 5
 
 
 class PerformanceQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,6 +79,8 @@ class PerformanceQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def show_performance(call: Call) -> PerformanceBody:
     start, end = _period(call)
     sites = _sites(call)
+    if _one_at_a_time.locked():
+        raise ProblemError("too_many_requests", "other figures are being made; try again in a moment", _AGAIN_S)
     async with _one_at_a_time:
         found = await measured(call.services.database, start, end, sites, call.services.duty)
     return PerformanceBody(

@@ -18,6 +18,7 @@ CODES: dict[str, tuple[int, str]] = {
     "wrong_code": (403, "The code is wrong"),
     "wrong_password": (403, "The password is wrong"),
     "same_person": (403, "Somebody else has to approve this"),
+    "accounts_needed": (403, "Two people are needed, and there are no accounts yet"),
     "foreign_origin": (403, "The request comes from another site"),
     "not_by_proxy": (403, "The service is reached by its proxy only"),
     "not_found": (404, "There is no such thing"),

@@ -130,8 +130,12 @@ class Route(NamedTuple):
     status: int = 200
     also: tuple[int, ...] = ()
     """Further statuses that come with the same body: 503 of what watches the service."""
+    ends_silence: bool = False
+    """All it does is let alarms be heard again: that waits for nobody, whatever `approval.acts` says."""
 
     @property
     def may_wait(self) -> bool:
         """Whether it may be answered by 202: put aside until a second person has approved it."""
+        if self.ends_silence:
+            return False
         return self.method not in {"GET", "HEAD"} and self.act not in WITH_SECRETS | {Act.SIGNED_IN}

@@ -135,7 +135,7 @@ def _where(call: Call, site: str, equipment: str, act: Act) -> _Where:
     if site and equipment and of_site != site:
         raise ProblemError("bad_query", "the equipment is on another site")
     where = _Where(of_site if equipment else site, code)
-    if not where.site:
+    if not (site or equipment):
         return where
     grants = call.person.grants if call.person else None
     ledger = call.services.ledger

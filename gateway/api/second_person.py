@@ -85,6 +85,8 @@ async def answer(call: Call, route: Route, path: str) -> msgspec.Struct | Reply 
 async def _put_aside(call: Call, route: Route, path: str, reason: str, tried: _Tried) -> ApprovalRecord:
     if call.standing is None:
         raise ProblemError("not_signed_in")
+    if call.standing.way is Way.LOCAL:  # what it asks for nobody could ever approve
+        raise ProblemError("accounts_needed", "make accounts with `gengfu user add`: two people have to log in")
     query = {} if call.query is None else msgspec.to_builtins(call.query)
     new = NewApproval(
         tried.site, route.act, route.method, path, dict(call.path), query,

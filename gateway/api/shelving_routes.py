@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
+import msgspec
+from sqlalchemy import Select, func, select
 
 from collectors.reading import to_datetime, to_milliseconds
 from gateway.alarms import shelving
@@ -12,16 +12,21 @@ from gateway.alarms.shelving import HOUR_MS
 from gateway.alarms.states import NotPermitted
 from gateway.alarms.stations import Key
 from gateway.alarms.suppression import Shelf
-from gateway.api.alarm_routes import alarm_body, find_alarm
+from gateway.api.alarm_routes import alarm_body, find_alarm, page_of
 from gateway.api.bodies import AlarmBody, Page
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, NeedsSecondPerson, Route
 from gateway.api.session_routes import texts
 from gateway.api.suppression_bodies import ShelfBody, Shelve, Unshelve
 from gateway.people.permissions import Act, may
-from gateway.storage.tables import alarm
+from gateway.storage.tables import alarm, shelf
 
 _MINUTE_MS = 60_000
+
+
+class ShelfQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    cursor: str = ""
+    limit: int = 100
 
 
 async def shelve_alarm(call: Call) -> AlarmBody:
@@ -88,22 +93,25 @@ def _require_two(call: Call, site: str) -> None:
 
 
 async def list_shelves(call: Call) -> Page[ShelfBody]:
-    sites = call.sites(Act.WATCH)
-    async with call.services.database.reading() as connection:
-        shelves = (await shelving.load_shelves(connection)).by_key
-        bodies = [
-            _shelf_body(await _newest(connection, key), shelf, call)
-            for key, shelf in sorted(shelves.items())
-            if sites is None or key.site in sites
-        ]
-    return Page(bodies)
+    query, sites = call.query, call.sites(Act.WATCH)
+    statement = _with_newest_alarm()
+    if sites is not None:
+        statement = statement.where(shelf.c.site.in_(sites))
+    rows, following = await page_of(call, statement, alarm.c.id, query.cursor, query.limit)
+    return Page([_shelf_body(row, shelving.shelf_of(row), call) for row in rows], following)
 
 
-async def _newest(connection: AsyncConnection, key: Key) -> Any:
-    """The newest alarm of a key: only one that was raised can be shelved, and none goes before its shelf does."""
-    where = [alarm.c[name] == value for name, value in key._asdict().items()]
-    found = await connection.execute(select(alarm).where(*where).order_by(alarm.c.id.desc()).limit(1))
-    return found.mappings().one()
+def _with_newest_alarm() -> Select[Any]:
+    """Each shelf and its newest alarm: only one that was raised can be shelved, and none goes before its shelf does."""
+    other = alarm.alias()
+    newest = (
+        select(func.max(other.c.id))
+        .where(*(other.c[name] == shelf.c[name] for name in Key._fields))
+        .correlate(shelf)
+        .scalar_subquery()
+    )
+    of_alarm = (alarm.c[name] for name in ("id", "version", "open_key", "title", "priority"))
+    return select(shelf, *of_alarm).select_from(shelf.join(alarm, alarm.c.id == newest))
 
 
 def _shelf_body(row: Any, shelf: Shelf, call: Call) -> ShelfBody:
@@ -134,7 +142,10 @@ ROUTES = (
     ),
     Route(
         "POST", "/alarms/{id}/unshelve", Act.SHELVE_ALARM, unshelve_alarm, "Take a shelved alarm back", AlarmBody,
-        request=Unshelve,
+        request=Unshelve, ends_silence=True,
     ),
-    Route("GET", "/shelves", Act.WATCH, list_shelves, "What is shelved, whether it is open or not", Page[ShelfBody]),
+    Route(
+        "GET", "/shelves", Act.WATCH, list_shelves, "What is shelved, whether it is open or not", Page[ShelfBody],
+        query=ShelfQuery,
+    ),
 )  # fmt: skip

@@ -13,7 +13,7 @@ WITH_SECRETS: Final = FOR_EVERYONE - {Act.SIGNED_IN} | {Act.SECOND_FACTOR, Act.M
 _READING: Final = frozenset(
     {
         Act.WATCH, Act.READ_HISTORY, Act.READ_TICKETS, Act.READ_QUARANTINE, Act.READ_METRICS, Act.READ_AUDIT,
-        Act.SIGNED_IN, Act.TEST_RULES,
+        Act.SIGNED_IN, Act.TEST_RULES, Act.READ_ALARM_PERFORMANCE,
     }
 )  # fmt: skip
 _AT_ONCE: Final = frozenset({Act.ACKNOWLEDGE_ALARM, Act.ACT_ON_TICKET})

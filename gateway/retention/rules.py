@@ -15,11 +15,13 @@ from gateway.settings import RetentionSettings
 from gateway.storage.tables import (
     activation,
     alarm,
+    approval,
     event,
     fact,
     fact_cursor,
     fact_set_aside,
     journal,
+    maintenance_window,
     quarantine,
     ticket,
     ticket_activation,
@@ -33,6 +35,7 @@ class Limits(msgspec.Struct, frozen=True):
     """What ended before these times (epoch ms) is over."""
 
     alarm: int
+    approval: int
     fire: int
     maintenance: int
     patrol: int
@@ -82,6 +85,17 @@ def rules(limits: Limits) -> list[Rule]:
         ),
         Rule(alarm, alarm.c.id, select(alarm.c.id).where(alarm_goes), (journal_of_alarm,)),
         Rule(
+            maintenance_window,
+            maintenance_window.c.id,
+            select(maintenance_window.c.id).where(_window_is_over(limits)),
+            ((journal, journal.c.subject == "maintenance", journal.c.thing),),
+        ),
+        Rule(
+            approval,
+            approval.c.id,
+            select(approval.c.id).where(approval.c.state != "waiting", approval.c.decided_at < limits.approval),
+        ),
+        Rule(
             event,
             event.c.digest,
             select(event.c.digest).where(event.c.received_at < _limit_of_kind(event.c.kind, limits)),
@@ -110,6 +124,12 @@ def _limit_of_kind(kind: ColumnElement[str], limits: Limits) -> ColumnElement[in
         (kind == Kind.PATROL_READER.value, limits.patrol),
         else_=limits.alarm,
     )
+
+
+def _window_is_over(limits: Limits) -> ColumnElement[bool]:
+    """Work may be on a panel or on a pump, and on both where it is for a whole area: the longer period holds."""
+    ended = func.coalesce(maintenance_window.c.cancelled_at, maintenance_window.c.ends_at)
+    return ended < min(limits.fire, limits.maintenance)
 
 
 def _ticket_is_over(limits: Limits) -> ColumnElement[bool]:

@@ -13,7 +13,7 @@ export interface FloodBody {
   position: string
   site: string
   since: Time
-  /** In the last ten minutes, at the whole position. */
+  /** In the last ten minutes, on this site. */
   activations: number
   groups: GroupBody[]
 }

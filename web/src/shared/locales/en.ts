@@ -245,6 +245,7 @@ const en: typeof zhCN = {
   ...approvals,
   problem: {
     same_person: 'You asked for it yourself: another person has to approve it.',
+    accounts_needed: 'Two people have to do this, and there are no accounts yet. Ask the administrator to make them.',
     site_taken: 'There is a site of this code already.',
     needs_second_person: 'Put aside, not done yet: a second person has to approve it.',
     second_factor_needed: 'A code is asked for too.',

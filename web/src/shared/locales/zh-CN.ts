@@ -243,6 +243,7 @@ export default {
   ...approvals,
   problem: {
     same_person: '这是你自己的申请，须由另一人核对。',
+    accounts_needed: '此操作需两人确认，但系统还没有账号。请管理员先建立账号。',
     site_taken: '已有相同编码的项目。',
     needs_second_person: '尚未执行：须由第二人核对同意。',
     second_factor_needed: '还需要验证码。',
