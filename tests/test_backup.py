@@ -53,10 +53,10 @@ def settings_of(data_dir: Path, /, **backup: object) -> Settings:
     return Settings(storage={"data_dir": data_dir}, backup=backup, broker=broker, alarms={"rule_files": [rules]})  # type: ignore[arg-type]
 
 
-async def make(folder: Path, *, with_history: bool = False, **backup: object) -> Made:
+async def make(folder: Path, *, with_history: bool = False, now: int = T0, **backup: object) -> Made:
     url = make_url(sqlite_address(folder / "gengfu.db"))
     return await make_backup(
-        settings_of(folder, **backup), url, folder / "backups", T0, lambda _: None, with_history=with_history
+        settings_of(folder, **backup), url, folder / "backups", now, lambda _: None, with_history=with_history
     )
 
 
@@ -93,7 +93,7 @@ def public_key(folder: Path) -> str:
 async def test_keys_go_into_an_encrypted_one_only(book: Book, tmp_path: Path) -> None:
     (tmp_path / "second_factor.key").write_bytes(b"a key")
     assert not {"audit.key", "second_factor.key"} & names_in(await make(tmp_path))
-    made = await make(tmp_path, passphrase=SECRET)
+    made = await make(tmp_path, now=T0 + 1000, passphrase=SECRET)  # a folder of its own: named by the second
     assert made.encrypted
     assert {"audit.key", "second_factor.key"} <= names_in(made, SECRET)
     with pytest.raises(PassphraseNeeded):

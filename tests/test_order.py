@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from collectors.reading import Reading, Value
 from gateway.alarms.conditions import All, Either, Imbalance, Limit, Membership, Not
-from gateway.alarms.rules import Rule, RuleType
+from gateway.alarms.rules import Change, Rule, RuleType
 from tests.builders import PUMP, PUMP_STATUS, T0, WINDOW_MS, make_rule, sample
 from tests.test_watches import make_watches
 
@@ -130,4 +130,4 @@ def test_the_status_of_an_equipment_has_an_order_of_its_own() -> None:
     watches = make_watches(offline, make_rule())
     watches.take([sample(PUMP, {"bearing_temperature": 50.0}, T0 + 500)])
     (decision,) = watches.take([sample(PUMP_STATUS, {"online": False}, T0)]).decisions
-    assert decision.change == (True, T0, False)
+    assert decision.change == Change(True, T0)

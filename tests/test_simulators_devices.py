@@ -70,7 +70,7 @@ def test_every_field_is_of_the_wire_contract_in_its_type(spec: AnySpec) -> None:
 @pytest.mark.parametrize("spec", ESTATE.equipment, ids=lambda spec: spec.code)
 def test_same_seed_same_run_and_another_seed_another(spec: AnySpec) -> None:
     assert run(spec, 600, seed=7) == run(spec, 600, seed=7)
-    if spec.code != "F-1":  # a panel in calm always says the same
+    if spec.code not in {"F-1", "M-1", "GW-1"}:  # a panel, a meter and a gateway in calm always say the same
         assert run(spec, 600, seed=7) != run(spec, 600, seed=8)
 
 

@@ -20,7 +20,7 @@ from tests.test_docs import blocks, read, rows
 from tests.test_simulators_scenarios import SCENARIO_TABLE
 
 PAGE = "docs/simulators.md"
-COMMON = {"code", "name", "place", "every_s"}
+COMMON = {"code", "name", "place", "every_s", "fed_by", "carried_by"}
 
 
 def first_cells() -> list[str]:

@@ -10,7 +10,7 @@ from collectors.fields import Channel
 from collectors.reading import Reading, Value
 from gateway.alarms.conditions import All, Limit, Membership, Not
 from gateway.alarms.outcomes import Outcome
-from gateway.alarms.rules import Memory, Priority, Rule, RuleType
+from gateway.alarms.rules import Change, Memory, Priority, Rule, RuleType
 from gateway.alarms.stations import Key
 from gateway.alarms.watches import Watches
 from tests.builders import PANEL, PUMP, PUMP_STATUS, T0, WINDOW_MS, fire_rule, make_rule, panel_event, sample
@@ -103,7 +103,7 @@ def test_what_only_looked_so_because_a_sample_was_late_is_disproved() -> None:
     take(watches, pump(T0, running=False, flow=0.0))
     assert take(watches, pump(T0 + 10, running=True)) == [("pump.both", True, 10)]
     (ended,) = watches.take([pump(T0 + 8, T0 + 11, flow=9.0)]).decisions
-    assert ended.change == (False, T0 + 10, True)
+    assert ended.change == Change(False, T0 + 10, disproved=True)
 
 
 # -- rates ---------------------------------------------------------------------------------------------

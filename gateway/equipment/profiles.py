@@ -105,6 +105,7 @@ PROFILES: Final[dict[Kind, Profile]] = {
             "backup_age_h": _label("Age of the last backup", "距上次备份"),
             "broker_reachable": _label("Connected to the broker", "消息代理已连接"),
             "site_silent": _label("Site is silent", "站点无消息"),
+            "out_of_service_overdue": _label("Out of service too long", "停用检修超期"),
             "oldest_wait": _label("Oldest message waits", "最早消息已等待"),
             "messages_waiting": _label("Messages waiting", "待处理消息"),
             "history_behind": _label("History is catching up", "历史数据补写中"),
