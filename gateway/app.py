@@ -44,6 +44,7 @@ from gateway.storage.database import Database
 from gateway.storage.facts import newest_fact
 from gateway.storage.migrate import migrate_when_there
 from gateway.storage.quarantine import Quarantine
+from gateway.tickets.attachment_files import AttachmentFiles
 
 log = structlog.get_logger(__name__)
 
@@ -133,14 +134,16 @@ class Application:
             people = await self._open_people(stack, database)
             rule_tests = RuleTests(store, database, round(settings.alarms.late_window_s * 1000))
             stack.callback(rule_tests.close)
-            services = self._services(database, ledger, store, people, rule_tests)
+            attachments = AttachmentFiles(settings.storage.attachments, settings.http.upload_mb * 1024 * 1024)
+            stack.callback(attachments.close)
+            services = self._services(database, ledger, store, people, rule_tests, attachments)
             feed = LiveFeed(services)
             await self._listen(stack, services, feed)
             owner = Owner(
                 settings=settings, decoder=self._decoder, rules=self._rules, database=database, ledger=ledger,
                 buffer=buffer, keeper=buffer if settings.history.write else WrittenElsewhere(store),
                 quarantine=quarantine, store=store, sequences=sequences, feed=feed, parts=self._parts,
-                registry=self.registry, clock=self._clock, watchdog=self._watchdog,
+                registry=self.registry, clock=self._clock, watchdog=self._watchdog, attachments=attachments,
             )  # fmt: skip
             stop_on_signals(stack, self.stop)
             async with asyncio.TaskGroup() as group:  # a task that fails ends the service, with its error
@@ -192,11 +195,17 @@ class Application:
         return ledger
 
     def _services(
-        self, database: Database, ledger: Ledger, store: Store, people: People, rule_tests: RuleTests
+        self,
+        database: Database,
+        ledger: Ledger,
+        store: Store,
+        people: People,
+        rule_tests: RuleTests,
+        attachments: AttachmentFiles,
     ) -> Services:
         return Services(
             database, ledger, store, people, self.registry, self.parts, self._clock, self._watchdog, rule_tests,
-            longest_shelves=self.settings.alarms.longest_shelves_ms, rules=self._rules, duty=self.duty,
+            attachments, longest_shelves=self.settings.alarms.longest_shelves_ms, rules=self._rules, duty=self.duty,
             longest_maintenance_ms=round(self.settings.alarms.maintenance_h * 3_600_000),
         )  # fmt: skip
 

@@ -49,6 +49,8 @@ from gateway.storage.database import Database, DatabaseTrouble
 from gateway.storage.facts import FactMetrics
 from gateway.storage.quarantine import Quarantine
 from gateway.supervision.lookout import Lookout, way_of_messages
+from gateway.tickets.attachment_files import AttachmentFiles
+from gateway.tickets.attachments import AttachmentSweep
 from gateway.tickets.tickets import Tickets
 
 log = structlog.get_logger(__name__)
@@ -83,6 +85,7 @@ class Owner:
         registry: CollectorRegistry,
         clock: Clock,
         watchdog: Watchdog,
+        attachments: AttachmentFiles,
     ) -> None:
         self._settings = settings
         self._decoder = decoder
@@ -98,6 +101,7 @@ class Owner:
         self._parts = parts
         self._clock = clock
         self._watchdog = watchdog
+        self._attachments = attachments
         self._backups = RegularBackups(settings, database.engine.url, wall_ms)
         self._sealer: Sealer | None = None
         self._ingest_metrics = IngestMetrics(registry)
@@ -166,6 +170,7 @@ class Owner:
         if alarms is None:
             return
         tickets = Tickets(self._database, epoch, self._fact_metrics, self._clock)
+        sweep = AttachmentSweep(self._database, self._attachments, epoch)
         retention = Retention(self._database, epoch, self._settings.retention, self._clock)
         broker = Broker(broker_address(self._settings), self._decoder.subscriptions, own=[BEAT_TOPIC])
         lookout = Lookout(self._settings, self._database, self._ledger, self._clock)
@@ -185,6 +190,7 @@ class Owner:
                 group.create_task(alarms.follow_tickets(), name="alarms.tickets")
                 group.create_task(alarms.suppressing.follow(), name="alarms.suppression")
                 group.create_task(retention.run(), name="retention")
+                group.create_task(sweep.run(), name="attachments")
                 group.create_task(_every(tick_s, alarms.tick), name="alarms.tick")
                 group.create_task(_every(tick_s, tickets.tick), name="tickets.tick")
                 group.create_task(_every(tick_s, self._noting_windows(epoch)), name="maintenance")

@@ -84,6 +84,7 @@ class HttpSettings(_Section):
     trusted_proxies: tuple[str, ...] = Field(
         (), description="Addresses or networks of that proxy, where it runs on another machine or in a container."
     )
+    upload_mb: int = Field(20, ge=1, le=1000, description="Megabytes of one file that is attached to a ticket.")
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -98,7 +99,15 @@ class StorageSettings(_Section):
     database_url: SecretStr = Field(
         SecretStr(""), description="PostgreSQL: postgresql://USER:PASSWORD@HOST/NAME; empty: SQLite in data_dir."
     )
+    attachments_dir: str = Field(
+        "", description="Folder of attached files; empty: attachments in data_dir. Several services share one."
+    )
     history_days: int = Field(730, ge=1, description="Days for which readings are kept.")
+
+    @property
+    def attachments(self) -> Path:
+        """Where attached files lie."""
+        return Path(self.attachments_dir or self.data_dir / "attachments")
 
     @field_validator("database_url")
     @classmethod

@@ -31,6 +31,7 @@ from gateway.people.permissions import Role
 from gateway.people.secret_seal import SecretSeal
 from gateway.storage.database import Database
 from gateway.storage.tables import alarm, login, person, role_grant, ticket
+from gateway.tickets.attachment_files import AttachmentFiles
 from gateway.tickets.tickets import FACTS_TAKE_MS
 from tests.builders import (
     T0,
@@ -162,15 +163,17 @@ async def open_house(
         rows = [login_row(f"demo:{role}", role.value, T0) for role in Role]
         await connection.execute(insert(login), rows)
     rule_tests = RuleTests(store, database, WINDOW_MS)
+    attachments = AttachmentFiles(folder / "attachments", 2 * 1024 * 1024)
     services = Services(
         database, ledger, store, people, CollectorRegistry(), lambda: dict(parts), now or clock,
-        Watchdog(60, clock), rule_tests, clock, rules=shipped_rules(),
+        Watchdog(60, clock), rule_tests, attachments, clock, rules=shipped_rules(),
     )  # fmt: skip
     feed = LiveFeed(services)
     app = make_app(services, feed, web_app, entrance or Entrance(paces=NO_HURRY))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
         yield House(client, services, feed, clock, parts)
     people.hashes.close()
+    attachments.close()
     rule_tests.close()
     await store.close()
 

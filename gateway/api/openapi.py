@@ -61,6 +61,8 @@ def _operation(path: str, route: Route, schemas: dict[Any, Any]) -> dict[str, An
         operation["responses"]["202"] = {"description": "It waits for a second person's approval", "content": waits}
     if route.act is Act.PUBLIC:
         operation["security"] = []
+    if route.takes:
+        operation["requestBody"] = {"required": True, "content": _files(route.takes)}
     if route.request is not None:
         content = {"application/json": {"schema": schemas[route.request]}}
         operation["requestBody"] = {"required": True, "content": content}
@@ -73,7 +75,14 @@ _PROBLEM: dict[str, Any] = {
 }
 
 
+def _files(media_types: Iterable[str]) -> dict[str, Any]:
+    """The bytes of a file, as OpenAPI 3.1 has them: the media type says all."""
+    return {name: {"schema": {"type": "string", "contentMediaType": name}} for name in media_types}
+
+
 def _response(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
+    if route.gives:
+        return {"description": route.summary, "content": _files(route.gives)}
     if route.response is None:
         return {"description": "Done"}
     return {

@@ -1,7 +1,7 @@
 """The shape of a route: from one table come the HTTP routes, the permission each asks for, and OpenAPI."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -21,6 +21,7 @@ from gateway.people.logins import Place, Standing, Way
 from gateway.people.people import People
 from gateway.people.permissions import ALL_SITES, Act, may
 from gateway.storage.database import Database
+from gateway.tickets.attachment_files import AttachmentFiles
 
 Body = TypeVar("Body")
 
@@ -41,6 +42,8 @@ class Services(NamedTuple):
     """Whether the way of an alarm is open."""
     rule_tests: RuleTests
     """Tries rules on the history."""
+    attachments: AttachmentFiles
+    """The files that are attached to tickets."""
     wall: Clock = wall_ms
     """Now outside, by which logins end."""
     longest_shelves: Mapping[str, int] = LONGEST_MS
@@ -104,6 +107,21 @@ class NeedsSecondPerson(Exception):
     """
 
 
+class Upload(NamedTuple):
+    """A file on its way, as the body of a call: what it is said to be, and how to read on (empty at its end)."""
+
+    content_type: str
+    read: Callable[[int], Awaitable[bytes]]
+
+
+class FileAnswer(NamedTuple):
+    """A file that is answered with, open at its beginning: to be saved, never to be shown by a browser."""
+
+    file: IO[bytes]
+    media_type: str
+    disposition: str
+
+
 class Reply(NamedTuple):
     """An answer that is more than a body: cookies of the login and of the device to set ("" takes one away)."""
 
@@ -113,7 +131,8 @@ class Reply(NamedTuple):
     device: str | None = None
 
 
-Handler = Callable[[Call], Awaitable[msgspec.Struct | Reply]]
+Answer = msgspec.Struct | Reply | FileAnswer
+Handler = Callable[[Call], Awaitable[Answer]]
 
 
 class Route(NamedTuple):
@@ -132,10 +151,14 @@ class Route(NamedTuple):
     """Further statuses that come with the same body: 503 of what watches the service."""
     ends_silence: bool = False
     """All it does is let alarms be heard again: that waits for nobody, whatever `approval.acts` says."""
+    takes: tuple[str, ...] = ()
+    """Media types of the file that is the request's body; it is read by the handler, a piece at a time."""
+    gives: tuple[str, ...] = ()
+    """Media types of the file that is the answer."""
 
     @property
     def may_wait(self) -> bool:
         """Whether it may be answered by 202: put aside until a second person has approved it."""
-        if self.ends_silence:
+        if self.ends_silence or self.takes:  # a file is not put aside
             return False
         return self.method not in {"GET", "HEAD"} and self.act not in WITH_SECRETS | {Act.SIGNED_IN}

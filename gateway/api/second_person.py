@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.api.problems import ProblemError
-from gateway.api.routes import Call, NeedsSecondPerson, Reply, Route
+from gateway.api.routes import Answer, Call, NeedsSecondPerson, Route
 from gateway.people.accounts import Person
 from gateway.people.approvals import (
     ApprovalRecord,
@@ -59,7 +59,7 @@ class _Trial:
         raise _Tried(site or ALL_SITES, [Change(row.act, row.thing, row.before, row.after) for row in rows])
 
 
-async def answer(call: Call, route: Route, path: str) -> msgspec.Struct | Reply | ApprovalRecord:
+async def answer(call: Call, route: Route, path: str) -> Answer | ApprovalRecord:
     """What the route answers, or the request that now waits for a second person.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
-from aiohttp import web
+from aiohttp import ClientError, web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import DataError
 
@@ -17,6 +17,7 @@ from gateway.api import (
     alarm_acts_routes,
     alarm_routes,
     approval_routes,
+    attachment_routes,
     audit_routes,
     equipment_routes,
     link_routes,
@@ -40,7 +41,7 @@ from gateway.api.entrance import Entrance
 from gateway.api.live_feed import REQUIRED, LiveFeed, Message
 from gateway.api.openapi import make_document
 from gateway.api.problems import ProblemError, problem_response
-from gateway.api.routes import Call, Reply, Route, Services
+from gateway.api.routes import Answer, Call, FileAnswer, Reply, Route, Services, Upload
 from gateway.people.approvals import ApprovalRecord
 from gateway.people.logins import Place
 from gateway.people.permissions import FOR_EVERYONE, PERMITTED, Act
@@ -86,8 +87,9 @@ def route_table() -> list[tuple[str, Route]]:
     """Every route of the contract with its full path: the one place that knows them all."""
     subjects = (
         session_routes, account_routes, people_routes, token_routes, equipment_routes, link_routes, outage_routes,
-        maintenance_routes, site_routes, alarm_routes, alarm_acts_routes, shelving_routes, ticket_routes, rule_routes,
-        rule_test_routes, audit_routes, approval_routes, performance_routes, platform_routes,
+        maintenance_routes, site_routes, alarm_routes, alarm_acts_routes, shelving_routes, ticket_routes,
+        attachment_routes, rule_routes, rule_test_routes, audit_routes, approval_routes, performance_routes,
+        platform_routes,
     )  # fmt: skip
     table = [(PREFIX + route.path, route) for subject in subjects for route in subject.ROUTES]
     return table + [(route.path, route) for route in platform_routes.ROOT_ROUTES]
@@ -149,7 +151,7 @@ def _endpoint(
         caller = await admission.admit(request, route.act, services.wall())
         call = Call(
             services, caller.standing, caller.place, _read_path(request), _read_query(request, route),
-            await _read_body(request, route), routes=routes,
+            await _read_body(request, route, services.attachments.limit), routes=routes,
         )  # fmt: skip
         found = await second_person.answer(call, route, path)
         if isinstance(found, ApprovalRecord):
@@ -199,7 +201,9 @@ def _read_query(request: web.Request, route: Route) -> Any:
         raise ProblemError("bad_query", str(error)) from error
 
 
-async def _read_body(request: web.Request, route: Route) -> Any:
+async def _read_body(request: web.Request, route: Route, upload_limit: int) -> Any:
+    if route.takes:
+        return _upload(request, upload_limit)
     if route.request is None:
         return None
     # A foreign page can send a form, or text, without asking first; JSON it cannot.
@@ -218,7 +222,36 @@ async def _read_body(request: web.Request, route: Route) -> Any:
         raise ProblemError("bad_request", "brackets lie within each other too deeply") from error
 
 
-def _respond(answer: msgspec.Struct | Reply, status: int, entrance: Entrance) -> web.Response:
+def _upload(request: web.Request, limit: int) -> Upload:
+    """A file, which only its handler reads. Its media type keeps foreign pages out, as does that of JSON."""
+    if (request.content_length or 0) > limit:
+        raise ProblemError("too_large", f"a file has at most {limit // MAX_BODY} MB")
+    if "Content-Encoding" in request.headers:  # what is packed may be of any size when it is unpacked
+        raise ProblemError("unsupported_type", "send the file as it is, not compressed once more")
+
+    async def read(size: int) -> bytes:
+        try:
+            return await request.content.read(size)
+        except (ClientError, web.RequestPayloadError, ConnectionError) as error:
+            raise ProblemError("bad_request", "it was cut short on its way; send it again") from error
+
+    return Upload(request.content_type, read)
+
+
+def _send_file(answer: FileAnswer) -> web.Response:
+    """Whatever a browser takes it for, nothing in it runs or is shown in our name."""
+    headers = {
+        "Content-Type": answer.media_type,
+        "Content-Disposition": answer.disposition,
+        "Content-Security-Policy": "default-src 'none'; sandbox; frame-ancestors 'none'",
+        "Cache-Control": "no-store",
+    }
+    return web.Response(body=answer.file, headers=headers)
+
+
+def _respond(answer: Answer, status: int, entrance: Entrance) -> web.Response:
+    if isinstance(answer, FileAnswer):
+        return _send_file(answer)
     reply = answer if isinstance(answer, Reply) else Reply(answer, status)
     if reply.body is None:
         response = web.Response(status=reply.status)

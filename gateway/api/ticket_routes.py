@@ -102,7 +102,7 @@ async def list_tickets(call: Call) -> Page[TicketBody]:
 
 
 async def show_ticket(call: Call) -> TicketDetail:
-    row = await _find(call, Act.READ_TICKETS)
+    row = await find_ticket(call, Act.READ_TICKETS)
     (body,) = await _bodies(call, [row])
     alarms = {item.id: item for item in await alarm_bodies(call.services, body.alarms)}
     lines = await journal_entries(call.services, "ticket", row["number"])
@@ -115,7 +115,7 @@ async def _bodies(call: Call, rows: Sequence[Row]) -> list[TicketBody]:
 
 
 async def act_on_ticket(call: Call) -> TicketBody:
-    row, wanted = await _find(call, Act.ACT_ON_TICKET), call.body
+    row, wanted = await find_ticket(call, Act.ACT_ON_TICKET), call.body
     services = call.services
     try:
         action = Action(call.path["action"])
@@ -136,7 +136,7 @@ async def act_on_ticket(call: Call) -> TicketBody:
         raise ProblemError("stale_version", str(error)) from error
     except NotPermitted as error:
         raise ProblemError("not_permitted_in_state", str(error)) from error
-    (body,) = await _bodies(call, [await _find(call, Act.ACT_ON_TICKET)])
+    (body,) = await _bodies(call, [await find_ticket(call, Act.ACT_ON_TICKET)])
     return body
 
 
@@ -144,7 +144,8 @@ def _on_sites(statement: Select[Any], sites: frozenset[str] | None) -> Select[An
     return statement if sites is None else statement.where(ticket.c.site.in_(sites))
 
 
-async def _find(call: Call, wanted: Act) -> Row:
+async def find_ticket(call: Call, wanted: Act) -> Row:
+    """The ticket of the path, for who may do this on its site. Raises ProblemError."""
     async with call.services.database.reading() as connection:
         found = await connection.execute(select(ticket).where(ticket.c.number == call.path["number"]))
         row = found.mappings().one_or_none()

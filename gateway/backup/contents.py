@@ -77,7 +77,7 @@ def copy_rest(settings: Settings, target: Path, stopping: Stopping, *, with_hist
 def _files(settings: Settings, *, with_key: bool) -> Iterator[tuple[Path, str]]:
     folder, key = settings.storage.data_dir, key_file(settings)
     yield from _tree(folder / "spool", "spool")
-    yield from _tree(folder / "attachments", "attachments")
+    yield from _tree(settings.storage.attachments, "attachments")
     yield from _tree(checkpoints_folder(settings), "checkpoints")
     yield from ((file, file.name) for file in sorted(key.parent.glob(PUBLIC_PATTERN)))
     for private, name in ((key, KEY), (seal_file(settings), SEAL_KEY)):

@@ -1,7 +1,8 @@
 """Which rows are over: one rule a table, in the order in which they can go. Statements only; nothing is run here.
 
 What is open never goes. A ticket and its alarms stay together until the longest of their periods is over: a ticket
-stays while one of its alarms does by itself, an alarm while a ticket refers to it. A journal goes with what it is of.
+stays while one of its alarms does by itself, an alarm while a ticket refers to it. A journal goes with what it is of,
+an attachment with its ticket.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from gateway.storage.tables import (
     activation,
     alarm,
     approval,
+    attachment,
     event,
     fact,
     fact_cursor,
@@ -76,7 +78,7 @@ def rules(limits: Limits) -> list[Rule]:
             ticket,
             ticket.c.number,
             select(ticket.c.number).where(ticket_goes),
-            (journal_of_ticket, (ticket_alarm, None, ticket_alarm.c.ticket)),
+            (journal_of_ticket, (ticket_alarm, None, ticket_alarm.c.ticket), (attachment, None, attachment.c.ticket)),
         ),
         Rule(
             activation,

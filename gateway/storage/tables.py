@@ -338,6 +338,23 @@ ticket_activation = Table(
     Column("ticket", String(100), ForeignKey("ticket.number"), nullable=False, index=True),
 )
 
+attachment = Table(
+    "attachment",
+    metadata,
+    # The bytes lie in the folder of attachments, under the id. The name is shown, and never a path.
+    Column("id", String(36), primary_key=True),
+    Column("ticket", String(100), ForeignKey("ticket.number"), nullable=False, index=True),
+    Column("site", String(64), nullable=False),
+    Column("name", String(200), nullable=False),
+    Column("media_type", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    # Whether a photo has kept where it was taken, because that was asked for.
+    Column("position", Boolean, nullable=False),
+    Column("person", String(64), nullable=False),
+    _time("at"),
+)
+
 journal = Table(
     "journal",
     metadata,
