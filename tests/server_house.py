@@ -112,7 +112,9 @@ class House:
 
     async def ask(self, method: str, path: str | URL, **options: Any) -> tuple[int, Any]:
         async with self.client.request(method, path, **options) as answer:
-            return answer.status, await answer.json() if answer.status != 204 else None
+            if answer.content_type in {"application/json", "application/problem+json"}:
+                return answer.status, await answer.json()
+            return answer.status, await answer.read() or None
 
     async def raise_fire(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """An alarm and its emergency ticket, as their rows."""

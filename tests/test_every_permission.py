@@ -21,6 +21,7 @@ from gateway.people.people import DEMO_PASSWORD
 from gateway.people.permissions import PERMITTED, Act, Role
 from gateway.people.tokens import NewToken
 from gateway.storage.tables import login
+from tests.photos import photo
 from tests.server_house import House
 
 GUARDED = [(path, route) for path, route in route_table() if route.act is not Act.PUBLIC]
@@ -42,6 +43,7 @@ class Things(NamedTuple):
     login: str
     approval: str
     window: str
+    attachment: str
     site: str = OWN
     action: str = "acknowledge"
     relation: str = "power"
@@ -89,6 +91,8 @@ def body_of(name: str, site: str) -> dict[str, Any]:
 
 def options(route: Route, site: str) -> dict[str, Any]:
     given: dict[str, Any] = {}
+    if route.takes:
+        given |= {"data": photo(), "headers": {"Content-Type": "image/jpeg"}}
     if route.request is not None:
         given["json"] = body_of(route.request.__name__, site)
     if route.query is not None and route.query.__name__ == "HistoryQuery":
@@ -97,7 +101,7 @@ def options(route: Route, site: str) -> dict[str, Any]:
 
 
 async def fill(house: House) -> Things:
-    """An alarm, a ticket, equipment and its link, planned work, a person, a login and a token on the own site."""
+    """An alarm, a ticket with a file, equipment and its link, planned work, a person, a login and a token on the own site."""
     _, numbered = await house.raise_fire()
     row = await house.raise_hot()  # one person may shelve it
     person = await house.log_in_with({OWN: (Role.VIEWER,)}, "resident")
@@ -113,8 +117,13 @@ async def fill(house: House) -> Things:
     asked = await house.people.approvals.request(
         NewApproval(OWN, ASKED, "POST", "/api/v1/none", {}, {}, None, [], "two are needed"), CLOCK, house.clock()
     )
+    house.log_in(Role.OPERATOR)
+    attached = f"/api/v1/tickets/{numbered['number']}/attachments"
+    _, file = await house.ask("POST", attached, data=photo(), headers={"Content-Type": "image/jpeg"})
     house.log_out()
-    return Things(row["id"], numbered["number"], "HQ:P-1", person, token.id, str(which), asked.id, window.id)
+    return Things(
+        row["id"], numbered["number"], "HQ:P-1", person, token.id, str(which), asked.id, window.id, file["id"]
+    )  # fmt: skip
 
 
 ASKED = Act.ADOPT_EQUIPMENT
@@ -125,6 +134,8 @@ ASKED = Act.ADOPT_EQUIPMENT
 async def test_a_route_permits_what_the_table_says_and_nothing_else(house: House, path: str, route: Route) -> None:
     things = await fill(house)
     named = things._replace(id=RULE) if path.startswith("/api/v1/rules/") else things
+    if path.startswith("/api/v1/attachments/"):
+        named = things._replace(id=things.attachment)
     filled = path.format(**named._asdict())
     status, problem = await house.ask(route.method, filled, **options(route, OWN))
     assert (status, problem["code"]) == (401, "not_signed_in")
@@ -144,7 +155,7 @@ async def test_a_route_permits_what_the_table_says_and_nothing_else(house: House
 
 
 DONE = {
-    (200, ""), (202, ""), (204, ""), (409, "not_permitted_in_state"), (409, "stale_version"), (409, "username_taken"),
+    (200, ""), (201, ""), (202, ""), (204, ""), (409, "not_permitted_in_state"), (409, "stale_version"), (409, "username_taken"),
 }  # fmt: skip
 """The act was permitted: it was done, waits for a second person, or somebody with another role had done it before."""
 
@@ -177,7 +188,16 @@ def seen_of_own(things: Things, answer: Any) -> list[str]:
     text = str(answer)
     return [
         name
-        for name in (things.id, things.number, "HQ:P-1", things.person, things.token, things.approval, things.window)
+        for name in (
+            things.id,
+            things.number,
+            "HQ:P-1",
+            things.person,
+            things.token,
+            things.approval,
+            things.window,
+            things.attachment,
+        )
         if name in text
     ]
 

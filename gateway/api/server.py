@@ -84,12 +84,15 @@ class PlainRoute(NamedTuple):
 
 
 def route_table() -> list[tuple[str, Route]]:
-    """Every route of the contract with its full path: the one place that knows them all."""
+    """Every route of the contract with its full path: the one place that knows them all.
+
+    The first that fits answers: what names `attachments` of a ticket stands before what takes any action.
+    """
     subjects = (
         session_routes, account_routes, people_routes, token_routes, equipment_routes, link_routes, outage_routes,
-        maintenance_routes, site_routes, alarm_routes, alarm_acts_routes, shelving_routes, ticket_routes,
-        attachment_routes, rule_routes, rule_test_routes, audit_routes, approval_routes, performance_routes,
-        platform_routes,
+        maintenance_routes, site_routes, alarm_routes, alarm_acts_routes, shelving_routes,
+        attachment_routes, ticket_routes, rule_routes, rule_test_routes, audit_routes, approval_routes,
+        performance_routes, platform_routes,
     )  # fmt: skip
     table = [(PREFIX + route.path, route) for subject in subjects for route in subject.ROUTES]
     return table + [(route.path, route) for route in platform_routes.ROOT_ROUTES]
