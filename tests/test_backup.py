@@ -39,7 +39,7 @@ async def book(migrated_file: Path, tmp_path: Path) -> AsyncIterator[Book]:
         with closing(sqlite3.connect(tmp_path / name)) as made, made:
             made.execute("CREATE TABLE seen (name TEXT)")
             made.execute("INSERT INTO seen VALUES (?)", (name,))
-    for name in ("spool/0001.frames", "attachments/2026/photo.jpg", "gengfu.lock"):
+    for name in ("spool/0001.frames", "attachments/01/0190b3f0", "gengfu.lock"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     yield book
@@ -74,7 +74,7 @@ async def test_everything_that_is_needed_is_in_it_and_nothing_that_is_secret(boo
     made = await make(tmp_path)
     names = names_in(made)
     assert {name for name in names if not name.startswith("audit-")} == {
-        "gengfu.db", "sequences.db", "spool/0001.frames", "attachments/2026/photo.jpg", "settings.toml",
+        "gengfu.db", "sequences.db", "spool/0001.frames", "attachments/01/0190b3f0", "settings.toml",
         "checkpoints/2025-11-22.json", "checkpoints/2025-11-23.json", f"checkpoints/{public_key(tmp_path)}",
         "rules_and_mappings/0-site.rules.yaml",
     }  # fmt: skip
@@ -109,7 +109,7 @@ async def test_what_is_restored_is_what_was_there(book: Book, tmp_path: Path) ->
     target = tmp_path / "new" / "data"
     said: list[str] = []
     assert await restore_backup(made.file, target, SECRET, None, said.append) == made.files
-    for name in ("spool/0001.frames", "attachments/2026/photo.jpg", "audit.key", "checkpoints/2025-11-22.json"):
+    for name in ("spool/0001.frames", "attachments/01/0190b3f0", "audit.key", "checkpoints/2025-11-22.json"):
         assert (target / name).read_bytes() == (tmp_path / name).read_bytes()
         assert (target / name).stat().st_mode & 0o077 == 0
     restored = Database(sqlite_address(target / "gengfu.db"))

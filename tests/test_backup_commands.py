@@ -1,10 +1,14 @@
 """`gengfu backup` and `gengfu restore` as they are typed, on a service under load that then dies."""
 
+import json
 import shutil
 import sqlite3
+import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -12,12 +16,14 @@ from typer.testing import CliRunner, Result
 from gateway.cli import cli
 from tests.load import load_on
 from tests.mosquitto import Mosquitto
+from tests.photos import photo
 from tests.service import Service, wait_until
 
 RUNNER = CliRunner()
 SECRET = {"GENGFU_BACKUP__PASSPHRASE": "correct horse battery staple"}
 TABLES = {
     "alarm": "id", "activation": "id", "ticket": "number", "event": "digest", "audit": "id", "journal": "id",
+    "attachment": "id",
 }  # fmt: skip
 
 
@@ -46,6 +52,24 @@ def rows(folder: Path, table: str) -> dict[str, tuple[object, ...]]:
         return {str(row[0]): row[1:] for row in found}
 
 
+def attach(service: Service) -> dict[str, Any]:
+    """A photo to a ticket, while everything else goes on."""
+    number = min(keys(service.folder)["ticket"])
+    address = f"http://127.0.0.1:{service.http_port}/api/v1/tickets/{number}/attachments"
+    request = urllib.request.Request(address, photo(), {"Content-Type": "image/jpeg"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        body: dict[str, Any] = json.load(answer)
+    assert attachment_of(service, body["id"]) == body["sha256"]
+    return body
+
+
+def attachment_of(service: Service, identity: str) -> str:
+    """Checksum of what is read."""
+    address = f"http://127.0.0.1:{service.http_port}/api/v1/attachments/{identity}"
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        return sha256(answer.read()).hexdigest()
+
+
 @pytest.mark.server
 @pytest.mark.timeout(240)
 def test_a_service_that_died_under_load_comes_back_as_it_was_when_its_backup_was_made(
@@ -54,6 +78,7 @@ def test_a_service_that_died_under_load_comes_back_as_it_was_when_its_backup_was
     service.start_ready()
     with load_on(mosquitto) as load:
         wait_until(lambda: len(keys(service.folder)["ticket"]) > 10, "there is something to lose")
+        attached = attach(service)
         before = keys(service.folder)
         made = gengfu("backup", "--to", tmp_path / "backups", "--data-dir", service.folder, "--with-history", **SECRET)
         assert made.exit_code == 0, made.output
@@ -79,6 +104,7 @@ def test_a_service_that_died_under_load_comes_back_as_it_was_when_its_backup_was
     assert (verified.exit_code, verified.output.splitlines()[-1]) == (0, "The audit is whole.")
 
     service.start_ready()
+    assert attachment_of(service, attached["id"]) == attached["sha256"]
     wait_until(lambda: keys(service.folder)["alarm"] > restored["alarm"], "it takes up what the broker kept")
     assert service.stop() == 0
     assert gengfu("verify-audit", "--data-dir", service.folder).exit_code == 0

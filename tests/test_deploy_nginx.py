@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from gateway.api.server import MAX_BODY, PREFIX
+from gateway.api.server import PREFIX
 from gateway.settings import HttpSettings
 from tests.deployed import DEPLOY, NAME, PASSWORD, gengfu, moved
 from tests.influxdb import NGINX, require_influxdb
@@ -208,4 +208,4 @@ def test_an_old_tls_is_refused(proxy: Proxy, secrets: Path) -> None:
 def test_what_the_service_takes_the_proxy_lets_through() -> None:
     text = (DEPLOY / "nginx" / "gengfu.conf").read_text(encoding="utf-8")
     (megabytes,) = [line.split()[1] for line in text.splitlines() if "client_max_body_size" in line]
-    assert int(megabytes.removesuffix("m;")) * 1024 * 1024 >= MAX_BODY
+    assert int(megabytes.removesuffix("m;")) > HttpSettings().upload_mb

@@ -101,7 +101,7 @@ def options(route: Route, site: str) -> dict[str, Any]:
 
 
 async def fill(house: House) -> Things:
-    """An alarm, a ticket with a file, equipment and its link, planned work, a person, a login and a token on the own site."""
+    """An alarm, a ticket with a file, equipment and its link, work, a person, a login and a token on the own site."""
     _, numbered = await house.raise_fire()
     row = await house.raise_hot()  # one person may shelve it
     person = await house.log_in_with({OWN: (Role.VIEWER,)}, "resident")
@@ -155,7 +155,8 @@ async def test_a_route_permits_what_the_table_says_and_nothing_else(house: House
 
 
 DONE = {
-    (200, ""), (201, ""), (202, ""), (204, ""), (409, "not_permitted_in_state"), (409, "stale_version"), (409, "username_taken"),
+    (200, ""), (201, ""), (202, ""), (204, ""), (409, "not_permitted_in_state"), (409, "stale_version"),
+    (409, "username_taken"),
 }  # fmt: skip
 """The act was permitted: it was done, waits for a second person, or somebody with another role had done it before."""
 

@@ -54,7 +54,11 @@ def test_an_operation_says_what_its_route_takes_gives_and_asks_for(path: str, ro
     found = operation(route.method, path)
     assert f"`{route.act}`" in found["description"]
     assert ("security" in found) is (route.act is Act.PUBLIC)
-    assert ("requestBody" in found) is (route.request is not None)
+    assert ("requestBody" in found) is (route.request is not None or bool(route.takes))
+    if route.takes:
+        assert tuple(found["requestBody"]["content"]) == route.takes
+    if route.gives:
+        assert tuple(found["responses"][str(route.status)]["content"]) == route.gives
     assert str(route.status) in found["responses"]
     assert "application/problem+json" in found["responses"]["default"]["content"]
     in_path = [item["name"] for item in found["parameters"] if item["in"] == "path"]

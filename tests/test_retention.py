@@ -23,6 +23,7 @@ from gateway.storage.tables import (
     activation,
     alarm,
     approval,
+    attachment,
     audit,
     event,
     fact,
@@ -74,6 +75,11 @@ def a_ticket(number: str, closed: float | None, kind: str = "repair") -> dict[st
         "state": "open", "playbook": "", "opened_at": ago(3000), "drill": False, "version": 1,
         "open_key": number if closed is None else None, "closed_at": None if closed is None else ago(closed),
     }  # fmt: skip
+
+
+def an_attachment(number: str) -> dict[str, Any]:
+    return {"id": f"of {number}", "ticket": number, "site": "HQ", "name": "a.jpg", "media_type": "image/jpeg",
+            "size": 1, "sha256": "", "position": False, "person": "p", "at": ago(3000)}  # fmt: skip
 
 
 def a_line(subject: str, thing: str) -> dict[str, Any]:
@@ -144,9 +150,11 @@ async def test_a_ticket_goes_when_its_types_period_after_its_end_is_over(
     )
     for name in ("older", "younger", "open"):
         await put(database, journal, a_line("ticket", name))
+        await put(database, attachment, an_attachment(name))
     assert await (await make_retention(database)).enforce() == {"ticket": 1}
     assert await keys(database, ticket, "number") == ["open", "younger"]
     assert await keys(database, journal, "thing") == ["open", "younger"]
+    assert await keys(database, attachment, "ticket") == ["open", "younger"]
 
 
 @pytest.mark.parametrize(("kind", "days"), [("pump", 100), ("fire_panel", 500), ("patrol_reader", 200)])
