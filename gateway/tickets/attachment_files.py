@@ -224,9 +224,12 @@ def _check(file: Path, declared: MediaType, keep_position: bool) -> Checked:
         with mmap(reading.fileno(), 0, access=ACCESS_READ) as data:
             kept = picture(data, declared, keep_position=keep_position)
             cleaned = _cleaned(file)
-            with os.fdopen(os.open(cleaned, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as writing:
+            with (
+                os.fdopen(os.open(cleaned, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as writing,
+                memoryview(data) as view,
+            ):
                 for piece in kept.pieces:
-                    writing.write(piece if isinstance(piece, bytes) else data[piece[0] : piece[1]])
+                    writing.write(piece if isinstance(piece, bytes) else view[piece[0] : piece[1]])
     _require_readable(cleaned, declared, (kept.width, kept.height))
     return _sealed(cleaned, declared)
 

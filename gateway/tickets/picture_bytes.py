@@ -69,6 +69,8 @@ _SIZES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE: Final = frozenset({0x01, *range(0xD0, 0xD8)})
 _SCAN, _END, _APP0, _APP1, _APP2, _APP14, _COMMENT = 0xDA, 0xD9, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
 _BEHIND_SCAN: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+_AT_A_TIME: Final = 256 * 1024
+"""Bytes that are searched in one go: other threads wait so long."""
 _EXIF: Final = b"Exif\0\0"
 _XMP: Final = b"http://ns.adobe.com/x"
 _LONGEST_SEGMENT: Final = 0xFFFF - 2
@@ -101,10 +103,11 @@ def _jpeg(data: Data, keep_position: bool) -> Kept:
 
 
 def _behind_scan(data: Data, at: int) -> int:
-    found = _BEHIND_SCAN.search(data, at)
-    if found is None:
-        raise _damaged("it ends in the middle")
-    return found.start()
+    for start in range(at, len(data), _AT_A_TIME):
+        found = _BEHIND_SCAN.search(data, start, start + _AT_A_TIME + 1)
+        if found is not None:
+            return found.start()
+    raise _damaged("it ends in the middle")
 
 
 def _segment(data: Data, code: int, start: int, end: int, keep_position: bool) -> list[Piece]:
