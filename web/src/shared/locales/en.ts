@@ -4,6 +4,7 @@ import approvals from '@/control_room/approval_texts.en'
 import setAside from '@/control_room/set_aside_texts.en'
 import people from '@/people/texts.en'
 
+import problem from './problems.en'
 import type zhCN from './zh-CN'
 
 const en: typeof zhCN = {
@@ -243,47 +244,7 @@ const en: typeof zhCN = {
   ...people,
   ...setAside,
   ...approvals,
-  problem: {
-    same_person: 'You asked for it yourself: another person has to approve it.',
-    accounts_needed: 'Two people have to do this, and there are no accounts yet. Ask the administrator to make them.',
-    site_taken: 'There is a site of this code already.',
-    needs_second_person: 'Put aside, not done yet: a second person has to approve it.',
-    second_factor_needed: 'A code is asked for too.',
-    second_factor_wrong: 'Wrong code. Wait for the next one and try again.',
-    wrong_code: 'Wrong code. Check the phone’s clock and type the present one.',
-    wrong_password: 'The present password is wrong.',
-    password_too_short: 'This password is too short.',
-    password_too_long: 'This password is too long: at most 256 characters.',
-    password_guessable: 'A guesser tries this password first. Avoid common words, names, keys in a row and repetitions.',
-    username_taken: 'Somebody has this username already.',
-    last_administrator: 'This is the last administrator. Make another one first.',
-    rule_refused: 'This rule cannot work. Mend what is named and try again.',
-    not_testable: 'The history cannot answer this. Ask for a shorter time or another rule.',
-    shelved_too_long: 'It may not be shelved for so long. Choose a shorter time.',
-    link_loop: 'The equipment would hang from itself. Check which of the two feeds the other.',
-    zone_needed: 'Work on a fire panel names its zone or point. Plan a window for each zone.',
-    window_too_long: 'The window is longer than permitted. Plan a shorter one.',
-    too_many_requests: 'Too many requests. Wait a moment.',
-    not_by_proxy: 'Wrong address. Open this page by the address the administrator gave you.',
-    busy: 'Many people are logging in. Try again in a few seconds.',
-    database_unavailable: 'The service’s memory does not answer. Try again; if it lasts, call the administrator.',
-    no_answer: 'The service did not answer: it may or may not have worked. Look at the list, then try again.',
-    unreadable_answer: 'The answer could not be read. Look at the list; if it happens again, call the administrator.',
-    bad_request: 'The service did not accept this. Reload the page and try again.',
-    bad_query: 'The service did not accept this query. Reload the page and try again.',
-    bad_credentials: 'Wrong username or password.',
-    too_many_attempts: 'Too many attempts. Wait a few minutes.',
-    not_signed_in: 'Your login has ended. Log in again.',
-    forbidden: 'Your role may not do this. Ask the shift leader.',
-    foreign_origin: 'Wrong address. Open this page by the address the administrator gave you.',
-    not_found: 'It is no longer there.',
-    method_not_allowed: 'Page and service do not match. Reload the page and try again.',
-    stale_version: 'It has just been changed; the list is up to date now. Look again before you act.',
-    not_permitted_in_state: 'Its present state does not allow this; the list is up to date now.',
-    too_large: 'Too large for the service. Make it smaller and try again.',
-    store_unavailable: 'History cannot be read now; alarms are not affected. Try again later.',
-    internal_error: 'The service failed. Try again; if it happens again, call the administrator.',
-  },
+  problem,
 }
 
 export default en

@@ -4,6 +4,8 @@ import approvals from '@/control_room/approval_texts.zh-CN'
 import setAside from '@/control_room/set_aside_texts.zh-CN'
 import people from '@/people/texts.zh-CN'
 
+import problem from './problems.zh-CN'
+
 export default {
   app: {
     name: '更夫',
@@ -241,45 +243,5 @@ export default {
   ...people,
   ...setAside,
   ...approvals,
-  problem: {
-    same_person: '这是你自己的申请，须由另一人核对。',
-    accounts_needed: '此操作需两人确认，但系统还没有账号。请管理员先建立账号。',
-    site_taken: '已有相同编码的项目。',
-    needs_second_person: '尚未执行：须由第二人核对同意。',
-    second_factor_needed: '还需要验证码。',
-    second_factor_wrong: '验证码不对。请等下一个再试。',
-    wrong_code: '验证码不对。请检查手机时间，填写当前的验证码。',
-    wrong_password: '现在的密码不对。',
-    password_too_short: '密码太短。',
-    password_too_long: '密码太长：最多 256 个字符。',
-    password_guessable: '这个密码容易被猜到。请不要用常见词、姓名、连续按键或重复。',
-    username_taken: '这个用户名已有人使用。',
-    last_administrator: '这是最后一位系统管理员。请先设另一位。',
-    rule_refused: '这条规则不能使用。请按提示修改后重试。',
-    not_testable: '历史数据回答不了这个问题。请缩短时间或换一条规则。',
-    shelved_too_long: '搁置时间超过上限，请选择较短的时长。',
-    link_loop: '设备不能挂在自己下面。请核对谁给谁供电或通信。',
-    zone_needed: '消防主机检修须写明分区或点位；多个分区请分别登记。',
-    window_too_long: '检修时段超过允许长度，请缩短。',
-    too_many_requests: '请求太多，请稍等。',
-    not_by_proxy: '访问地址不对。请用系统管理员给的网址打开本页。',
-    busy: '登录的人太多。请几秒后再试。',
-    database_unavailable: '服务的数据库没有应答。请重试；若持续请找系统管理员。',
-    no_answer: '服务没有应答，不知道是否成功。请看列表现状，再试一次。',
-    unreadable_answer: '服务的应答看不懂。请看列表现状；反复出现请找系统管理员。',
-    bad_request: '服务不接受这个请求。请刷新页面再试。',
-    bad_query: '服务不接受这个查询。请刷新页面再试。',
-    bad_credentials: '用户名或密码不对。',
-    too_many_attempts: '尝试次数过多。请等几分钟再试。',
-    not_signed_in: '登录已失效。请重新登录。',
-    forbidden: '您的岗位没有这个权限。请找班长。',
-    foreign_origin: '访问地址不对。请用系统管理员给的网址打开本页。',
-    not_found: '找不到了，可能已被删除。',
-    method_not_allowed: '页面与服务版本不一致。请刷新页面再试。',
-    stale_version: '它刚刚被改动过，列表已更新。请看清后再操作。',
-    not_permitted_in_state: '它现在的状态不允许这样操作，列表已更新。',
-    too_large: '内容太大，服务不接受。请减少后再试。',
-    store_unavailable: '现在读不到历史数据，报警不受影响。请稍后再试。',
-    internal_error: '服务出错了。请再试一次；反复出现请找系统管理员。',
-  },
+  problem,
 }
