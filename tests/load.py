@@ -24,6 +24,11 @@ FIRE_EVERY = 150
 RATE = 1_000
 """Messages a second: more would only lengthen a test."""
 _PACKET_IDS = 65_000
+ACTIVATIONS_OWED = (
+    "activation WHERE NOT damped AND id NOT IN (SELECT activation FROM ticket_activation)"
+    " AND alarm IN (SELECT id FROM alarm WHERE wants_ticket <> 'none')"
+)
+"""In no ticket, though one is due. The pumps chatter, and what is damped joins a ticket only before the first opens."""
 
 
 class Load:

@@ -203,7 +203,8 @@ def test_an_end_that_comes_as_text_ends_the_fire(site: Site) -> None:
     site.publish((PANEL.format(panel), b'{"type":"fire","loop":"1","address":"7"}'))
     wait_until(lambda: open_alarms(site, panel), "the alarm is raised")
     site.publish((PANEL.format(panel), b'{"type":"fire","loop":"1","address":"7","active":"false"}'))
-    wait_until(lambda: open_alarms(site, panel)[0]["state"] == "returned_unacknowledged", "the fire has ended")
+    wait_until(lambda: not open_alarms(site, panel)[0]["active"], "the fire has ended")
+    assert open_alarms(site, panel)[0]["state"] == "latched_unacknowledged"
 
 
 def test_a_fire_panel_that_says_nothing_at_all_raises_nothing(site: Site) -> None:

@@ -76,7 +76,7 @@ def test_the_list_says_what_each_account_is_and_may_do() -> None:
     files = add(add(Files("gengfu:$7$1$a$b\n", ACL), P1, (), "x"), "zigbee2mqtt", ["zigbee2mqtt/#"], "y")
     assert [(account.name, account.role, account.topics) for account in accounts(files)] == [
         (P1, Role.DEVICE, ()),
-        ("gengfu", Role.PROGRAM, ("read #",)),
+        ("gengfu", Role.PROGRAM, ("read #", "write gengfu-watchdog")),
         ("zigbee2mqtt", Role.GATEWAY, ("readwrite zigbee2mqtt/#",)),
     ]
 
