@@ -7,7 +7,8 @@ from gateway.alarms.damping import CHATTER_QUIET_MS
 from gateway.alarms.rules import Priority
 from gateway.storage.database import Database
 from gateway.storage.tables import activation, alarm, journal, ticket
-from gateway.tickets.tickets import FACTS_TAKE_MS
+from gateway.tickets.states import Action
+from gateway.tickets.tickets import FACTS_TAKE_MS, act
 from tests.builders import (
     OPERATOR,
     SMOKE,
@@ -83,6 +84,22 @@ async def test_it_opens_no_ticket_anew(database: Database) -> None:
     assert desk.tickets.notice == ""
     (opened,) = await rows_of(database, ticket)
     assert opened["alarm"] == (await only_row(database, alarm))["id"]
+
+
+async def test_a_ticket_that_is_closed_over_the_head_of_its_chatter_is_not_followed_by_another(
+    database: Database,
+) -> None:
+    desk = await open_desk(database, make_rule())
+    last = await flicker(desk, 3)
+    desk.clock.now += FACTS_TAKE_MS
+    await desk.tickets.tick()
+    (opened,) = await rows_of(database, ticket)
+    await act(database, opened["number"], Action.CANCEL, opened["version"], "a loose wire", OPERATOR, desk.clock.now)
+    await flicker(desk, 3, last + EVERY)
+    desk.clock.now += FACTS_TAKE_MS
+    await desk.tickets.tick()
+    assert len(await rows_of(database, ticket)) == 1
+    assert [row["damped"] for row in await rows_of(database, activation)] == [False] * 3 + [True] * 3
 
 
 async def test_when_it_has_been_quiet_it_returns_and_says_what_would_have_kept_it_so(database: Database) -> None:

@@ -238,8 +238,9 @@ _ANNUNCIATED_SINCE: Final = exists().where(
 )
 """What came and went while the alarm was kept quiet asks for nothing when it is released."""
 _OF_THE_SAME: Final = activation.alias()
+_OF_ANY: Final = ticket_activation.alias()  # an own name: or it would be the outer query's row, of which there is none
 _NEVER_TICKETED: Final = alarm.c.chattering & ~exists().where(
-    ticket_activation.c.activation == _OF_THE_SAME.c.id, _OF_THE_SAME.c.alarm == alarm.c.id
+    _OF_ANY.c.activation == _OF_THE_SAME.c.id, _OF_THE_SAME.c.alarm == alarm.c.id
 )
 """It was kept quiet when it began to chatter: what is damped opens no further ticket, but the first one is owed."""
 _ACTIVATIONS_OWED_A_TICKET: Final = (
