@@ -12,7 +12,7 @@ from gateway.demo import ledger_of, links_of
 from gateway.equipment.ledger import Ledger
 from gateway.people.audit import CLOCK
 from gateway.storage.database import Database
-from gateway.storage.tables import activation, alarm, ticket, ticket_activation
+from gateway.storage.tables import alarm, ticket, ticket_alarm
 from gateway.tickets.tickets import _ACTIVATIONS_OWED_A_TICKET
 from simulators.estate import Estate, load_estate
 from simulators.scenario import load_scenario
@@ -94,9 +94,8 @@ async def raised(database: Database) -> dict[tuple[str, str], str]:
     """(equipment, rule) of every alarm that was -> type of its ticket, "" for none."""
     statement = (
         select(alarm.c.equipment, alarm.c.rule, ticket.c.type)
-        .outerjoin(activation, activation.c.alarm == alarm.c.id)
-        .outerjoin(ticket_activation, ticket_activation.c.activation == activation.c.id)
-        .outerjoin(ticket, ticket.c.number == ticket_activation.c.ticket)
+        .outerjoin(ticket_alarm, ticket_alarm.c.alarm == alarm.c.id)  # what is damped stands in no ticket by itself
+        .outerjoin(ticket, ticket.c.number == ticket_alarm.c.ticket)
     )
     async with database.reading() as connection:
         return {(row.equipment, row.rule): row.type or "" for row in await connection.execute(statement)}
