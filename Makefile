@@ -1,6 +1,6 @@
 # Everything is started from here. Needs python3 (3.11 or newer), git and make; the rest is set up on the way.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak lock wheel install clean checkout servers
+.PHONY: help demo test check docs bench soak lock wheel install clean checkout servers
 
 # Settings of the caller's own Python would shadow the packages in .venv.
 unexport PYTHONPATH PYTHONHOME
@@ -8,6 +8,8 @@ unexport PYTHONPATH PYTHONHOME
 set_up := deploy/set_up_checkout.sh
 # .venv/bin also holds Node where the machine has none; Debian keeps mosquitto in /usr/sbin.
 in_checkout := PATH="$(CURDIR)/.venv/bin:$$PATH:/usr/sbin"
+# The variable turns off an advertisement for another program, not a warning about the documents.
+build_docs := $(in_checkout) NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 # Only pins, hashes and reasons go into a lock file; --quiet keeps it off the screen too.
 resolve := build/uv/bin/uv --no-config pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock"
@@ -23,12 +25,16 @@ test: servers check ## everything that must hold: check, then all tests, against
 	$(in_checkout) npm --prefix web --silent test
 	$(in_checkout) .venv/bin/python -m pytest
 
-check: checkout ## lint, formatting, types and import rules; no tests
+check: checkout ## lint, formatting, types, import rules and links of the documentation; no tests
 	$(in_checkout) ruff check
 	$(in_checkout) ruff format --check
 	$(in_checkout) mypy
 	$(in_checkout) lint-imports --no-logo
 	$(in_checkout) npm --prefix web --silent run check
+	$(build_docs)
+
+docs: checkout ## build the documentation as a site into build/docs, and check its links
+	$(build_docs)
 
 bench: checkout servers ## measure and write docs/performance.md (ARGS="ingest history" for some; 40 minutes for all)
 	@$(set_up) reference
