@@ -5,6 +5,7 @@ faults to appear.
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import subprocess
@@ -61,15 +62,21 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             process.wait(15)
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
+@contextlib.asynccontextmanager
+async def open_browser(*arguments: str) -> AsyncIterator[Browser]:
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+             "--disable-sync", "--no-first-run"]  # fmt: skip
     async with async_playwright() as playwright:
         playwright.selectors.set_test_id_attribute("data-test")
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-                     "--disable-sync", "--no-first-run"]  # fmt: skip
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=[*quiet, *arguments])
         yield browser
         await browser.close()
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with open_browser() as browser:
+        yield browser
 
 
 async def open_page(browser: Browser, address: str, language: str = "en-US") -> tuple[Page, list[str]]:
@@ -98,6 +105,27 @@ async def test_a_fault_becomes_alarm_and_ticket_on_the_page_within_a_minute(demo
     await expect(page.get_by_test_id("alarm-row").first).to_be_visible(timeout=FIRST_FAULT_MS)
     await expect(page.get_by_test_id("ticket-row").first).to_be_visible(timeout=5_000)
     assert complaints == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "sound"),
+    [
+        ("no-user-gesture-required", "on"),  # a kiosk: nobody is there to click after a restart
+        ("document-user-activation-required", "needsClick"),
+    ],
+)
+async def test_after_a_reload_the_page_sounds_without_a_click_where_the_browser_permits_it(
+    policy: str, sound: str, demo: str
+) -> None:
+    async with open_browser(f"--autoplay-policy={policy}") as browser:
+        page, _ = await open_page(browser, demo)
+        await log_in(page, "viewer")
+        switch = page.get_by_test_id("sound")
+        await expect(switch).to_have_attribute("data-state", "on")  # who logs in has clicked
+        await page.reload()
+        await expect(switch).to_have_attribute("data-state", sound)
+        await page.get_by_test_id("connection").click()
+        await expect(switch).to_have_attribute("data-state", "on")
 
 
 async def test_values_on_a_tile_follow_the_equipment(demo: str, browser: Browser) -> None:

@@ -29,15 +29,32 @@ const FADE_SECONDS = 0.02
 export class ToneMaker {
   private context: AudioContext | null = null
 
-  get ready(): boolean {
+  /** `onReady` hears whether the browser lets the page make sound, now and whenever that changes. */
+  constructor(private readonly onReady: (ready: boolean) => void) {}
+
+  /**
+   * Ask the browser for sound. It answers at once where autoplay is permitted (a kiosk), otherwise after the first
+   * click or key; the answer comes through `onReady`, because `resume()` may stay pending for ever.
+   */
+  enable(): void {
+    this.context ??= this.open()
+    void this.context.resume()
+  }
+
+  close(): void {
+    void this.context?.close()
+  }
+
+  private get ready(): boolean {
     return this.context?.state === 'running'
   }
 
-  /** To be called from a click or a key: only then do browsers let a page make sound. */
-  async enable(): Promise<boolean> {
-    this.context ??= new AudioContext()
-    await this.context.resume()
-    return this.ready
+  private open(): AudioContext {
+    const context = new AudioContext()
+    context.addEventListener('statechange', () => {
+      this.onReady(context.state === 'running')
+    })
+    return context
   }
 
   play(need: Exclude<SoundNeed, 'none'>): void {

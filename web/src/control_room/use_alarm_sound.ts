@@ -12,33 +12,35 @@ const REPEAT_MS: Record<Exclude<SoundNeed, 'none'>, number> = { critical: 2_000,
 
 export function useAlarmSound() {
   const live = useLive()
-  const tones = new ToneMaker()
   const wanted = ref(localStorage.getItem(REMEMBERED) !== 'off')
   const allowed = ref(false)
+  const tones = new ToneMaker((ready) => {
+    allowed.value = ready
+  })
   const silenced = shallowRef<ReadonlySet<string>>(new Set())
   let timer = 0
 
   const need = computed(() => soundNeed(live.feed.alarms.values(), live.connection, silenced.value))
   const sounding = computed<SoundNeed>(() => (wanted.value && allowed.value ? need.value : 'none'))
 
-  async function allow(): Promise<void> {
-    if (wanted.value && !allowed.value) allowed.value = await tones.enable()
+  function allow(): void {
+    if (wanted.value && !allowed.value) tones.enable()
   }
 
   /** Any click or key allows sound, except on the switch itself, which would then turn off what it has just turned on. */
   function allowByAnyAct(event: Event): void {
     if (event.target instanceof Element && event.target.closest('[data-sound-switch]')) return
-    void allow()
+    allow()
   }
 
   function toggle(): void {
     if (wanted.value && !allowed.value) {
-      void allow()
+      allow()
       return
     }
     wanted.value = !wanted.value
     localStorage.setItem(REMEMBERED, wanted.value ? 'on' : 'off')
-    void allow()
+    allow()
   }
 
   function silence(): void {
@@ -64,13 +66,14 @@ export function useAlarmSound() {
   )
 
   onMounted(() => {
-    // After a click on the login page the browser allows sound at once; otherwise the first click or key does.
-    if (navigator.userActivation.hasBeenActive) void allow()
+    // A wall screen that restarts has nobody to click: the browser decides whether it permits sound at once.
+    allow()
     window.addEventListener('pointerup', allowByAnyAct)
     window.addEventListener('keydown', allowByAnyAct)
   })
   onBeforeUnmount(() => {
     window.clearTimeout(timer)
+    tones.close()
     window.removeEventListener('pointerup', allowByAnyAct)
     window.removeEventListener('keydown', allowByAnyAct)
   })
