@@ -11,7 +11,7 @@ import msgspec
 from collectors.fields import Channel, FieldType, Kind, fields_of
 from collectors.topics import TopicError
 from simulators.addresses import check_address
-from simulators.mapping import Column, Mapping
+from simulators.mapping import Column, Mapping, TimeColumn
 from simulators.samples import Value
 
 _BOOLEANS: Final = {
@@ -37,7 +37,8 @@ class CsvError(ValueError):
 class Row(msgspec.Struct, frozen=True):
     """One row: line in the file, time (None where it could not be read), whose it is, and what was left out.
 
-    `fields` are telemetry, `status` is what goes out as status.
+    `fields` are telemetry, `status` is what goes out as status. A row that is an interval ends at `until_ms`, and
+    `afterwards` is telemetry that holds from then on; `until_ms` is None where it has not ended.
     """
 
     line: int
@@ -46,6 +47,8 @@ class Row(msgspec.Struct, frozen=True):
     fields: dict[str, Value]
     problems: tuple[str, ...] = ()
     status: dict[str, Value] = {}
+    until_ms: int | None = None
+    afterwards: dict[str, Value] = {}
 
 
 def count_rows(path: Path) -> int:
@@ -81,14 +84,33 @@ def convert(cells: dict[str, str | None], mapping: Mapping, where: str, line: in
             (status if column.field in _STATUS else fields)[column.field] = value
         except ValueError as error:
             problems.append(f"{where}, column '{name}': {error}")
-    at_ms = None
-    try:
-        at_ms = mapping.time.read(_text(cells.get(mapping.time.column)))
-    except (ValueError, OverflowError):
-        problems.append(f"{where}, column '{mapping.time.column}': no time of the form {mapping.time.format}")
+    at_ms = _time(cells, mapping.time, where, problems)
+    until_ms = _end(cells, mapping, at_ms, where, problems)
     equipment = _equipment(cells, mapping, where, problems)
     constants = mapping.constants if fields else {}
-    return Row(line, at_ms, equipment, {**constants, **fields}, tuple(problems), status)
+    afterwards = {} if mapping.until is None else {**constants, **mapping.until.afterwards}
+    return Row(line, at_ms, equipment, {**constants, **fields}, tuple(problems), status, until_ms, afterwards)
+
+
+def _time(cells: dict[str, str | None], column: TimeColumn, where: str, problems: list[str]) -> int | None:
+    try:
+        return column.read(_text(cells.get(column.column)))
+    except (ValueError, OverflowError):
+        problems.append(f"{where}, column '{column.column}': no time of the form {column.format}")
+        return None
+
+
+def _end(
+    cells: dict[str, str | None], mapping: Mapping, at_ms: int | None, where: str, problems: list[str]
+) -> int | None:
+    """When the row's interval ends; None where it is none, where the cell is empty (not over yet) or unreadable."""
+    if mapping.until is None or not (cells.get(mapping.until.column) or "").strip():
+        return None
+    end = _time(cells, mapping.until, where, problems)
+    if end is not None and at_ms is not None and end < at_ms:
+        problems.append(f"{where}, column '{mapping.until.column}': ends before it starts")
+        return None
+    return end if at_ms is not None else None
 
 
 def _equipment(cells: dict[str, str | None], mapping: Mapping, where: str, problems: list[str]) -> str:

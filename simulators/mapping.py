@@ -42,6 +42,12 @@ class TimeColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return round(moment.timestamp() * 1000)
 
 
+class EndColumn(TimeColumn, frozen=True, forbid_unknown_fields=True):
+    """When an interval ends, and the telemetry that holds `afterwards`; an empty cell: it has not ended."""
+
+    afterwards: Annotated[dict[str, Value], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=dict)
+
+
 class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One column. value = cell * scale + offset; with `values` the cell's text stands for a value instead.
 
@@ -67,6 +73,8 @@ class EquipmentColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole mapping. A column may make several fields; `constants` are sent with every row.
 
+    With `until` a row is an interval: its fields hold from `time` to there.
+
     The field `online` goes out as status, all others as telemetry.
     """
 
@@ -78,6 +86,7 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     time: TimeColumn
     columns: Annotated[dict[str, Column | tuple[Column, ...]], msgspec.Meta(min_length=1)]
     constants: dict[str, Value] = {}
+    until: EndColumn | None = None
     about: str = ""
 
     def aimed_at(self, *, site: str | None = None, equipment: str | None = None) -> "Mapping":
@@ -112,7 +121,8 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def columns_needed(self) -> list[str]:
         """The columns without which a file is another one's."""
         own = [] if isinstance(self.equipment, str) else [self.equipment.column]
-        return [self.time.column, *own, *self.columns]
+        ends = [] if self.until is None else [self.until.column]
+        return [self.time.column, *ends, *own, *self.columns]
 
     def type_of(self, field: str) -> FieldType:
         """As the wire contract has it; a field that it does not name is a number."""
@@ -143,10 +153,11 @@ def _problems(mapping: Mapping) -> list[tuple[str, str]]:
         check_address(mapping.site, mapping.kind, mapping.example)
     except TopicError as error:
         problems.append(("$.equipment", str(error)))
-    try:
-        ZoneInfo(mapping.time.zone)
-    except (ZoneInfoNotFoundError, ValueError):
-        problems.append(("$.time.zone", f"unknown time zone '{mapping.time.zone}'"))
+    for key, column in (("time", mapping.time), ("until", mapping.until)):
+        try:
+            ZoneInfo("UTC" if column is None else column.zone)
+        except (ZoneInfoNotFoundError, ValueError):
+            problems.append((f"$.{key}.zone", f"unknown time zone '{column.zone if column else ''}'"))
     return problems
 
 
@@ -170,8 +181,10 @@ def _field_problems(mapping: Mapping) -> list[tuple[str, str]]:
 
 def _constant_problems(mapping: Mapping) -> list[tuple[str, str]]:
     known = fields_of(mapping.kind, Channel.TELEMETRY)
+    given = {"$.constants": mapping.constants, "$.until.afterwards": mapping.until.afterwards if mapping.until else {}}
     return [
-        ("$.constants", f"'{name}' must be a {known[name].type}")
-        for name, value in mapping.constants.items()
+        (where, f"'{name}' must be a {known[name].type}")
+        for where, constants in given.items()
+        for name, value in constants.items()
         if name in known and type(value) not in _PYTHON_TYPES[known[name].type]
     ]

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from collectors.fields import Channel
 from simulators.csv_rows import Row, count_rows, read_rows
+from simulators.interval_rows import in_order_of_time
 from simulators.mapping import Mapping
 from simulators.outlet import Outlet
 from simulators.samples import encode_sample
@@ -25,7 +26,10 @@ _PROBLEMS_KEPT: Final = 20
 
 
 class Summary(msgspec.Struct):
-    """What a replay did. `problems` holds the first twenty of the cells left out, in words."""
+    """What a replay did. `problems` holds the first twenty of the cells left out, in words.
+
+    The end of an interval counts as a row of its own.
+    """
 
     rows: int = 0
     sent: int = 0
@@ -99,9 +103,9 @@ async def replay_file(
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console or Console(stderr=True)) as bar:
-        task = bar.add_task(f"{path.name} -> {_target(mapping)}", total=count_rows(path))
+        task = bar.add_task(f"{path.name} -> {_target(mapping)}", total=count_rows(path) * (2 if mapping.until else 1))
         return await replay(
-            read_rows(path, mapping),
+            in_order_of_time(read_rows(path, mapping)),
             mapping,
             publisher,
             speed=speed,

@@ -14,7 +14,7 @@ from simulators.devices.pump import PumpSpec
 from simulators.devices.sensor import SensorSpec
 from simulators.estate import load_estate
 from simulators.fault_table import FAULTS
-from simulators.mapping import REPLAYS
+from simulators.mapping import REPLAYS, load_mapping
 from simulators.scenario import SCENARIOS, load_scenario, place
 from tests.test_docs import blocks, read, rows
 from tests.test_simulators_scenarios import SCENARIO_TABLE
@@ -74,7 +74,14 @@ def test_the_options_are_those_of_the_command() -> None:
 
 def test_the_scenario_that_the_page_shows_can_be_played(tmp_path: Path) -> None:
     path = tmp_path / "page.yaml"
-    (text,) = blocks(PAGE, "yaml")
+    text, _ = blocks(PAGE, "yaml")
     path.write_text(text, "utf-8")
     scenario = load_scenario(path)
     assert len(place(scenario, load_estate(scenario.estate))) > 5
+
+
+def test_the_mapping_of_intervals_that_the_page_shows_can_be_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "page.yaml"
+    _, text = blocks(PAGE, "yaml")
+    path.write_text(text, "utf-8")
+    assert load_mapping(path).until is not None
