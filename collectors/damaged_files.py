@@ -14,7 +14,8 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-_MARK: Final = ".damaged-"
+MARK: Final = ".damaged-"
+"""Stands between the name of a file that was kept aside and when or why that was."""
 _BESIDE: Final = ("-wal", "-shm")
 """Files that SQLite keeps beside a database; they belong to it."""
 _DAMAGE_CODES: Final = frozenset(
@@ -60,11 +61,11 @@ def keep_aside(path: Path, why: str) -> Path:
     A file that somebody has removed meanwhile leaves nothing to keep.
     """
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    kept = path.with_name(f"{path.name}{_MARK}{stamp}")
+    kept = path.with_name(f"{path.name}{MARK}{stamp}")
     number = 1
     while kept.exists():
         number += 1
-        kept = path.with_name(f"{path.name}{_MARK}{stamp}-{number}")
+        kept = path.with_name(f"{path.name}{MARK}{stamp}-{number}")
     if path.exists():
         path.replace(kept)
     for suffix in _BESIDE:
@@ -78,6 +79,6 @@ def keep_aside(path: Path, why: str) -> Path:
 
 def kept_aside(folder: Path) -> list[Path]:
     """Damaged files that lie in a data folder, and in those of its collectors, until the administrator removes them."""
-    patterns = (f"*.db{_MARK}*", f"collect-*/*.db{_MARK}*", f"spool/*{_MARK}*")
+    patterns = (f"*.db{MARK}*", f"collect-*/*.db{MARK}*", f"spool/*{MARK}*")
     found = [path for pattern in patterns for path in folder.glob(pattern)]
     return sorted(path for path in found if not path.name.endswith(_BESIDE))

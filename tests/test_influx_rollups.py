@@ -14,7 +14,8 @@ import pytest
 from collectors.fields import Channel, Kind
 from collectors.reading import Reading, Value
 from collectors.timeseries.influx import InfluxStore
-from collectors.timeseries.influx_http import Access, InfluxHttp
+from collectors.timeseries.influx_access import Access
+from collectors.timeseries.influx_http import InfluxHttp
 from collectors.timeseries.influx_rollups import _is_same
 from collectors.timeseries.rollups import DAY, HOUR, MINUTE
 from collectors.timeseries.store import Change, Series, StoreUnavailable

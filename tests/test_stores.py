@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from collectors.fields import Channel, Kind
 from collectors.reading import Reading, Value
 from collectors.timeseries.influx import InfluxStore
-from collectors.timeseries.influx_http import Access
+from collectors.timeseries.influx_access import Access
 from collectors.timeseries.sqlite import SqliteStore
 from collectors.timeseries.store import (
     Bucket,

@@ -156,6 +156,9 @@ class SqliteStore:
     async def rollups_due(self) -> int:
         return await self._on(self._readers, self._count_marks)
 
+    def rollups_refused(self) -> int:
+        return 0
+
     async def _keep_rolling_up(self) -> None:
         trouble = ""
         while True:

@@ -1,0 +1,33 @@
+"""How long a server is waited for: long enough for what it does now, not for ever for what it never does."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Final
+
+_LONGEST_S: Final = 300.0
+_ROOM: Final = 4.0
+"""As many times the duration of the last success may the next one take."""
+
+
+class Patience:
+    """A limit that doubles whenever it was too short, and comes back when the server is quick again.
+
+    The first rollups of a year, or the first lines of fifty weeks that the server has not heard of, take it minutes.
+    """
+
+    def __init__(self, least_s: float) -> None:
+        self._least_s = least_s
+        self.limit_s = least_s
+
+    @contextlib.contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Learn from what is done in the block: from its duration, or from the TimeoutError that it ends with."""
+        began = time.monotonic()
+        try:
+            yield
+        except TimeoutError:
+            self.limit_s = min(self.limit_s * 2, max(_LONGEST_S, self._least_s))
+            raise
+        took = time.monotonic() - began
+        self.limit_s = max(self._least_s, min(_ROOM * took, _LONGEST_S))
