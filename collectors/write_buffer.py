@@ -49,6 +49,11 @@ class _Sifted(msgspec.Struct):
     refused: list[Refused] = []
     failed: list[Refused] = []
 
+    def require_a_store(self, *, is_patient: bool) -> None:
+        """Raise StoreUnavailable where none was taken, unless that was tried often enough."""
+        if self.failed and not self.taken and is_patient:
+            raise StoreUnavailable(self.failed[0].why)
+
 
 class WriteBuffer:
     """Makes batches durable in order. One caller writes, one task runs `run`."""
@@ -139,14 +144,19 @@ class WriteBuffer:
 
     async def run(self) -> None:
         """Bring what waits on disk into the store, until cancelled."""
+        trouble = ""
         while True:
             await self._filled.wait()
             await self._let_finish()
             try:
                 await self._drain_some()
             except Exception as error:  # noqa: BLE001 - whatever it is, alarms must not end with it
-                log.error("what waits on disk cannot be read or removed; tried again", why=_reason(error))
+                if _reason(error) != trouble:
+                    log.error("what waits on disk cannot be read or removed; tried again", why=_reason(error))
+                trouble = _reason(error)
                 await self._sleep(_LAST_RETRY_S)
+            else:
+                trouble = ""
 
     async def _drain_some(self) -> None:
         async with self._one_at_a_time:
@@ -222,8 +232,7 @@ class WriteBuffer:
             sifted = _Sifted()
             try:
                 await self._sift(readings, sifted)
-                if sifted.failed and not sifted.taken and (len(readings) > 1 or tries < _TRIES_OF_ONE):
-                    raise StoreUnavailable(sifted.failed[0].why)
+                sifted.require_a_store(is_patient=len(readings) > 1 or tries < _TRIES_OF_ONE)
             except Exception as error:  # noqa: BLE001 - whatever a store does, alarms must not end with it
                 self._note(_reason(error))
                 await self._sleep(pause)

@@ -1,4 +1,4 @@
-"""What InfluxDB's answers mean: pure. tests/influxdb2.py holds answers of InfluxDB 2 as its sources and users show them.
+"""What InfluxDB's answers mean: pure. tests/influxdb2.py holds answers of InfluxDB 2 out of its sources and reports.
 
 An answer counts only where it is one of those that InfluxDB documents. Between us and the server there may be a proxy,
 a login page or another program, and each of them answers with a status and a body, too.

@@ -49,7 +49,7 @@ class InfluxHttp:
             enable_gzip=access.gzip,
             allow_redirects=False,  # a POST that is sent elsewhere arrives there as a GET
         )
-        self._writer = WriteService(self._client.api_client)
+        self._writer = WriteService(self._client.api_client)  # type: ignore[no-untyped-call]  # as below
         self._session = aiohttp.ClientSession(
             headers=access.headers(), timeout=aiohttp.ClientTimeout(total=_LONGEST_REQUEST_S)
         )
@@ -84,7 +84,7 @@ class InfluxHttp:
 
     async def _post(self, lines: bytes) -> int:
         """The status of a success. The client's own `write` would not tell 201 from 204."""
-        _, status, _ = await self._writer.post_write_async(
+        _, status, _ = await self._writer.post_write_async(  # type: ignore[no-untyped-call]  # as below
             org=self.access.org or "-", bucket=self.access.bucket, body=lines, precision="ns", async_req=False,
             _return_http_data_only=False, content_type="text/plain; charset=utf-8",
         )  # fmt: skip

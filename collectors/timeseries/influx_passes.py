@@ -6,10 +6,13 @@ from typing import Final
 import msgspec
 import structlog
 
+from collectors.fields import Kind
 from collectors.timeseries.dirty_minutes import DirtyMinutes, Mark
 from collectors.timeseries.influx_answers import StatementFailed
 from collectors.timeseries.influx_http import InfluxHttp
+from collectors.timeseries.influx_ql import KEYS_PER_MS
 from collectors.timeseries.influx_rollups import Outcome, sum_up
+from collectors.timeseries.line_protocol import RECEIVED
 from collectors.timeseries.rollups import DAY
 from collectors.timeseries.store import Series, StoreUnavailable
 
@@ -52,6 +55,9 @@ class Passes:
         Raises:
             StoreUnavailable: try again later.
         """
+        if self._dirty.lost_marks:  # what is older was most likely summed up before
+            await self._dirty.mark(await marks_since(server, now - DAY))
+            self._dirty.lost_marks = False
         busy = self._dirty.settle()
         self._put_off = {day: until for day, until in self._put_off.items() if until > time.monotonic()}
         most = _PORTION + len(self._put_off) * DAY // 60_000
@@ -96,6 +102,21 @@ class Passes:
             self.refused += len(outcome.refused)
             log.warning("the bucket does not take some rollups; they are dropped", rollups=len(outcome.refused),
                         first=outcome.refused[0])  # fmt: skip
+
+
+async def marks_since(server: InfluxHttp, moment: int) -> set[Mark]:
+    """The minutes since a moment (epoch ms) that have samples. Raises StoreUnavailable."""
+    kinds = [kind.value for kind in Kind]
+    group = "GROUP BY time(1m), site, equipment, channel fill(none)"
+    answers = await server.ask(
+        *(f'SELECT count("{RECEIVED}") FROM "{kind}" WHERE time >= {moment * KEYS_PER_MS} {group}' for kind in kinds)
+    )
+    return {
+        Mark(Series(found.tags["site"], kind, found.tags["equipment"], found.tags["channel"]), row[0] // KEYS_PER_MS)
+        for kind, results in zip(kinds, answers, strict=True)
+        for found in results
+        for row in found.values
+    }
 
 
 def _day(mark: Mark) -> Day:
