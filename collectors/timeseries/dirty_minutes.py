@@ -54,7 +54,8 @@ class DirtyMinutes:
             log.error("the file of minutes without rollups cannot be opened; tried again", why=str(error))
 
     async def close(self) -> None:
-        await self._on(self._close)
+        if self._connection is not None:
+            await self._on(self._close)
         self._thread.shutdown()
 
     async def mark(self, marks: set[Mark]) -> None:
