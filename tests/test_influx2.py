@@ -53,8 +53,9 @@ async def store_on(server: InfluxDB2, folder: Path, **access: object) -> AsyncIt
 
 async def test_what_the_bucket_would_refuse_for_its_age_is_refused_without_being_sent(tmp_path: Path) -> None:
     async with InfluxDB2(kept_s=10 * 86_400).running() as server, store_on(server, tmp_path) as store:
-        old = [reading(now_ms() - 11 * DAY + at) for at in range(150)]
-        new = [reading(now_ms() - 60_000 - at) for at in range(250)]
+        now = now_ms()
+        old = [reading(now - 11 * DAY + at) for at in range(150)]
+        new = [reading(now - 60_000 - at) for at in range(250)]
         refused = await store.write([*new[:100], *old, *new[100:]])
         assert [one.reading for one in refused] == old
         assert len(server.lines) == 250
@@ -68,8 +69,9 @@ async def test_readings_that_are_refused_for_their_age_cost_two_requests_whateve
     server = InfluxDB2(wording=wording)
     async with server.running(), store_on(server, tmp_path) as store:
         server.kept_s = 10 * 86_400  # somebody changes it, and we have not heard of it
-        old = [reading(now_ms() - 11 * DAY + at, level=1.0, humidity=2.0, note="x") for at in range(150)]
-        new = [reading(now_ms() - 60_000 - at, level=1.0, humidity=2.0) for at in range(250)]
+        now = now_ms()
+        old = [reading(now - 11 * DAY + at, level=1.0, humidity=2.0, note="x") for at in range(150)]
+        new = [reading(now - 60_000 - at, level=1.0, humidity=2.0) for at in range(250)]
         refused = await store.write([*new[:100], *old, *new[100:]])
         assert {one.reading.key for one in refused} == {one.key for one in old}
         assert len(server.lines) == 250
@@ -302,8 +304,9 @@ async def test_of_a_conflict_of_types_only_those_fields_are_refused(tmp_path: Pa
     server.float_fields = {"odd"}
     async with server.running(), store_on(server, tmp_path) as store:
         server.float_fields = {"leak"}
-        batch = [reading(now_ms() - at, level=1.0) for at in range(300)]
-        batch += [reading(now_ms() - at, level=1.0, leak=True) for at in range(300, 320)]
+        now = now_ms()
+        batch = [reading(now - at, level=1.0) for at in range(300)]
+        batch += [reading(now - at, level=1.0, leak=True) for at in range(300, 320)]
         refused = await store.write(batch)
         assert [list(one.reading.fields) for one in refused] == [["leak"]] * 20
         assert len(server.lines) == 320
@@ -337,7 +340,8 @@ async def test_a_year_is_written_in_requests_of_four_weeks(tmp_path: Path) -> No
     """InfluxDB makes a file for each week that it has not heard of, and a request may not last for ever."""
     server = InfluxDB2()
     async with server.running(), store_on(server, tmp_path) as store:
-        assert await store.write([reading(now_ms() - day * DAY) for day in range(365)]) == []
+        now = now_ms()
+        assert await store.write([reading(now - day * DAY) for day in range(365)]) == []
         assert len(server.lines) == 365
         assert 13 <= len(server.requests) <= 14
 

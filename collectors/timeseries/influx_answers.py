@@ -6,8 +6,6 @@ a login page or another program, and each of them answers with a status and a bo
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import msgspec
@@ -186,15 +184,3 @@ def _check_whole(results: Sequence[_Statement]) -> None:
             raise StoreUnavailable("InfluxDB: a row has not as many values as there are columns")
     if any(result.partial or any(series.partial for series in result.series) for result in results):
         raise StoreUnavailable("InfluxDB: the answer was cut; raise max-row-limit of the server")
-
-
-def seconds_to_wait(retry_after: str, now: datetime) -> float:
-    """What a Retry-After header asks for: seconds, or a date (RFC 9110, 10.2.3); 0 where it is neither."""
-    text = retry_after.strip()
-    if text.isdigit():
-        return float(text)
-    try:
-        until = parsedate_to_datetime(text)
-    except ValueError:
-        return 0.0
-    return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - now).total_seconds())

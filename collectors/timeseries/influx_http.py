@@ -18,9 +18,9 @@ from influxdb_client.rest import ApiException
 from influxdb_client.service.write_service import WriteService
 
 from collectors.timeseries.influx_access import Access
-from collectors.timeseries.influx_answers import Result, refusal_of_lines, results_of, seconds_to_wait, trouble_of
+from collectors.timeseries.influx_answers import Result, refusal_of_lines, results_of, trouble_of
 from collectors.timeseries.influx_bucket import Bucket
-from collectors.timeseries.influx_patience import Patience
+from collectors.timeseries.influx_patience import Patience, seconds_to_wait
 from collectors.timeseries.store import StoreUnavailable
 
 _LONGEST_QUIET_S: Final = 60.0

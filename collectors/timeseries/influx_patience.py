@@ -3,6 +3,8 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 _LONGEST_S: Final = 300.0
@@ -31,3 +33,15 @@ class Patience:
             raise
         took = time.monotonic() - began
         self.limit_s = max(self._least_s, min(_ROOM * took, _LONGEST_S))
+
+
+def seconds_to_wait(retry_after: str, now: datetime) -> float:
+    """What a Retry-After header asks for: seconds, or a date (RFC 9110, 10.2.3); 0 where it is neither."""
+    text = retry_after.strip()
+    if text.isdigit():
+        return float(text)
+    try:
+        until = parsedate_to_datetime(text)
+    except ValueError:
+        return 0.0
+    return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - now).total_seconds())
