@@ -17,7 +17,7 @@ from benchmarks.figures import Figure
 from collectors.fields import Channel, Kind
 from collectors.reading import Reading, Value
 from collectors.timeseries.influx import InfluxStore
-from collectors.timeseries.influx_http import Access
+from collectors.timeseries.influx_access import Access
 from collectors.timeseries.sqlite import SqliteStore
 from collectors.timeseries.store import Series, Store
 from collectors.topics import Topic

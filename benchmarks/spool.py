@@ -20,7 +20,7 @@ from collectors.metrics import HistoryMetrics
 from collectors.reading import Reading
 from collectors.spool.spool import Spool
 from collectors.timeseries.influx import InfluxStore
-from collectors.timeseries.influx_http import Access
+from collectors.timeseries.influx_access import Access
 from collectors.timeseries.sqlite import SqliteStore
 from collectors.timeseries.store import Refused, Store
 from collectors.topics import Topic

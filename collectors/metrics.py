@@ -59,6 +59,11 @@ class HistoryMetrics:
         self.waiting = Gauge("gengfu_spool_readings", "Readings that wait on disk for the store", registry=registry)
         self.bytes = Gauge("gengfu_spool_bytes", "Bytes of the readings that wait on disk", registry=registry)
         self.used = Gauge("gengfu_spool_used_ratio", "Share of the spool's permitted size in use", registry=registry)
+        self.rollups = Gauge(
+            "gengfu_history_refused_rollups",
+            "Rollups since the start that the store never takes; dropped",
+            registry=registry,
+        )
         self.reachable.set(1)
         for loss in Loss:
             self.lost.labels(loss.value)

@@ -6,6 +6,7 @@ alarm must not be taken for the old one.
 """
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from collectors.damaged_files import is_damage, keep_aside
 from collectors.payloads.samples import place_in_time
 from collectors.reading import Quality, Reading
 
@@ -46,9 +48,14 @@ class SequenceMemory:
         self._path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sequences")
         self._connection: sqlite3.Connection | None = None
+        self._tries = _TRIES
 
     async def open(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
+        """Open the file; one that cannot be used now is tried again with the next readings that need it."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._opened)
+        except (sqlite3.Error, OSError) as error:
+            log.error("the sequence memory cannot be opened; tried again", file=str(self._path), why=str(error))
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -58,50 +65,73 @@ class SequenceMemory:
     async def recognise(self, readings: Sequence[Reading]) -> None:
         """Give readings that came before the time at which they first came.
 
-        A file in trouble is tried again for two seconds; after that readings go on as if they came for the first time.
+        A damaged file is replaced. One in other trouble is tried again for two seconds; after that readings go on as
+        if they came for the first time, and later ones do not wait until it has worked again.
         """
         doubtful = [reading for reading in readings if needs_memory(reading)]
+        if not doubtful:
+            return
         why = ""
-        for _ in range(_TRIES if doubtful else 0):
+        for again in reversed(range(self._tries)):
             try:
                 await asyncio.get_running_loop().run_in_executor(self._thread, self._recognise, doubtful)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OSError) as error:
                 why = str(error)
                 log.warning("sequence numbers cannot be remembered; trying again", file=str(self._path), why=why)
-                await asyncio.sleep(_RETRY_S)
+                if again:
+                    await asyncio.sleep(_RETRY_S)
             else:
+                self._tries = _TRIES
                 return
-        if doubtful:  # alarms of all equipment wait behind this: a sample that counts twice is the lesser evil
-            log.error(
-                "sequence numbers cannot be remembered: a second delivery may count twice",
-                file=str(self._path), readings=len(doubtful), why=why,
-            )  # fmt: skip
+        self._tries = 1
+        # Alarms of all equipment wait behind this: a sample that counts twice is the lesser evil.
+        log.error(
+            "sequence numbers cannot be remembered: a second delivery may count twice",
+            file=str(self._path), readings=len(doubtful), why=why,
+        )  # fmt: skip
 
-    def _open(self) -> None:
-        """Open the file, or a new one in place of one that is damaged."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._connect()
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError as error:
-            aside = self._path.with_suffix(".damaged")
-            self._path.replace(aside)
-            log.error("the sequence memory is damaged and begins anew", old_file=str(aside), why=str(error))
-            self._connect()
+    def _opened(self) -> sqlite3.Connection:
+        """The connection, to a new file in place of one that is damaged. Raises sqlite3.Error, OSError."""
+        if self._connection is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._connection = self._connect()
+            except sqlite3.Error as error:
+                if not is_damage(error):
+                    raise
+                keep_aside(self._path, str(error))
+                self._connection = self._connect()
+        return self._connection
 
-    def _connect(self) -> None:
+    def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(_SCHEMA)
-        connection.execute("CREATE INDEX IF NOT EXISTS seen_age ON seen (received_at)")
-        connection.execute("CREATE INDEX IF NOT EXISTS seen_topic ON seen (topic, seq)")
-        self._connection = connection
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(_SCHEMA)
+            connection.execute("CREATE INDEX IF NOT EXISTS seen_age ON seen (received_at)")
+            connection.execute("CREATE INDEX IF NOT EXISTS seen_topic ON seen (topic, seq)")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _recognise(self, readings: list[Reading]) -> None:
-        assert self._connection is not None  # noqa: S101 - opened before the first message
-        with self._connection as connection:
+        try:
+            self._place(self._opened(), readings)
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+            if self._connection is not None:
+                with contextlib.suppress(sqlite3.Error):  # a damaged file may not even close properly
+                    self._connection.close()
+                self._connection = None
+                keep_aside(self._path, str(error))
+            self._place(self._opened(), readings)
+
+    @staticmethod
+    def _place(memory: sqlite3.Connection, readings: list[Reading]) -> None:
+        with memory as connection:
             newest = max(reading.received_at for reading in readings)
             connection.execute("DELETE FROM seen WHERE received_at < ?", (newest - REMEMBERED_MS,))
             for reading in readings:

@@ -9,12 +9,12 @@ aside); kept until the store takes it; lost, where the spool is full or there is
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from collectors.metrics import HistoryMetrics
@@ -33,9 +33,26 @@ _DRAINED_AT_ONCE: Final = 10_000
 _TRIES_BEFORE_LOSS: Final = 10
 """While neither store nor disk takes a batch, half a second apart: the broker keeps it meanwhile, alarms go on."""
 _TRY_AGAIN_S: Final = 0.5
+_FAILURES_OF_A_STORE: Final = 5
+"""Single readings in a row, with none taken before: it is the store that fails, and not over them."""
+_TRIES_OF_ONE: Final = 10
+"""Of a reading that is alone, after which it is refused."""
 Sleep = Callable[[float], Awaitable[None]]
 SetAside = Callable[[Sequence[Refused]], Awaitable[None]]
 """Returns when readings that the store will never take are kept for the administrator."""
+
+
+class _Sifted(msgspec.Struct):
+    """What became of readings: how many the store has taken, what it refused, and over which it failed."""
+
+    taken: int = 0
+    refused: list[Refused] = []
+    failed: list[Refused] = []
+
+    def require_a_store(self, *, is_patient: bool) -> None:
+        """Raise StoreUnavailable where none was taken, unless that was tried often enough."""
+        if self.failed and not self.taken and is_patient:
+            raise StoreUnavailable(self.failed[0].why)
 
 
 class WriteBuffer:
@@ -66,11 +83,23 @@ class WriteBuffer:
         self._unfinished: asyncio.Task[list[Refused]] | None = None
         """A write that the store has not answered yet; its readings are on disk too."""
         self._tries_left = _TRIES_BEFORE_LOSS
+        self._is_disk_ready = False
 
     async def open(self) -> None:
-        """Take up what waits from an earlier run. Raises OSError where the folder cannot be used."""
-        await self._on_disk(self._spool.open, self._store.foresee)
+        """Take up what waits from an earlier run. A folder that cannot be used now is tried again when it is needed."""
         self._metrics.watch(self._spool)
+        try:
+            await self._make_disk_ready()
+        except OSError as error:
+            log.error("the folder for readings that wait cannot be used; tried again", why=str(error))
+            self._filled.set()  # what an earlier run left there is looked for again
+
+    async def _make_disk_ready(self) -> None:
+        """Raises OSError."""
+        if self._is_disk_ready:
+            return
+        await self._on_disk(self._spool.open, self._store.foresee)
+        self._is_disk_ready = True
         if self._spool.waiting:
             log.info("readings of an earlier run wait on disk", readings=self._spool.waiting)
             self._is_direct = False
@@ -115,17 +144,23 @@ class WriteBuffer:
 
     async def run(self) -> None:
         """Bring what waits on disk into the store, until cancelled."""
+        trouble = ""
         while True:
             await self._filled.wait()
             await self._let_finish()
             try:
                 await self._drain_some()
-            except OSError as error:
-                log.error("what waits on disk cannot be read or removed", why=str(error))
+            except Exception as error:  # noqa: BLE001 - whatever it is, alarms must not end with it
+                if _reason(error) != trouble:
+                    log.error("what waits on disk cannot be read or removed; tried again", why=_reason(error))
+                trouble = _reason(error)
                 await self._sleep(_LAST_RETRY_S)
+            else:
+                trouble = ""
 
     async def _drain_some(self) -> None:
         async with self._one_at_a_time:
+            await self._make_disk_ready()
             readings: list[Reading] = await self._on_disk(self._spool.take, _DRAINED_AT_ONCE)
             if not readings:
                 await self._on_disk(self._spool.settle)
@@ -151,8 +186,8 @@ class WriteBuffer:
             return False
         try:
             refused = writing.result()
-        except StoreUnavailable as error:
-            self._note(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever a store does, alarms must not end with it
+            self._note(_reason(error))
             return False
         self._note("")
         await self._refuse(refused)
@@ -164,6 +199,7 @@ class WriteBuffer:
         """On disk; else in the store; else, after some seconds, lost."""
         while True:
             try:
+                await self._make_disk_ready()
                 await self._on_disk(self._spool.append, readings)
             except OSError as error:
                 log.error("readings wait: neither the store nor the disk takes them", why=str(error))
@@ -184,30 +220,60 @@ class WriteBuffer:
     async def _let_finish(self) -> None:
         """Await a slow write: two at once would make the store slower still."""
         if self._unfinished is not None:
-            with contextlib.suppress(StoreUnavailable):
-                await self._unfinished
+            await asyncio.wait({self._unfinished})
+            if not self._unfinished.cancelled() and (error := self._unfinished.exception()) is not None:
+                self._note(_reason(error))
             self._unfinished = None
 
     async def _write_until_taken(self, readings: Sequence[Reading]) -> None:
-        pause = _FIRST_RETRY_S
+        pause, tries = _FIRST_RETRY_S, 0
         while True:
+            tries += 1
+            sifted = _Sifted()
             try:
-                refused = await self._store.write(readings)
-            except StoreUnavailable as error:
-                self._note(str(error))
+                await self._sift(readings, sifted)
+                sifted.require_a_store(is_patient=len(readings) > 1 or tries < _TRIES_OF_ONE)
+            except Exception as error:  # noqa: BLE001 - whatever a store does, alarms must not end with it
+                self._note(_reason(error))
                 await self._sleep(pause)
                 pause = min(pause * 2, _LAST_RETRY_S)
             else:
                 self._note("")
-                await self._refuse(refused)
+                await self._refuse([*sifted.refused, *sifted.failed])
                 return
+
+    async def _sift(self, readings: Sequence[Reading], sifted: _Sifted) -> None:
+        """Write readings, in halves where the store fails in a way that it does not explain.
+
+        So a reading over which a store stumbles is found, and does not hold back all others for ever.
+        """
+        try:
+            sifted.refused += await self._store.write(readings)
+            sifted.taken += len(readings)
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            log.warning("the store fails over readings", readings=len(readings), why=_reason(error))
+            if len(readings) > 1:
+                middle = len(readings) // 2
+                await self._sift(readings[:middle], sifted)
+                await self._sift(readings[middle:], sifted)
+                return
+            sifted.failed.append(Refused(readings[0], _reason(error)))
+            if not sifted.taken and len(sifted.failed) >= _FAILURES_OF_A_STORE:
+                raise
 
     # -- both ------------------------------------------------------------------------------------------
 
     async def _refuse(self, refused: Sequence[Refused]) -> None:
-        if refused:
-            self._metrics.refused.inc(len(refused))
+        if not refused:
+            return
+        self._metrics.refused.inc(len(refused))
+        try:
             await self._set_aside(refused)
+        except Exception as error:  # noqa: BLE001 - whatever it is, alarms must not end with it
+            log.error("refused readings could not be kept for the administrator", readings=len(refused),
+                      first=refused[0].why, why=_reason(error))  # fmt: skip
 
     def _note(self, trouble: str) -> None:
         """Say once what is the matter, and once that it is over."""
@@ -220,3 +286,8 @@ class WriteBuffer:
 
     async def _on_disk(self, work: Callable[..., Any], *arguments: object) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._disk, partial(work, *arguments))
+
+
+def _reason(error: BaseException) -> str:
+    """What is the matter: a store explains itself; of any other error the kind is told too."""
+    return str(error) if isinstance(error, StoreUnavailable) else f"{type(error).__name__}: {error}"

@@ -12,8 +12,9 @@ from collectors.metrics import HistoryMetrics
 from collectors.payloads.decoder import Decoder
 from collectors.payloads.mapping import Defaults, load_mappings
 from collectors.spool.spool import Spool
+from collectors.timeseries.guarded import GuardedStore
 from collectors.timeseries.influx import InfluxStore
-from collectors.timeseries.influx_http import Access
+from collectors.timeseries.influx_access import Access
 from collectors.timeseries.sqlite import SqliteStore
 from collectors.timeseries.store import Store, StoreUnavailable
 from collectors.write_buffer import SetAside, WriteBuffer
@@ -42,6 +43,10 @@ def make_store(settings: Settings, folder: Path) -> Store:
         settings: which store, and how it is reached.
         folder: the data folder of this process.
     """
+    return GuardedStore(_make_store(settings, folder))
+
+
+def _make_store(settings: Settings, folder: Path) -> Store:
     history = settings.history
     if history.store == "sqlite":
         return SqliteStore(folder / "history.db")
@@ -61,6 +66,7 @@ def make_buffer(
     settings: Settings, folder: Path, store: Store, set_aside: SetAside, metrics: HistoryMetrics
 ) -> WriteBuffer:
     """What makes readings durable, with its spool in the data folder of this process."""
+    metrics.rollups.set_function(store.rollups_refused)
     spool = Spool(folder / "spool", settings.history.spool_mb * _MEGABYTE, metrics.lose)
     return WriteBuffer(store, spool, set_aside, metrics)
 
@@ -80,4 +86,6 @@ async def forget_old(store: Store, history_days: int, clock: Callable[[], int]) 
             log.debug("old readings erased", readings=erased)
         except StoreUnavailable as error:
             log.warning("old readings not erased; tried again in an hour", why=str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, alarms must not end with it
+            log.error("old readings not erased; tried again in an hour", why=repr(error))
         await asyncio.sleep(_ERASE_EVERY_S)

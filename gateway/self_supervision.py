@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from collectors.damaged_files import kept_aside
 from collectors.fields import Channel, Kind
 from collectors.reading import Reading, Value
 from collectors.topics import Topic
@@ -50,6 +51,7 @@ class SelfSupervision:
             "disk_free": self._disk_free(),
             "losing_readings": lost > 0,
             "work_set_aside": bool(self._notices()),
+            "damaged_file_kept": bool(kept_aside(self._folder)),
         }
         for find in self._findings:
             found |= find()

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from collectors.fields import FIELDS, Channel, FieldType, Kind
 from collectors.reading import Reading, Value
 from collectors.timeseries.influx import InfluxStore
-from collectors.timeseries.influx_http import Access
+from collectors.timeseries.influx_access import Access
 from collectors.timeseries.line_protocol import stored_name
 from collectors.topics import Topic
 from gateway.app import Application

@@ -53,6 +53,7 @@ CONTRACT: dict[tuple[Kind, Channel], dict[tuple[FieldType, str], str]] = {
     },
     (Kind.SYSTEM, TELEMETRY): {
         (BOOLEAN, ""): "history_reachable losing_readings work_set_aside backup_ok checkpoint_ok broker_reachable "
+        "damaged_file_kept "
         "history_behind clock_synchronised clock_jumped site_silent out_of_service_overdue",
         (NUMBER, "%"): "spool_used disk_free",
         (NUMBER, "h"): "backup_age_h",

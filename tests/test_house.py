@@ -13,6 +13,9 @@ SHAPES = {"utils", "util", "helpers", "helper", "common", "manager", "managers",
 MOST_LINES_IN_A_FILE = 600
 MOST_LINES_IN_A_FUNCTION = 60
 PURE = {
+    "collectors/timeseries/influx_answers.py",
+    "collectors/timeseries/influx_portions.py",
+    "collectors/timeseries/influx_refusals.py",
     "collectors/timeseries/rollups.py",
     "collectors/timeseries/stretches.py",
     "collectors/babbling.py",

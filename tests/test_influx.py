@@ -19,7 +19,7 @@ from influxdb_client import Point
 from collectors.fields import Channel, Kind
 from collectors.reading import Quality, Reading, Value
 from collectors.timeseries.influx import InfluxStore
-from collectors.timeseries.influx_http import Access
+from collectors.timeseries.influx_access import Access
 from collectors.timeseries.line_protocol import encode, stored_name, wire_name
 from collectors.timeseries.store import LatestValue, Series, StoreUnavailable
 from collectors.topics import Topic

@@ -14,7 +14,8 @@ import pytest
 from collectors.fields import Channel, Kind
 from collectors.reading import Reading, Value
 from collectors.timeseries.influx import InfluxStore
-from collectors.timeseries.influx_http import Access, InfluxHttp
+from collectors.timeseries.influx_access import Access
+from collectors.timeseries.influx_http import InfluxHttp
 from collectors.timeseries.influx_rollups import _is_same
 from collectors.timeseries.rollups import DAY, HOUR, MINUTE
 from collectors.timeseries.store import Change, Series, StoreUnavailable
@@ -199,3 +200,36 @@ NUMBERS = {"level least": -5.0, "level total": 1e-17, "level most": 5.0, "level 
 )
 def test_rollups_are_the_same_but_for_the_rounding_of_their_totals(others: dict[str, Any], is_same: bool) -> None:
     assert _is_same(NUMBERS, {**NUMBERS, **others}) is is_same
+
+
+@pytest.mark.server
+async def test_rollups_that_cannot_be_read_are_put_off_and_hold_up_no_other_equipment(process: Opener) -> None:
+    """Somebody else's program has written into the rollups of one equipment."""
+    ours = await process("a")
+    await ours.write([reading(0, level=1.0), reading(MINUTE, colour="red")])
+    other = Topic("garden", Kind.SENSOR, "S2", TOPIC.channel)
+    at = T0 + 5 * MINUTE
+    await ours.write([Reading(other, {"level": 7.0}, at, at, at * 1_000_000)])
+    head = "sensor_1m,channel=telemetry,equipment=S1,site=garden"
+    await ours._server().write([f'{head} colour\\ text\\ changes="no JSON" {(T0 + 10 * MINUTE) * 10**6}'])
+    await roll_up_all(ours)
+    (found,) = await ours._server().ask("SELECT * FROM sensor_1d WHERE equipment = 'S2'")
+    assert found, "the other equipment's day is there"
+    assert await ours.rollups_due() > 0, "the first one's minutes wait"
+    history = await ours.history(S1, "level", T0, T0 + 3_600_000)
+    assert [bucket.mean for bucket in history.buckets] == [1.0], "and its history is exact"
+
+
+@pytest.mark.server
+async def test_minutes_of_the_last_day_are_found_again_when_the_file_of_marks_was_damaged(
+    process: Opener, tmp_path: Path
+) -> None:
+    ours = await process("a")
+    now = time.time_ns() // 10**6 - 10 * MINUTE
+    await ours.write([Reading(TOPIC, {"level": 1.0}, now, now, now * 1_000_000)])
+    await ours._dirty.close()
+    (tmp_path / "a.db").write_bytes(b"junk" * 5_000)
+    later = await process("a")
+    await roll_up_all(later)
+    (found,) = await later._server().ask("SELECT * FROM sensor_1d")
+    assert found

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from collectors.damaged_files import keep_aside
 from collectors.fields import Channel, Kind, fields_of
 from gateway.alarms.rule_files import shipped_rules
 from gateway.alarms.rules import RuleType
@@ -51,7 +52,22 @@ def test_everything_that_is_found_is_a_field_of_the_kind_and_has_a_rule(tmp_path
 def test_a_platform_that_is_well_says_so(tmp_path: Path, buffer: FakeBuffer) -> None:
     found = look(tmp_path, buffer)
     assert 0 < found.pop("disk_free") <= 100  # type: ignore[operator]
-    assert found == {"history_reachable": True, "spool_used": 0.0, "losing_readings": False, "work_set_aside": False}
+    assert found == {
+        "history_reachable": True,
+        "spool_used": 0.0,
+        "losing_readings": False,
+        "work_set_aside": False,
+        "damaged_file_kept": False,
+    }
+
+
+def test_a_damaged_file_is_told_of_for_as_long_as_it_lies_there(tmp_path: Path, buffer: FakeBuffer) -> None:
+    path = tmp_path / "history.db"
+    path.write_text("junk")
+    kept = keep_aside(path, "file is not a database")
+    assert look(tmp_path, buffer)["damaged_file_kept"] is True
+    kept.rename(tmp_path / "for-the-administrator")
+    assert look(tmp_path, buffer)["damaged_file_kept"] is False
 
 
 def test_a_store_that_is_away_a_spool_that_fills_and_work_set_aside_are_told(

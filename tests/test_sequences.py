@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from collectors import sequences
+from collectors.damaged_files import kept_aside
 from collectors.fields import Channel, Kind
 from collectors.payloads.native import decode
 from collectors.reading import Reading
@@ -196,5 +197,46 @@ async def test_a_damaged_file_is_put_aside_and_a_new_one_begun(tmp_path: Path) -
     memory = SequenceMemory(file)
     await memory.open()
     await memory.close()
-    assert (tmp_path / "sequences.damaged").read_bytes().startswith(b"this is no database")
+    (kept,) = kept_aside(tmp_path)
+    assert kept.name.startswith("sequences.db.damaged-2")
+    assert kept.read_bytes().startswith(b"this is no database")
     assert file.read_bytes().startswith(b"SQLite format 3")
+
+
+async def test_damage_that_shows_only_in_use_begins_a_new_file_and_holds_back_nobody(
+    memory: SequenceMemory, file: Path
+) -> None:
+    await memory.recognise([fire(NOW)])
+    change_file(file, "PRAGMA wal_checkpoint(TRUNCATE)")
+    file.write_bytes(b"\x07" * file.stat().st_size)
+    with capture_logs() as said:
+        first, second = fire(NOW), fire(NOW + 7)
+        await memory.recognise([first])
+        await memory.recognise([second])
+    assert identity(first) == identity(second)
+    assert [line["log_level"] for line in said] == ["error"], "told once, and nobody waited"
+    assert len(kept_aside(file.parent)) == 1
+
+
+async def test_a_file_that_cannot_be_opened_at_the_start_ends_nothing_and_is_opened_later(tmp_path: Path) -> None:
+    file = tmp_path / "sequences.db"
+    file.mkdir()
+    memory = SequenceMemory(file)
+    await memory.open()
+    file.rmdir()
+    first, second = fire(NOW), fire(NOW + 7)
+    await memory.recognise([first])
+    await memory.recognise([second])
+    assert identity(first) == identity(second)
+    await memory.close()
+
+
+async def test_only_the_first_readings_wait_for_a_file_in_trouble(
+    memory: SequenceMemory, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequences, "_RETRY_S", 0.01)
+    change_file(file, "CREATE TRIGGER disk_full BEFORE INSERT ON seen BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    await memory.recognise([fire(NOW)])
+    with capture_logs() as said:
+        await memory.recognise([fire(NOW)])
+    assert [line["log_level"] for line in said] == ["warning", "error"], "one try"

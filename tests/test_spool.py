@@ -304,6 +304,20 @@ def test_a_folder_that_cannot_be_synced_for_a_moment_costs_nothing(desk: Desk, m
     assert desk.drain() == list(range(5 * READINGS_A_FRAME + 10))
 
 
+def test_a_file_that_cannot_be_read_at_the_start_is_left_out_and_the_others_are_taken_up(desk: Desk) -> None:
+    """A folder in its place: what root cannot read either."""
+    desk.spool.append(numbered(0, 3))
+    desk.spool.close()
+    (file,) = desk.folder.glob("*.spool")
+    torn = desk.folder / f"{7:020d}.spool"
+    torn.mkdir()
+    desk.reopen()
+    assert len(desk.spool.take(10)) == 3
+    assert not torn.exists()
+    assert torn.with_name(torn.name + ".damaged-unreadable").exists()
+    assert file.exists()
+
+
 def test_what_else_lies_in_the_folder_is_left_alone(desk: Desk) -> None:
     desk.spool.append(numbered(0, 10))
     copy = desk.folder / f"{desk.files[0].stem} (copy).spool"

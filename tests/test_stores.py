@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from collectors.fields import Channel, Kind
 from collectors.reading import Reading, Value
 from collectors.timeseries.influx import InfluxStore
-from collectors.timeseries.influx_http import Access
+from collectors.timeseries.influx_access import Access
 from collectors.timeseries.sqlite import SqliteStore
 from collectors.timeseries.store import (
     Bucket,
@@ -607,6 +607,22 @@ async def test_where_nothing_is_known_the_history_is_empty(
 ) -> None:
     await store.write([reading(5, level=1.0)])
     assert holds_nothing(await look(store, field, start, end, equipment=equipment))
+
+
+@pytest.mark.parametrize("field", ["level", "note", "leak", "odd", "odd_text", "odd_flag"])
+async def test_a_range_that_is_empty_after_an_erase_is_the_same_empty_history_in_every_store(
+    store: Store, field: str
+) -> None:
+    """A number, a text and a boolean, of the contract and beside it; something of each is still there later."""
+    fields: dict[str, Value] = {
+        "level": 1.0, "note": "x", "leak": True, "odd": 1.0, "odd_text": "x", "odd_flag": False
+    }  # fmt: skip
+    await store.write([of_fields(1, fields), of_fields(600_000, fields)])
+    await store.erase_before(T0 + 300_000)
+    nothing = History(raw=True, buckets=[], changes=[])
+    assert await look(store, field, 0, 300_000) == nothing
+    assert await look(store, field, 700_000, 800_000) == nothing
+    assert await look(store, field, -10 * 86_400_000, 300_000) == nothing
 
 
 async def test_a_range_may_be_as_wide_as_somebody_types_it(store: Store) -> None:

@@ -266,3 +266,100 @@ async def test_a_cancelled_write_leaves_nothing_behind(bench: Bench) -> None:
     with pytest.raises(asyncio.CancelledError):
         await writing
     assert bench.store.kept == []
+
+
+# -- what nobody has foreseen ------------------------------------------------------------------------------
+
+
+class FailingStore(FakeStore):
+    """A fake that raises what a store never says that it raises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.error: Exception | None = None
+        self.stumbles_over: set[int] = set()
+
+    async def write(self, readings: Sequence[Reading]) -> list[Refused]:
+        if self.error is not None:
+            raise self.error
+        if self.stumbles_over & {one.key for one in readings}:
+            raise ValueError("zip() argument 2 is shorter than argument 1")
+        return await super().write(readings)
+
+
+@pytest.fixture
+async def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    monkeypatch.setattr("tests.test_write_buffer.FakeStore", FailingStore)
+    bench = Bench(tmp_path / "spool")
+    await bench.start()
+    yield bench
+    await bench.crash()
+    await bench.buffer.close()
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyError("results"), AttributeError("x"), RuntimeError("x")])
+async def test_an_unexpected_error_of_a_store_sends_readings_to_disk_and_ends_nothing(
+    failing: Bench, error: Exception
+) -> None:
+    failing.store.error = error  # type: ignore[attr-defined]
+    for number in range(20):
+        await failing.buffer.write([reading(number)])
+    assert type(error).__name__ in failing.buffer.trouble
+    assert failing.aside == []
+    failing.store.error = None  # type: ignore[attr-defined]
+    await failing.drained()
+    assert failing.store.kept == list(range(20))
+
+
+async def test_a_reading_over_which_the_store_stumbles_is_put_aside_and_holds_up_no_other(failing: Bench) -> None:
+    failing.store.why_not = "down"
+    failing.store.stumbles_over = {3, 4, 17}  # type: ignore[attr-defined]
+    await failing.buffer.write([reading(number) for number in range(20)])
+    failing.store.why_not = ""
+    await failing.drained()
+    assert sorted(failing.store.kept) == [number for number in range(20) if number not in {3, 4, 17}]
+    assert failing.aside == [3, 4, 17]
+
+
+async def test_a_reading_that_is_alone_is_put_aside_after_ten_tries(failing: Bench) -> None:
+    failing.store.stumbles_over = {3}  # type: ignore[attr-defined]
+    await failing.buffer.write([reading(3)])
+    await failing.drained()
+    assert failing.aside == [3]
+    assert len(failing.sleep.pauses) == 9
+
+
+async def test_what_cannot_be_kept_for_the_administrator_ends_nothing(failing: Bench) -> None:
+    async def full(_refused: Sequence[Refused]) -> None:
+        raise RuntimeError("no such table: quarantine")
+
+    failing.buffer._set_aside = full
+    failing.store.refuses = {1}
+    await failing.buffer.write([reading(1), reading(2)])
+    assert failing.store.kept == [2]
+    assert failing.count("gengfu_history_refused_readings_total") == 1
+
+
+async def test_a_folder_that_cannot_be_used_at_the_start_is_tried_again_and_nothing_in_it_is_lost(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.store.why_not = "down"
+    await bench.buffer.write([reading(1)])
+    await bench.crash()
+    hidden = tmp_path / "hidden"
+    (tmp_path / "spool").rename(hidden)
+    (tmp_path / "spool").write_text("a file where the folder should be")
+    later = Bench(tmp_path / "spool")
+    later.store.why_not = "down"
+    later.sleep.go_on.clear()
+    await later.start()
+    writing = asyncio.create_task(later.buffer.write([reading(2)]))
+    await until(lambda: later.sleep.pauses, "the disk was tried")
+    (tmp_path / "spool").unlink()
+    hidden.rename(tmp_path / "spool")
+    later.sleep.go_on.set()
+    await writing
+    later.store.why_not = ""
+    await until(lambda: later.store.kept == [1, 2], "both are in the store, in order")
+    await later.crash()
+    await later.buffer.close()

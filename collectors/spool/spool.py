@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 import msgspec
 import structlog
 
+from collectors.damaged_files import MARK
 from collectors.reading import Reading
 from collectors.spool.frames import Damage, Frame, pack, scan
 
@@ -104,10 +105,15 @@ class Spool:
         when they are written.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._segments.clear()
+        self.bytes = 0
         unheard = sum(path.stat().st_size for path in self._files()) - _HEARD_BYTES
         for path in self._files():
             unheard -= path.stat().st_size
-            self._recover(path, hear if unheard < 0 else None)
+            try:
+                self._recover(path, hear if unheard < 0 else None)
+            except OSError as error:
+                self._leave_out(path, error)
         self._segments = deque(self._join(self._segments))
         self._next = self._segments[-1].stop if self._segments else 0
         self._taken = self._settled = self._beginning()
@@ -308,6 +314,13 @@ class Spool:
             self.bytes += segment.size
         else:
             path.unlink()
+
+    def _leave_out(self, path: Path, error: OSError) -> None:
+        """A file that cannot be read keeps its bytes under another name; the numbers tell what is missing."""
+        aside = path.with_name(f"{path.name}{MARK}unreadable")
+        log.error("a file of the spool cannot be read and is left out", file=str(path), kept_as=str(aside),
+                  why=str(error))  # fmt: skip
+        path.rename(aside)
 
     def _cut(self, segment: _Segment, torn: Damage) -> None:
         """A torn end was never acknowledged: the broker sends it again."""

@@ -4,13 +4,19 @@ A mark is durable before its readings are sent, so a crash can leave a mark too 
 """
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
+import structlog
+
+from collectors.damaged_files import is_damage, keep_aside
 from collectors.timeseries.store import Series, StoreUnavailable
+
+log = structlog.get_logger(__name__)
 
 _SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS dirty (site TEXT, kind TEXT, equipment TEXT, channel TEXT, minute INTEGER,"
@@ -35,16 +41,21 @@ class DirtyMinutes:
         self._path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="dirty-minutes")
         self._connection: sqlite3.Connection | None = None
+        self.lost_marks = False
+        """Whether a damaged file has taken marks with it: minutes may be without rollups and nobody knows which."""
         self._known: set[Mark] = set()
         self._again: set[Mark] = set()
 
     async def open(self) -> None:
-        await self._on(self._open)
+        """Open the file; one that cannot be used now is tried again when it is needed."""
+        try:
+            await self._on(self._opened)
+        except StoreUnavailable as error:
+            log.error("the file of minutes without rollups cannot be opened; tried again", why=str(error))
 
     async def close(self) -> None:
         if self._connection is not None:
-            await self._on(self._connection.close)
-            self._connection = None
+            await self._on(self._close)
         self._thread.shutdown()
 
     async def mark(self, marks: set[Mark]) -> None:
@@ -82,22 +93,43 @@ class DirtyMinutes:
 
     async def _on(self, work: Callable[..., Answer], *arguments: object) -> Answer:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
-        except sqlite3.Error as error:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._done, work, arguments)
+        except (sqlite3.Error, OSError) as error:
             raise StoreUnavailable(f"{self._path}: {error}") from error
 
-    def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(_SCHEMA)
-        self._connection = connection
+    def _done(self, work: Callable[..., Answer], arguments: tuple[object, ...]) -> Answer:
+        """Do it, with a new file where the old one turns out to be damaged."""
+        try:
+            return work(*arguments)
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+            self._close()
+            keep_aside(self._path, str(error))
+            self._known.clear()
+            self.lost_marks = True
+            return work(*arguments)
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            raise sqlite3.ProgrammingError("the memory of dirty minutes is not open")
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self._path, check_same_thread=False)
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute(_SCHEMA)
+                connection.execute("SELECT site, kind, equipment, channel, minute FROM dirty LIMIT 1").fetchone()
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
         return self._connection
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):  # a damaged file may not even close properly
+                self._connection.close()
+            self._connection = None
 
     def _add(self, marks: set[Mark]) -> None:
         with self._opened() as connection:

@@ -9,24 +9,28 @@ when that one has summed it up (seconds); rollups that two processes make of one
 
 import asyncio
 import contextlib
-import re
 import time
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import structlog
 
 from collectors.fields import Kind
 from collectors.reading import Quality, Reading, Value
 from collectors.timeseries import influx_history, influx_rollups
 from collectors.timeseries.dirty_minutes import DirtyMinutes, Mark
+from collectors.timeseries.influx_access import Access
+from collectors.timeseries.influx_answers import TOO_LARGE, Unacceptable
 from collectors.timeseries.influx_history import EMPTY, LAST_MS
-from collectors.timeseries.influx_http import TOO_LARGE, TOO_OLD, Access, InfluxHttp, Unacceptable
+from collectors.timeseries.influx_http import InfluxHttp
+from collectors.timeseries.influx_passes import Passes
+from collectors.timeseries.influx_portions import portions
 from collectors.timeseries.influx_ql import KEYS_PER_MS, as_sent
+from collectors.timeseries.influx_refusals import judge
 from collectors.timeseries.latest import LatestTable, Who
-from collectors.timeseries.line_protocol import OWN_FIELDS, QUALITY, RECEIVED, encode, stored_name, wire_name
+from collectors.timeseries.line_protocol import OWN_FIELDS, QUALITY, RECEIVED, encode, wire_name
 from collectors.timeseries.rollups import DAY, MINUTE, minute_of
 from collectors.timeseries.store import (
     DEFAULT_POINTS,
@@ -41,8 +45,6 @@ from collectors.timeseries.store import (
 
 log = structlog.get_logger(__name__)
 
-_LINES: Final = 5_000
-"""Readings a request: what InfluxDB's makers advise."""
 _ROLL_UP_EVERY_S: Final = 2.0
 _BREATH_S: Final = 0.1
 _PREPARED_WITHIN_S: Final = 2.0
@@ -50,8 +52,13 @@ _REST_S: Final = 30.0
 """After a pass that failed: the server may still do what we gave up waiting for, and the next look must see that."""
 _RECENT: Final = 2 * MINUTE
 """Read from samples, whoever wrote them: their rollups are made when a minute is over."""
-_CONFLICT: Final = re.compile(r'input field \\?"(.+?)\\?" on measurement \\?"(.+?)\\?" is type (\w+), already exists')
-_TYPES: Final[dict[str, type]] = {"float": float, "boolean": bool, "string": str}
+_MARGIN_MS: Final = MINUTE
+"""The server's clock may be ahead of ours, and a request is on its way for some seconds."""
+_LEARN_EVERY_S: Final = 3600.0
+"""Somebody may change for how long the bucket keeps readings."""
+_NEVER_TOO_LARGE: Final = 1024
+"""Bytes. No server has so low a limit; where one line of less is refused, no line ever passes."""
+_key_of: Final = attrgetter("key")
 
 
 class InfluxStore:
@@ -68,8 +75,10 @@ class InfluxStore:
         self._access = access
         self._retention_days = retention_days
         self._dirty = DirtyMinutes(marks)
+        self._passes = Passes(self._dirty)
         self._latest = LatestTable()
         self._is_prepared = False
+        self._learned_at = 0.0
         self._rolling = asyncio.Lock()
         self._rest_until = 0.0
         self._http: InfluxHttp | None = None
@@ -97,11 +106,11 @@ class InfluxStore:
 
     async def write(self, readings: Sequence[Reading]) -> list[Refused]:
         self._latest.absorb(readings)
+        readings, refused = self._without_expired(readings)
         marks = {Mark(series_of(reading), minute_of(reading.key)) for reading in readings}
-        refused: list[Refused] = []
         await self._dirty.mark(marks)
-        for first in range(0, len(readings), _LINES):
-            refused += await self._send(readings[first : first + _LINES])
+        for portion in portions(readings, _key_of):
+            refused += await self._send(portion)
         await self._dirty.mark(marks)  # a rollup that was made meanwhile did not see them all
         return refused
 
@@ -121,7 +130,8 @@ class InfluxStore:
         if end <= start:
             return EMPTY
         dirty = [*await self._dirty.of(series, start, end), *_recent_minutes(time.time_ns(), start, end)]
-        return await influx_history.read(self._server(), dirty, series, field, start, end, points)
+        whole_from = -(-self._oldest_kept() // DAY) * DAY  # the bucket refuses the rollups of the day that it cuts
+        return await influx_history.read(self._server(), dirty, series, field, start, end, points, whole_from)
 
     async def readings(
         self, series: Series, start: int, end: int, after: int = -1, most: int = PORTION
@@ -138,10 +148,13 @@ class InfluxStore:
             if time.monotonic() < self._rest_until:
                 return 0
             try:
-                return await influx_rollups.roll_up(self._server(), self._dirty, time.time_ns() // KEYS_PER_MS)
+                return await self._passes.roll_up(self._server(), time.time_ns() // KEYS_PER_MS, self._oldest_kept())
             except StoreUnavailable:
                 self._rest_until = time.monotonic() + _REST_S
                 raise
+
+    def rollups_refused(self) -> int:
+        return self._passes.refused
 
     async def rollups_due(self) -> int:
         return await self._dirty.number()
@@ -155,43 +168,45 @@ class InfluxStore:
 
     async def _send(self, readings: Sequence[Reading]) -> list[Refused]:
         """Send readings; where the server finds fault, send all but what it finds fault with."""
-        if not readings:
-            return []
+        lines = [encode(reading) for reading in readings]
         try:
-            await self._server().write([encode(reading) for reading in readings])
+            await self._server().write(lines)
         except Unacceptable as fault:
-            return await self._send_without(readings, fault)
+            if fault.status == TOO_LARGE and len(lines) == 1 and len(lines[0]) < _NEVER_TOO_LARGE:
+                raise StoreUnavailable(
+                    f"InfluxDB, or what stands before it, takes not even one line: {fault}"
+                ) from fault
+            refused, again = judge(readings, fault)
+            for portion in again:
+                refused += await self._send(portion)
+            return refused
         return []
 
-    async def _send_without(self, readings: Sequence[Reading], fault: Unacceptable) -> list[Refused]:
-        if TOO_OLD in str(fault) and self._retention_days:
-            oldest = time.time_ns() - self._retention_days * DAY * KEYS_PER_MS
-            refused = [Refused(reading, str(fault)) for reading in readings if reading.key < oldest]
-            if refused:
-                return refused + await self._send([reading for reading in readings if reading.key >= oldest])
-        conflict = _CONFLICT.search(str(fault))
-        if conflict is not None:
-            kept, refused = _part(readings, conflict, str(fault))
-            if refused:
-                return refused + await self._send(kept)
-        if len(readings) > 1:  # the answer does not say which: halves, until each fault stands alone
-            middle = len(readings) // 2
-            return await self._send(readings[:middle]) + await self._send(readings[middle:])
-        fields = readings[0].fields
-        if len(fields) > 1 and fault.status != TOO_LARGE:  # fields of one key become one point again
-            refused = []
-            for name, value in fields.items():
-                refused += await self._send([msgspec.structs.replace(readings[0], fields={name: value})])
-            return refused
-        return [Refused(readings[0], str(fault))]
+    def _oldest_kept(self) -> int:
+        """Before this moment (epoch ms) the bucket takes nothing, or nothing surely; 0 where it keeps all."""
+        kept_s = None if self._http is None else self._http.bucket.kept_s
+        return 0 if kept_s is None else time.time_ns() // KEYS_PER_MS - kept_s * 1000 + _MARGIN_MS
+
+    def _without_expired(self, readings: Sequence[Reading]) -> tuple[Sequence[Reading], list[Refused]]:
+        """What the bucket would refuse for its age is not sent: its answer would leave open which lines it took."""
+        oldest = self._oldest_kept() * KEYS_PER_MS
+        if not oldest or all(reading.key >= oldest for reading in readings):
+            return readings, []
+        why = "older than what the bucket keeps"
+        refused = [Refused(reading, why) for reading in readings if reading.key < oldest]
+        return [reading for reading in readings if reading.key >= oldest], refused
 
     # -- newest values ---------------------------------------------------------------------------------
 
     async def _prepare(self) -> None:
         if not self._is_prepared:
-            await self._server().make_bucket(self._retention_days)
+            await self._server().bucket.make(self._retention_days)
             await self._restore_latest()
             self._is_prepared = True
+            self._learned_at = time.monotonic()
+        elif time.monotonic() - self._learned_at > _LEARN_EVERY_S:
+            self._learned_at = time.monotonic()
+            await self._server().bucket.learn()
 
     async def _restore_latest(self) -> None:
         """Ask for the last value of every field: of clocks that are right, and of those that were ahead."""
@@ -252,30 +267,6 @@ def _recent_minutes(now: int, start: int, end: int) -> range:
     """The minutes up to now (a time key) that may have no rollup yet, as far as they lie in a range."""
     last = minute_of(now)
     return range(max(last - _RECENT, start // MINUTE * MINUTE), min(last + MINUTE, end), MINUTE)
-
-
-def _part(readings: Sequence[Reading], conflict: "re.Match[str]", why: str) -> tuple[list[Reading], list[Refused]]:
-    """Take a field of the wrong type out of the readings of a kind; the fields beside it are kept."""
-    stored, kind, type_name = conflict.groups()
-    wrong = _TYPES.get(type_name)
-    kept: list[Reading] = []
-    refused: list[Refused] = []
-    for reading in readings:
-        bad = {
-            name: value
-            for name, value in reading.fields.items()
-            if reading.topic.kind == kind
-            and type(value) is wrong
-            and stored_name(kind, reading.topic.channel, name, type(value)) == stored
-        }
-        if not bad:
-            kept.append(reading)
-            continue
-        refused.append(Refused(msgspec.structs.replace(reading, fields=bad), why))
-        rest = {name: value for name, value in reading.fields.items() if name not in bad}
-        if rest:
-            kept.append(msgspec.structs.replace(reading, fields=rest))
-    return kept, refused
 
 
 def _take(latest: Latest, name: str, value: Value, at: int, received_at: int) -> None:

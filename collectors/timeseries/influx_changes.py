@@ -4,7 +4,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
-from collectors.timeseries.influx_http import InfluxHttp, Result
+from collectors.timeseries.influx_answers import Result
+from collectors.timeseries.influx_http import InfluxHttp
 from collectors.timeseries.influx_ql import KEYS_PER_MS, rows_of, source
 from collectors.timeseries.rollups import HOUR, SAMPLES, Piece
 from collectors.timeseries.store import Change, History, Series

@@ -1,16 +1,17 @@
 """What InfluxDB tells of the past: a field's samples while they are few, else figures or changes; or whole readings."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
 from collectors.fields import Channel, FieldType, Kind, fields_of
 from collectors.reading import Reading
 from collectors.timeseries import influx_changes
-from collectors.timeseries.influx_http import InfluxHttp, Result
+from collectors.timeseries.influx_answers import Result
+from collectors.timeseries.influx_http import InfluxHttp
 from collectors.timeseries.influx_ql import KEYS_PER_MS, as_sent, of_series, rows_of, source
 from collectors.timeseries.line_protocol import QUALITY, RECEIVED, stored_names, wire_name
-from collectors.timeseries.rollups import DAY, SAMPLES, Figures, Piece, buckets, choose, pieces
+from collectors.timeseries.rollups import DAY, MINUTE, SAMPLES, Figures, Piece, buckets, choose, pieces
 from collectors.timeseries.store import Bucket, History, Series
 from collectors.topics import Topic
 
@@ -20,22 +21,49 @@ EMPTY: Final = History(raw=True, buckets=[], changes=[])
 
 
 async def read(
-    server: InfluxHttp, dirty: Sequence[int], series: Series, field: str, start: int, end: int, points: int
+    server: InfluxHttp,
+    dirty: Sequence[int],
+    series: Series,
+    field: str,
+    start: int,
+    end: int,
+    points: int,
+    whole_from: int = 0,
 ) -> History:
-    """What `Store.history` promises; `dirty` are the minutes whose rollups do not hold."""
+    """What `Store.history` promises.
+
+    Args:
+        server: where to read.
+        dirty: the minutes whose rollups do not hold.
+        series: whose.
+        field: of these readings.
+        start: epoch ms.
+        end: epoch ms.
+        points: see `Store.history`.
+        whole_from: epoch ms; days and hours before it are drawn from minutes.
+    """
     stored = await _find(server, series, field, source(series, SAMPLES, start, end))
     if stored is None:
         return EMPTY
     name, is_number = stored
-    if not is_number:
-        return await influx_changes.read(server, series, name, pieces(start, end, DAY, dirty), points)
-    asked = _Asked(server, series, name, start, end)
-    grid = choose(start, end, points)
+
+    def cut(step: int) -> list[Piece]:
+        edge = min(max(whole_from, start), end)
+        return pieces(start, edge, MINUTE, dirty) + pieces(edge, end, step, dirty)
+
+    if is_number:
+        found = await _numbers(_Asked(server, series, name, start, end), cut, points)
+    else:
+        found = await influx_changes.read(server, series, name, cut(DAY), points)
+    return found if found.buckets or found.changes else EMPTY  # a field that was erased has a type still
+
+
+async def _numbers(asked: "_Asked", cut: Callable[[int], list[Piece]], points: int) -> History:
+    grid = choose(asked.start, asked.end, points)
     if grid is None:
         return await asked.samples(points) or await asked.plain_buckets(points)
     step, width = grid
-    cut = pieces(start, end, step, dirty)
-    drawn = buckets(await asked.figures(cut, width), start, width)
+    drawn = buckets(await asked.figures(cut(step), width), asked.start, width)
     few = sum(bucket.samples for bucket in drawn) <= points
     return (await asked.samples(points) if few else None) or History(False, drawn, [])
 
@@ -82,11 +110,11 @@ class _Asked:
 
     def __init__(self, server: InfluxHttp, series: Series, name: str, start: int, end: int) -> None:
         self.name = name
-        self._server, self._series, self._start, self._end = server, series, start, end
+        self._server, self._series, self.start, self.end = server, series, start, end
 
     async def samples(self, points: int) -> History | None:
         """Every sample, or None where there are more than `points`."""
-        samples = source(self._series, SAMPLES, self._start, self._end)
+        samples = source(self._series, SAMPLES, self.start, self.end)
         (found,) = await self._server.ask(f'SELECT "{self.name}"{samples} LIMIT {points + 1}')
         rows = [(at // KEYS_PER_MS, float(value)) for at, value in rows_of(found)]
         if len(rows) > points:
@@ -94,11 +122,11 @@ class _Asked:
         return History(True, [Bucket(at, value, value, value, 1) for at, value in rows], [])
 
     async def plain_buckets(self, points: int) -> History:
-        width = -(-(self._end - self._start) // points)
+        width = -(-(self.end - self.start) // points)
         (found,) = await self._server.ask(
-            self._figures_of(Piece(SAMPLES, self._start, self._end), width, self._start % width)
+            self._figures_of(Piece(SAMPLES, self.start, self.end), width, self.start % width)
         )
-        return History(False, buckets(_figures(found), self._start, 1), [])
+        return History(False, buckets(_figures(found), self.start, 1), [])
 
     async def figures(self, cut: list[Piece], width: int) -> list[Figures]:
         answers = await self._server.ask(*(self._figures_of(piece, width) for piece in cut))

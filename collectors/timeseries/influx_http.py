@@ -4,181 +4,168 @@ This pair is what InfluxDB 1.8, 2 and 3 all understand. Every trouble that passe
 mend at the server, is StoreUnavailable; only what is wrong with the lines themselves is `Unacceptable`.
 """
 
+import asyncio
 import time
-from base64 import b64encode
+import zlib
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import aiohttp
-import msgspec
+from aiohttp.http_exceptions import HttpProcessingError
 from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
 from influxdb_client.rest import ApiException
+from influxdb_client.service.write_service import WriteService
 
+from collectors.timeseries.influx_access import Access
+from collectors.timeseries.influx_answers import Result, refusal_of_lines, results_of, trouble_of
+from collectors.timeseries.influx_bucket import Bucket
+from collectors.timeseries.influx_patience import Patience, seconds_to_wait
 from collectors.timeseries.store import StoreUnavailable
 
-_SHOWN: Final = 300
-"""Characters of an answer that go into a reason."""
 _LONGEST_QUIET_S: Final = 60.0
 _STATEMENTS: Final = 50
 """InfluxQL statements a request."""
-TOO_LARGE: Final = 413
-TOO_OLD: Final = "beyond retention policy"
-"""Stands in the answer where lines were older than what the bucket keeps; the others were taken."""
-_ABOUT_THE_LINES: Final = frozenset({400, TOO_LARGE, 422})
-
-
-class Access(msgspec.Struct, frozen=True):
-    """Where InfluxDB is and how it lets us in: a token (InfluxDB 2 and 3), or user and password (InfluxDB 1)."""
-
-    url: str
-    bucket: str
-    org: str = ""
-    token: str = ""
-    username: str = ""
-    password: str = ""
-    gzip: bool = False
-    timeout_s: float = 10.0
-
-    def headers(self) -> dict[str, str]:
-        """What a query says about us."""
-        if self.token:
-            return {"Authorization": f"Token {self.token}"}
-        if self.username:
-            pair = b64encode(f"{self.username}:{self.password}".encode()).decode()
-            return {"Authorization": f"Basic {pair}"}
-        return {}
-
-
-class Unacceptable(Exception):
-    """Lines, or some of them, that the server will never take; the text is its reason."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-
-
-class Result(msgspec.Struct):
-    """What one statement found in one series: tags, and rows by column."""
-
-    columns: list[str]
-    name: str = ""
-    tags: dict[str, str] = {}
-    values: list[list[Any]] = []
-
-    def rows(self) -> list[dict[str, Any]]:
-        """The rows, by column; what has no value is left out."""
-        return [
-            {column: value for column, value in zip(self.columns, row, strict=True) if value is not None}
-            for row in self.values
-        ]
-
-
-class _Statement(msgspec.Struct):
-    series: list[Result] = []
-    error: str = ""
-
-
-class _Answer(msgspec.Struct):
-    results: list[_Statement] = []
-    error: str = ""
+_LONGEST_REQUEST_S: Final = 900.0
+"""Ends what nothing else ends; each request has a shorter limit of its own."""
+_STORED: Final = 204
+"""The one answer by which every version of InfluxDB says that it has stored all lines."""
+_BUSY: Final = frozenset({429, 503})
+_FAULTS: Final = (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError, zlib.error, ValueError)
+"""What networks, proxies and half an answer raise; ValueError: bytes that are no text."""
 
 
 class InfluxHttp:
     """One server and one bucket. Made inside the loop."""
 
     def __init__(self, access: Access) -> None:
-        self._access = access
-        self._writer = InfluxDBClientAsync(
+        self.access = access
+        self._client = InfluxDBClientAsync(
             access.url,
             token=access.token or (f"{access.username}:{access.password}" if access.username else ""),
             auth_basic=bool(access.username and not access.token),
             org=access.org or "-",  # InfluxDB 1 has none and the client insists on one
-            timeout=int(access.timeout_s * 1000),
+            timeout=int(_LONGEST_REQUEST_S * 1000),
             enable_gzip=access.gzip,
+            allow_redirects=False,  # a POST that is sent elsewhere arrives there as a GET
         )
+        self._writer = WriteService(self._client.api_client)  # type: ignore[no-untyped-call]  # as below
         self._session = aiohttp.ClientSession(
-            headers=access.headers(), timeout=aiohttp.ClientTimeout(total=access.timeout_s)
+            headers=access.headers(), timeout=aiohttp.ClientTimeout(total=_LONGEST_REQUEST_S)
         )
         self._quiet_until = 0.0
+        self._for_writes = Patience(access.timeout_s)
+        self._for_queries = Patience(access.timeout_s)
+        self.bucket = Bucket(access, self.request, self._ask)
 
     async def close(self) -> None:
-        await self._writer.close()  # type: ignore[no-untyped-call]  # the client types none of its own
+        await self._client.close()  # type: ignore[no-untyped-call]  # the client types none of its own
         await self._session.close()
 
     async def write(self, lines: Sequence[str]) -> None:
-        """Return when the server has taken all lines.
+        """Return when the server says that it has stored all lines.
 
         Raises:
             StoreUnavailable: try all of them again later.
             Unacceptable: some of them, or all, will never be taken; the others may have been.
         """
-        quiet_s = self._quiet_until - time.monotonic()
-        if quiet_s > 0:
-            raise StoreUnavailable("InfluxDB asked to be left alone for a while")
+        self._keep_quiet()
+        body = "\n".join(lines).encode("utf-8", "replace")
         try:
-            await self._writer.write_api().write(self._access.bucket, record="\n".join(lines))
+            with self._for_writes.measuring():
+                async with asyncio.timeout(self._for_writes.limit_s):
+                    status = await self._post(body)
         except ApiException as error:
-            self._explain(error)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise StoreUnavailable(f"InfluxDB: {str(error) or type(error).__name__}") from error
+            raise self._explained(error.status, _body_of(error), error.headers or {}) from error
+        except _FAULTS as error:
+            raise _unreachable(error) from error
+        if status != _STORED:
+            raise StoreUnavailable(trouble_of(status, b"", self.access.bucket, self.access.org))
 
-    def _explain(self, error: ApiException) -> None:
-        body = error.body.decode("utf-8", "replace") if isinstance(error.body, bytes) else str(error.body or "")
-        reason = body.strip()[:_SHOWN] or str(error.reason)
-        if error.status in _ABOUT_THE_LINES:
-            raise Unacceptable(error.status, reason) from error
-        headers: Mapping[str, str] = error.headers or {}
-        self._keep_quiet(headers.get("Retry-After", ""))
-        raise StoreUnavailable(f"InfluxDB answers {error.status}: {reason}") from error
+    async def _post(self, lines: bytes) -> int:
+        """The status of a success. The client's own `write` would not tell 201 from 204."""
+        _, status, _ = await self._writer.post_write_async(  # type: ignore[no-untyped-call]  # as below
+            org=self.access.org or "-", bucket=self.access.bucket, body=lines, precision="ns", async_req=False,
+            _return_http_data_only=False, content_type="text/plain; charset=utf-8",
+        )  # fmt: skip
+        return int(status)
 
-    def _keep_quiet(self, retry_after: str) -> None:
-        """As long as a busy server asks for; a date instead of seconds is not waited for."""
-        if retry_after.strip().isdigit():
-            self._quiet_until = time.monotonic() + min(float(retry_after), _LONGEST_QUIET_S)
+    def _explained(self, status: int, body: bytes, headers: Mapping[str, str]) -> Exception:
+        """What an answer that is no success means for those who wait for it."""
+        refusal = refusal_of_lines(status, body)
+        if refusal is not None:
+            return refusal
+        return self._trouble(status, body, headers)
+
+    def _trouble(self, status: int, body: bytes, headers: Mapping[str, str]) -> StoreUnavailable:
+        if status in _BUSY:
+            quiet_s = seconds_to_wait(headers.get("Retry-After", ""), datetime.now(UTC))
+            self._quiet_until = time.monotonic() + min(quiet_s, _LONGEST_QUIET_S)
+        return StoreUnavailable(trouble_of(status, body, self.access.bucket, self.access.org))
+
+    def _keep_quiet(self) -> None:
+        """As long as a busy server asked for. Raises StoreUnavailable."""
+        if self._quiet_until > time.monotonic():
+            raise StoreUnavailable("InfluxDB asked to be left alone for a while")
 
     async def ask(self, *statements: str) -> list[list[Result]]:
         """Run InfluxQL; the series that each statement found. Times are nanoseconds."""
+        await self.bucket.see()
         found: list[list[Result]] = []
         for first in range(0, len(statements), _STATEMENTS):
             found += await self._ask(statements[first : first + _STATEMENTS])
         return found
 
     async def _ask(self, statements: Sequence[str]) -> list[list[Result]]:
-        form = {"db": self._access.bucket, "epoch": "ns", "q": ";".join(statements)}
+        """In halves, where the server does not get through with all of them in time."""
         try:
-            async with self._session.post(f"{self._access.url.rstrip('/')}/query", data=form) as answer:
-                body = await answer.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise StoreUnavailable(f"InfluxDB: {str(error) or type(error).__name__}") from error
-        if answer.status != 200:
-            shown = body.decode("utf-8", "replace").strip()[:_SHOWN]
-            raise StoreUnavailable(f"InfluxDB answers {answer.status}: {shown}")
-        try:
-            said = msgspec.json.decode(body, type=_Answer)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise StoreUnavailable(f"InfluxDB: an answer that is none: {error}") from error
-        trouble = said.error or next((result.error for result in said.results if result.error), "")
-        if trouble:
-            raise StoreUnavailable(f"InfluxDB: {trouble}")
-        return [result.series for result in said.results]
+            return await self._ask_at_once(statements)
+        except TimeoutError as error:
+            if len(statements) == 1:
+                raise _unreachable(error) from error
+        middle = len(statements) // 2
+        return await self._ask(statements[:middle]) + await self._ask(statements[middle:])
 
-    async def make_bucket(self, retention_days: int | None) -> None:
-        """Make the bucket where it is missing and we may: by InfluxQL on InfluxDB 1, by its own address on 2."""
-        duration = f" WITH DURATION {retention_days}d REPLICATION 1" if retention_days else ""
-        try:
-            await self.ask(f'CREATE DATABASE "{self._access.bucket}"{duration}')
-        except StoreUnavailable:
-            await self._make_bucket_of_2(retention_days)
+    async def _ask_at_once(self, statements: Sequence[str]) -> list[list[Result]]:
+        form = {"db": self.access.bucket, "epoch": "ns", "q": ";".join(statements)}
+        if self.access.org:
+            form["org"] = self.access.org
+        status, content_type, body = await self.request("POST", "/query", data=form, params=_org_of(self.access))
+        if status != 200:
+            raise StoreUnavailable(trouble_of(status, body, self.access.bucket, self.access.org))
+        return results_of(body, content_type, len(statements))
 
-    async def _make_bucket_of_2(self, retention_days: int | None) -> None:
-        base, access = f"{self._access.url.rstrip('/')}/api/v2", self._access
-        rules = [{"type": "expire", "everySeconds": retention_days * 86_400}] if retention_days else []
+    async def request(self, method: str, path: str, **options: Any) -> tuple[int, str, bytes]:
+        """One request that is no write: status, content type and body of the answer.
+
+        Raises:
+            TimeoutError: no whole answer in time; the next one has longer.
+            StoreUnavailable: no answer, or the server is busy.
+        """
+        self._keep_quiet()
         try:
-            async with self._session.get(f"{base}/orgs", params={"org": access.org}) as answer:
-                org = (await answer.json())["orgs"][0]["id"] if answer.status == 200 else None
-            if org is not None:
-                body = {"orgID": org, "name": access.bucket, "retentionRules": rules}
-                async with self._session.post(f"{base}/buckets", json=body) as answer:
-                    await answer.read()  # 422: it is there already; 403: it must be made by hand
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, TypeError):
-            return  # what is really missing shows with the first write
+            with self._for_queries.measuring():
+                async with (
+                    asyncio.timeout(self._for_queries.limit_s),
+                    self._session.request(method, self.access.base + path, allow_redirects=False, **options) as answer,
+                ):
+                    body = await answer.read()
+        except TimeoutError:
+            raise
+        except _FAULTS as error:
+            raise _unreachable(error) from error
+        if answer.status in _BUSY:
+            raise self._trouble(answer.status, body, answer.headers)
+        return answer.status, answer.content_type, body
+
+
+def _org_of(access: Access) -> dict[str, str]:
+    return {"org": access.org} if access.org else {}
+
+
+def _body_of(error: ApiException) -> bytes:
+    return error.body if isinstance(error.body, bytes) else str(error.body or "").encode()
+
+
+def _unreachable(error: BaseException) -> StoreUnavailable:
+    return StoreUnavailable(f"InfluxDB: {str(error) or type(error).__name__}")

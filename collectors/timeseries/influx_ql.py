@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from collectors.reading import Value
-from collectors.timeseries.influx_http import Result
+from collectors.timeseries.influx_answers import Result
 from collectors.timeseries.rollups import DAY, HOUR, MINUTE, SAMPLES
 from collectors.timeseries.store import Series
 

@@ -10,22 +10,21 @@ followed by such a look of the one that wrote. Hence the last one to write is al
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from collectors.fields import Kind
 from collectors.timeseries import stretches
 from collectors.timeseries.dirty_minutes import DirtyMinutes, Mark
-from collectors.timeseries.influx_http import TOO_OLD, InfluxHttp, Result, Unacceptable
+from collectors.timeseries.influx_answers import Result, Unacceptable
+from collectors.timeseries.influx_http import InfluxHttp
+from collectors.timeseries.influx_portions import portions
 from collectors.timeseries.influx_ql import KEYS_PER_MS, SUFFIX, rows_of, source
 from collectors.timeseries.line_protocol import OWN_FIELDS, RECEIVED, encode_rollup
 from collectors.timeseries.rollups import DAY, FINER, MINUTE, SAMPLES, STEPS, minute_of
 from collectors.timeseries.store import Series
 
-_PORTION: Final = 3_000
-"""Minutes at a time."""
-_LINES: Final = 5_000
 _VALUES: Final = 20_000
 """Texts and booleans read at a time: a hundredth of a second of this process."""
 _GAP: Final = 15 * MINUTE
@@ -35,6 +34,7 @@ _OF_SAMPLES: Final = "min(*), sum(*), max(*), count(*)"
 _OF_FIGURES: Final = "min(/ least$/), sum(/ total$/), max(/ most$/), sum(/ samples$/)"
 _KEPT: Final = "/ (least|total|most|samples|changes)$/"
 _ROUNDING: Final = 1e-9
+_EXPIRED: Final = "older than what the bucket keeps"
 Fields = dict[str, float | str]
 """The fields of a rollup of a series."""
 Rollups = dict[int, Fields]
@@ -49,18 +49,29 @@ class _Span(NamedTuple):
     end: int
 
 
-async def roll_up(server: InfluxHttp, dirty: DirtyMinutes, now: int) -> int:
-    """Sum up a portion of minutes, or look at them again; return how many. What is still being written to waits."""
-    busy = dirty.settle()
-    marks = [mark for mark in await dirty.some(_PORTION, now) if mark not in busy]
-    written: set[tuple[Series, int]] = set()
+class Outcome(NamedTuple):
+    """The (series, day) in which anything had to be written, and the rollups that the bucket does not take."""
+
+    written: set[tuple[Series, int]]
+    refused: list[str]
+    """Why, one entry a rollup."""
+
+
+async def sum_up(server: InfluxHttp, marks: list[Mark], oldest: int) -> Outcome:
+    """Make the rollups of minutes, and of the hours and days around them.
+
+    Args:
+        server: where samples and rollups are.
+        marks: the minutes.
+        oldest: epoch ms; of what lies before it the bucket takes nothing.
+    """
+    outcome = Outcome(set(), [])
     for step in STEPS if marks else ():
         spans = _spans(marks, step)
         is_of_samples = step == MINUTE
         found = await (_sum_up_samples(server, spans) if is_of_samples else _sum_up(server, spans, step))
-        written |= await _put(server, spans, step, found)
-    await dirty.clear(mark for mark in marks if (mark.series, mark.minute // DAY) not in written)
-    return len(marks)
+        await _put(server, spans, step, found, oldest, outcome)
+    return outcome
 
 
 def _spans(marks: Iterable[Mark], step: int) -> list[_Span]:
@@ -83,6 +94,14 @@ def _runs(starts: list[int], gap: int) -> Iterator[list[int]]:
             run = []
         run.append(start)
     yield run
+
+
+class _Line(NamedTuple):
+    """A rollup as it is written: its start (epoch ms), the line, and the (series, day) it is of."""
+
+    at: int
+    text: str
+    day: tuple[Series, int]
 
 
 class _Minute(NamedTuple):
@@ -195,29 +214,51 @@ def _by_time(found: list[Result]) -> Iterator[tuple[int, dict[str, Any]]]:
 # -- writing -------------------------------------------------------------------------------------------
 
 
-async def _put(server: InfluxHttp, spans: list[_Span], step: int, rollups: list[Rollups]) -> set[tuple[Series, int]]:
-    """Write what does not stand there yet and take away what should not; return the days in which anything was."""
+async def _put(
+    server: InfluxHttp, spans: list[_Span], step: int, rollups: list[Rollups], oldest: int, outcome: Outcome
+) -> None:
+    """Write what does not stand there yet and take away what should not."""
     kept = await server.ask(*(f"SELECT {_KEPT}{source(span.series, step, *span[1:])}" for span in spans))
-    lines: list[str] = []
+    lines: list[_Line] = []
     removals: list[str] = []
-    written: set[tuple[Series, int]] = set()
     for span, rollup, found in zip(spans, rollups, kept, strict=True):
         stands = dict(_by_time(found))
         wrong = [at for at, fields in stands.items() if fields.keys() - rollup.get(at, {}).keys()]
         missing = [at for at, fields in rollup.items() if fields and not _is_same(fields, stands.get(at, {}))]
+        taken = [at for at in missing if at >= oldest]
+        outcome.refused.extend([_EXPIRED] * (len(missing) - len(taken)))
         removals += [f"DELETE{source(span.series, step, at, at + 1)}" for at in wrong]
-        lines += [encode_rollup(span.series, SUFFIX[step], at, rollup[at]) for at in missing]
-        if wrong or missing:
-            written.add((span.series, span.start // DAY))
+        day = (span.series, span.start // DAY)
+        lines += [_Line(at, encode_rollup(span.series, SUFFIX[step], at, rollup[at]), day) for at in taken]
+        if wrong:
+            outcome.written.add(day)
     await server.ask(*removals)
-    for first in range(0, len(lines), _LINES):
-        try:
-            await server.write(lines[first : first + _LINES])
-        except Unacceptable as fault:
-            if TOO_OLD not in str(fault):
-                raise
-            return set()  # what is older than the bucket keeps is not missed, and would never stand there
-    return written
+    for portion in portions(lines, lambda line: line.at * KEYS_PER_MS):
+        await _write(server, portion, outcome)
+
+
+async def _write(server: InfluxHttp, lines: Sequence[_Line], outcome: Outcome) -> None:
+    """Write lines. Those that are refused are dropped: they would be refused again, and others wait behind them."""
+    try:
+        await server.write([line.text for line in lines])
+    except Unacceptable as fault:
+        for part in _parts(lines, fault, outcome):
+            await _write(server, part, outcome)
+        return
+    outcome.written.update(line.day for line in lines)
+
+
+def _parts(lines: Sequence[_Line], fault: Unacceptable, outcome: Outcome) -> list[Sequence[_Line]]:
+    """What to send again: all but the oldest where age is the fault, else halves."""
+    if fault.is_about_retention and fault.dropped is not None and 0 < fault.dropped <= len(lines):
+        outcome.refused.extend([str(fault)] * fault.dropped)
+        rest = sorted(lines, key=lambda line: line.at)[fault.dropped :]
+        return [rest] if rest else []
+    if len(lines) == 1:
+        outcome.refused.append(str(fault))
+        return []
+    middle = len(lines) // 2
+    return [lines[:middle], lines[middle:]]
 
 
 def _is_same(fields: Fields, others: Fields) -> bool:

@@ -40,6 +40,15 @@ class LatestTable(Mapping[Who, Latest]):
         """Set what is known of an equipment from before."""
         self._merged[who] = latest
 
+    def restore(self, who: Who, latest: Latest) -> None:
+        """Add what was known of an equipment from before; what was heard since is newer."""
+        if who not in self:
+            self.put(who, latest)
+            return
+        known = self[who]
+        known.heard_at = max(known.heard_at, latest.heard_at)
+        known.fields = {**latest.fields, **known.fields}
+
     def __getitem__(self, who: Who) -> Latest:
         newest = self._newest.pop(who, None)
         if newest is not None:

@@ -18,11 +18,13 @@ from typing import Final, TypeVar
 import msgspec
 import structlog
 
+from collectors.damaged_files import is_damage, keep_aside
 from collectors.fields import Channel, Kind
 from collectors.reading import Reading, Value
 from collectors.timeseries import sqlite_rollups
 from collectors.timeseries.latest import LatestTable, Who
 from collectors.timeseries.rollups import MINUTE, choose
+from collectors.timeseries.sqlite_file import open_for_reading, open_for_writing
 from collectors.timeseries.sqlite_history import Asked
 from collectors.timeseries.sqlite_rollups import KEYS_PER_MINUTE, Found, Mark
 from collectors.timeseries.store import DEFAULT_POINTS, PORTION, History, Latest, Refused, Series, StoreUnavailable
@@ -35,8 +37,6 @@ _LAST_MS: Final = 2**63 // _KEYS_PER_MS
 """No key lies beyond it."""
 _PORTIONS: Final = (2_000, 400, 80, 16, 4, 1)
 """Rows a statement: few different sizes, so that SQLite keeps the statements prepared; 10,000 values at the most."""
-_BUSY_S: Final = 1.0
-"""Nobody else writes here; who holds the file longer than that is trouble, and is reported as such."""
 _READERS: Final = 3
 """One of them may be adding up rollups."""
 _ROLL_UP_EVERY_S: Final = 2.0
@@ -45,19 +45,6 @@ _REST: Final = 3.0
 _MARKS_REMEMBERED: Final = 200_000
 Answer = TypeVar("Answer")
 
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS series (
-    id INTEGER PRIMARY KEY, site TEXT NOT NULL, kind TEXT NOT NULL, equipment TEXT NOT NULL, channel TEXT NOT NULL,
-    UNIQUE (site, kind, equipment, channel)
-);
-CREATE TABLE IF NOT EXISTS reading (
-    series INTEGER NOT NULL, key INTEGER NOT NULL, received_at INTEGER NOT NULL, quality INTEGER NOT NULL,
-    fields TEXT NOT NULL, PRIMARY KEY (series, key)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS latest (
-    site TEXT NOT NULL, equipment TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (site, equipment)
-) WITHOUT ROWID;
-"""
 _ROW: Final = "(?,?,?,?,?)"
 _INSERT: Final = "INSERT INTO reading (series, key, received_at, quality, fields) VALUES "
 # The same sample again patches itself with itself; another sample of the same moment adds its fields.
@@ -69,6 +56,7 @@ _READINGS_SQL: Final = (
     "SELECT key, received_at, quality, fields FROM reading WHERE series = ? AND key >= ? AND key < ?"
     " ORDER BY key LIMIT ?"
 )
+_LATEST_SQL: Final = "INSERT OR REPLACE INTO latest VALUES (?,?,?)"
 _encode = msgspec.json.encode
 _decode_fields: Final = msgspec.json.Decoder(dict[str, Value]).decode
 
@@ -84,6 +72,12 @@ class SqliteStore:
         self._ids: dict[Topic, int] = {}
         self._latest = LatestTable()
         self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        """Device and inode of the file that is open."""
+        self._files_begun = 0
+        """Counts the files that were opened: damage that is noticed in one says nothing of the next."""
+        self._restored: list[tuple[Who, Latest]] = []
+        """Newest values out of a file that was just opened, until the loop takes them."""
         self._background: asyncio.Task[None] | None = None
         self._rolling = asyncio.Lock()
         self._marked: set[Mark] = set()
@@ -92,7 +86,10 @@ class SqliteStore:
         """Minutes that were written to since a portion of dirty ones was taken."""
 
     async def open(self) -> None:
-        await self._on(self._writer, self._open)
+        try:
+            await self._on(self._writer, self._opened)
+        except StoreUnavailable as error:  # alarms do not wait for history: whoever needs the file tries again
+            log.error("the file of readings cannot be opened; tried again", why=str(error))
         self._background = asyncio.create_task(self._keep_rolling_up(), name="sqlite.rollups")
 
     async def close(self) -> None:
@@ -159,7 +156,11 @@ class SqliteStore:
     async def rollups_due(self) -> int:
         return await self._on(self._readers, self._count_marks)
 
+    def rollups_refused(self) -> int:
+        return 0
+
     async def _keep_rolling_up(self) -> None:
+        trouble = ""
         while True:
             await asyncio.sleep(_ROLL_UP_EVERY_S)
             began = time.monotonic()
@@ -169,31 +170,75 @@ class SqliteStore:
                     await asyncio.sleep(spent * _REST)  # a long backlog must not starve what comes in
                     began = time.monotonic()
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not end rollups for good
-                log.warning("rollups wait; histories are drawn from samples", why=repr(error))
+                if repr(error) != trouble:
+                    log.warning("rollups wait; histories are drawn from samples", why=repr(error))
+                trouble = repr(error)
+            else:
+                trouble = ""
 
     async def _on(self, pool: ThreadPoolExecutor, work: Callable[..., Answer], *arguments: object) -> Answer:
+        """Work in a thread. Raises StoreUnavailable for whatever the file does; a damaged one is replaced."""
+        begun = self._files_begun
+        loop = asyncio.get_running_loop()
         try:
-            return await asyncio.get_running_loop().run_in_executor(pool, work, *arguments)
-        except sqlite3.Error as error:
+            return await loop.run_in_executor(pool, work, *arguments)
+        except (sqlite3.Error, OSError, msgspec.MsgspecError, UnicodeError) as error:
+            if is_damage(error):
+                bodies = [(*who, _encode(latest).decode()) for who, latest in self._latest.items()]
+                await loop.run_in_executor(self._writer, self._replace_file, begun, str(error), bodies)
             raise StoreUnavailable(f"{self._path}: {error}") from error
+        finally:
+            restored, self._restored = self._restored, []
+            for who, latest in restored:
+                self._latest.restore(who, latest)
 
     # -- in the writer's thread ------------------------------------------------------------------------
 
-    def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path, _BUSY_S, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA cache_size = -65536")
-        connection.executescript(_SCHEMA)
-        sqlite_rollups.make_tables(connection)
-        self._connection = connection
-        self._series = {
-            Series(*names): identity
-            for identity, *names in connection.execute("SELECT id, site, kind, equipment, channel FROM series")
-        }
-        for site, equipment, body in connection.execute("SELECT site, equipment, body FROM latest"):
-            self._latest.put((site, equipment), msgspec.json.decode(body, type=Latest))
+    def _opened(self) -> sqlite3.Connection:
+        """The connection; opened now, where that was not possible before or the file is not the same any more."""
+        if self._connection is not None and _identity_of(self._path) != self._file:
+            self._let_go()  # SQLite would go on writing into a file that has no name
+        if self._connection is None:
+            connection = open_for_writing(self._path)
+            self._files_begun += 1
+            try:
+                self._load(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection, self._file = connection, _identity_of(self._path)
+        return self._connection
+
+    def _let_go(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):  # a damaged file may not even close properly
+                self._connection.close()
+        self._connection = None
+        self._series, self._ids = {}, {}
+        self._marked.clear()
+        self._again.clear()
+
+    def _load(self, connection: sqlite3.Connection) -> None:
+        rows = connection.execute("SELECT id, site, kind, equipment, channel FROM series")
+        self._series = {Series(*names): identity for identity, *names in rows}
+        self._restored = [
+            ((site, equipment), msgspec.json.decode(body, type=Latest))
+            for site, equipment, body in connection.execute("SELECT site, equipment, body FROM latest")
+        ]
+
+    def _replace_file(self, begun: int, why: str, bodies: list[tuple[str, str, str]]) -> None:
+        """Keep a damaged file aside and begin a new one, unless somebody has done so since the damage was noticed.
+
+        The newest values are known still, and stand in the new file at once.
+        """
+        if begun != self._files_begun and self._connection is not None:
+            return
+        self._let_go()
+        try:
+            keep_aside(self._path, why)
+            self._opened().executemany(_LATEST_SQL, bodies)
+        except (OSError, sqlite3.Error) as error:
+            log.error("no new file of readings can be begun; tried again", file=str(self._path), why=str(error))
 
     def _write(self, rows: list[tuple[Topic, int, int, int, str]], bodies: list[tuple[str, str, str]]) -> None:
         with self._transaction() as connection:
@@ -204,7 +249,7 @@ class SqliteStore:
             for part in _portions(values):
                 statement = _INSERT + ",".join([_ROW] * len(part)) + _MERGE
                 connection.execute(statement, list(chain.from_iterable(part)))
-            connection.executemany("INSERT OR REPLACE INTO latest VALUES (?,?,?)", bodies)
+            connection.executemany(_LATEST_SQL, bodies)
             marks = {(row[0], row[1] // KEYS_PER_MINUTE) for row in values}
             sqlite_rollups.mark(connection, marks - self._marked)
         self._again |= marks
@@ -268,15 +313,10 @@ class SqliteStore:
             sqlite_rollups.put(connection, marks, done, found)
         self._marked.difference_update(done)
 
-    def _opened(self) -> sqlite3.Connection:
-        if self._connection is None:
-            raise sqlite3.ProgrammingError("the store is not open")
-        return self._connection
-
     # -- in a reader's thread --------------------------------------------------------------------------
 
     def _history(self, series: Series, field: str, start: int, end: int, points: int) -> History:
-        identity = self._series.get(series)
+        identity = self._known(series)
         start, end = max(start, 0), min(end, _LAST_MS)
         if identity is None or end <= start:
             return History(raw=True, buckets=[], changes=[])
@@ -294,7 +334,7 @@ class SqliteStore:
             return asked.samples(points) or asked.plain_buckets(points)
 
     def _readings(self, series: Series, start: int, end: int, after: int, most: int) -> list[Reading]:
-        identity = self._series.get(series)
+        identity = self._known(series)
         if identity is None:
             return []
         first, last = max(start * _KEYS_PER_MS, after + 1), min(end, _LAST_MS) * _KEYS_PER_MS
@@ -314,10 +354,20 @@ class SqliteStore:
         with self._reading() as connection:
             return sqlite_rollups.number_of_marks(connection)
 
+    def _known(self, series: Series) -> int | None:
+        """The row id of a series; None where it was never written."""
+        self._require_open()
+        return self._series.get(series)
+
+    def _require_open(self) -> None:
+        if self._connection is None:  # an empty history would be a wrong answer
+            raise sqlite3.ProgrammingError("the file is not open")
+
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """One state of the file for several statements."""
-        with contextlib.closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
+        self._require_open()
+        with contextlib.closing(open_for_reading(self._path)) as connection:
             connection.execute("BEGIN")
             yield connection
 
@@ -332,6 +382,15 @@ def _portions(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
         while len(rows) - first >= size:
             yield rows[first : first + size]
             first += size
+
+
+def _identity_of(path: Path) -> tuple[int, int] | None:
+    """Device and inode; None where there is no such file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _series_of(topic: Topic) -> Series:

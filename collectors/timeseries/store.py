@@ -98,7 +98,7 @@ class Store(Protocol):
     """Where readings are kept. All times are epoch milliseconds; ranges hold their start and not their end."""
 
     async def open(self) -> None:
-        """Make ready what is needed. Raises StoreUnavailable."""
+        """Make ready what is needed. What cannot be reached or used now is tried again by itself."""
 
     async def close(self) -> None:
         """Let go of files and connections."""
@@ -143,6 +143,9 @@ class Store(Protocol):
 
     async def rollups_due(self) -> int:
         """How many minutes of how many series wait for their rollups, the one that is not over yet included."""
+
+    def rollups_refused(self) -> int:
+        """How many rollups the store would not take since the start; their samples show in no coarse picture."""
 
     async def erase_before(self, moment: int) -> int:
         """Forget readings measured before `moment`; return how many."""

@@ -1,0 +1,33 @@
+"""How much goes to InfluxDB in one request: pure."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, TypeVar
+
+_LINES: Final = 5_000
+"""Lines a request: what InfluxDB's makers advise."""
+_NS_OF_WEEK: Final = 7 * 86_400 * 10**9
+_WEEKS: Final = 4
+"""InfluxDB keeps a file a week (its shard); to make fifty of them takes it longer than a request may last."""
+Item = TypeVar("Item")
+
+
+def portions(items: Sequence[Item], key: Callable[[Item], int]) -> Iterator[Sequence[Item]]:
+    """Cut what is to be written so that no request has too many lines or spans too many weeks.
+
+    Args:
+        items: in the order in which they came; of those of one time key the later one wins.
+        key: the time key of an item, ns.
+    """
+    if not items:
+        return
+    keys = [key(item) for item in items]
+    if max(keys) - min(keys) <= _WEEKS * _NS_OF_WEEK:
+        yield from (items[first : first + _LINES] for first in range(0, len(items), _LINES))
+        return
+    items = sorted(items, key=key)
+    first = 0
+    for index, item in enumerate(items):
+        if index - first >= _LINES or key(item) - key(items[first]) > _WEEKS * _NS_OF_WEEK:
+            yield items[first:index]
+            first = index
+    yield items[first:]
