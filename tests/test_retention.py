@@ -45,6 +45,7 @@ from gateway.storage.tables import (
 from tests.builders import T0, Clock, fire_rule, open_desk, panel_event, rows_of
 from tests.mosquitto import free_port
 from tests.service import Service, wait_until
+from tests.transactions import Transactions
 from tests.waiting import until
 
 DAYS = RetentionSettings(
@@ -307,26 +308,6 @@ async def test_a_run_leaves_one_audit_row_a_table_however_many_transactions_it_t
     assert row["after"]["over_before"]["alarm"] == ago(100)
     assert await retention.enforce() == {}
     assert len(await rows_of(database, audit)) == 1, "where nothing goes nothing is noted"
-
-
-class Transactions:
-    """Counts what each transaction removes from some tables, by what is left after it."""
-
-    def __init__(self, database: Database, monkeypatch: pytest.MonkeyPatch, *tables: Table) -> None:
-        self.removed: list[int] = []
-        begin = database.transaction
-
-        async def left() -> int:
-            return sum([len(await rows_of(database, table)) for table in tables])
-
-        @contextlib.asynccontextmanager
-        async def counted() -> AsyncIterator[AsyncConnection]:
-            before = await left()
-            async with begin() as connection:
-                yield connection
-            self.removed.append(before - await left())
-
-        monkeypatch.setattr(database, "transaction", counted)
 
 
 async def test_a_transaction_takes_as_many_rows_as_the_stopwatch_allows(
