@@ -57,7 +57,7 @@ _SAMPLES: Final = 60
 Row = dict[str, Any]
 
 
-async def fill_database(database: Database, key: AuditKey, alarms: int, end: int) -> None:
+async def fill_database(database: Database, key: AuditKey, alarms: int, end: int, days: int = DAYS) -> None:
     """Write so many past alarms with all that goes with them into a migrated, empty database.
 
     Args:
@@ -65,6 +65,7 @@ async def fill_database(database: Database, key: AuditKey, alarms: int, end: int
         key: signs the audit; the one of the data folder in which the service will run.
         alarms: how many.
         end: epoch ms; the last one closed a day before it.
+        days: for how long there have been alarms.
     """
     chain = _Chain(key)
     numbers: dict[str, int] = defaultdict(int)
@@ -74,7 +75,7 @@ async def fill_database(database: Database, key: AuditKey, alarms: int, end: int
     for first in range(0, alarms, _AT_ONCE):
         rows: dict[Table, list[Row]] = {table: [] for table in _TABLES}
         for number in range(first, min(first + _AT_ONCE, alarms)):
-            raised_at = end - DAYS * DAY_MS + number * (DAYS - 1) * DAY_MS // alarms
+            raised_at = end - days * DAY_MS + number * (days - 1) * DAY_MS // alarms
             numbers[day_of(raised_at)] += 1
             for table, row in _one(number, raised_at, numbers[day_of(raised_at)], end):
                 rows[table].append(row)
