@@ -9,7 +9,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from benchmarks import alarm_lists, alarms, estate, history, ingest, latency, memory, real_data, rule_test, soak, spool
+from benchmarks import (
+    alarm_lists,
+    alarms,
+    estate,
+    history,
+    ingest,
+    latency,
+    memory,
+    real_data,
+    rule_test,
+    soak,
+    spool,
+    year_old,
+)
 from benchmarks.figures import Figure
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
@@ -26,14 +39,14 @@ BENCHMARKS: Final[dict[str, Callable[[], list[Figure]]]] = {
     "rule_test": rule_test.run,
 }
 """Name -> what measures; all of them, in this order, without arguments."""
-SOAKS: Final[dict[str, Callable[[], list[Figure]]]] = {"soak": soak.run}
+LONG: Final[dict[str, Callable[[], list[Figure]]]] = {"soak": soak.run, "year_old": year_old.run}
 """Only when they are named: they take long."""
 STUDIES: Final = {"real_data": (real_data.PARTS, DOCS / "alarms.md")}
 """Only when they are named: not about speed, and the same on every machine. Part -> what makes it; which document."""
 
 
 def main() -> None:
-    known = BENCHMARKS | SOAKS
+    known = BENCHMARKS | LONG
     wanted = sys.argv[1:] or list(BENCHMARKS)
     unknown = [name for name in wanted if name not in known | STUDIES]
     if unknown:

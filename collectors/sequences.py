@@ -30,6 +30,14 @@ _SCHEMA: Final = (
     " topic TEXT NOT NULL, seq INTEGER NOT NULL)"
     " WITHOUT ROWID"
 )
+_FORGET_OLD: Final = (
+    "DELETE FROM seen WHERE sample IN (SELECT sample FROM seen WHERE received_at < ? ORDER BY received_at LIMIT ?)"
+)
+_REMEMBER: Final = (  # one that is over and not removed yet is as good as gone
+    "INSERT INTO seen VALUES (?1,?2,?3,?4,?5) ON CONFLICT (sample) DO UPDATE"
+    " SET received_at = excluded.received_at, key = excluded.key WHERE received_at < ?6"
+)
+_FORGOTTEN_AT_ONCE: Final = 100
 _FORGET: Final = "DELETE FROM seen WHERE topic = ?1 AND EXISTS (SELECT 1 FROM seen WHERE topic = ?1 AND seq > ?2)"
 _FIRST_NUMBERS: Final = 1
 """A counter begins at 0 or 1: after higher numbers, one of these says that the device has started again."""
@@ -133,13 +141,15 @@ class SequenceMemory:
     def _place(memory: sqlite3.Connection, readings: list[Reading]) -> None:
         with memory as connection:
             newest = max(reading.received_at for reading in readings)
-            connection.execute("DELETE FROM seen WHERE received_at < ?", (newest - REMEMBERED_MS,))
+            oldest = newest - REMEMBERED_MS
+            # Twice as many as may come, so that it never grows; not all at once: alarms wait behind this.
+            connection.execute(_FORGET_OLD, (oldest, _FORGOTTEN_AT_ONCE + 2 * len(readings)))
             for reading in readings:
                 topic = str(reading.topic)
                 if reading.seq is not None and reading.seq <= _FIRST_NUMBERS and not reading.redelivered:
                     connection.execute(_FORGET, (topic, _FIRST_NUMBERS))
                 sample = _encode((topic, reading.seq, reading.fields))
                 row = (sample, reading.received_at, reading.key, topic, reading.seq)
-                connection.execute("INSERT OR IGNORE INTO seen VALUES (?,?,?,?,?)", row)
+                connection.execute(_REMEMBER, (*row, oldest))
                 first = connection.execute("SELECT received_at, key FROM seen WHERE sample = ?", (sample,)).fetchone()
                 place_in_time(reading, *first)

@@ -2,19 +2,24 @@
 
 import asyncio
 import contextlib
+import itertools
 import shutil
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Table, insert, select, update
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Table, UniqueConstraint, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from collectors.chunks import FIRST
 from gateway.retention import retention as job
-from gateway.retention.retention import PORTION, Retention
-from gateway.retention.rules import DAY_MS, limits, rules
+from gateway.retention.retention import Retention
+from gateway.retention.rules import DAY_MS, fitting, limits, rules
 from gateway.settings import RetentionSettings
 from gateway.storage import lease
 from gateway.storage.database import Database
@@ -31,6 +36,7 @@ from gateway.storage.tables import (
     fact_set_aside,
     journal,
     maintenance_window,
+    metadata,
     quarantine,
     ticket,
     ticket_activation,
@@ -39,6 +45,7 @@ from gateway.storage.tables import (
 from tests.builders import T0, Clock, fire_rule, open_desk, panel_event, rows_of
 from tests.mosquitto import free_port
 from tests.service import Service, wait_until
+from tests.transactions import Transactions
 from tests.waiting import until
 
 DAYS = RetentionSettings(
@@ -105,10 +112,15 @@ async def keys(database: Database, table: Table, column: str) -> list[Any]:
     return sorted(row[column] for row in await rows_of(database, table))
 
 
-async def make_retention(database: Database, settings: RetentionSettings = DAYS) -> Retention:
+async def make_retention(database: Database, stopwatch: Callable[[], float] = time.monotonic) -> Retention:
     epoch = await lease.take(database, "test", T0)
     assert epoch is not None
-    return Retention(database, epoch, settings, Clock())
+    return Retention(database, epoch, DAYS, Clock(), stopwatch)
+
+
+def slow() -> Callable[[], float]:
+    """A stopwatch by which every transaction takes ten seconds: one row, then, at a time."""
+    return itertools.count(0.0, 10.0).__next__
 
 
 # -- a test a table ------------------------------------------------------------------------------------------------
@@ -131,7 +143,7 @@ async def test_an_alarm_goes_when_its_kinds_period_after_its_end_is_over(
         await put(database, activation, an_activation(name))
         await put(database, journal, a_line("alarm", name))
     removed = await (await make_retention(database)).enforce()
-    assert removed == {"activation": 1, "alarm": 1}
+    assert removed == {"alarm": 1}
     assert await keys(database, alarm, "id") == ["open", "younger"]
     assert await keys(database, activation, "alarm") == ["open", "younger"]
     assert await keys(database, journal, "thing") == ["open", "younger"]
@@ -213,7 +225,7 @@ async def test_an_alarm_stays_as_long_as_its_ticket(database: Database) -> None:
     retention = await make_retention(database)
     assert await retention.enforce() == {}
     await close_ticket(database, 401)
-    assert await retention.enforce() == {"ticket_activation": 2, "ticket": 1, "activation": 2, "alarm": 2}
+    assert await retention.enforce() == {"ticket": 1, "alarm": 2}
     for table in (alarm, activation, ticket, ticket_alarm, ticket_activation):
         assert await rows_of(database, table) == []
 
@@ -228,7 +240,7 @@ async def test_an_emergency_of_a_fire_panel_is_kept_like_the_fire(database: Data
     retention = await make_retention(database)
     assert await retention.enforce() == {}
     await close_ticket(database, 501)
-    assert set(await retention.enforce()) == {"ticket_activation", "ticket", "activation", "alarm"}
+    assert await retention.enforce() == {"ticket": 1, "alarm": 1}
 
 
 @pytest.mark.parametrize("closed", [None, 99])
@@ -285,8 +297,8 @@ async def test_planned_work_goes_with_its_journal_after_the_longer_of_its_period
 # -- the job -------------------------------------------------------------------------------------------------------
 
 
-async def test_a_run_leaves_one_audit_row_a_table_however_many_portions_it_takes(database: Database) -> None:
-    number = 2 * PORTION + 1
+async def test_a_run_leaves_one_audit_row_a_table_however_many_transactions_it_takes(database: Database) -> None:
+    number = 2 * FIRST.rows + 1
     await put(database, event, *(an_event(f"{at}", 101, "pump") for at in range(number)))
     retention = await make_retention(database)
     assert await retention.enforce() == {"event": number}
@@ -298,11 +310,75 @@ async def test_a_run_leaves_one_audit_row_a_table_however_many_portions_it_takes
     assert len(await rows_of(database, audit)) == 1, "where nothing goes nothing is noted"
 
 
-async def test_an_alarm_is_decided_between_two_portions(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job, "PORTION", 1)
-    await put(database, event, *(an_event(f"{at}", 101, "pump") for at in range(200)))
+async def test_a_transaction_takes_as_many_rows_as_the_stopwatch_allows(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(database, event, *(an_event(f"{at:03}", 101, "pump") for at in range(FIRST.rows + 3)))
+    retention = await make_retention(database, slow())
+    counted = Transactions(database, monkeypatch, event)
+    await retention.enforce()
+    assert counted.removed == [FIRST.rows, 1, 1, 1]
+
+
+async def with_a_long_journal(database: Database) -> int:
+    """A ticket and its alarm, both over, each with more journal than one transaction takes; how many rows in all."""
+    await with_ticket(database, [an_alarm("A", 900)], a_ticket("R", 900))
+    lines = FIRST.rows + 7
+    for subject, thing in (("ticket", "R"), ("alarm", "A")):
+        await put(database, journal, *(a_line(subject, thing) for _ in range(lines)))
+    await put(database, attachment, an_attachment("R"))
+    return 2 * lines + 6
+
+
+OF_TICKETS = (ticket, alarm, activation, journal, ticket_alarm, ticket_activation, attachment)
+
+
+async def test_what_goes_with_a_row_goes_in_several_transactions_where_it_is_much(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = await with_a_long_journal(database)
+    retention = await make_retention(
+        database, itertools.count(0.0, 0.030).__next__
+    )  # within the limit: no more, no less
+    counted = Transactions(database, monkeypatch, *OF_TICKETS)
+    assert await retention.enforce() == {"ticket": 1, "alarm": 1}
+    assert max(counted.removed) == FIRST.rows
+    assert sum(counted.removed) == rows
+
+
+@pytest.mark.parametrize("at", range(4))
+async def test_what_a_kill_between_two_transactions_leaves_is_whole_and_goes_with_the_next_run(
+    at: int, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole: what is left refers to nothing that is gone, and no row went before what belongs to it."""
+    await with_a_long_journal(database)
+    await with_ticket(database, [an_alarm("kept", 99)], a_ticket("kept", None))
+    retention = await make_retention(database, slow())
+    begin, begun = database.transaction, itertools.count()
+
+    @contextlib.asynccontextmanager
+    async def killed() -> AsyncIterator[AsyncConnection]:
+        if next(begun) == (1, 4, 9, 20)[at]:
+            raise ConnectionAbortedError("killed")
+        async with begin() as connection:
+            yield connection
+
+    monkeypatch.setattr(database, "transaction", killed)
+    with pytest.raises(ConnectionAbortedError):
+        await retention.enforce()
+    monkeypatch.undo()
+    things = {*(await keys(database, ticket, "number")), *(await keys(database, alarm, "id"))}
+    assert {row["thing"] for row in await rows_of(database, journal)} <= things
+    assert {row["ticket"] for row in await rows_of(database, attachment)} <= things
+    await (await make_retention(database)).enforce()
+    left = [await rows_of(database, table) for table in OF_TICKETS]
+    assert [len(rows) for rows in left] == [1, 1, 1, 0, 1, 1, 0], "what is kept, and nothing else"
+
+
+async def test_an_alarm_is_decided_between_two_transactions(database: Database) -> None:
+    await put(database, event, *(an_event(f"{at}", 101, "pump") for at in range(FIRST.rows + 10)))
     desk = await open_desk(database, fire_rule())
-    working = asyncio.create_task(Retention(database, desk.epoch, DAYS, desk.clock).enforce())
+    working = asyncio.create_task(Retention(database, desk.epoch, DAYS, desk.clock, slow()).enforce())
     await until_some_are_gone(database)
     await desk.decide(panel_event(T0))
     left = len(await rows_of(database, event))
@@ -313,8 +389,41 @@ async def test_an_alarm_is_decided_between_two_portions(database: Database, monk
 
 
 async def until_some_are_gone(database: Database) -> None:
-    while len(await rows_of(database, event)) == 200:  # noqa: ASYNC110 - a condition of the database
+    while len(await rows_of(database, event)) == FIRST.rows + 10:  # noqa: ASYNC110 - a condition of the database
         await asyncio.sleep(0.005)
+
+
+async def test_it_leaves_the_turn_to_whoever_waits_after_each_transaction(database: Database) -> None:
+    """Counted: of two writers who want to write all the time, neither has two turns in a row."""
+    await put(database, event, *(an_event(f"{at}", 101, "pump") for at in range(FIRST.rows + 20)))
+    retention = await make_retention(database, slow())
+    working = asyncio.create_task(retention.enforce())
+    left = []
+    while not working.done():
+        async with database.transaction() as connection:
+            left.append(await connection.scalar(select(func.count()).select_from(event)))
+    falls = [before - after for before, after in itertools.pairwise(left)]
+    assert left[-1] <= 1
+    assert max(falls) <= FIRST.rows
+    assert sorted(falls)[-2] <= 1, "between two of its transactions the other one always wrote"
+
+
+@given(weights=st.lists(st.integers(1, 500), min_size=1, max_size=60), rows=st.integers(1, 1_000))
+def test_a_transaction_takes_as_many_keys_as_fit_with_all_that_goes_with_them(weights: list[int], rows: int) -> None:
+    number = fitting(weights, rows)
+    assert 1 <= number <= len(weights)
+    assert sum(weights[:number]) <= rows or number == 1
+    assert number == len(weights) or sum(weights[: number + 1]) > rows
+
+
+def test_every_reference_has_an_index_that_begins_with_it() -> None:
+    """Else each deleted row costs a look at every row that might refer to it."""
+    for table in metadata.sorted_tables:
+        indexed = {next(iter(index.columns)).name for index in table.indexes}
+        indexed |= {next(iter(table.primary_key.columns)).name}
+        indexed |= {next(iter(rule.columns)).name for rule in table.constraints if isinstance(rule, UniqueConstraint)}
+        for reference in table.foreign_keys:
+            assert reference.parent.name in indexed, f"{table.name}.{reference.parent.name}"
 
 
 async def test_who_owns_the_alarms_no_more_removes_nothing(database: Database) -> None:
@@ -349,6 +458,8 @@ async def test_it_runs_at_the_start_and_goes_on_after_trouble(
         await asyncio.sleep(0.01)
     await until(lambda: gone, "the old event is gone")
     running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
 
 
 def test_the_service_does_it_at_its_start(tmp_path: Path, migrated_file: Path) -> None:

@@ -240,3 +240,23 @@ async def test_only_the_first_readings_wait_for_a_file_in_trouble(
     with capture_logs() as said:
         await memory.recognise([fire(NOW)])
     assert [line["log_level"] for line in said] == ["warning", "error"], "one try"
+
+
+async def test_one_batch_forgets_a_bounded_number_of_old_samples_and_knows_none_of_the_others(
+    memory: SequenceMemory, file: Path
+) -> None:
+    """Alarms wait behind it: an hour of samples that became old at once must not go in one transaction."""
+    many = 1_000
+    await memory.recognise([fire(NOW, f'{{"seq":{2 + at},"type":"fire"}}') for at in range(many)])
+    late = NOW + REMEMBERED_MS + 1
+    again = fire(late, f'{{"seq":{1 + many},"type":"fire"}}')
+    await memory.recognise([again])
+    assert again.measured_at == late, "it is as good as gone, whether its row is or not"
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        (left,) = connection.execute("SELECT count(*) FROM seen WHERE received_at < ?", (late,)).fetchone()
+    assert 0 < many - left <= 200
+    for later in range(1, 20):
+        await memory.recognise([fire(late + later, f'{{"seq":{5_000 + later},"type":"fire"}}')])
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        (left,) = connection.execute("SELECT count(*) FROM seen WHERE received_at < ?", (late,)).fetchone()
+    assert left == 0, "all go, with what comes"

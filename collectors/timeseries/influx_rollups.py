@@ -25,6 +25,8 @@ from collectors.timeseries.line_protocol import OWN_FIELDS, RECEIVED, encode_rol
 from collectors.timeseries.rollups import DAY, FINER, MINUTE, SAMPLES, STEPS, minute_of
 from collectors.timeseries.store import Series
 
+_SERIES_AT_ONCE: Final = 200
+"""Series of one request or transaction while old samples are erased: writes go on between two of them."""
 _VALUES: Final = 20_000
 """Texts and booleans read at a time: a hundredth of a second of this process."""
 _GAP: Final = 15 * MINUTE
@@ -289,13 +291,15 @@ async def erase_before(server: InfluxHttp, dirty: DirtyMinutes, moment: int) -> 
         if not found:
             continue
         cut = [Series(one.tags["site"], kind, one.tags["equipment"], one.tags["channel"]) for one in found]
-        await dirty.mark({Mark(series, moment // MINUTE * MINUTE) for series in cut})
+        for first in range(0, len(cut), _SERIES_AT_ONCE):
+            some = cut[first : first + _SERIES_AT_ONCE]
+            await dirty.mark({Mark(series, moment // MINUTE * MINUTE) for series in some})
         await server.ask(f'DELETE FROM "{kind}" {until}')
         for step in STEPS:
             edge = moment // step * step
-            await server.ask(
-                f'DELETE FROM "{kind}{SUFFIX[step]}" WHERE time < {edge * KEYS_PER_MS}',
-                *(f"DELETE{source(series, step, edge, edge + 1)}" for series in cut),
-            )
+            await server.ask(f'DELETE FROM "{kind}{SUFFIX[step]}" WHERE time < {edge * KEYS_PER_MS}')
+            for first in range(0, len(cut), _SERIES_AT_ONCE):
+                some = cut[first : first + _SERIES_AT_ONCE]
+                await server.ask(*(f"DELETE{source(series, step, edge, edge + 1)}" for series in some))
         erased += sum(result.values[0][1] for result in found)
     return erased

@@ -18,12 +18,14 @@ from typing import Final, TypeVar
 import msgspec
 import structlog
 
+from collectors.chunks import FIRST, next_chunk
 from collectors.damaged_files import is_damage, keep_aside
 from collectors.fields import Channel, Kind
 from collectors.reading import Reading, Value
 from collectors.timeseries import sqlite_rollups
 from collectors.timeseries.latest import LatestTable, Who
-from collectors.timeseries.rollups import MINUTE, choose
+from collectors.timeseries.rollups import choose
+from collectors.timeseries.sqlite_erasure import Erased, Erasure
 from collectors.timeseries.sqlite_file import open_for_reading, open_for_writing
 from collectors.timeseries.sqlite_history import Asked
 from collectors.timeseries.sqlite_rollups import KEYS_PER_MINUTE, Found, Mark
@@ -42,6 +44,8 @@ _READERS: Final = 3
 _ROLL_UP_EVERY_S: Final = 2.0
 _REST: Final = 3.0
 """Rest after a portion of rollups, as a multiple of the time it took."""
+_MOST_MINUTES: Final = 1_000
+"""Minutes of one pass of rollups."""
 _MARKS_REMEMBERED: Final = 200_000
 Answer = TypeVar("Answer")
 
@@ -64,8 +68,15 @@ _decode_fields: Final = msgspec.json.Decoder(dict[str, Value]).decode
 class SqliteStore:
     """The default store: nothing to install, durable with every batch (WAL, synchronous=FULL)."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stopwatch: Callable[[], float] = time.monotonic) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            path: of the file.
+            stopwatch: gives seconds; by it each transaction of erasing and of rollups is sized so that it is short.
+        """
         self._path = path
+        self._stopwatch = stopwatch
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="history-write")
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="history-read")
         self._series: dict[Series, int] = {}
@@ -80,6 +91,8 @@ class SqliteStore:
         """Newest values out of a file that was just opened, until the loop takes them."""
         self._background: asyncio.Task[None] | None = None
         self._rolling = asyncio.Lock()
+        self._rolled = FIRST
+        """By its rows: minutes that the next pass of rollups takes."""
         self._marked: set[Mark] = set()
         """Dirty minutes that are surely in the file."""
         self._again: set[Mark] = set()
@@ -138,19 +151,36 @@ class SqliteStore:
         return await self._on(self._readers, self._readings, series, start, end, after, most)
 
     async def erase_before(self, moment: int) -> int:
-        async with self._rolling:  # or a pass would put down again what it had read before
-            return await self._on(self._writer, self._erase_before, moment)
+        """In many short transactions: what is to be written waits for one of them at the most.
+
+        What was measured before `moment` may be there in part while it works, and after a crash until the next run.
+        """
+        erasure: Erasure | None = None
+        chunk, erased = FIRST, 0
+        while True:
+            await asyncio.sleep(chunk.pause_s)
+            async with self._rolling:  # or a pass would put down again what it had read before
+                erasure = erasure or await self._on(self._writer, self._begin_erasure, moment)
+                found, took = await self._on(self._writer, self._erase, erasure, chunk.rows)
+            erased += found.readings
+            if found.is_last:
+                return erased
+            chunk = next_chunk(chunk, took)
 
     async def roll_up(self) -> int:
-        """Make rollups of a portion of the minutes that were written to and are over; return how many minutes.
+        """Make rollups of some of the minutes that were written to and are over; return how many minutes.
 
-        Adding up is done beside the writer's thread; the writer only puts down what comes out of it.
+        Adding up is done beside the writer's thread; the writer only puts down what comes out of it. How many minutes
+        one pass takes follows from the time for which the last one held the writer.
         """
         async with self._rolling:  # one pass at a time: each begins by forgetting what was written before it
-            marks = await self._on(self._writer, self._take_marks, time.time_ns() // _KEYS_PER_MS)
+            most = self._rolled.rows
+            marks = await self._on(self._writer, self._take_marks, time.time_ns() // _KEYS_PER_MS, most)
             if marks:
                 found = await self._on(self._readers, self._add_up, marks)
-                await self._on(self._writer, self._put_rollups, marks, found)
+                took = await self._on(self._writer, self._put_rollups, marks, found)
+                if len(marks) == most:  # fewer say nothing of what so many cost
+                    self._rolled = next_chunk(self._rolled, took, _MOST_MINUTES)
         return len(marks)
 
     async def rollups_due(self) -> int:
@@ -288,30 +318,30 @@ class SqliteStore:
         )
         return int(cursor.fetchone()[0])
 
-    def _erase_before(self, moment: int) -> int:
-        edges: set[Mark] = set()
-        with self._transaction() as connection:
-            erased = 0
-            for identity in self._series.values():  # by series: the key's prefix, so that each is a range
-                cursor = connection.execute(
-                    "DELETE FROM reading WHERE series = ? AND key < ?", (identity, moment * _KEYS_PER_MS)
-                )
-                erased += cursor.rowcount
-                edges.add((identity, moment // MINUTE))  # each has an hour and a day that the moment may cut
-            sqlite_rollups.erase_before(connection, moment, edges)
-        self._again |= edges
-        self._marked |= edges
-        return erased
+    def _begin_erasure(self, moment: int) -> Erasure:
+        return Erasure(self._opened(), self._series.values(), moment)
 
-    def _take_marks(self, now: int) -> list[Mark]:
+    def _erase(self, erasure: Erasure, most: int) -> tuple[Erased, float]:
+        """What one transaction has erased, and for how many seconds it held the writer."""
+        began = self._stopwatch()
+        with self._transaction():
+            erased = erasure.erase(most)
+        self._again |= erased.edges
+        self._marked |= erased.edges
+        return erased, self._stopwatch() - began
+
+    def _take_marks(self, now: int, most: int) -> list[Mark]:
         self._again.clear()
-        return sqlite_rollups.some_marks(self._opened(), now)
+        return sqlite_rollups.some_marks(self._opened(), now, most)
 
-    def _put_rollups(self, marks: list[Mark], found: Found) -> None:
+    def _put_rollups(self, marks: list[Mark], found: Found) -> float:
+        """For how many seconds it held the writer."""
+        began = self._stopwatch()
         done = [mark for mark in marks if mark not in self._again]
         with self._transaction() as connection:
             sqlite_rollups.put(connection, marks, done, found)
         self._marked.difference_update(done)
+        return self._stopwatch() - began
 
     # -- in a reader's thread --------------------------------------------------------------------------
 

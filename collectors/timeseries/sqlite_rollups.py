@@ -7,7 +7,7 @@ hour and its day, so after a crash there is a mark too many at the worst.
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from itertools import chain, groupby, product
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Final, NamedTuple
 
@@ -17,8 +17,6 @@ from collectors.timeseries.store import Change
 from collectors.timeseries.stretches import Stretch
 
 KEYS_PER_MINUTE: Final = MINUTE * 1_000_000
-_PORTION: Final = 1_000
-"""Minutes at a time."""
 Mark = tuple[int, int]
 """Series, and a minute counted from 1970."""
 Rollup = tuple[int, str, int, float, float, float, int]
@@ -78,7 +76,7 @@ _JOIN_SQL: Final = (
     f" FROM rollup WHERE {_OF_SERIES} AND step = ?3 AND start >= ?4 AND start < ?5 GROUP BY field, start / ?2"
 )
 _REMOVE_SQL: Final = f"DELETE FROM {{}} WHERE {_OF_SERIES} AND step = ?2 AND start >= ?3 AND start < ?4"
-_TABLES: Final = ("rollup", "stretch")
+TABLES: Final = ("rollup", "stretch")
 
 
 def make_tables(connection: sqlite3.Connection) -> None:
@@ -91,10 +89,10 @@ def mark(connection: sqlite3.Connection, marks: Iterable[Mark]) -> None:
     connection.executemany("INSERT OR IGNORE INTO dirty VALUES (?,?)", marks)
 
 
-def some_marks(connection: sqlite3.Connection, now: int) -> list[Mark]:
-    """A portion of the minutes to add up, neighbours together; the current one is still being written to."""
+def some_marks(connection: sqlite3.Connection, now: int, most: int) -> list[Mark]:
+    """The next minutes to add up, neighbours together; the current one is still being written to."""
     statement = "SELECT series, minute FROM dirty WHERE minute <> ? LIMIT ?"
-    return connection.execute(statement, (now // MINUTE, _PORTION)).fetchall()
+    return connection.execute(statement, (now // MINUTE, most)).fetchall()
 
 
 def number_of_marks(connection: sqlite3.Connection) -> int:
@@ -162,7 +160,7 @@ def put(connection: sqlite3.Connection, marks: list[Mark], done: list[Mark], fou
     """Put down minutes, then the hours and days around them, and take away the marks that are done."""
     for step in STEPS:
         for series, first, last in _runs(_around(marks, step)):
-            for table in _TABLES:
+            for table in TABLES:
                 connection.execute(_REMOVE_SQL.format(table), (series, step, first * step, last * step))
     names = {(series, name) for series, name, *_ in chain(*found)}
     connection.executemany("INSERT OR IGNORE INTO field (series, name) VALUES (?,?)", names)
@@ -176,16 +174,6 @@ def put(connection: sqlite3.Connection, marks: list[Mark], done: list[Mark], fou
     kept = [(ids[series, name], *rest) for series, name, *rest in found.stretches]
     connection.executemany("INSERT OR REPLACE INTO stretch VALUES (?,?,?,?)", kept)
     connection.executemany("DELETE FROM dirty WHERE series = ? AND minute = ?", done)
-
-
-def erase_before(connection: sqlite3.Connection, moment: int, edges: set[Mark]) -> None:
-    """Forget the rollups that begin before a moment; those that the moment cuts are made anew."""
-    for (identity,) in connection.execute("SELECT id FROM field").fetchall():
-        for step, table in product(STEPS, _TABLES):
-            connection.execute(
-                f"DELETE FROM {table} WHERE field = ? AND step = ? AND start < ?", (identity, step, moment)
-            )
-    mark(connection, edges)
 
 
 def _around(marks: list[Mark], step: int) -> list[Mark]:

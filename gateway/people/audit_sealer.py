@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from sqlalchemy import RowMapping, Text, bindparam, cast, delete, func, insert, select, update
+from sqlalchemy import RowMapping, Text, bindparam, cast, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.reading import Value
@@ -24,6 +24,7 @@ from gateway.people.audit import AuditRow, Cause, Via, audited, write_records
 from gateway.people.audit_chain import BEGINNING, CONTENT, Sealed, seal
 from gateway.people.audit_key import AuditKey, Day
 from gateway.storage import lease
+from gateway.storage.chunked_writes import delete_in_chunks
 from gateway.storage.database import Database
 from gateway.storage.tables import audit, audit_day
 
@@ -158,10 +159,11 @@ class Sealer:
             await write_records(connection, [], [self._note(day) for day in old])
         await self.seal()
         for day in old:
-            async with self._database.transaction() as connection:
-                await lease.verify(connection, self._epoch)
-                await connection.execute(delete(audit).where(audit.c.seq <= day.last))
+            await delete_in_chunks(self._database, audit, audit.c.seq <= day.last, self._verify)
             log.info("old audit day removed", day=day.day, rows=day.last - day.first + 1)
+
+    async def _verify(self, connection: AsyncConnection) -> None:
+        await lease.verify(connection, self._epoch)
 
     def _is_old(self, day: Day) -> bool:
         return day.closed and start_of(day.day) + DAY_MS + self._kept_ms <= self._clock()

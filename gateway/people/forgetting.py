@@ -6,22 +6,25 @@ Audit and journal name people by id only, so no row of theirs is touched and the
 from typing import Final
 
 from sqlalchemy import delete, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.people.accounts import Accounts, LastAdministrator, administrators, shown
 from gateway.people.audit import Cause, audited, write_records
-from gateway.people.login_rows import digest_of
 from gateway.people.permissions import ALL_SITES
+from gateway.people.shared_throttle import forget_failures
+from gateway.storage.chunked_writes import delete_in_chunks
 from gateway.storage.database import Database
 from gateway.storage.tables import (
     api_token,
     known_device,
     login,
-    login_failure,
     person,
     recovery_code,
     role_grant,
 )
 
+_MANY: Final = (login, known_device)
+"""One row for each login and for each browser."""
 _OF_A_PERSON: Final = (login, known_device, recovery_code, role_grant)
 
 
@@ -35,13 +38,19 @@ async def forget_person(database: Database, accounts: Accounts, username: str, c
         NoSuchPerson, LastAdministrator: see there.
     """
     record = await accounts.named(username)
-    async with database.transaction() as connection:
+
+    async def check(connection: AsyncConnection) -> None:
         if await administrators(connection, demo=accounts.demo) == {record.id}:
             raise LastAdministrator(f"{record.username} is the last administrator of all sites")
+
+    for table in _MANY:  # before the rest, and not in its transaction: there may be very many
+        await delete_in_chunks(database, table, table.c.person == record.id, check)
+    await forget_failures(database, record.username)
+    async with database.transaction() as connection:
+        await check(connection)
         for table in _OF_A_PERSON:
             await connection.execute(delete(table).where(table.c.person == record.id))
         await connection.execute(delete(person).where(person.c.id == record.id))
-        await connection.execute(delete(login_failure).where(login_failure.c.account == digest_of(record.username)))
         theirs = (api_token.c.created_by == record.id) & api_token.c.revoked_at.is_(None)
         tokens = list((await connection.execute(select(api_token.c.name).where(theirs))).scalars())
         await connection.execute(update(api_token).where(theirs).values(revoked_at=now))

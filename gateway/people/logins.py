@@ -25,6 +25,7 @@ from gateway.people.login_rows import digest_of
 from gateway.people.permissions import ALL_SITES, Role
 from gateway.people.throttle import Attempt
 from gateway.people.tokens import read_tokens, write_token_use
+from gateway.storage.chunked_writes import ChunkedWrites, delete_some
 from gateway.storage.database import Database, DatabaseTrouble
 from gateway.storage.identity import new_id
 from gateway.storage.tables import known_device, login, person, role_grant
@@ -32,6 +33,8 @@ from gateway.storage.tables import known_device, login, person, role_grant
 log = structlog.get_logger(__name__)
 
 _BELIEVED_MS: Final = 1_000
+_DEVICES: Final = 100
+"""Browsers by which one person is known; of more, those that were used longest ago are forgotten."""
 _GRACE_MS: Final = 30_000
 """For how long the cookie before a rotation is good: requests that were under way carry it."""
 _REMEMBERED: Final = 20_000
@@ -337,12 +340,21 @@ class Logins:
 
     async def forget_ended(self, now: int) -> None:
         """Remove logins that are over by themselves."""
-        async with self._database.transaction() as connection:
+        async with self._database.reading() as connection:
             rows = await _logins_where(connection, login.c.created_at <= now, demo=self._accounts.demo)
-            ended = [row["id"] for row, grants in rows if self._ends_at(row, grants) <= now]
-            for which in ended:
-                await connection.execute(delete(login).where(login.c.id == which))
-            await write_records(connection, [], [_record(now, CLOCK, "login.end", which) for which in ended])
+        ended = [row["id"] for row, grants in rows if self._ends_at(row, grants) <= now]
+        writes = ChunkedWrites(self._database)
+        while ended:
+            some, ended = ended[: writes.rows], ended[writes.rows :]
+            async with writes.transaction() as connection:
+                await self._remove_ended(connection, some, now)
+
+    async def _remove_ended(self, connection: AsyncConnection, identities: list[str], now: int) -> None:
+        """Remove those that are still over: one may have been used since they were looked up."""
+        rows = await _logins_where(connection, login.c.id.in_(identities), demo=self._accounts.demo)
+        ended = [row["id"] for row, grants in rows if self._ends_at(row, grants) <= now]
+        await connection.execute(delete(login).where(login.c.id.in_(ended)))
+        await write_records(connection, [], [_record(now, CLOCK, "login.end", which) for which in ended])
 
     def _ends_at(self, row: Any, grants: dict[str, list[Role]]) -> int:
         roles = {role for held in grants.values() for role in held}
@@ -378,6 +390,10 @@ async def _know_device(connection: AsyncConnection, before: str, identity: str, 
         await connection.execute(update(known_device).where(same).values(last_used_at=now))
     else:
         await connection.execute(insert(known_device).values(**row))
+        mine = known_device.c.person == identity
+        newest = select(known_device.c.last_used_at).where(mine).order_by(known_device.c.last_used_at.desc())
+        surplus = known_device.c.last_used_at < newest.offset(_DEVICES - 1).limit(1).scalar_subquery()
+        await delete_some(connection, known_device, mine & surplus, _DEVICES)
     return device
 
 

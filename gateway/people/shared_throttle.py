@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.people.login_rows import digest_of
 from gateway.people.throttle import SLOWING, Attempt, Counted, Key, Throttle
+from gateway.storage.chunked_writes import delete_in_chunks
 from gateway.storage.database import Database, DatabaseTrouble
 from gateway.storage.portions import in_portions
 from gateway.storage.tables import login_failure
@@ -67,8 +68,7 @@ class SharedThrottle:
         self._throttle.forget_account(username)
         for key in [key for key in self._added if _account_of(key) == username]:
             self._added.pop(key)
-        async with self._database.transaction() as connection:
-            await connection.execute(delete(login_failure).where(login_failure.c.account == digest_of(username)))
+        await forget_failures(self._database, username)
 
     async def run(self, clock: Callable[[], int]) -> None:
         """Write what was counted, each second, until cancelled."""
@@ -104,8 +104,7 @@ class SharedThrottle:
 
     async def forget_old(self, now: int) -> None:
         """Remove what counts for nothing any more."""
-        async with self._database.transaction() as connection:
-            await connection.execute(delete(login_failure).where(login_failure.c.last_at < now - _LONGEST))
+        await delete_in_chunks(self._database, login_failure, login_failure.c.last_at < now - _LONGEST)
 
     async def _learn(self, attempt: Attempt, now: int) -> None:
         """Know what all services have counted for this try."""
@@ -122,6 +121,11 @@ class SharedThrottle:
                 count = 0
             more, more_at = self._added.get(key, (0, 0))
             self._throttle.set(key, max(0, count + more), max(at, more_at))
+
+
+async def forget_failures(database: Database, username: str) -> None:
+    """Remove what is counted for an account: as many rows as there are addresses from which somebody guessed."""
+    await delete_in_chunks(database, login_failure, login_failure.c.account == digest_of(username))
 
 
 def _account_of(key: Key) -> str:

@@ -1,11 +1,15 @@
-"""Removes what is over, a portion a transaction, so that an alarm never waits behind it for longer than one portion.
+"""Removes what is over in many short transactions, so that an alarm never waits behind it for longer than one of them.
 
-Which rows those are is looked up beside the writer; the transaction looks at the portion's own rows once more. The
-audit row stands in the transaction of a table's first portion: whatever interrupts a run, nothing went without one.
+Which rows those are is looked up beside the writer; the transaction looks at its own rows once more. A row goes in one
+transaction with all that goes with it, as long as that is not more than a transaction takes; else what goes with it is
+gone before. The audit row is written with the first rows of a table: whatever interrupts a run, nothing went without
+one, and the next run goes on.
 """
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -16,16 +20,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.clocks import Clock
 from gateway.equipment.ledger import PLATFORM
 from gateway.people.audit import Cause, Via, audited, write_records
-from gateway.retention.rules import Limits, Rule, limits, rules
+from gateway.retention.rules import Limits, Rule, fitting, limits, rules
 from gateway.settings import RetentionSettings
 from gateway.storage import lease
+from gateway.storage.chunked_writes import ChunkedWrites, delete_some
 from gateway.storage.database import Database
 
 log = structlog.get_logger(__name__)
 
-PORTION: Final = 200
-"""Rows; with what goes with them a transaction of some milliseconds."""
-_BREATH_S: Final = 0.02
+_PAGE: Final = 2_000
+"""Keys that are looked up at once."""
 _EVERY_S: Final = 6 * 3600.0
 _AGAIN_S: Final = 60.0
 """After a database in trouble."""
@@ -35,11 +39,20 @@ _CAUSE: Final = Cause("system:retention", Via.CLOCK)
 class Retention:
     """The job, as the owner of the alarms runs it."""
 
-    def __init__(self, database: Database, epoch: int, settings: RetentionSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        epoch: int,
+        settings: RetentionSettings,
+        clock: Clock,
+        stopwatch: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`stopwatch` gives seconds; by it each transaction is sized so that it is short."""
         self._database = database
         self._epoch = epoch
         self._settings = settings
         self._clock = clock
+        self._stopwatch = stopwatch
 
     async def run(self) -> None:
         """Remove what is over at the start and every six hours, until cancelled. Raises LeaseLost."""
@@ -69,28 +82,48 @@ class Retention:
 
     async def _remove(self, rule: Rule, over: Limits, now: int) -> int:
         async with self._database.reading() as connection:
-            found = await connection.scalar(select(func.count()).select_from(rule.over.order_by(None).subquery()))
-        removed = 0
+            found = await connection.scalar(select(func.count()).select_from(rule.over.subquery()))
+        removed, noted = 0, False
+        writes = ChunkedWrites(self._database, self._stopwatch)
+        keys: list[Any] = []
         while found:
-            async with self._database.reading() as connection:
-                keys = (await connection.scalars(rule.over.limit(PORTION))).all()
+            if not keys:
+                keys = await self._keys(rule)
             if not keys:
                 break
-            async with self._database.transaction() as connection:
+            number = fitting(await self._weights(rule, keys[: writes.rows]), writes.rows)
+            async with writes.transaction() as connection:
                 await lease.verify(connection, self._epoch)
-                if not removed:
+                if not noted:
                     await _note(connection, rule, found, over, now)
-                removed += await _remove_portion(connection, rule, keys)
-            await asyncio.sleep(_BREATH_S)
+                removed += await _remove_chunk(connection, rule, keys[:number], writes.rows)
+            noted = True
+            keys = keys[number:]
         return removed
 
+    async def _keys(self, rule: Rule) -> list[Any]:
+        async with self._database.reading() as connection:
+            return list(await connection.scalars(rule.over.limit(_PAGE)))
 
-async def _remove_portion(connection: AsyncConnection, rule: Rule, keys: Sequence[Any]) -> int:
+    async def _weights(self, rule: Rule, keys: Sequence[Any]) -> list[int]:
+        """Rows that go with each key, its own included."""
+        weights = Counter(keys)
+        async with self._database.reading() as connection:
+            for dependent in rule.dependents:
+                counted = select(dependent.refers, func.count()).where(dependent.of(keys)).group_by(dependent.refers)
+                for key, number in await connection.execute(counted):
+                    weights[key] += number
+        return [weights[key] for key in keys]
+
+
+async def _remove_chunk(connection: AsyncConnection, rule: Rule, keys: Sequence[Any], rows: int) -> int:
+    """Remove so many rows at the most, dependents first; how many of the rule's own table it were."""
     still: Select[Any] = rule.over.where(rule.key.in_(keys))
     going = (await connection.scalars(still)).all()
-    for table, condition, column in rule.with_it:
-        statement = delete(table).where(column.in_(going))
-        await connection.execute(statement if condition is None else statement.where(condition))
+    for dependent in rule.dependents:
+        rows -= await delete_some(connection, dependent.table, dependent.of(going), rows)
+        if rows <= 0:
+            return 0  # the rest is found again, and goes next time
     gone = await connection.execute(delete(rule.table).where(rule.key.in_(going)))
     return int(gone.rowcount)
 

@@ -5,11 +5,12 @@ stays while one of its alarms does by itself, an alarm while a ticket refers to 
 an attachment with its ticket.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Column, ColumnElement, Select, Table, and_, case, exists, func, not_, or_, select
+from sqlalchemy import Column, ColumnElement, Select, Table, and_, case, exists, func, not_, or_, select, true
 
 from collectors.fields import Kind
 from gateway.settings import RetentionSettings
@@ -44,6 +45,19 @@ class Limits(msgspec.Struct, frozen=True):
     technical: int
 
 
+class Dependent(msgspec.Struct, frozen=True):
+    """Rows of another table that go with a row, and before it: nothing refers to what is gone."""
+
+    table: Table
+    refers: Column[Any]
+    """Holds the key of the row with which they go."""
+    only: ColumnElement[bool] = true()
+
+    def of(self, keys: Sequence[Any]) -> ColumnElement[bool]:
+        """Those that go with some rows."""
+        return and_(self.refers.in_(keys), self.only)
+
+
 class Rule(msgspec.Struct, frozen=True):
     """Rows of one table that are over, and what goes with them."""
 
@@ -51,8 +65,22 @@ class Rule(msgspec.Struct, frozen=True):
     key: Column[Any]
     over: Select[Any]
     """Selects the keys."""
-    with_it: tuple[tuple[Table, ColumnElement[bool] | None, Column[Any]], ...] = ()
-    """Rows that go in the same transaction, first to last: table, further condition, column that holds the key."""
+    dependents: tuple[Dependent, ...] = ()
+    """In the order in which foreign keys permit it."""
+
+
+def fitting(weights: Sequence[int], rows: int) -> int:
+    """How many of the next keys one transaction may take.
+
+    Args:
+        weights: rows that each of them removes, with its dependents.
+        rows: that the transaction may remove.
+
+    Returns:
+        As many of the first ones as fit; one at least, whose dependents may need several transactions.
+    """
+    fits = sum(total <= rows for total in accumulate(weights))
+    return max(1, fits)
 
 
 def limits(settings: RetentionSettings, now: int) -> Limits:
@@ -63,34 +91,29 @@ def limits(settings: RetentionSettings, now: int) -> Limits:
 
 def rules(limits: Limits) -> list[Rule]:
     """Every rule, in the order in which foreign keys permit it."""
-    ticket_goes, alarm_goes = _ticket_is_over(limits), _alarm_is_over(limits)
-    journal_of_ticket = (journal, journal.c.subject == "ticket", journal.c.thing)
-    journal_of_alarm = (journal, journal.c.subject == "alarm", journal.c.thing)
     return [
-        Rule(
-            ticket_activation,
-            ticket_activation.c.activation,
-            select(ticket_activation.c.activation)
-            .join(ticket, ticket.c.number == ticket_activation.c.ticket)
-            .where(ticket_goes),
-        ),
         Rule(
             ticket,
             ticket.c.number,
-            select(ticket.c.number).where(ticket_goes),
-            (journal_of_ticket, (ticket_alarm, None, ticket_alarm.c.ticket), (attachment, None, attachment.c.ticket)),
+            select(ticket.c.number).where(_ticket_is_over(limits)),
+            (
+                _journal_of("ticket"),
+                Dependent(ticket_activation, ticket_activation.c.ticket),
+                Dependent(ticket_alarm, ticket_alarm.c.ticket),
+                Dependent(attachment, attachment.c.ticket),
+            ),
         ),
         Rule(
-            activation,
-            activation.c.id,
-            select(activation.c.id).join(alarm, alarm.c.id == activation.c.alarm).where(alarm_goes),
+            alarm,
+            alarm.c.id,
+            select(alarm.c.id).where(_alarm_is_over(limits)),
+            (_journal_of("alarm"), Dependent(activation, activation.c.alarm)),
         ),
-        Rule(alarm, alarm.c.id, select(alarm.c.id).where(alarm_goes), (journal_of_alarm,)),
         Rule(
             maintenance_window,
             maintenance_window.c.id,
             select(maintenance_window.c.id).where(_window_is_over(limits)),
-            ((journal, journal.c.subject == "maintenance", journal.c.thing),),
+            (_journal_of("maintenance"),),
         ),
         Rule(
             approval,
@@ -100,12 +123,12 @@ def rules(limits: Limits) -> list[Rule]:
         Rule(
             event,
             event.c.digest,
-            select(event.c.digest).where(event.c.received_at < _limit_of_kind(event.c.kind, limits)),
+            select(event.c.digest).where(_is_before_limit(event.c.received_at, event.c.kind, limits)),
         ),
         Rule(
             fact,
             fact.c.id,
-            select(fact.c.id).where(fact.c.at < limits.technical, fact.c.id <= _READ_BY_ALL).order_by(fact.c.id),
+            select(fact.c.id).where(fact.c.at < limits.technical, fact.c.id <= _READ_BY_ALL),
         ),
         Rule(
             fact_set_aside,
@@ -128,6 +151,15 @@ def _limit_of_kind(kind: ColumnElement[str], limits: Limits) -> ColumnElement[in
     )
 
 
+def _is_before_limit(at: ColumnElement[int], kind: ColumnElement[str], limits: Limits) -> ColumnElement[bool]:
+    """The first condition follows from the second; an index of the time serves it, and not the other one."""
+    return and_(at < max(limits.alarm, limits.fire, limits.patrol), at < _limit_of_kind(kind, limits))
+
+
+def _journal_of(subject: str) -> Dependent:
+    return Dependent(journal, journal.c.thing, journal.c.subject == subject)
+
+
 def _window_is_over(limits: Limits) -> ColumnElement[bool]:
     """Work may be on a panel or on a pump, and on both where it is for a whole area: the longer period holds."""
     ended = func.coalesce(maintenance_window.c.cancelled_at, maintenance_window.c.ends_at)
@@ -136,19 +168,21 @@ def _window_is_over(limits: Limits) -> ColumnElement[bool]:
 
 def _ticket_is_over(limits: Limits) -> ColumnElement[bool]:
     limit = _limit_of_kind(alarm.c.kind, limits)
-    has = ticket_alarm.c.ticket == ticket.c.number
-    keeps_it = exists().where(
-        or_(alarm.c.id == ticket.c.alarm, exists().where(has, ticket_alarm.c.alarm == alarm.c.id)),
-        or_(alarm.c.closed_at.is_(None), alarm.c.closed_at >= limit, ticket.c.closed_at >= limit),
-    )
+    is_kept = or_(alarm.c.closed_at.is_(None), alarm.c.closed_at >= limit, ticket.c.closed_at >= limit)
+    own = exists().where(alarm.c.id == ticket.c.alarm, is_kept)
+    # Two conditions and not one with `or`, for which a database would look at every alarm for every ticket.
+    joined = exists().where(ticket_alarm.c.ticket == ticket.c.number, ticket_alarm.c.alarm == alarm.c.id, is_kept)
     own_limit = case((ticket.c.type == "repair", limits.maintenance), else_=limits.alarm)
-    return and_(ticket.c.closed_at < own_limit, not_(keeps_it))
+    closed_at = ticket.c.closed_at
+    return and_(closed_at < max(limits.maintenance, limits.alarm), closed_at < own_limit, not_(own), not_(joined))
 
 
 def _alarm_is_over(limits: Limits) -> ColumnElement[bool]:
-    in_a_ticket = or_(
+    in_a_ticket = (
         exists().where(ticket_alarm.c.alarm == alarm.c.id),
         exists().where(ticket.c.alarm == alarm.c.id),
         exists().where(activation.c.alarm == alarm.c.id, ticket_activation.c.activation == activation.c.id),
     )
-    return and_(alarm.c.closed_at < _limit_of_kind(alarm.c.kind, limits), not_(in_a_ticket))
+    return and_(
+        _is_before_limit(alarm.c.closed_at, alarm.c.kind, limits), *(not_(condition) for condition in in_a_ticket)
+    )

@@ -8,10 +8,10 @@ from typing import Any, Final
 import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter
-from sqlalchemy import bindparam, delete, false, func, insert, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import bindparam, false, func, insert, or_, select
 
 from collectors.collector import Quarantined
+from gateway.storage.chunked_writes import delete_in_chunks
 from gateway.storage.database import Database, DatabaseTrouble
 from gateway.storage.tables import quarantine
 
@@ -52,20 +52,22 @@ class Quarantine:
         self._left_out.inc(len(messages) - len(kept))
         if not kept:
             return
-        rows = [_as_row(message) for message in kept]
         self._unmeasured += sum(_size(message) for message in kept)
+        await self._insert([_as_row(message) for message in kept])
+        try:
+            self._forgotten.inc(await self._make_room())
+        except DatabaseTrouble as error:  # these are kept: the next one makes room for itself and for them
+            log.warning("the oldest messages in quarantine are not removed now", why=str(error))
+
+    async def _insert(self, rows: list[dict[str, Any]]) -> None:
         while True:
             try:
                 async with self._database.transaction() as connection:
                     await connection.execute(insert(quarantine), rows)
-                    forgotten = await self._make_room(connection)
             except DatabaseTrouble as error:
                 log.error("quarantine waits: the database does not take it", why=str(error))
                 await asyncio.sleep(_RETRY_S)
             else:
-                if self._unmeasured >= _MEASURED_EVERY:
-                    self._unmeasured = 0
-                self._forgotten.inc(forgotten)
                 return
 
     def _has_room(self, message: Quarantined) -> bool:
@@ -79,13 +81,17 @@ class Quarantine:
         self._kept_of[message.topic] += 1
         return True
 
-    async def _make_room(self, connection: AsyncConnection) -> int:
-        newest = await connection.scalar(select(func.max(quarantine.c.id)))
-        last = newest - KEPT
-        if self._unmeasured >= _MEASURED_EVERY:  # it looks at every row: not each time, alarms wait behind it
-            last = max(last, await connection.scalar(_LAST_BEYOND_BYTES, {"most": KEPT_BYTES}) or 0)
-        deleted = await connection.execute(delete(quarantine).where(quarantine.c.id <= last))
-        return int(deleted.rowcount)
+    async def _make_room(self) -> int:
+        """Remove the oldest beyond the limits; how many rows."""
+        is_measured = self._unmeasured >= _MEASURED_EVERY  # it looks at every row: not each time
+        async with self._database.reading() as connection:
+            last = (await connection.scalar(select(func.max(quarantine.c.id))) or 0) - KEPT
+            if is_measured:
+                last = max(last, await connection.scalar(_LAST_BEYOND_BYTES, {"most": KEPT_BYTES}) or 0)
+        removed = await delete_in_chunks(self._database, quarantine, quarantine.c.id <= last)
+        if is_measured:
+            self._unmeasured = 0
+        return removed
 
 
 def _size(message: Quarantined) -> int:

@@ -287,7 +287,7 @@ event = Table(
     Column("fields", JSON, nullable=False),
     Column("quality", Integer, nullable=False),
     _time("measured_at"),
-    _time("received_at"),
+    _time("received_at", index=True),
     Index(None, "site", "equipment", "measured_at"),
 )
 
@@ -302,13 +302,13 @@ ticket = Table(
     Column("equipment", String(64), nullable=False),
     # What it gathers while it is open, null afterwards: an alarm's key, or the fire of one building. Never a second.
     Column("open_key", String(400), nullable=True, unique=True),
-    Column("alarm", String(36), ForeignKey("alarm.id"), nullable=True),
+    Column("alarm", String(36), ForeignKey("alarm.id"), nullable=True, index=True),
     _texts("title"),
     Column("priority", String(16), nullable=False),
     Column("state", String(32), nullable=False),
     Column("playbook", String(64), nullable=False),
     _time("opened_at", index=True),
-    _time("closed_at", nullable=True),
+    _time("closed_at", nullable=True, index=True),
     _drill(),
     _version(),
 )
@@ -544,7 +544,7 @@ fact = Table(
     "fact",
     metadata,
     Column("id", RowId, primary_key=True, autoincrement=True),
-    _time("at"),
+    _time("at", index=True),
     Column("site", String(64), nullable=False),
     Column("kind", String(32), nullable=False),
     Column("thing", String(128), nullable=False),
