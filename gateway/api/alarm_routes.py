@@ -142,8 +142,8 @@ def _branches(query: AlarmQuery, sites: frozenset[str] | None) -> Sequence[Branc
     if state not in {None, State.NORMAL} or query.annunciated is not None or query.under:
         return [(alarm_is_open, *_open_ones(query, state), *checked_beside(alarm, looked_at))]
     over = [] if state is None else [alarm.c.state == state.value]
-    if looked_at is None and query.priority is None:
-        return [over]
+    if looked_at is None and query.priority is None and state is None:
+        return [()]
     priorities = list(Priority) if query.priority is None else [query.priority]
     return [
         branch for one in priorities for branch in branches_of(alarm, looked_at, alarm.c.priority == one.value, *over)

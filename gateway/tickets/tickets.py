@@ -263,7 +263,7 @@ _ANNUNCIATED_SINCE: Final = exists().where(
 
 
 def _unticketed(*conditions: Any) -> Select[Any]:
-    """Activations without a ticket of open alarms that want one, and whether they have passed without a call for one."""
+    """Activations without a ticket of open alarms that want one, and whether they have passed unheard."""
     has_ticket = exists().where(ticket_activation.c.activation == activation.c.id)
     return (
         select(activation.c.alarm, activation.c.id, activation.c.damped, _ANNUNCIATED_SINCE.label("passed"))
