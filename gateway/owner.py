@@ -48,6 +48,7 @@ from gateway.storage import lease
 from gateway.storage.database import Database, DatabaseTrouble
 from gateway.storage.facts import FactMetrics
 from gateway.storage.quarantine import Quarantine
+from gateway.storage.statistics import keep_statistics_fresh
 from gateway.supervision.lookout import Lookout, way_of_messages
 from gateway.tickets.attachment_files import AttachmentFiles
 from gateway.tickets.attachments import AttachmentSweep
@@ -190,6 +191,7 @@ class Owner:
                 group.create_task(alarms.follow_tickets(), name="alarms.tickets")
                 group.create_task(alarms.suppressing.follow(), name="alarms.suppression")
                 group.create_task(retention.run(), name="retention")
+                group.create_task(keep_statistics_fresh(self._database), name="statistics")
                 group.create_task(sweep.run(), name="attachments")
                 group.create_task(_every(tick_s, alarms.tick), name="alarms.tick")
                 group.create_task(_every(tick_s, tickets.tick), name="tickets.tick")

@@ -20,9 +20,8 @@ from gateway.alarms.rules import Priority, Rule, RuleType, TicketWish
 from gateway.people.audit import Cause, Via
 from gateway.storage import lease
 from gateway.storage.database import Database
-from gateway.storage.facts import FactMetrics
+from gateway.storage.facts import FactMetrics, newest_fact
 from gateway.storage.quarantine import Quarantine
-from gateway.storage.tables import fact
 from gateway.tickets.tickets import Tickets
 
 T0 = 1_763_800_000_000
@@ -181,9 +180,9 @@ async def caught_up(desk: Desk) -> None:
     """Let every follower work off every fact there is."""
     async with desk.following():
         while True:
-            newest_fact = max([row["id"] for row in await rows_of(desk.database, fact)], default=0)
+            newest = await newest_fact(desk.database)
             consumers = (desk.tickets._consumer, desk.alarms._tickets, desk.alarms.suppressing._consumer)
-            if min(consumer.place for consumer in consumers) >= newest_fact:
+            if min(consumer.place for consumer in consumers) >= newest:
                 return
             await asyncio.sleep(0.005)
 

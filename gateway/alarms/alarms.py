@@ -49,7 +49,7 @@ from gateway.storage.facts import Consumer, Fact, FactMetrics, move_cursor, read
 from gateway.storage.portions import in_portions
 from gateway.storage.quarantine import Quarantine
 from gateway.storage.singling_out import NOBODYS_FAULT, single_out
-from gateway.storage.tables import activation, alarm, event, rule_memory
+from gateway.storage.tables import activation, alarm, alarm_is_open, event, rule_memory
 
 log = structlog.get_logger(__name__)
 
@@ -212,7 +212,7 @@ class Alarms:
 
     async def _unwatched(self, connection: AsyncConnection) -> list[Row]:
         looked_at = (alarm.c[name] for name in ("id", "site", "kind", "equipment", "part", "rule"))
-        active = select(*looked_at).where(alarm.c.active, alarm.c.open_key.is_not(None))
+        active = select(*looked_at).where(alarm.c.active, alarm_is_open)
         found = (await connection.execute(active)).mappings()
         identities = sorted(row["id"] for row in found if not is_watched(dict(row), self._rulebook))
         return list((await alarms_by_id(connection, identities)).values())

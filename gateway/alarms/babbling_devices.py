@@ -13,7 +13,7 @@ from collectors.topics import Topic
 from gateway.alarms.rules import Rule, inputs_of
 from gateway.equipment.ledger import PLATFORM, Ledger
 from gateway.storage.database import Database
-from gateway.storage.tables import alarm
+from gateway.storage.tables import alarm, alarm_is_open
 
 _RULE: Final = "system.babbling"
 _TOPIC: Final = Topic(PLATFORM, Kind.SYSTEM, "gengfu", Channel.EVENT)
@@ -43,7 +43,7 @@ def protected_fields(rules: Iterable[Rule]) -> dict[Kind, set[str]]:
 
 async def still_babbling(database: Database, ledger: Ledger) -> list[Speaker]:
     """Who babbled when the last owner stopped: it has to be seen quiet before the alarm ends."""
-    standing = select(alarm.c.part).where(alarm.c.rule == _RULE, alarm.c.active, alarm.c.open_key.is_not(None))
+    standing = select(alarm.c.part).where(alarm.c.rule == _RULE, alarm.c.active, alarm_is_open)
     async with database.reading() as connection:
         parts = list(await connection.scalars(standing))
     places = [tuple(part.split(":", 1)) for part in parts]

@@ -13,7 +13,8 @@ from gateway.alarms.recording import alarms_by_id
 from gateway.alarms.rules import RuleType
 from gateway.alarms.stations import Key
 from gateway.people.audit import CLOCK
-from gateway.storage.tables import activation, alarm
+from gateway.storage.index_use import after
+from gateway.storage.tables import activation, alarm, alarm_is_open
 
 CHATTER_QUIET_MS: Final = 300_000
 _MOST_LOOKED_AT: Final = 500
@@ -33,9 +34,10 @@ class Damping:
         """Go on where the last owner stopped; who chatters has its quiet time from now on."""
         columns = (activation.c.site, activation.c.equipment, activation.c.part, activation.c.rule)
         recent = select(*columns, activation.c.identity, activation.c.started_at)
-        for *key, identity, at in await connection.execute(recent.where(activation.c.started_at > now - WITHIN_MS)):
+        within = after(activation.c.started_at, now - WITHIN_MS)
+        for *key, identity, at in await connection.execute(recent.where(within)):
             self._recent.is_chatter(Key(*key), identity, at)
-        marked = select(alarm.c.id).where(alarm.c.open_key.is_not(None), alarm.c.chattering)
+        marked = select(alarm.c.id).where(alarm_is_open, alarm.c.chattering)
         self._heard = dict.fromkeys(await connection.scalars(marked), now)
 
     def is_chatter(self, decision: Decision) -> bool:
@@ -76,10 +78,11 @@ async def _proposal(connection: AsyncConnection, identity: str) -> str:
     newest = (
         select(activation.c.started_at, activation.c.ended_at)
         .where(activation.c.alarm == identity)
-        .order_by(activation.c.started_at.desc())
+        .order_by(activation.c.id.desc())
         .limit(_MOST_LOOKED_AT)
     )
-    found = proposed_off_delay([(row[0], row[1]) for row in await connection.execute(newest)][::-1])
+    times = [(row[0], row[1]) for row in await connection.execute(newest)]
+    found = proposed_off_delay(sorted(times, key=lambda of: of[0]))
     if found is None:
         return "no off-delay of at most ten minutes would have kept it quiet: look at the device"
     return (

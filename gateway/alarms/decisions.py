@@ -201,6 +201,7 @@ def _activation(alarm: Row, decision: Decision, now: int, *, damped: bool) -> Ro
         # What is counted while its alarm stands acknowledged was answered before it came.
         "acknowledged_at": alarm["acknowledged_at"] if damped and alarm["state"] == State.ACKNOWLEDGED else None,
         "damped": damped,
+        "ticketed_at": now if damped else None,  # what is damped asks for no ticket of its own
         "value": decision.value,
         "disproved": False,
         "drill": alarm["drill"],

@@ -14,8 +14,9 @@ from gateway.alarms.duty_positions import DutyPositions
 from gateway.alarms.flood import Group, OpenAlarm, grouped, since
 from gateway.alarms.performance import FLOOD_ENDS, HOUR_MS, WINDOW_MS
 from gateway.storage.database import Database
+from gateway.storage.index_use import after
 from gateway.storage.portions import in_portions
-from gateway.storage.tables import activation, alarm, equipment_link
+from gateway.storage.tables import activation, alarm, alarm_is_open, equipment_link
 
 _LOOK_BACK_MS: Final = 6 * HOUR_MS
 _MOST_LOOKED_AT: Final = 5_000
@@ -58,11 +59,11 @@ async def _times(connection: AsyncConnection, duty: DutyPositions, now: int) -> 
         .order_by(activation.c.started_at.desc())
         .limit(_MOST_LOOKED_AT)
     )
-    recent = (await connection.execute(told.where(activation.c.started_at > now - WINDOW_MS))).all()
+    recent = (await connection.execute(told.where(after(activation.c.started_at, now - WINDOW_MS)))).all()
     if len(recent) < FLOOD_ENDS:
         return {}
     times: dict[str, dict[str, list[int]]] = {}
-    for site, at in await connection.execute(told.where(activation.c.started_at > now - _LOOK_BACK_MS)):
+    for site, at in await connection.execute(told.where(after(activation.c.started_at, now - _LOOK_BACK_MS))):
         times.setdefault(duty.of(site), {}).setdefault(site, []).append(at)
     return times
 
@@ -80,7 +81,7 @@ async def _groups(connection: AsyncConnection, sites: Sequence[str], raised_afte
         for site, child, parent in await connection.execute(links.where(equipment_link.c.site.in_(part))):
             parents.setdefault((site, child), []).append(parent)
         standing = select(*columns).where(
-            alarm.c.open_key.is_not(None), alarm.c.annunciated, alarm.c.site.in_(part), alarm.c.raised_at > raised_after
+            alarm_is_open, alarm.c.annunciated, alarm.c.site.in_(part), alarm.c.raised_at > raised_after
         )
         for row in await connection.execute(standing):
             alarms[row.site].append(OpenAlarm(*row))

@@ -9,7 +9,8 @@ from gateway.alarms.annunciation import subject_of
 from gateway.alarms.causes import CauseBook, CauseRules
 from gateway.alarms.decisions import Written
 from gateway.equipment.links import read_topology
-from gateway.storage.tables import activation, alarm
+from gateway.storage.index_use import after
+from gateway.storage.tables import activation, alarm, alarm_is_open
 
 
 async def load_causes(connection: AsyncConnection, rules: CauseRules, now: int) -> CauseBook:
@@ -17,13 +18,14 @@ async def load_causes(connection: AsyncConnection, rules: CauseRules, now: int) 
     book = CauseBook(rules, await read_topology(connection))
     if not rules.ids:
         return book
-    lately = alarm.c.returned_at > now - rules.longest_release
+    of_causes = select(alarm).where(alarm.c.rule.in_(sorted(rules.ids)))
     never_was = exists().where(
         activation.c.alarm == alarm.c.id, activation.c.disproved, activation.c.ended_at == alarm.c.returned_at
     )
-    statement = select(alarm).where(alarm.c.rule.in_(sorted(rules.ids)), alarm.c.active | (lately & ~never_was))
-    found = (await connection.execute(statement)).mappings()
-    return book.after(((subject_of(row), row) for row in map(dict, found)), frozenset())
+    standing = of_causes.where(alarm_is_open, alarm.c.active)
+    ended = of_causes.where(after(alarm.c.returned_at, now - rules.longest_release), ~alarm.c.active, ~never_was)
+    found = [dict(row) for one in (standing, ended) for row in (await connection.execute(one)).mappings()]
+    return book.after(((subject_of(row), row) for row in found), frozenset())
 
 
 def disproved_in(written: Written) -> frozenset[str]:

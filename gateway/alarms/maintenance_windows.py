@@ -16,7 +16,7 @@ from gateway.storage import lease
 from gateway.storage.database import Database
 from gateway.storage.facts import NewFact, write_facts
 from gateway.storage.identity import new_id
-from gateway.storage.tables import journal, maintenance_window
+from gateway.storage.tables import journal, maintenance_window, window_is_open
 
 log = structlog.get_logger(__name__)
 
@@ -52,8 +52,7 @@ async def find_window(connection: AsyncConnection, identity: str) -> Window:
 
 async def load_windows(connection: AsyncConnection) -> Windows:
     """As a source of suppression: those that nobody has cancelled, and whose end is not recorded yet."""
-    standing = maintenance_window.c.cancelled_at.is_(None) & ~_noted(_ENDED)
-    rows = await connection.execute(select(maintenance_window).where(standing))
+    rows = await connection.execute(select(maintenance_window).where(window_is_open))
     return windows_of(window_of(row) for row in rows.mappings())
 
 
@@ -67,7 +66,7 @@ def in_phase(phase: Phase, now: int) -> ColumnElement[bool]:
         Phase.ON: (window.starts_at <= now) & (window.ends_at > now),
         Phase.OVER: window.ends_at <= now,
     }[phase]
-    return window.cancelled_at.is_(None) & at
+    return window.cancelled_at.is_(None) & at if phase is Phase.OVER else window_is_open & at
 
 
 async def plan_window(
@@ -114,7 +113,9 @@ async def _change(
             raise WindowIsOver(f"the window is {phase_of(before, now)}; plan another one")
         after = msgspec.structs.replace(before, **changes, version=version + 1)
         await connection.execute(
-            update(maintenance_window).where(maintenance_window.c.id == identity).values(**_row(after))
+            update(maintenance_window)
+            .where(maintenance_window.c.id == identity)
+            .values(**_row(after), closed_at=after.cancelled_at)
         )
         await _record(connection, before, after, what, cause, now)
     return after
@@ -133,13 +134,16 @@ async def note_turns(database: Database, epoch: int, now: int) -> None:
         await lease.verify(connection, epoch)
         for window, what in due:
             await _record(connection, window, window, what, CLOCK, now)
+            if what == _ENDED:
+                ended = maintenance_window.c.id == window.id
+                await connection.execute(update(maintenance_window).where(ended).values(closed_at=now))
     for window, what in due:
         log.info("maintenance window", what=what, id=window.id, site=window.scope.site, reason=window.reason)
 
 
 async def _due(connection: AsyncConnection, now: int) -> list[tuple[Window, str]]:
     """Windows and what of them is to be recorded: the beginning, the end, or both where nobody was there."""
-    unfinished = (maintenance_window.c.starts_at <= now) & ~_noted(_ENDED) & ~_noted(_CANCELLED)
+    unfinished = window_is_open & (maintenance_window.c.starts_at <= now)
     rows = await connection.execute(select(maintenance_window, _noted(_STARTED).label("begun")).where(unfinished))
     due = []
     for row in rows.mappings():

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import ColumnElement, CompoundSelect, func, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.alarms.duty_positions import DutyPositions
 from gateway.alarms.performance import Activation, Figures, measure
 from gateway.alarms.states import Event
 from gateway.storage.database import Database
+from gateway.storage.index_use import after, beside_index, text_of
 from gateway.storage.tables import activation, alarm, journal
 
 _PORTION: Final = 2_000
@@ -48,13 +49,20 @@ async def measured(
     return Measured(figures, drills, disproved, re_alarms)
 
 
-def _statement(start: int, end: int, sites: Collection[str] | None) -> Any:
-    began = activation.c.started_at >= start
-    stands = and_(activation.c.started_at < start, or_(activation.c.ended_at.is_(None), activation.c.ended_at >= end))
-    chosen = select(*(activation.c[name] for name in _COLUMNS)).where(
-        or_(began, stands), activation.c.started_at < end, ~activation.c.drill, ~activation.c.disproved
+def _statement(start: int, end: int, sites: Collection[str] | None) -> CompoundSelect[Any]:
+    """Those that began in the period, and those that stood all through it: each along its own index."""
+    of_period = select(*(activation.c[name] for name in _COLUMNS)).where(
+        ~activation.c.drill, ~activation.c.disproved, *_on_sites(activation, sites)
     )
-    return chosen if sites is None else chosen.where(activation.c.site.in_(sites))
+    earlier = activation.c.started_at + 0 < start
+    began = of_period.where(activation.c.started_at >= start, activation.c.started_at < end)
+    still = of_period.where(activation.c.ended_at.is_(None), earlier)
+    later = of_period.where(after(activation.c.ended_at, end - 1), earlier)
+    return union_all(began, still, later)
+
+
+def _on_sites(table: Any, sites: Collection[str] | None) -> list[ColumnElement[bool]]:
+    return [] if sites is None else [beside_index(table.c.site).in_(sites)]
 
 
 def _activations(rows: Sequence[Any], keys: dict[_Key, str], duty: DutyPositions) -> list[Activation]:
@@ -74,7 +82,7 @@ async def _left_out(
     counted = [
         select(func.count()).where(
             activation.c.started_at >= start, activation.c.started_at < end, flag,
-            *(() if sites is None else (activation.c.site.in_(sites),)),
+            *_on_sites(activation, sites),
         )
         for flag in (activation.c.drill, activation.c.disproved)
     ]  # fmt: skip
@@ -90,8 +98,8 @@ async def _re_alarms(
         select(alarm.c.site, func.count().label("times"))
         .select_from(journal.join(alarm, alarm.c.id == journal.c.thing))
         .where(
-            journal.c.subject == "alarm", journal.c.event == Event.RE_ALARMED.value, journal.c.at >= start,
-            journal.c.at < end, *(() if sites is None else (alarm.c.site.in_(sites),)),
+            journal.c.event == text_of(Event.RE_ALARMED.value), journal.c.at >= start, journal.c.at < end,
+            *_on_sites(alarm, sites),
         )
         .group_by(alarm.c.id, alarm.c.site)
     )  # fmt: skip

@@ -11,7 +11,7 @@ from gateway.alarms.suppression import CLOCKS_DIFFER_MS, Place
 from gateway.people.audit import write_records
 from gateway.storage.facts import write_facts
 from gateway.storage.portions import AT_ONCE, in_portions
-from gateway.storage.tables import activation, alarm
+from gateway.storage.tables import activation, alarm, alarm_is_open
 
 
 class StaleVersion(Exception):
@@ -27,7 +27,12 @@ async def save(connection: AsyncConnection, written: Written) -> None:
     new = [row for identity, row in written.alarms.items() if identity in written.new]
     changed = [row for identity, row in written.alarms.items() if identity not in written.new]
     if changed:  # before the new ones: an alarm that closes gives its key to the one that opens
-        await connection.execute(_UPDATE_ALARM, [{**row, "of_id": row["id"]} for row in changed])
+        await connection.execute(
+            _UPDATE_ALARM, [{"of_id": row["id"], **{name: row[name] for name in _SET}} for row in changed]
+        )
+        await connection.execute(
+            _UPDATE_PRIORITY, [{"of_id": row["id"], "of_priority": row["priority"]} for row in changed]
+        )
     if new:
         await connection.execute(insert(alarm), new)
     if written.ended:
@@ -40,10 +45,16 @@ async def save(connection: AsyncConnection, written: Written) -> None:
     await write_facts(connection, written.facts)
 
 
+# SQLite writes every index anew of which a column is set, also to the value that it has: what never changes is not set,
+# and the priority, which is in several indexes, only where it does.
+_SET: Final = sorted(set(alarm.c.keys()) - {"id", "site", "kind", "equipment", "part", "rule", "latching", "priority"})
 _UPDATE_ALARM: Final = (
+    update(alarm).where(alarm.c.id == bindparam("of_id")).values({name: bindparam(name) for name in _SET})
+)
+_UPDATE_PRIORITY: Final = (
     update(alarm)
-    .where(alarm.c.id == bindparam("of_id"))
-    .values({column.name: bindparam(column.name) for column in alarm.c if column.name != "id"})
+    .where(alarm.c.id == bindparam("of_id"), alarm.c.priority != bindparam("of_priority"))
+    .values(priority=bindparam("of_priority"))
 )
 _END_ACTIVATION: Final = (
     update(activation)
@@ -91,7 +102,7 @@ async def alarm_to_change(connection: AsyncConnection, identity: str, version: i
 
 async def open_alarms_at(connection: AsyncConnection, places: Collection[Place] | None) -> list[Row]:
     """Open alarms of some places, None: of all, locked until the transaction ends."""
-    statement = select(alarm).where(alarm.c.open_key.is_not(None)).order_by(alarm.c.open_key).with_for_update()
+    statement = select(alarm).where(alarm_is_open).order_by(alarm.c.open_key).with_for_update()
     if places is None:
         return [dict(row) for row in (await connection.execute(statement)).mappings()]
     sites = sorted({place.site for place in places if not place.equipment})
@@ -108,7 +119,8 @@ async def open_alarms_at(connection: AsyncConnection, places: Collection[Place] 
 async def due_for_re_alarm(connection: AsyncConnection, now: int) -> list[str]:
     """Ids of the alarms that have stood acknowledged for too long, those first that are due longest."""
     too_far = alarm.c.re_alarm_at > now + alarm.c.re_alarm + CLOCKS_DIFFER_MS
-    due = select(alarm.c.id).where(alarm.c.re_alarm_at.is_not(None), (alarm.c.re_alarm_at <= now) | too_far)
+    is_due = (alarm.c.re_alarm_at <= now) | too_far
+    due = select(alarm.c.id).where(alarm_is_open, alarm.c.re_alarm_at.is_not(None), is_due)
     return list(await connection.scalars(due.order_by(alarm.c.re_alarm_at).limit(AT_ONCE)))
 
 

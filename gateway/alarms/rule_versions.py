@@ -6,7 +6,7 @@ Nothing here judges: the owner of the alarms takes up a version at its next tick
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import RowMapping, func, insert, select
+from sqlalchemy import ColumnElement, RowMapping, Update, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.alarms.rule_changes import check_changes, needs_two
@@ -16,6 +16,7 @@ from gateway.alarms.rules import Priority, Rule
 from gateway.people.audit import Cause, audited, write_records
 from gateway.storage.database import Database
 from gateway.storage.facts import NewFact, write_facts
+from gateway.storage.index_use import after
 from gateway.storage.tables import rule_version
 
 CHANGED: Final = "rule.changed"
@@ -47,13 +48,16 @@ class Wish(NamedTuple):
 
 async def overrides(connection: AsyncConnection, until: int | None = None) -> list[Override]:
     """The newest version at each place; with `until` as it was when that row's id was the newest."""
-    newest = select(func.max(rule_version.c.id)).group_by(
-        rule_version.c.rule, rule_version.c.site, rule_version.c.equipment
-    )
+    superseded_by = rule_version.c.superseded_by
+    wanted = [superseded_by.is_(None)]
     if until is not None:
-        newest = newest.where(rule_version.c.id <= until)
-    found = await connection.execute(select(rule_version).where(rule_version.c.id.in_(newest)))
-    return [override_of(row) for row in found.mappings()]
+        wanted = [superseded_by.is_(None) & (rule_version.c.id <= until),
+                  after(superseded_by, until) & (rule_version.c.id <= until)]  # fmt: skip
+    held: list[Override] = []
+    for condition in wanted:
+        found = await connection.execute(select(rule_version).where(condition))
+        held += [override_of(row) for row in found.mappings()]
+    return held
 
 
 def override_of(row: RowMapping) -> Override:
@@ -94,8 +98,10 @@ async def change(
             "note": wish.note,
         }
         written = await connection.execute(insert(rule_version).returning(rule_version.c.id), row)
+        identity = written.scalar_one()
+        await connection.execute(_supersede(wish.place, before.version, identity))
         await _record(connection, row, before, cause, now)
-        return {**row, "id": written.scalar_one()}
+        return {**row, "id": identity}
 
 
 async def roll_back(
@@ -155,7 +161,16 @@ async def _at(connection: AsyncConnection, place: Place, version: int) -> Overri
 
 
 def _at_place(place: Place) -> Any:
-    return select(rule_version).where(*(rule_version.c[name] == value for name, value in place._asdict().items()))
+    return select(rule_version).where(*_is_at(place))
+
+
+def _is_at(place: Place) -> list[ColumnElement[bool]]:
+    return [rule_version.c[name] == value for name, value in place._asdict().items()]
+
+
+def _supersede(place: Place, version: int, by: int) -> Update:
+    """Note of a version at a place which one took its place; 0: there was none before."""
+    return update(rule_version).where(*_is_at(place), rule_version.c.version == version).values(superseded_by=by)
 
 
 async def _record(

@@ -10,7 +10,8 @@ from gateway.alarms.annunciation import suppressions_of
 from gateway.alarms.decisions import key_of
 from gateway.alarms.stations import Key
 from gateway.alarms.suppression import Suppression
-from gateway.storage.tables import alarm
+from gateway.storage.index_use import beside_index
+from gateway.storage.tables import alarm, alarm_is_open
 
 
 class SetAside(NamedTuple):
@@ -24,8 +25,8 @@ class SetAside(NamedTuple):
 
 async def set_aside(connection: AsyncConnection, sites: Collection[str] | None = None) -> list[SetAside]:
     """Every open alarm of some sites (None: of all) that is kept quiet, once for each reason, oldest first."""
-    statement = select(alarm).where(alarm.c.open_key.is_not(None), alarm.c.annunciated.is_(False)).order_by(alarm.c.id)
+    statement = select(alarm).where(alarm_is_open, alarm.c.annunciated.is_(False)).order_by(alarm.c.id)
     if sites is not None:
-        statement = statement.where(alarm.c.site.in_(sites))
+        statement = statement.where(beside_index(alarm.c.site).in_(sites))
     rows = [dict(row) for row in (await connection.execute(statement)).mappings()]
     return [SetAside(row["id"], key_of(row), row["priority"], item) for row in rows for item in suppressions_of(row)]

@@ -12,7 +12,7 @@ from gateway.alarms.performance import STALE_MS
 from gateway.alarms.rules import Priority
 from gateway.alarms.states import State
 from gateway.storage.database import Database
-from gateway.storage.tables import activation, alarm
+from gateway.storage.tables import activation, alarm, alarm_is_open
 
 _WAITING: Final = (State.UNACKNOWLEDGED, State.RETURNED_UNACKNOWLEDGED, State.LATCHED_UNACKNOWLEDGED)
 
@@ -38,16 +38,13 @@ class StandingMetrics:
 
     async def look(self, database: Database, now: int) -> None:
         """Count what stands; `now` in epoch ms."""
-        is_open = alarm.c.open_key.is_not(None)
-        count = select(func.count()).select_from(alarm)
+        count = select(func.count()).select_from(alarm).where(alarm_is_open)
         async with database.reading() as connection:
-            mix = select(alarm.c.priority, func.count()).where(is_open).group_by(alarm.c.priority)
+            mix = select(alarm.c.priority, func.count()).where(alarm_is_open).group_by(alarm.c.priority)
             by_priority: dict[str, int] = {row[0]: row[1] for row in await connection.execute(mix)}
-            waiting = await connection.scalar(
-                count.where(is_open, alarm.c.state.in_([state.value for state in _WAITING]))
-            )
-            aside = await connection.scalar(count.where(is_open, ~alarm.c.annunciated))
-            chattering = await connection.scalar(count.where(is_open, alarm.c.chattering))
+            waiting = await connection.scalar(count.where(alarm.c.state.in_([state.value for state in _WAITING])))
+            aside = await connection.scalar(count.where(~alarm.c.annunciated))
+            chattering = await connection.scalar(count.where(alarm.c.chattering))
             standing = select(func.count()).select_from(activation).where(activation.c.ended_at.is_(None))
             stale = await connection.scalar(standing.where(activation.c.started_at < now - STALE_MS))
         for priority in Priority:

@@ -143,6 +143,8 @@ class Suppressing:
 
     async def take_up(self, connection: AsyncConnection) -> None:
         """Know of every plan that is committed: first in a transaction that decides."""
+        if not self._as_of:  # nothing is read yet: no need to look through all that ever happened
+            self._stale, self._as_of = True, await connection.scalar(select(func.max(fact.c.id))) or 0
         is_plan = case((fact.c.kind.in_(FOLLOWED), fact.c.id))
         statement = select(func.max(fact.c.id), func.max(is_plan)).where(fact.c.id > self._as_of)
         newest, newest_plan = (await connection.execute(statement)).one()

@@ -14,7 +14,7 @@ from gateway.alarms.rules import Change, Rule
 from gateway.alarms.states import WAITING
 from gateway.alarms.stations import Key
 from gateway.storage.portions import in_portions
-from gateway.storage.tables import activation, alarm
+from gateway.storage.tables import activation, alarm, alarm_is_open
 
 _WAITING: Final = sorted(state.value for state in WAITING)
 
@@ -37,9 +37,10 @@ async def unanswered(
             select(alarm.c.site, alarm.c.equipment, alarm.c.part, alarm.c.kind, activation.c.received_at)
             .join(alarm, activation.c.alarm == alarm.c.id)
             .where(
-                alarm.c.open_key.is_not(None),
+                alarm_is_open,
                 alarm.c.rule == rule.of,
                 alarm.c.state.in_(_WAITING),
+                activation.c.acknowledged_at.is_(None),
                 activation.c.received_at <= now - rule.after,
             )
             .order_by(activation.c.received_at)

@@ -9,10 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.alarms.decisions import Row
 from gateway.alarms.outcomes import Decision
 from gateway.storage.portions import in_portions
-from gateway.storage.tables import activation, ticket, ticket_activation
+from gateway.storage.tables import activation, alarm, ticket, ticket_activation
 
 VERIFIED: Final = frozenset({"on_scene", "contained", "resolved", "reviewed", "stood_down"})
 """States of an emergency ticket in which somebody has been there, or has found it false; who is on the way has not."""
+
+_OF_ALARM: Final = activation.alias()
+# One look at the end of the index for each alarm, however many activations it has.
+_NEWEST_ACTIVATION: Final = select(func.max(_OF_ALARM.c.id)).where(_OF_ALARM.c.alarm == alarm.c.id).scalar_subquery()
 
 
 async def verified(connection: AsyncConnection, decisions: Iterable[Decision], found: Mapping[str, Row]) -> set[str]:
@@ -25,7 +29,7 @@ async def verified(connection: AsyncConnection, decisions: Iterable[Decision], f
     identities = sorted(found[key]["id"] for key in keys & found.keys())
     known: set[str] = set()
     for part in in_portions(identities):
-        newest = select(func.max(activation.c.id)).where(activation.c.alarm.in_(part)).group_by(activation.c.alarm)
+        newest = select(_NEWEST_ACTIVATION).where(alarm.c.id.in_(part))
         statement = (
             select(activation.c.alarm)
             .join(ticket_activation, ticket_activation.c.activation == activation.c.id)

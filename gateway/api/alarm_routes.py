@@ -1,10 +1,10 @@
 """Alarms: the list, one with its journal, activations."""
 
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, Text, cast, func, select
+from sqlalchemy import ColumnElement, Select, Text, cast, exists, func, select
 
 from collectors.reading import to_datetime
 from gateway.alarms.annunciation import suppressions_of
@@ -12,13 +12,15 @@ from gateway.alarms.rules import Priority
 from gateway.alarms.states import State
 from gateway.alarms.suppression import Reason, Suppression
 from gateway.api.bodies import ActivationBody, AlarmBody, AlarmDetail, JournalEntry, Page, SuppressionBody
+from gateway.api.pages import Branch, branches_of, checked_beside, page_of, places
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, Route, Services
 from gateway.api.session_routes import texts
 from gateway.people.accounts import Accounts
 from gateway.people.permissions import Act, may
+from gateway.storage.index_use import beside_index
 from gateway.storage.portions import in_portions
-from gateway.storage.tables import activation, alarm, journal, ticket_alarm
+from gateway.storage.tables import activation, alarm, alarm_is_open, journal, ticket_alarm
 
 Row = Any
 
@@ -121,27 +123,42 @@ async def alarm_bodies(services: Services, identities: Iterable[str]) -> list[Al
 async def open_alarm_bodies(services: Services, sites: frozenset[str] | None) -> list[AlarmBody]:
     """Every open alarm on the given sites (None: on all)."""
     async with services.database.reading() as connection:
-        found = await connection.execute(_on_sites(select_alarms().where(alarm.c.open_key.is_not(None)), sites))
+        found = await connection.execute(select_alarms().where(alarm_is_open, *on_sites(alarm, sites)))
     names = tuple(found.keys())  # ten thousand rows: a plain dictionary is read in half the time of a mapping
     return [alarm_body(dict(zip(names, row, strict=True)), services.accounts) for row in found]
 
 
 async def list_alarms(call: Call) -> Page[AlarmBody]:
     query: AlarmQuery = call.query
-    statement = _on_sites(select_alarms(), call.sites(Act.WATCH))
-    if query.state == "open":
-        statement = statement.where(alarm.c.open_key.is_not(None))
-    elif query.state:
-        statement = statement.where(alarm.c.state == _state(query.state))
-    if query.priority:
-        statement = statement.where(alarm.c.priority == query.priority.value)
-    if query.annunciated is not None:
-        statement = statement.where(alarm.c.open_key.is_not(None), alarm.c.annunciated.is_(query.annunciated))
-    if query.under:
-        statement = statement.where(_is_under(query.under))
-    statement = of_place(statement, alarm, query.site, query.equipment)
-    rows, following = await page_of(call, statement, alarm.c.id, query.cursor, query.limit)
+    branches = _branches(query, call.sites(Act.WATCH))
+    rows, following = await page_of(call, select_alarms(), alarm.c.id, query.cursor, query.limit, branches)
     return Page([alarm_body(row, call.services.accounts) for row in rows], following)
+
+
+def _branches(query: AlarmQuery, sites: frozenset[str] | None) -> Sequence[Branch]:
+    """What is open is found among what is open; the past by place and priority, each of which has its index."""
+    looked_at = places(sites, query.site, query.equipment)
+    state = _state(query.state)
+    if state not in {None, State.NORMAL} or query.annunciated is not None or query.under:
+        return [(alarm_is_open, *_open_ones(query, state), *checked_beside(alarm, looked_at))]
+    over = [] if state is None else [alarm.c.state == state.value]
+    if looked_at is None and query.priority is None and state is None:
+        return [()]
+    priorities = list(Priority) if query.priority is None else [query.priority]
+    return [
+        branch for one in priorities for branch in branches_of(alarm, looked_at, alarm.c.priority == one.value, *over)
+    ]
+
+
+def _open_ones(query: AlarmQuery, state: State | Literal["open"] | None) -> Iterable[ColumnElement[bool]]:
+    if isinstance(state, State):
+        yield alarm.c.state == state.value
+    if query.priority:
+        yield beside_index(alarm.c.priority) == query.priority.value
+    if query.annunciated is not None:
+        yield alarm.c.annunciated.is_(query.annunciated)
+    if query.under:
+        yield _is_under(query.under)
 
 
 async def show_alarm(call: Call) -> AlarmDetail:
@@ -155,42 +172,19 @@ async def show_alarm(call: Call) -> AlarmDetail:
 def _is_under(identity: str) -> ColumnElement[bool]:
     """Whether an alarm is explained by another one, and kept quiet for that."""
     by = cast(alarm.c.suppressions, Text).contains(f'"{identity}"', autoescape=True)
-    return alarm.c.open_key.is_not(None) & alarm.c.annunciated.is_(False) & by
+    return alarm_is_open & alarm.c.annunciated.is_(False) & by
 
 
 async def list_activations(call: Call) -> Page[ActivationBody]:
     query: ActivationQuery = call.query
-    sites = call.sites(Act.WATCH)
-    statement = select(activation)
-    if sites is not None:
-        statement = statement.where(activation.c.site.in_(sites))
+    looked_at = places(call.sites(Act.WATCH), query.site, query.equipment)
+    branches = branches_of(activation, looked_at)
     if query.alarm:
-        statement = statement.where(activation.c.alarm == query.alarm)
-    statement = of_place(statement, activation, query.site, query.equipment)
-    rows, following = await page_of(call, statement, activation.c.id, query.cursor, query.limit)
+        # An alarm is at one place: where that is not among those asked for, none of its activations is looked at.
+        its_place = exists().where(alarm.c.id == query.alarm, *checked_beside(alarm, looked_at))
+        branches = [(activation.c.alarm == query.alarm, its_place)]
+    rows, following = await page_of(call, select(activation), activation.c.id, query.cursor, query.limit, branches)
     return Page([_activation_body(row) for row in rows], following)
-
-
-def of_place(statement: Select[Any], table: Any, site: str | None, equipment: str | None) -> Select[Any]:
-    """Narrow to a site, or to an equipment named `{site}:{code}`."""
-    if equipment:
-        site, _, code = equipment.partition(":")
-        statement = statement.where(table.c.equipment == code)
-    return statement.where(table.c.site == site) if site else statement
-
-
-async def page_of(
-    call: Call, statement: Select[Any], key: Any, cursor: str, limit: int
-) -> tuple[list[Row], str | None]:
-    """One page, newest first, and the cursor of the next. `key` is a column that sorts by age."""
-    if not 1 <= limit <= 500:
-        raise ProblemError("bad_query", "limit must be between 1 and 500")
-    if cursor:
-        statement = statement.where(key < cursor)
-    async with call.services.database.reading() as connection:
-        found = await connection.execute(statement.order_by(key.desc()).limit(limit + 1))
-        rows = list(found.mappings())
-    return rows[:limit], rows[limit - 1][key.name] if len(rows) > limit else None
 
 
 async def journal_entries(services: Services, subject: str, thing: str) -> list[JournalEntry]:
@@ -228,15 +222,18 @@ def _activation_body(row: Row) -> ActivationBody:
     )
 
 
-def _state(text: str) -> str:
+def _state(text: str) -> State | Literal["open"] | None:
+    if text in {"", "open"}:
+        return "open" if text else None
     try:
-        return State(text).value
+        return State(text)
     except ValueError:
         raise ProblemError("bad_query", f"state must be open, {', '.join(State)}") from None
 
 
-def _on_sites(statement: Select[Any], sites: Collection[str] | None) -> Select[Any]:
-    return statement if sites is None else statement.where(alarm.c.site.in_(sites))
+def on_sites(table: Any, sites: frozenset[str] | None) -> list[ColumnElement[bool]]:
+    """Conditions for rows of some sites (None: of all) that are few already."""
+    return [] if sites is None else [beside_index(table.c.site).in_(sites)]
 
 
 async def find_alarm(call: Call, act: Act) -> Row:

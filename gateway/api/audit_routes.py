@@ -4,15 +4,16 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, select
 
 from collectors.reading import to_datetime, to_milliseconds
 from gateway.api.bodies import AuditBody, Page
-from gateway.api.problems import ProblemError
+from gateway.api.pages import Branch, rows_of_page
 from gateway.api.routes import Call, Route
 from gateway.api.session_routes import texts
 from gateway.people.accounts import Accounts
 from gateway.people.permissions import Act
+from gateway.storage.index_use import beside_index
 from gateway.storage.tables import audit
 
 
@@ -31,30 +32,42 @@ class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def list_audit(call: Call) -> Page[AuditBody]:
     """What belongs to no site is shown to those who may read the audit of all."""
     query: AuditQuery = call.query
-    if not 1 <= query.limit <= 500:
-        raise ProblemError("bad_query", "limit must be between 1 and 500")
-    statement = _narrowed(query, call.sites(Act.READ_AUDIT)).order_by(audit.c.id.desc()).limit(query.limit + 1)
-    async with call.services.database.reading() as connection:
-        rows = (await connection.execute(statement)).mappings().all()
+    after = None if query.cursor is None else await _place_before(call, query.cursor)
+    branches = _branches(query, call.sites(Act.READ_AUDIT))
+    rows = await rows_of_page(call, select(audit), (audit.c.at, audit.c.id), after, query.limit, branches)
     following = str(rows[query.limit - 1]["id"]) if len(rows) > query.limit else None
     return Page([_body(row, call.services.accounts) for row in rows[: query.limit]], following)
 
 
-def _narrowed(query: AuditQuery, sites: frozenset[str] | None) -> Select[Any]:
-    statement = select(audit)
-    for name in ("site", "actor", "act", "thing"):
-        wanted = getattr(query, name)
-        if wanted is not None:
-            statement = statement.where(audit.c[name] == wanted)
-    if sites is not None:
-        statement = statement.where(audit.c.site.in_(sites))
+async def _place_before(call: Call, cursor: int) -> tuple[int, int]:
+    """When, and under which id, the last row of the page before was written."""
+    statement = select(audit.c.at).where(audit.c.id >= cursor).order_by(audit.c.id).limit(1)
+    async with call.services.database.reading() as connection:
+        at = await connection.scalar(statement)
+    return (_NEVER if at is None else int(at), cursor)
+
+
+def _branches(query: AuditQuery, sites: frozenset[str] | None) -> list[Branch]:
+    """Along the index of what is asked for most narrowly; what else is asked for is checked on the rows found."""
+    wanted = {name: value for name in _NARROWEST_FIRST if (value := getattr(query, name)) is not None}
+    period: list[ColumnElement[bool]] = []
     if query.start is not None:
-        statement = statement.where(audit.c.at >= to_milliseconds(query.start))
+        period.append(audit.c.at >= to_milliseconds(query.start))
     if query.end is not None:
-        statement = statement.where(audit.c.at < to_milliseconds(query.end))
-    if query.cursor is not None:
-        statement = statement.where(audit.c.id < query.cursor)
-    return statement
+        period.append(audit.c.at < to_milliseconds(query.end))
+    leading = next(iter(wanted), None)
+    if leading is None and sites is not None:
+        return [(audit.c.site == site, *period) for site in sorted(sites)]
+    beside = [beside_index(audit.c[name]) == value for name, value in wanted.items() if name != leading]
+    if sites is not None:
+        beside.append(beside_index(audit.c.site).in_(sites))
+    along = [] if leading is None else [audit.c[leading] == wanted[leading]]
+    return [(*along, *period, *beside)]
+
+
+_NARROWEST_FIRST = ("thing", "actor", "act", "site")
+_NEVER = 2**62
+"""Later than any time."""
 
 
 def _body(row: Any, accounts: Accounts) -> AuditBody:

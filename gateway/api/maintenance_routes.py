@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, and_, select
 
 from collectors.reading import to_datetime, to_milliseconds
 from gateway.alarms.maintenance import (
@@ -30,9 +30,10 @@ from gateway.alarms.maintenance_windows import (
     plan_window,
     window_of,
 )
-from gateway.api.alarm_routes import journal_entries, page_of
+from gateway.api.alarm_routes import journal_entries, on_sites
 from gateway.api.bodies import Page, WindowBody
 from gateway.api.maintenance_bodies import CancelWindow, ChangeWindow, PlanWindow, WindowDetail
+from gateway.api.pages import branches_of, checked_beside, page_of, places
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, NeedsSecondPerson, Route, Services
 from gateway.api.session_routes import texts
@@ -84,7 +85,7 @@ async def standing_window_bodies(services: Services, sites: frozenset[str] | Non
     """Those that are on or to come, on the given sites (None: on all)."""
     now = services.clock()
     where = in_phase(Phase.UPCOMING, now) | in_phase(Phase.ON, now)
-    return await _bodies(services, where if sites is None else where & maintenance_window.c.site.in_(sites))
+    return await _bodies(services, where if sites is None else and_(where, *on_sites(maintenance_window, sites)))
 
 
 async def _bodies(services: Services, where: ColumnElement[bool]) -> list[WindowBody]:
@@ -96,15 +97,14 @@ async def _bodies(services: Services, where: ColumnElement[bool]) -> list[Window
 
 async def list_windows(call: Call) -> Page[WindowBody]:
     query, now = call.query, call.services.clock()
-    statement = _on_sites(call, select(maintenance_window))
-    if query.phase is not None:
-        statement = statement.where(in_phase(query.phase, now))
-    site, _, code = (query.equipment or "").partition(":")
-    if code:
-        statement = statement.where(maintenance_window.c.equipment == code)
-    if query.site or site:
-        statement = statement.where(maintenance_window.c.site == (site or query.site))
-    rows, following = await page_of(call, statement, maintenance_window.c.id, query.cursor, query.limit)
+    looked_at = places(call.sites(Act.WATCH), query.site, query.equipment)
+    if query.phase in {Phase.UPCOMING, Phase.ON, Phase.CANCELLED}:
+        branches = [(in_phase(query.phase, now), *checked_beside(maintenance_window, looked_at))]
+    else:
+        over = [] if query.phase is None else [in_phase(query.phase, now)]
+        branches = branches_of(maintenance_window, looked_at, *over)
+    key, windows = maintenance_window.c.id, select(maintenance_window)
+    rows, following = await page_of(call, windows, key, query.cursor, query.limit, branches)
     return Page([window_body(window_of(row), now, call.services.accounts) for row in rows], following)
 
 
@@ -219,11 +219,6 @@ async def _find(call: Call, act: Act) -> Window:
     if not may(grants, act, window.scope.site).permitted:
         raise ProblemError("forbidden")
     return window
-
-
-def _on_sites(call: Call, statement: Select[Any]) -> Select[Any]:
-    sites = call.sites(Act.WATCH)
-    return statement if sites is None else statement.where(maintenance_window.c.site.in_(sites))
 
 
 _ONE = "/maintenance-windows/{window}"

@@ -21,8 +21,8 @@ from gateway.alarms.rule_versions import (
 )
 from gateway.alarms.rulebook import Place, Rulebook
 from gateway.alarms.rules import Rule
-from gateway.api.alarm_routes import page_of
 from gateway.api.bodies import Page
+from gateway.api.pages import branches_of, page_of, places
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, NeedsSecondPerson, Route
 from gateway.api.rule_bodies import ChangeRule, RollBackRule, RuleBody, RuleSetting, RuleVersionBody
@@ -81,22 +81,12 @@ async def show_rule(call: Call) -> RuleBody:
 
 async def list_rule_versions(call: Call) -> Page[RuleVersionBody]:
     query: VersionQuery = call.query
-    statement = select(rule_version).where(rule_version.c.rule == call.path["id"])
-    sites = call.sites(Act.WATCH)
-    if sites is not None:
-        statement = statement.where(rule_version.c.site.in_(sites))
-    site, code = query.site, None
-    if query.equipment is not None:
-        site, _, code = query.equipment.partition(":")
-    if site is not None:
-        statement = statement.where(rule_version.c.site == site)
-    if code is not None:
-        statement = statement.where(rule_version.c.equipment == code)
-    if query.cursor is not None:
-        if not 0 < query.cursor < 2**63:
-            raise ProblemError("bad_query", "cursor is not one that a list has given")
-        statement = statement.where(rule_version.c.id < query.cursor)
-    rows, following = await page_of(call, statement, rule_version.c.id, "", query.limit)
+    if query.cursor is not None and not 0 < query.cursor < 2**63:
+        raise ProblemError("bad_query", "cursor is not one that a list has given")
+    of_rule = rule_version.c.rule == call.path["id"]
+    branches = branches_of(rule_version, places(call.sites(Act.WATCH), query.site, query.equipment), of_rule)
+    key, versions = rule_version.c.id, select(rule_version)
+    rows, following = await page_of(call, versions, key, query.cursor, query.limit, branches)
     return Page([_version_body(call, dict(row)) for row in rows], None if following is None else str(following))
 
 

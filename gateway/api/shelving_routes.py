@@ -12,8 +12,9 @@ from gateway.alarms.shelving import HOUR_MS
 from gateway.alarms.states import NotPermitted
 from gateway.alarms.stations import Key
 from gateway.alarms.suppression import Shelf
-from gateway.api.alarm_routes import alarm_body, find_alarm, page_of
+from gateway.api.alarm_routes import alarm_body, find_alarm
 from gateway.api.bodies import AlarmBody, Page
+from gateway.api.pages import page_of
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, NeedsSecondPerson, Route
 from gateway.api.session_routes import texts

@@ -4,21 +4,23 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.reading import to_datetime
-from gateway.api.alarm_routes import alarm_bodies, journal_entries, of_place, page_of
+from gateway.api.alarm_routes import alarm_bodies, journal_entries, on_sites
 from gateway.api.bodies import Page, TicketAct, TicketBody, TicketDetail
+from gateway.api.pages import Branch, branches_of, checked_beside, page_of, places
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, Route
 from gateway.api.session_routes import texts
 from gateway.people.permissions import Act, may
 from gateway.storage.database import Database
+from gateway.storage.index_use import beside_index
 from gateway.storage.portions import in_portions
-from gateway.storage.tables import alarm, ticket, ticket_alarm
+from gateway.storage.tables import alarm, ticket, ticket_alarm, ticket_is_open, ticket_is_over
 from gateway.tickets.floors import floor_order
-from gateway.tickets.states import Action, NotPermitted, TicketType
+from gateway.tickets.states import CLOSED, Action, NotPermitted, TicketType
 from gateway.tickets.tickets import NoSuchTicket, StaleVersion, act
 
 Row = Any
@@ -80,25 +82,43 @@ async def ticket_bodies(database: Database, numbers: Iterable[str]) -> list[Tick
 async def open_ticket_bodies(database: Database, sites: frozenset[str] | None) -> list[TicketBody]:
     """Every ticket that is not over, on the given sites (None: on all)."""
     async with database.reading() as connection:
-        rows = await connection.execute(_on_sites(select(ticket).where(ticket.c.closed_at.is_(None)), sites))
+        rows = await connection.execute(select(ticket).where(ticket_is_open, *on_sites(ticket, sites)))
         return await bodies_of(connection, rows.mappings().all())
 
 
 async def list_tickets(call: Call) -> Page[TicketBody]:
     query: TicketQuery = call.query
-    statement = _on_sites(select(ticket), call.sites(Act.READ_TICKETS))
-    if query.state == "open":
-        statement = statement.where(ticket.c.closed_at.is_(None))
-    elif query.state:
-        statement = statement.where(ticket.c.state == query.state)
-    if query.type:
-        statement = statement.where(ticket.c.type == query.type.value)
-    if query.alarm:
-        of_alarm = select(ticket_alarm.c.ticket).where(ticket_alarm.c.alarm == query.alarm)
-        statement = statement.where(ticket.c.number.in_(of_alarm))
-    statement = of_place(statement, ticket, query.site, query.equipment)
-    rows, following = await page_of(call, statement, ticket.c.id, query.cursor, query.limit)
+    branches = _branches(query, call.sites(Act.READ_TICKETS))
+    rows, following = await page_of(call, select(ticket), ticket.c.id, query.cursor, query.limit, branches)
     return Page(await _bodies(call, rows), following)
+
+
+def _branches(query: TicketQuery, sites: frozenset[str] | None) -> Sequence[Branch]:
+    """What is open is found among what is open; the past by place and the state in which it ended."""
+    looked_at = places(sites, query.site, query.equipment)
+    beside = checked_beside(ticket, looked_at)
+    if query.type:
+        beside.append(ticket.c.type == query.type.value)
+    if query.alarm:
+        its_tickets = select(ticket_alarm.c.ticket).where(ticket_alarm.c.alarm == query.alarm)
+        return [(ticket.c.number.in_(its_tickets), *_in_state(query.state), *beside)]
+    if not (query.state or query.type) and looked_at is None:
+        return [()]
+    ends = [state for kind in TicketType if query.type in {None, kind} for state in sorted(CLOSED[kind])]
+    over: list[Branch] = [
+        branch
+        for state in ends if query.state in {"", state}
+        for branch in branches_of(ticket, looked_at, ticket_is_over, ticket.c.state == state)
+    ]  # fmt: skip
+    if any(query.state in states for states in CLOSED.values()):
+        return over
+    return [(ticket_is_open, *_in_state(query.state), *beside), *([] if query.state else over)]
+
+
+def _in_state(state: str) -> Sequence[ColumnElement[bool]]:
+    if state == "open":
+        return (ticket_is_open,)
+    return (beside_index(ticket.c.state) == state,) if state else ()
 
 
 async def show_ticket(call: Call) -> TicketDetail:
@@ -138,10 +158,6 @@ async def act_on_ticket(call: Call) -> TicketBody:
         raise ProblemError("not_permitted_in_state", str(error)) from error
     (body,) = await _bodies(call, [await find_ticket(call, Act.ACT_ON_TICKET)])
     return body
-
-
-def _on_sites(statement: Select[Any], sites: frozenset[str] | None) -> Select[Any]:
-    return statement if sites is None else statement.where(ticket.c.site.in_(sites))
 
 
 async def find_ticket(call: Call, wanted: Act) -> Row:

@@ -5,13 +5,13 @@ part of the very transaction that makes the change: both are there, or neither, 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 import structlog
-from sqlalchemy import ColumnElement, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.people.accounts import Person
@@ -21,6 +21,7 @@ from gateway.people.permissions import ALL_SITES, Act, Grants, Role, may
 from gateway.storage.database import Database, DatabaseTrouble
 from gateway.storage.facts import NewFact, write_facts
 from gateway.storage.identity import new_id
+from gateway.storage.index_use import beside_index
 from gateway.storage.portions import in_portions
 from gateway.storage.tables import api_token, approval, person, role_grant
 
@@ -123,9 +124,8 @@ class Approvals:
         """Put a request aside; one that is waiting already is not put aside twice. Raises TooManyWaiting."""
         record = _fresh(new, cause, now, now + self.rules.lifetime)
         async with self._database.transaction() as connection:
-            mine = await _records(
-                connection, (approval.c.requested_by == cause.actor) & _is_waiting(now), limit=MOST_WAITING
-            )
+            by_them = beside_index(approval.c.requested_by) == cause.actor
+            mine = await _records(connection, by_them & _is_waiting(now), limit=MOST_WAITING)
             for one in mine:
                 if _content(one) == _content(record):
                     return one
@@ -159,13 +159,15 @@ class Approvals:
         self, grants: Grants | None, who: str, state: ApprovalState | None, cursor: str, limit: int, now: int
     ) -> list[ApprovalRecord]:
         """Those that somebody may see, newest first: their own, and those of acts that they hold on the site."""
-        condition = or_(approval.c.requested_by == who, _decidable(grants))
-        if state is not None:
-            condition &= _in_state(state, now)
+        beside: list[ColumnElement[bool]] = [] if state is None else [_in_state(state, now)]
         if cursor:
-            condition &= approval.c.id < cursor
+            beside.append(approval.c.id < cursor)
+        found: dict[str, ApprovalRecord] = {}
         async with self._database.reading() as connection:
-            return await _records(connection, condition, limit=limit)
+            for along in (approval.c.requested_by == who, *_decidable(grants)):  # each has its index
+                records = await _records(connection, and_(along, *beside), limit=limit)
+                found |= {record.id: record for record in records}
+        return sorted(found.values(), key=lambda record: record.id, reverse=True)[:limit]
 
     async def makers(self, record: ApprovalRecord) -> frozenset[str]:
         """Who has asked: of a machine also who made its token."""
@@ -286,12 +288,15 @@ def _in_state(state: ApprovalState, now: int) -> ColumnElement[bool]:
     return (approval.c.state == state) | late if state is ApprovalState.EXPIRED else approval.c.state == state
 
 
-def _decidable(grants: Grants | None) -> ColumnElement[bool]:
-    """Rows whose act somebody holds on the row's site."""
-    places = [ALL_SITES, *(place for place in grants or {} if place != ALL_SITES)]
-    held = {place: [act.value for act in Act if may(grants, act, place).permitted] for place in places}
-    everywhere = approval.c.act.in_(held[ALL_SITES])
-    return or_(everywhere, *((approval.c.site == place) & approval.c.act.in_(acts) for place, acts in held.items()))
+def _decidable(grants: Grants | None) -> Iterator[ColumnElement[bool]]:
+    """Conditions for the rows whose act somebody holds on the row's site, one an act and place."""
+    for act in Act:
+        if may(grants, act, ALL_SITES).permitted:
+            yield approval.c.act == act.value
+            continue
+        for place in grants or {}:
+            if may(grants, act, place).permitted:
+                yield (approval.c.site == place) & (approval.c.act == act.value)
 
 
 async def _records(

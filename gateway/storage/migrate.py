@@ -19,6 +19,8 @@ from sqlalchemy import URL, Connection
 from gateway.storage.database import Database, DatabaseTrouble
 from gateway.storage.postgres import is_refusal
 from gateway.storage.postgres_programs import ProgramFailed, dump
+from gateway.storage.statistics import analyse
+from gateway.storage.tables import metadata
 
 log = structlog.get_logger(__name__)
 _FOLDER = Path(__file__).with_name("migrations")
@@ -78,6 +80,8 @@ async def migrate(database: Database, folder: Path, *, backup: bool = True) -> s
     try:
         async with patient.transaction() as connection:
             await connection.run_sync(_upgrade)
+            for table in metadata.tables:  # new indexes and columns, of which nothing is known yet
+                await analyse(connection, table)
     finally:
         await patient.close()
     log.info("database migrated", before=current or "empty", after=newest_revision(), backup=copy)

@@ -22,6 +22,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     false,
+    text,
     true,
 )
 
@@ -59,6 +60,15 @@ _TEXTS_KNOWN: Final = 4_096
 def _texts(name: str) -> Column[dict[str, str]]:
     """A text in both languages: {"en", "zh-CN"}."""
     return Column(name, _Texts, nullable=False)
+
+
+def _partial(name: str, *columns: str, where: str) -> Index:
+    """An index of only those rows that meet `where`, as SQL.
+
+    An index of what is open says so by `IS NULL`: a table without statistics makes PostgreSQL expect few rows of that,
+    but nearly all rows of `IS NOT NULL`, and it would read the whole table.
+    """
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
 
 
 def _version() -> Column[int]:
@@ -128,9 +138,10 @@ alarm = Table(
     Column("active", Boolean, nullable=False),
     _time("raised_at"),
     _time("received_at"),
-    _time("returned_at", nullable=True),
+    _time("returned_at", nullable=True, index=True),
     _time("acknowledged_at", nullable=True),
     Column("acknowledged_by", String(64), nullable=True),
+    # Null while the alarm is open, as `open_key` is set: what is open is found by it (`alarm_is_open`).
     _time("closed_at", nullable=True, index=True),
     Column("activations", Integer, nullable=False),
     Column("field", String(64), nullable=False),
@@ -147,13 +158,24 @@ alarm = Table(
     # After how many ms of standing acknowledged it asks again, 0: never.
     Column("re_alarm", BigInteger, nullable=False, server_default="0"),
     # When it does so next, null while it waits anyway or is over.
-    _time("re_alarm_at", nullable=True, index=True),
+    _time("re_alarm_at", nullable=True),
     # Activations come so fast that they are damped.
     Column("chattering", Boolean, nullable=False, server_default=false()),
     _drill(),
     _version(),
-    Index(None, "site", "equipment", "raised_at"),
+    # Lists of all alarms, newest first: one index for each way to narrow them (`gateway.api.alarm_routes`).
+    Index(None, "priority", "id"),
+    Index(None, "site", "priority", "id"),
+    Index(None, "site", "equipment", "priority", "id"),
+    # The newest alarm of a key.
+    Index(None, "site", "equipment", "part", "rule", "id"),
+    _partial("ix_alarm_open_id", "id", where="closed_at IS NULL"),
+    _partial("ix_alarm_open_rule", "rule", where="closed_at IS NULL"),
+    _partial("ix_alarm_open_site_equipment", "site", "equipment", where="closed_at IS NULL"),
+    _partial("ix_alarm_open_re_alarm_at", "re_alarm_at", where="closed_at IS NULL AND re_alarm_at IS NOT NULL"),
 )
+alarm_is_open: Final = alarm.c.closed_at.is_(None)
+"""What every query of open alarms says: the partial indexes hold exactly these."""
 
 rule_version = Table(
     "rule_version",
@@ -168,12 +190,17 @@ rule_version = Table(
     Column("changes", JSON, nullable=False),
     # The version that it was rolled back to.
     Column("equals", Integer, nullable=True),
+    # Id of the next version at the same place; null for the version that holds.
+    Column("superseded_by", BigInteger, nullable=True, index=True),
     Column("person", String(64), nullable=False),
     # Who has agreed, where one person alone may not.
     Column("second_person", String(64), nullable=True),
     _time("at"),
     Column("note", Text, nullable=False),
     UniqueConstraint("rule", "site", "equipment", "version"),
+    Index(None, "rule", "id"),
+    Index(None, "rule", "site", "id"),
+    Index(None, "rule", "site", "equipment", "id"),
     # The owner has taken up all versions to a number: none may come again under it.
     sqlite_autoincrement=True,
 )
@@ -214,7 +241,7 @@ maintenance_window = Table(
     "maintenance_window",
     metadata,
     Column("id", String(36), primary_key=True),
-    Column("site", String(64), nullable=False, index=True),
+    Column("site", String(64), nullable=False),
     # What it covers; "" for all of the site.
     Column("kind", String(32), nullable=False),
     Column("equipment", String(64), nullable=False),
@@ -228,8 +255,16 @@ maintenance_window = Table(
     Column("reason", Text, nullable=False),
     _time("cancelled_at", nullable=True),
     _time("created_at"),
+    # When its end was recorded, or that it was cancelled; null while it is on or to come.
+    _time("closed_at", nullable=True),
     _version(),
+    Index(None, "site", "id"),
+    Index(None, "site", "equipment", "id"),
+    _partial("ix_maintenance_window_open_id", "id", where="closed_at IS NULL"),
+    _partial("ix_maintenance_window_cancelled_id", "id", where="cancelled_at IS NOT NULL"),
 )
+window_is_open: Final = maintenance_window.c.closed_at.is_(None)
+"""It is on or to come, or its end is not recorded yet."""
 
 equipment_link = Table(
     "equipment_link",
@@ -248,7 +283,7 @@ activation = Table(
     Column("id", String(36), primary_key=True),
     # Key, time of measurement and an event's digest: what is written again cannot make a second activation.
     Column("identity", String(440), nullable=False, unique=True),
-    Column("alarm", String(36), ForeignKey("alarm.id"), nullable=False, index=True),
+    Column("alarm", String(36), ForeignKey("alarm.id"), nullable=False),
     Column("site", String(64), nullable=False),
     Column("equipment", String(64), nullable=False),
     Column("part", String(128), nullable=False),
@@ -261,9 +296,18 @@ activation = Table(
     Column("damped", Boolean, nullable=False, server_default=false()),
     # By the first acknowledgement of its alarm after it.
     _time("acknowledged_at", nullable=True),
+    # When it got its ticket, or needed none any more; null while its alarm may still be owed one for it.
+    _time("ticketed_at", nullable=True),
     Column("value", JSON(none_as_null=True), nullable=True),
     Column("disproved", Boolean, nullable=False, default=False),
     _drill(),
+    Index(None, "alarm", "id"),
+    Index(None, "site", "id"),
+    Index(None, "site", "equipment", "id"),
+    # An alarm that stays open for long has very many activations; these are the few of them that wait for something.
+    _partial("ix_activation_unended_alarm", "alarm", where="ended_at IS NULL"),
+    _partial("ix_activation_unanswered_alarm", "alarm", "received_at", where="acknowledged_at IS NULL"),
+    _partial("ix_activation_unticketed_alarm", "alarm", where="ticketed_at IS NULL"),
 )
 
 rule_memory = Table(
@@ -288,7 +332,8 @@ event = Table(
     Column("quality", Integer, nullable=False),
     _time("measured_at"),
     _time("received_at", index=True),
-    Index(None, "site", "equipment", "measured_at"),
+    # In the order of their arrival, in which events count.
+    Index(None, "site", "equipment", "received_at", "digest"),
 )
 
 ticket = Table(
@@ -308,10 +353,20 @@ ticket = Table(
     Column("state", String(32), nullable=False),
     Column("playbook", String(64), nullable=False),
     _time("opened_at", index=True),
+    # Null while the ticket is open: what is open is found by it (`ticket_is_open`).
     _time("closed_at", nullable=True, index=True),
     _drill(),
     _version(),
+    _partial("ix_ticket_open_id", "id", where="closed_at IS NULL"),
+    # What is over, by the state in which it ended: a ticket enters these once, not with each step of its life.
+    _partial("ix_ticket_over_state_id", "state", "id", where="closed_at IS NOT NULL"),
+    _partial("ix_ticket_over_site_state_id", "site", "state", "id", where="closed_at IS NOT NULL"),
+    _partial(
+        "ix_ticket_over_site_equipment_state_id", "site", "equipment", "state", "id", where="closed_at IS NOT NULL"
+    ),
 )
+ticket_is_open: Final = ticket.c.closed_at.is_(None)
+ticket_is_over: Final = ticket.c.closed_at.is_not(None)
 
 ticket_counter = Table(
     "ticket_counter",
@@ -327,8 +382,9 @@ ticket_alarm = Table(
     metadata,
     # The alarms of a ticket. Several alarms of one key follow each other; a fire gathers many.
     Column("ticket", String(100), ForeignKey("ticket.number"), primary_key=True),
-    Column("alarm", String(36), ForeignKey("alarm.id"), primary_key=True, index=True),
+    Column("alarm", String(36), ForeignKey("alarm.id"), primary_key=True),
     _time("joined_at"),
+    Index(None, "alarm", "joined_at", "ticket"),
 )
 
 ticket_activation = Table(
@@ -367,7 +423,9 @@ journal = Table(
     Column("after", String(32), nullable=False),
     Column("actor", String(64), nullable=False),
     Column("note", Text, nullable=False),
-    Index(None, "subject", "thing"),
+    Index(None, "subject", "thing", "id"),
+    _partial("ix_journal_annunciated", "thing", "at", where="event = 'annunciated'"),
+    _partial("ix_journal_re_alarmed", "at", where="event = 're_alarmed'"),
 )
 
 audit = Table(
@@ -389,11 +447,12 @@ audit = Table(
     # Place in the chain and its hash; null until the sealer has come by, within a second.
     Column("seq", BigInteger, nullable=True, unique=True),
     Column("hash", String(64), nullable=True),
-    # By what it is asked for, newest first (docs/audit.md has the figures). A period alone is found along the ids.
-    Index(None, "site", "id"),
-    Index(None, "actor", "id"),
-    Index(None, "act", "id"),
-    Index(None, "thing", "id"),
+    # By what it is asked for, newest first, in a period or not (docs/audit.md has the figures).
+    Index(None, "at", "id"),
+    Index(None, "site", "at", "id"),
+    Index(None, "actor", "at", "id"),
+    Index(None, "act", "at", "id"),
+    Index(None, "thing", "at", "id"),
 )
 
 audit_day = Table(
@@ -522,6 +581,9 @@ approval = Table(
     Column("outcome", String(64), nullable=False),
     _version(),
     Index(None, "state", "expires_at"),
+    Index(None, "requested_by", "id"),
+    Index(None, "act", "id"),
+    Index(None, "site", "act", "id"),
 )
 
 api_token = Table(
@@ -572,6 +634,7 @@ fact_set_aside = Table(
     Column("thing", String(128), nullable=False),
     Column("body", JSON, nullable=False),
     Column("error", Text, nullable=False),
+    Index(None, "consumer", "at"),
 )
 
 lease = Table(

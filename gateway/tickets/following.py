@@ -64,6 +64,8 @@ class Written(msgspec.Struct):
     new: set[str] = set()
     alarms: list[Row] = []
     activations: list[Row] = []
+    ticketed: list[Row] = []
+    """Activations that have got their ticket, and when."""
     journal: list[JournalRow] = []
     audit: list[AuditRow] = []
     facts: list[NewFact] = []
@@ -157,6 +159,7 @@ def _take_in(item: News, alarm: Row, known: Known, numbers: Mapping[str, str], w
         written.alarms.append({"ticket": ticket["number"], "alarm": alarm["id"], "joined_at": now})
     known.joined.add(item.activation)
     written.activations.append({"activation": item.activation, "ticket": ticket["number"]})
+    written.ticketed.append({"of_activation": item.activation, "ticketed_at": now})
 
 
 def _open(alarm: Row, key: str, number: str, now: int) -> Row:

@@ -10,16 +10,25 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import bindparam, exists, insert, not_, select, update
+from sqlalchemy import Select, bindparam, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.people.audit import Cause, Via, write_records
 from gateway.storage import lease
 from gateway.storage.database import Database
 from gateway.storage.facts import Consumer, Fact, FactMetrics, write_facts
+from gateway.storage.index_use import text_of
 from gateway.storage.portions import in_portions
 from gateway.storage.singling_out import reason_of, single_out
-from gateway.storage.tables import activation, alarm, journal, ticket, ticket_activation, ticket_alarm
+from gateway.storage.tables import (
+    activation,
+    alarm,
+    alarm_is_open,
+    journal,
+    ticket,
+    ticket_activation,
+    ticket_alarm,
+)
 from gateway.tickets.following import Known, News, Row, What, Written, follow, gathering_key, openings, step
 from gateway.tickets.numbers import take_numbers
 from gateway.tickets.states import Action, TicketType
@@ -96,8 +105,10 @@ class Tickets:
         now = self._clock()
         async with self._database.reading() as connection:
             overdue = activation.c.received_at <= now - FACTS_TAKE_MS
-            rows = await connection.execute(_ACTIVATIONS_OWED_A_TICKET.where(overdue))
-            owed = [(row.alarm, row.id) for row in rows]
+            found = [row for one in (_UNTICKETED, _UNTICKETED_CHATTER)
+                     for row in (await connection.execute(one.where(overdue))).all()]  # fmt: skip
+        await self._pass_over([row.id for row in found if row.passed and not row.damped], now)
+        owed = sorted(((row.alarm, row.id) for row in found if not row.passed), key=lambda one: one[1])
         self._patience.forget_all_but(activated for _, activated in owed)
         cause = Cause("system:tickets", Via.CLOCK)
         due = [News(What.RAISED, alarm, cause, activated) for alarm, activated in owed
@@ -106,6 +117,13 @@ class Tickets:
             return
         log.warning("alarms without the ticket they want", alarms=len(due), first=due[0].alarm)
         await single_out(due, self._open_owed, self._leave_waiting)
+
+    async def _pass_over(self, passed: Sequence[str], now: int) -> None:
+        """Note of activations that they need no ticket any more, so that no later tick looks at them again."""
+        for part in in_portions(passed):
+            async with self._database.transaction() as connection:
+                await lease.verify(connection, self._epoch)
+                await connection.execute(update(activation).where(activation.c.id.in_(part)).values(ticketed_at=now))
 
     async def _open_owed(self, news: Sequence[News]) -> None:
         async with self._database.transaction() as connection:
@@ -168,7 +186,7 @@ async def _activations_of(connection: AsyncConnection, number: str) -> dict[str,
     """Open alarms of a ticket, and how often each has become active."""
     joined = alarm.join(ticket_alarm, ticket_alarm.c.alarm == alarm.c.id)
     statement = select(alarm.c.id, alarm.c.activations).select_from(joined)
-    rows = await connection.execute(statement.where(ticket_alarm.c.ticket == number, alarm.c.open_key.is_not(None)))
+    rows = await connection.execute(statement.where(ticket_alarm.c.ticket == number, alarm_is_open))
     return {row.id: row.activations for row in rows}
 
 
@@ -220,6 +238,8 @@ async def save(connection: AsyncConnection, written: Written) -> None:
     for table, rows in ((ticket, new), (ticket_alarm, written.alarms), (ticket_activation, written.activations)):
         if rows:
             await connection.execute(insert(table), rows)
+    if written.ticketed:
+        await connection.execute(_NOTE_TICKET, written.ticketed)
     await write_records(connection, written.journal, written.audit)
     await write_facts(connection, written.facts)
 
@@ -230,31 +250,30 @@ _UPDATE_TICKET: Final = (
     .values({column.name: bindparam(column.name) for column in ticket.c if column.name != "number"})
 )
 
+_NOTE_TICKET: Final = (
+    update(activation).where(activation.c.id == bindparam("of_activation")).values(ticketed_at=bindparam("ticketed_at"))
+)
+
 _ANNUNCIATED_SINCE: Final = exists().where(
-    journal.c.subject == "alarm",
     journal.c.thing == activation.c.alarm,
-    journal.c.event == "annunciated",
+    journal.c.event == text_of("annunciated"),
     journal.c.at >= activation.c.ended_at,
 )
 """What came and went while the alarm was kept quiet asks for nothing when it is released."""
-_OF_THE_SAME: Final = activation.alias()
-_OF_ANY: Final = ticket_activation.alias()  # an own name: or it would be the outer query's row, of which there is none
-_NEVER_TICKETED: Final = alarm.c.chattering & ~exists().where(
-    _OF_ANY.c.activation == _OF_THE_SAME.c.id, _OF_THE_SAME.c.alarm == alarm.c.id
-)
-"""It was kept quiet when it began to chatter: what is damped opens no further ticket, but the first one is owed."""
-_ACTIVATIONS_OWED_A_TICKET: Final = (
-    select(activation.c.alarm, activation.c.id)
-    .join(alarm, alarm.c.id == activation.c.alarm)
-    .outerjoin(ticket_activation, ticket_activation.c.activation == activation.c.id)
-    .where(
-        alarm.c.open_key.is_not(None),
-        alarm.c.wants_ticket != "none",
-        alarm.c.annunciated,
-        ticket_activation.c.activation.is_(None),
-        not_(_ANNUNCIATED_SINCE),
-        ~activation.c.damped | _NEVER_TICKETED,
+
+
+def _unticketed(*conditions: Any) -> Select[Any]:
+    """Activations without a ticket of open alarms that want one, and whether they have passed unheard."""
+    has_ticket = exists().where(ticket_activation.c.activation == activation.c.id)
+    return (
+        select(activation.c.alarm, activation.c.id, activation.c.damped, _ANNUNCIATED_SINCE.label("passed"))
+        .join(alarm, alarm.c.id == activation.c.alarm)
+        .where(alarm_is_open, alarm.c.wants_ticket != "none", alarm.c.annunciated, ~has_ticket, *conditions)
     )
-    .order_by(activation.c.id)
-)
+
+
+_UNTICKETED: Final = _unticketed(activation.c.ticketed_at.is_(None), ~activation.c.damped)
 """An alarm whose ticket was closed over its head is owed the next one when it becomes active again, not before."""
+_HAS_HAD_A_TICKET: Final = exists().where(ticket_alarm.c.alarm == alarm.c.id)
+_UNTICKETED_CHATTER: Final = _unticketed(activation.c.damped, alarm.c.chattering, ~_HAS_HAD_A_TICKET)
+"""It was kept quiet when it began to chatter: what is damped opens no further ticket, but the first one is owed."""

@@ -1,0 +1,34 @@
+"""Conditions written so that a statement can only be answered along the index that is meant for it.
+
+Neither database has statistics at every moment (a new one, one just restored, a table that has just grown), and without
+them a planner guesses. What is written here takes the wrong choices away instead of hoping for a good guess.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import Column, ColumnElement, and_, literal_column
+
+_NO_TIME_IS_LATER: Final = 2**53
+
+
+def beside_index(column: Column[str]) -> ColumnElement[str]:
+    """A text column as an expression that no index holds: a condition on it is checked on the rows found otherwise."""
+    return column.concat(literal_column("''"))
+
+
+def after(column: Column[int], moment: int) -> ColumnElement[bool]:
+    """Whether a time (epoch ms) is later than a moment.
+
+    PostgreSQL expects a third of a table without statistics to be later than any moment, and reads all of it; of a
+    range with two ends it expects a two-hundredth. So the range has an end, later than any time.
+    """
+    ended: ColumnElement[bool] = and_(column > moment, column < _NO_TIME_IS_LATER)
+    return ended
+
+
+def text_of(value: str) -> ColumnElement[Any]:
+    """A constant of the program, written into the statement and not as a parameter.
+
+    A partial index is used only where the statement itself shows that its condition holds.
+    """
+    return literal_column(f"'{value}'")
