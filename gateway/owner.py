@@ -20,6 +20,7 @@ from collectors.babbling import Babbling
 from collectors.broker import Broker
 from collectors.collector import Collector, Keeper, Source
 from collectors.fields import Kind
+from collectors.in_hand import InHand
 from collectors.metrics import IngestMetrics
 from collectors.payloads.decoder import Decoder
 from collectors.reading import Reading, Value
@@ -60,6 +61,8 @@ _WAIT_FOR_LEASE_S: Final = 1.0
 _LAST_MESSAGES_S: Final = 5.0
 _REFRESH_S: Final = 5.0
 _BEAT_LOOK_S: Final = 0.5
+_FINISH_S: Final = 3.0
+"""For what is in hand at the end; what takes longer is left to the broker."""
 _CATCH_UP_S: Final = lease.LIFETIME_MS / 3000
 _OWN_PARTS: Final = ("owner", "alarms", "tickets", "broker", "audit", "backups")
 
@@ -104,6 +107,7 @@ class Owner:
         self._attachments = attachments
         self._backups = RegularBackups(settings, database.engine.url, wall_ms)
         self._sealer: Sealer | None = None
+        self._in_hand: InHand | None = None
         self._ingest_metrics = IngestMetrics(registry)
         self._alarm_metrics = AlarmMetrics(registry)
         self._fact_metrics = FactMetrics(registry)
@@ -124,6 +128,12 @@ class Owner:
                 await self._work(epoch)
             except* lease.LeaseLost as lost:
                 log.error("the alarms went to another process", why=str(lost.exceptions[0]))
+
+    async def finish(self) -> None:
+        """Take nothing more, and bring what is in hand to its end where that is soon done."""
+        left = 0 if self._in_hand is None else await self._in_hand.finish(_FINISH_S)
+        if left:
+            log.warning("not finished in time; the broker sends it again at the next start", messages=left)
 
     async def _wait_for_lease(self) -> int:
         epoch = await self._take_lease()
@@ -174,8 +184,9 @@ class Owner:
         retention = Retention(self._database, epoch, self._settings.retention, self._clock)
         broker = Broker(broker_address(self._settings), self._decoder.subscriptions, own=[BEAT_TOPIC])
         lookout = Lookout(self._settings, self._database, self._ledger, self._clock)
+        in_hand = self._in_hand = InHand(self._dated(broker))
         collector = Collector(
-            self._dated(broker), self._keeper, self._sequences, self._quarantine.keep, self._ingest_metrics,
+            in_hand, self._keeper, self._sequences, self._quarantine.keep, self._ingest_metrics,
             self._deciding(alarms, lookout), self._feed.note, self._decoder, self._ledger.hear,
             own={BEAT_TOPIC: self._watchdog.read}, babbling=await self._babbling(),
         )  # fmt: skip
@@ -204,6 +215,7 @@ class Owner:
                 group.create_task(_every(_RENEW_S, lambda: self._renew(epoch)), name="lease")
         finally:
             self._watchdog.stand_by()
+            self._in_hand = None
             await broker.close()
             with contextlib.suppress(*DatabaseTrouble):  # it ends by itself
                 await lease.release(self._database, epoch)

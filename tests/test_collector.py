@@ -10,9 +10,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from collectors import collector as collector_module
-from collectors.broker import Broker, BrokerAddress, Message
-from collectors.collector import Collector, Quarantined, as_quarantined
+from collectors import message_reader
+from collectors.broker import Broker, BrokerAddress
+from collectors.collector import Collector, as_quarantined
+from collectors.message_reader import Quarantined
 from collectors.metrics import HistoryMetrics, IngestMetrics
+from collectors.mqtt.message import Message
 from collectors.payloads.decoder import Decoder
 from collectors.payloads.mapped import permitted_name
 from collectors.payloads.mapping import Defaults, load_mappings
@@ -306,7 +309,7 @@ async def test_messages_readings_and_doubts_are_counted(line: Line) -> None:
 
 
 async def test_topics_that_are_made_up_do_not_fill_the_memory(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collector_module, "_KNOWN_TOPICS", 10)
+    monkeypatch.setattr(message_reader, "_KNOWN_TOPICS", 10)
     for number in range(50):
         line.arrive((f"gengfu/garden/pump/P{number}/telemetry", f'{{"at":{T0},"flow":{number}}}'))
     await line.all_acknowledged(50)

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import bindparam, delete, false, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from collectors.collector import Quarantined
+from collectors.message_reader import Quarantined
 from gateway.storage.database import Database, DatabaseTrouble
 from gateway.storage.tables import quarantine
 
