@@ -31,6 +31,7 @@ from gateway.alarms.alarms import AlarmMetrics, Alarms
 from gateway.alarms.babbling_devices import event_of, protected_fields, still_babbling
 from gateway.alarms.failures import Failures
 from gateway.alarms.maintenance_windows import note_turns
+from gateway.alarms.progress import Backlog, Progress, keeping_up
 from gateway.alarms.rules import Rule
 from gateway.alarms.watchdog import BEAT_TOPIC, Code, Watchdog, steady_s
 from gateway.api.live_feed import LiveFeed
@@ -108,6 +109,7 @@ class Owner:
         self._backups = RegularBackups(settings, database.engine.url, wall_ms)
         self._sealer: Sealer | None = None
         self._in_hand: InHand | None = None
+        self._backlog: Backlog | None = None
         self._ingest_metrics = IngestMetrics(registry)
         self._alarm_metrics = AlarmMetrics(registry)
         self._fact_metrics = FactMetrics(registry)
@@ -190,6 +192,8 @@ class Owner:
             self._deciding(alarms, lookout), self._feed.note, self._decoder, self._ledger.hear,
             own={BEAT_TOPIC: self._watchdog.read}, babbling=await self._babbling(),
         )  # fmt: skip
+        if not isinstance(self._clock, DataClock):  # on the data's clock nothing waits by the wall's
+            self._backlog = Backlog(partial(_oldest_unjudged_ms, broker, collector), lambda: broker.connected)
         self._report(alarms, tickets, broker)
         self._watchdog.own()
         tick_s = self._settings.alarms.tick_s
@@ -215,7 +219,7 @@ class Owner:
                 group.create_task(_every(_RENEW_S, lambda: self._renew(epoch)), name="lease")
         finally:
             self._watchdog.stand_by()
-            self._in_hand = None
+            self._in_hand = self._backlog = None
             await broker.close()
             with contextlib.suppress(*DatabaseTrouble):  # it ends by itself
                 await lease.release(self._database, epoch)
@@ -239,6 +243,7 @@ class Owner:
         alarms = Alarms(
             self._database, self._rules, window_ms, epoch, self._alarm_metrics, self._fact_metrics, self._failures,
             self._quarantine, self._clock, self._known_values, int(self._settings.alarms.chatter_quiet_s * 1000),
+            self._progress,
         )  # fmt: skip
         try:
             await self._holding(epoch, self._catch_up())
@@ -311,6 +316,9 @@ class Owner:
             self._watchdog.decided(reading for reading in readings[-2:] if reading.topic.kind is Kind.SYSTEM)
 
         return decide
+
+    def _progress(self, now: int) -> Progress:
+        return keeping_up(now) if self._backlog is None else self._backlog.look(now)
 
     def _beating(self, broker: Broker) -> Callable[[], Awaitable[None]]:
         told, since = Code.OK, steady_s()
@@ -388,3 +396,9 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
             await work()
         except DatabaseTrouble as error:
             log.warning("a periodic check could not be made", why=str(error))
+
+
+def _oldest_unjudged_ms(broker: Broker, collector: Collector) -> int:
+    """When the oldest message was received that is not judged yet, in epoch ms; 0 where none is."""
+    waiting = [ns for ns in (collector.oldest_unjudged_ns, broker.oldest_ns) if ns]
+    return min(waiting, default=0) // 1_000_000
