@@ -19,7 +19,7 @@ from collectors import broker as broker_module
 from collectors.broker import Broker, BrokerAddress, BrokerRefused
 from collectors.mqtt.inbox import Inbox
 from collectors.mqtt.message import Message
-from collectors.mqtt.packets import BufferedSocket
+from collectors.mqtt.packets import OVERSIZE_HEAD, BufferedSocket
 from collectors.topics import SUBSCRIPTION
 from tests import wire
 from tests.mosquitto import Mosquitto, free_port
@@ -401,6 +401,66 @@ async def test_a_pause_ends_with_its_connection_and_the_next_one_pauses_again(
 
 
 @pytest.mark.server
+@VERSIONS
+async def test_the_session_outlives_a_loop_that_is_busy_for_longer_than_the_keep_alive(
+    mosquitto: Mosquitto, protocol: int
+) -> None:
+    async with connected(mosquitto.port, protocol=protocol, keepalive_s=1) as broker:
+        await send(mosquitto.port, numbered(0, 2_000, 500))
+        seen: list[int] = []
+        for _ in range(2):
+            time.sleep(2.5)  # noqa: ASYNC251 - a loop that is held up is what is tested
+            messages = await take(broker, 1_000)
+            broker.acknowledge(messages)
+            seen += numbers(messages)
+        assert seen == list(range(2_000))
+        assert broker._inbox.connection == 0, "the connection was never lost"
+        assert broker.connected
+
+
+@pytest.mark.server
+async def test_the_session_outlives_a_pause_for_want_of_room(
+    mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_module, "Inbox", lambda: Inbox(most_bytes=100_000))
+    async with connected(mosquitto.port, keepalive_s=1) as broker:
+        sending = asyncio.create_task(send(mosquitto.port, numbered(0, 2_000, 4_000)))
+        await until(lambda: broker._network.is_paused, "reading pauses")
+        assert broker.waiting_bytes < 100_000 + 2 * 64 * 1024
+        began = time.monotonic()
+        await until(lambda: time.monotonic() - began > 3.5, "more than the keep-alive and its half have passed")
+        messages = await take(broker, 2_000)
+        assert numbers(messages) == list(range(2_000))
+        assert {message.connection for message in messages} == {0}, "the connection was never lost"
+        await sending
+
+
+@pytest.mark.server
+async def test_with_mqtt_5_the_broker_is_told_the_largest_packet_and_keeps_back_what_is_larger(
+    mosquitto: Mosquitto,
+) -> None:
+    async with connected(mosquitto.port, protocol=5, max_packet_kb=64) as broker:
+        await send(mosquitto.port, [(TOPIC, b"x" * 100_000), *numbered(1, 2)])
+        assert numbers(await take(broker, 1)) == [1]
+
+
+@pytest.mark.server
+async def test_with_mqtt_3_1_1_the_head_of_a_packet_that_is_too_large_arrives_and_the_next_one_whole(
+    mosquitto: Mosquitto,
+) -> None:
+    async with connected(mosquitto.port, protocol=4, max_packet_kb=64) as broker:
+        await send(mosquitto.port, [(TOPIC, b"x" * 1_000_000), *numbered(1, 2)])
+        large, small = await take(broker, 2)
+        assert (large.payload, large.oversize) == (b"x" * OVERSIZE_HEAD, 1_000_000)
+        assert numbers([small]) == [1]
+        broker.acknowledge([large, small])
+    await parted(mosquitto)
+    async with connected(mosquitto.port, protocol=4, max_packet_kb=64) as broker:
+        await send(mosquitto.port, numbered(2, 3))
+        assert numbers(await take(broker, 1)) == [2], "it was acknowledged like any other"
+
+
+@pytest.mark.server
 async def test_closing_says_good_bye_and_ends_the_run(mosquitto: Mosquitto) -> None:
     async with connected(mosquitto.port, client_id="watchman") as broker:
         await send(mosquitto.port, numbered(0, 1))
@@ -463,6 +523,29 @@ def test_packets_are_taken_whole_wherever_the_stream_was_cut(
         length_bytes = 1 if whole[1] < 0x80 else 2
         theirs = paho_packet.decode_publish(whole[0], whole[1 + length_bytes :], version)
         assert (theirs.topic, theirs.payload, theirs.mid) == mine, "as paho reads it"
+
+
+@given(st.lists(st.integers(0, 120_000), max_size=5), st.booleans(), st.data())
+def test_of_a_packet_that_is_too_large_the_head_is_taken_and_no_more_is_held_than_that(
+    sizes: list[int], is_v5: bool, data: st.DataObject
+) -> None:
+    largest = 1_000
+    packets = [wire.publish(TOPIC, b"y" * size, mid, b"" if is_v5 else None) for mid, size in enumerate(sizes, 1)]
+    stream = b"".join(packets)
+    piece = data.draw(st.sampled_from([1_000, 64 * 1024]))
+    pieces = [stream[at : at + piece] for at in range(0, len(stream), piece)]
+    buffered = BufferedSocket(Pieces(pieces), has_properties=is_v5, largest=largest)
+    taken: list[tuple[int, int, int]] = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            buffered.fill()
+            taken += [(packet.mid, len(packet.payload), packet.oversize) for packet in buffered.take_publishes()]
+            assert len(buffered._buffer) - buffered._at <= 80 * 1024 + piece
+    expected = [
+        (mid, min(size, OVERSIZE_HEAD), size) if len(whole) > largest else (mid, size, 0)
+        for mid, (size, whole) in enumerate(zip(sizes, packets, strict=True), 1)
+    ]
+    assert taken == expected
 
 
 @given(st.binary(max_size=100), st.booleans())
