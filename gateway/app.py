@@ -163,6 +163,7 @@ class Application:
                 self.started.set()
                 await self._stop.wait()
                 log.info("stopping")
+                await owner.finish()
                 for task in tasks:
                     task.cancel()
 

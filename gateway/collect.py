@@ -21,9 +21,11 @@ import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 
-from collectors.broker import Broker, Message
-from collectors.collector import Collector, Quarantined, as_quarantined
+from collectors.broker import Broker
+from collectors.collector import Collector, as_quarantined
 from collectors.departure import DepartingBroker, end_session
+from collectors.in_hand import InHand
+from collectors.message_reader import Quarantined
 from collectors.metrics import HistoryMetrics, IngestMetrics
 from collectors.payloads.samples import KEY_STEPS
 from collectors.sequences import SequenceMemory
@@ -50,46 +52,6 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 class StoreNotShared(SettingsError):
     """The store in the settings is a file of one process."""
-
-
-class InHand:
-    """The broker as a source that can be shut: then nothing more is taken, and what was taken is finished."""
-
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-        self._shut = False
-        self._messages = 0
-        self.taken = 0
-        """Messages since the start."""
-        self._empty = asyncio.Event()
-        self._empty.set()
-
-    async def next_batch(self, most: int) -> list[Message]:
-        if self._shut:
-            await asyncio.Event().wait()  # for good: the collector is cancelled when it has finished
-        batch = await self._broker.next_batch(most)
-        self._messages += len(batch)
-        self.taken += len(batch)
-        self._empty.clear()
-        return batch
-
-    def acknowledge(self, messages: Sequence[Message]) -> None:
-        self._broker.acknowledge(messages)
-        self._messages -= len(messages)
-        if not self._messages:
-            self._empty.set()
-
-    async def emptied(self) -> None:
-        """Return when all that has come so far is brought to its end."""
-        while self._messages or self._broker.waiting:  # noqa: ASYNC110 - minutes may pass, and once in a life
-            await asyncio.sleep(_LOOK_AGAIN_S)
-
-    async def finish(self, within_s: float) -> int:
-        """Take nothing more; return how many messages are still not brought to their end after that time."""
-        self._shut = True
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._empty.wait(), within_s)
-        return self._messages
 
 
 class HistoryWriter:
@@ -194,7 +156,7 @@ class HistoryWriter:
             else "The broker knows no such name (any more): nothing waits there."
         )
         while True:
-            await in_hand.emptied()
+            await in_hand.emptied(broker)
             before = in_hand.taken
             await broker.settle()
             if in_hand.taken == before and not broker.waiting:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from collectors.broker import Message
 from collectors.collector import Source
+from collectors.mqtt.message import Message
 from collectors.payloads.decoder import Decoder
 from collectors.payloads.native import decode
 from collectors.payloads.samples import Decoded, Fault

@@ -20,6 +20,7 @@ from collectors.babbling import Babbling
 from collectors.broker import Broker
 from collectors.collector import Collector, Keeper, Source
 from collectors.fields import Kind
+from collectors.in_hand import InHand
 from collectors.metrics import IngestMetrics
 from collectors.payloads.decoder import Decoder
 from collectors.reading import Reading, Value
@@ -30,6 +31,7 @@ from gateway.alarms.alarms import AlarmMetrics, Alarms
 from gateway.alarms.babbling_devices import event_of, protected_fields, still_babbling
 from gateway.alarms.failures import Failures
 from gateway.alarms.maintenance_windows import note_turns
+from gateway.alarms.progress import Backlog, Progress, keeping_up
 from gateway.alarms.rules import Rule
 from gateway.alarms.watchdog import BEAT_TOPIC, Code, Watchdog, steady_s
 from gateway.api.live_feed import LiveFeed
@@ -61,6 +63,8 @@ _WAIT_FOR_LEASE_S: Final = 1.0
 _LAST_MESSAGES_S: Final = 5.0
 _REFRESH_S: Final = 5.0
 _BEAT_LOOK_S: Final = 0.5
+_FINISH_S: Final = 3.0
+"""For what is in hand at the end; what takes longer is left to the broker."""
 _CATCH_UP_S: Final = lease.LIFETIME_MS / 3000
 _OWN_PARTS: Final = ("owner", "alarms", "tickets", "broker", "audit", "backups")
 
@@ -105,6 +109,8 @@ class Owner:
         self._attachments = attachments
         self._backups = RegularBackups(settings, database.engine.url, wall_ms)
         self._sealer: Sealer | None = None
+        self._in_hand: InHand | None = None
+        self._backlog: Backlog | None = None
         self._ingest_metrics = IngestMetrics(registry)
         self._alarm_metrics = AlarmMetrics(registry)
         self._fact_metrics = FactMetrics(registry)
@@ -125,6 +131,12 @@ class Owner:
                 await self._work(epoch)
             except* lease.LeaseLost as lost:
                 log.error("the alarms went to another process", why=str(lost.exceptions[0]))
+
+    async def finish(self) -> None:
+        """Take nothing more, and bring what is in hand to its end where that is soon done."""
+        left = 0 if self._in_hand is None else await self._in_hand.finish(_FINISH_S)
+        if left:
+            log.warning("not finished in time; the broker sends it again at the next start", messages=left)
 
     async def _wait_for_lease(self) -> int:
         epoch = await self._take_lease()
@@ -175,11 +187,14 @@ class Owner:
         retention = Retention(self._database, epoch, self._settings.retention, self._clock)
         broker = Broker(broker_address(self._settings), self._decoder.subscriptions, own=[BEAT_TOPIC])
         lookout = Lookout(self._settings, self._database, self._ledger, self._clock)
+        in_hand = self._in_hand = InHand(self._dated(broker))
         collector = Collector(
-            self._dated(broker), self._keeper, self._sequences, self._quarantine.keep, self._ingest_metrics,
+            in_hand, self._keeper, self._sequences, self._quarantine.keep, self._ingest_metrics,
             self._deciding(alarms, lookout), self._feed.note, self._decoder, self._ledger.hear,
             own={BEAT_TOPIC: self._watchdog.read}, babbling=await self._babbling(),
         )  # fmt: skip
+        if not isinstance(self._clock, DataClock):  # on the data's clock nothing waits by the wall's
+            self._backlog = Backlog(partial(_oldest_unjudged_ms, broker, collector), lambda: broker.connected)
         self._report(alarms, tickets, broker)
         self._watchdog.own()
         tick_s = self._settings.alarms.tick_s
@@ -206,6 +221,7 @@ class Owner:
                 group.create_task(_every(_RENEW_S, lambda: self._renew(epoch)), name="lease")
         finally:
             self._watchdog.stand_by()
+            self._in_hand = self._backlog = None
             await broker.close()
             with contextlib.suppress(*DatabaseTrouble):  # it ends by itself
                 await lease.release(self._database, epoch)
@@ -229,6 +245,7 @@ class Owner:
         alarms = Alarms(
             self._database, self._rules, window_ms, epoch, self._alarm_metrics, self._fact_metrics, self._failures,
             self._quarantine, self._clock, self._known_values, int(self._settings.alarms.chatter_quiet_s * 1000),
+            self._progress,
         )  # fmt: skip
         try:
             await self._holding(epoch, self._catch_up())
@@ -301,6 +318,9 @@ class Owner:
             self._watchdog.decided(reading for reading in readings[-2:] if reading.topic.kind is Kind.SYSTEM)
 
         return decide
+
+    def _progress(self, now: int) -> Progress:
+        return keeping_up(now) if self._backlog is None else self._backlog.look(now)
 
     def _beating(self, broker: Broker) -> Callable[[], Awaitable[None]]:
         told, since = Code.OK, steady_s()
@@ -378,3 +398,9 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
             await work()
         except DatabaseTrouble as error:
             log.warning("a periodic check could not be made", why=str(error))
+
+
+def _oldest_unjudged_ms(broker: Broker, collector: Collector) -> int:
+    """When the oldest message was received that is not judged yet, in epoch ms; 0 where none is."""
+    waiting = [ns for ns in (collector.oldest_unjudged_ns, broker.oldest_ns) if ns]
+    return min(waiting, default=0) // 1_000_000

@@ -37,6 +37,12 @@ class BrokerSettings(_Section):
     client_id: str = Field("gengfu", min_length=1, description="Our name at the broker; the session is kept under it.")
     username: str = Field("", description="User at the broker, empty for none.")
     password: SecretStr = Field(SecretStr(""), description="Password at the broker.")
+    max_packet_kb: int = Field(
+        5120,
+        ge=64,
+        le=262_144,
+        description="Largest MQTT packet that is taken, in KiB; larger ones are not read.",
+    )
     protocol: Literal[4, 5] = Field(5, description="MQTT version: 4 (that is 3.1.1) or 5.")
     tls: bool = Field(False, description="Encrypt, and check the broker's certificate.")
     ca_file: str = Field("", description="CA that signed the broker's certificate; empty: the system's.")

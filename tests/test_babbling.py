@@ -15,8 +15,9 @@ from prometheus_client import CollectorRegistry
 
 from collectors.babbling import GRACE_MS, QUIET_MS, SUSTAINED_MS, TURN_MS, Babble, Babbling, Speaker
 from collectors.broker import Broker, BrokerAddress
-from collectors.collector import Collector, Quarantined
+from collectors.collector import Collector
 from collectors.fields import Kind
+from collectors.message_reader import Quarantined
 from collectors.metrics import IngestMetrics
 from collectors.reading import Quality, Reading, Value
 from collectors.sequences import SequenceMemory

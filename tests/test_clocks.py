@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from collectors.broker import Message
+from collectors.mqtt.message import Message
 from collectors.payloads.decoder import Decoder
 from gateway.clocks import ClockName, DataClock, FolderOfOtherClock, claim_folder, name_of, wall_ms
 from gateway.dated_source import DatedSource

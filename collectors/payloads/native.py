@@ -47,6 +47,13 @@ def decode(topic: Topic, payload: bytes, received_at: int, arrival: int = 0) -> 
     return decoded
 
 
+def refuse(topic: Topic, fault: Fault, received_at: int, arrival: int) -> Decoded:
+    """The answer to a message that is not read at all; one of a fire panel is an event all the same."""
+    if topic.kind is Kind.FIRE_PANEL and topic.channel is Channel.EVENT:
+        return _with_unreadable_event(topic, [fault], received_at, arrival)
+    return Decoded([], [fault])
+
+
 def _with_unreadable_event(topic: Topic, faults: Sequence[Fault], received_at: int, arrival: int) -> Decoded:
     """A fire whose text comes in another encoding must not end in the quarantine alone: somebody has to look.
 

@@ -22,6 +22,7 @@ from gateway.alarms.decisions import Row, Written, by_person, go_by, identity_of
 from gateway.alarms.failures import Failures
 from gateway.alarms.known_equipment import Recall, is_watched, nothing_known
 from gateway.alarms.outcomes import Decision, Failure, Outcome, no_rule
+from gateway.alarms.progress import Asked, keeping_up
 from gateway.alarms.recording import (
     alarms_by_id,
     due_for_re_alarm,
@@ -96,6 +97,7 @@ class Alarms:
         clock: Clock,
         recall: Recall = nothing_known,
         chatter_quiet_ms: int = CHATTER_QUIET_MS,
+        progress: Asked = keeping_up,
     ) -> None:
         self.trouble = ""
         """Why decisions cannot be written now, "" while they can."""
@@ -112,6 +114,7 @@ class Alarms:
         self._metrics = metrics
         self._clock = clock
         self._recall = recall
+        self._progress = progress
         self._watches = Watches(self._rules, {}, late_window_ms)
         self._damping = Damping(chatter_quiet_ms)
         self._one_at_a_time = asyncio.Lock()
@@ -234,7 +237,8 @@ class Alarms:
                 await self._commit(self._watches.take(overdue), overdue, CLOCK)
             if await self._take_up_rules():
                 await self._retrying(lambda: self.suppressing.weigh_all(_RULE_CHANGED))
-            await self._commit(self._watches.tick(self._clock()), [], CLOCK)
+            judged = self._progress(self._clock())
+            await self._commit(self._watches.tick(judged.until, is_behind=judged.is_behind), [], CLOCK)
             if due := self._damping.due(self._clock()):
                 await self._retrying(lambda: self._end_chatter(due))
             prompts = self._rulebook.of_type(RuleType.UNANSWERED)

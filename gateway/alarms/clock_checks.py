@@ -29,8 +29,8 @@ class ClockChecks:
         due = self._agenda.next_due(self._ticked_at)
         return None if due is None else max(self._ticked_at + _SOONEST_MS, due)
 
-    def tick(self, now: int) -> Outcome:
-        """Let delays end by the clock, and notice what has not come or not happened."""
+    def tick(self, now: int, *, is_behind: bool = False) -> Outcome:
+        """Let delays end by the clock, and notice what has not come or not happened; see `progress` for both."""
         agenda, outcome = self._agenda, Outcome([], {}, [])
         if not 0 <= now - self._ticked_at <= _LISTENING_MS:
             self._listening_since = now
@@ -38,7 +38,7 @@ class ClockChecks:
         for station in tuple(agenda.waiting):
             for key in tuple(station.unsettled):
                 with Alone(key, None, outcome):
-                    self._settle(station, station.watches[key], now, outcome)
+                    self._settle(station, station.watches[key], now, is_behind, outcome)
             if not station.unsettled:
                 del agenda.waiting[station]
         for watch, station in tuple(agenda.counting.items()):
@@ -52,7 +52,7 @@ class ClockChecks:
                     check_silence(agenda, station, watch, watch.silence, now, self._listening_since, outcome)
         return outcome
 
-    def _settle(self, station: Station, watch: Watch, now: int, outcome: Outcome) -> None:
+    def _settle(self, station: Station, watch: Watch, now: int, is_behind: bool, outcome: Outcome) -> None:
         """Let a delay end, or have the newest values say what becomes of what disorder has raised."""
         rule, memory = watch.rule, watch.memory
         if watch.silence is not None:
@@ -66,8 +66,10 @@ class ClockChecks:
         elif not rule.life_safety and station.is_clock_in_doubt(now, self._late_window_ms):
             return
         else:
+            # While we are behind, a sample that denies it may be waiting; but not for ever.
+            patience = self._late_window_ms if is_behind and not rule.life_safety else 0
             judgement = mature(rule, memory, now)
-            if not judgement.changes:
+            if not judgement.changes or now - max(watch.waits_until()) < patience:
                 return
         keep(watch, judgement, station.values, now, outcome)
         if watch.memory.pending_since is None:

@@ -54,7 +54,6 @@ class Damping:
 
     def due(self, now: int) -> list[str]:
         """The alarms that have been quiet for long enough."""
-        self._recent.forget(now)
         # Heard in the future: the clock was set back since, and it is quiet from now on.
         self._heard = {identity: min(heard, now) for identity, heard in self._heard.items()}
         return [identity for identity, heard in self._heard.items() if now - heard >= self._quiet_ms]

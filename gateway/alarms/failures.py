@@ -7,7 +7,7 @@ import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
-from collectors.collector import Quarantined
+from collectors.message_reader import Quarantined
 from collectors.payloads.samples import Reason
 from collectors.reading import Reading
 from gateway.alarms.outcomes import Failure

@@ -79,6 +79,7 @@ def keep(
     outcome: Outcome,
     digest: str = "",
     zone: str = "",
+    before: tuple[int, Value | None] | None = None,
 ) -> None:
     """Remember a judgement, and note what follows from it.
 
@@ -90,6 +91,7 @@ def keep(
         outcome: where decisions and memory are noted.
         digest: of the event that shows it.
         zone: as the event says it.
+        before: when the sample was measured, and the value until then: what a delay has ended earlier rests on that.
     """
     memory, changes = with_habits(watch, judgement.memory), judgement.changes
     quiet = quiet_bands(watch.rule, memory, values) if watch.guards else {}
@@ -98,6 +100,6 @@ def keep(
     for name, band in quiet.items():
         watch.guards[name].low, watch.guards[name].high = band
     value = values.get(watch.rule.field)
-    outcome.decisions.extend(
-        Decision(watch.key, watch.rule, watch.kind, change, value, received_at, digest, zone) for change in changes
-    )
+    for change in changes:
+        shown = before[1] if before is not None and change.at < before[0] else value
+        outcome.decisions.append(Decision(watch.key, watch.rule, watch.kind, change, shown, received_at, digest, zone))

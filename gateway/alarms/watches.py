@@ -68,9 +68,14 @@ class Watches:
                 outcome.failures.append(Failure(no_rule(reading.topic), error, reading))
         return outcome
 
-    def tick(self, now: int) -> Outcome:
-        """Let delays end by the clock, and notice what has not come or not happened."""
-        return self._clock_checks.tick(now)
+    def tick(self, now: int, *, is_behind: bool = False) -> Outcome:
+        """Let delays end by the clock, and notice what has not come or not happened.
+
+        Args:
+            now: epoch ms up to which all that has come is judged.
+            is_behind: whether more may wait that would deny a delay.
+        """
+        return self._clock_checks.tick(now, is_behind=is_behind)
 
     def take_up(self, rulebook: Rulebook, changes: Iterable[Replanned], now: int) -> Outcome:
         """Go by another rulebook from now on."""
@@ -107,13 +112,14 @@ class Watches:
                 station.allow_for_a_jump(at, reading.received_at, self._late_window_ms)
         station.newest_at, station.received_at = at, reading.received_at
         touched = self._touched(station, fields)
+        before = {**values} if station.unsettled else values
         values.update(fields)
         if len(fields) == len(values):
             station.complete_at = at
         else:
             station.times.update(dict.fromkeys(fields, at))
         if touched or station.unsettled:
-            self._judge(station, touched, values, at, reading, outcome)
+            self._judge(station, touched, values, before, at, reading, outcome)
 
     def _touched(self, station: Station, fields: Mapping[str, Value]) -> Sequence[Watch]:
         """The watches for which the fields may change something."""
@@ -143,6 +149,7 @@ class Watches:
         station: Station,
         touched: Iterable[Watch],
         values: Mapping[str, Value],
+        before: Mapping[str, Value],
         at: int,
         reading: Reading,
         outcome: Outcome,
@@ -158,7 +165,8 @@ class Watches:
                 if breached is not None:
                     watch.settle_at = 0
                     judgement = judge(watch.rule, watch.memory, breached, at, reading.received_at)
-                    keep(watch, judgement, values, reading.received_at, outcome)
+                    held = (at, before.get(watch.rule.field))
+                    keep(watch, judgement, values, reading.received_at, outcome, before=held)
                     if watch.rule.type in BY_CLOCK:
                         self._agenda.note(station, watch)
                     waits = judgement.memory.active is not breached

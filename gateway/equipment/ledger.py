@@ -8,8 +8,8 @@ import structlog
 from sqlalchemy import ColumnElement, Delete, bindparam, delete, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from collectors.broker import Message
 from collectors.fields import Kind
+from collectors.mqtt.message import Message
 from collectors.reading import Reading
 from collectors.topics import Topic
 from gateway.equipment.links import Links

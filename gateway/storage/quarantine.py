@@ -10,7 +10,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import bindparam, false, func, insert, or_, select
 
-from collectors.collector import Quarantined
+from collectors.message_reader import Quarantined
 from gateway.storage.chunked_writes import delete_in_chunks
 from gateway.storage.database import Database, DatabaseTrouble
 from gateway.storage.tables import quarantine
