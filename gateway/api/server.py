@@ -45,6 +45,7 @@ from gateway.api.routes import Answer, Call, FileAnswer, Reply, Route, Services,
 from gateway.people.approvals import ApprovalRecord
 from gateway.people.logins import Place
 from gateway.people.permissions import FOR_EVERYONE, PERMITTED, Act
+from gateway.people.standing_check import Over, StandingCheck, StandingOver
 from gateway.storage.database import DatabaseTrouble
 
 log = structlog.get_logger(__name__)
@@ -156,7 +157,7 @@ def _endpoint(
             services, caller.standing, caller.place, _read_path(request), _read_query(request, route),
             await _read_body(request, route, services.attachments.limit), routes=routes,
         )  # fmt: skip
-        found = await second_person.answer(call, route, path)
+        found = await _act(call, route, path)
         if isinstance(found, ApprovalRecord):
             found = Reply(approval_routes.approval_body(found, services.accounts, services.wall()), 202)
         response = _respond(found, route.status, admission.entrance)
@@ -164,6 +165,19 @@ def _endpoint(
         return response
 
     return answer
+
+
+async def _act(call: Call, route: Route, path: str) -> Answer | ApprovalRecord:
+    """Let the handler answer. What changes something looks once more, in its transaction, whether it still may."""
+    if route.act is Act.PUBLIC or call.standing is None:
+        return await second_person.answer(call, route, path)
+    check = StandingCheck(call.standing, call.services.wall())
+    try:
+        with call.services.database.accompanied(check):
+            return await second_person.answer(call, route, path)
+    except StandingOver as over:
+        code = "not_signed_in" if over.reason is Over.LOGIN_ENDED else "forbidden"
+        raise ProblemError(code, "this has changed while the request was under way; nothing was changed") from over
 
 
 def _plain(route: PlainRoute, services: Services, admission: Admission) -> Next:
