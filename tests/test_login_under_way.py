@@ -211,7 +211,7 @@ async def test_a_request_of_a_token_revoked_meanwhile_changes_nothing(
     sent = asyncio.Event()
 
     async def body() -> AsyncIterator[bytes]:
-        yield b'{"site": "HQ", "equipment": "HQ:P-1", "reason": "tank is cleaned", "starts_at": "2025-11-23T00:00:00Z", '
+        yield b'{"site": "HQ", "equipment": "HQ:P-1", "reason": "tank", "starts_at": "2025-11-23T00:00:00Z", '
         await sent.wait()
         yield b'"ends_at": "2025-11-23T01:00:00Z"}'
 

@@ -5,7 +5,7 @@ login may end, its account may be disabled or its token revoked. So the transact
 what was ended before the transaction began changes nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -66,5 +66,5 @@ class StandingCheck:
             raise StandingOver(Over.ROLE_REVOKED)
 
 
-def _pairs(grants: Mapping[str, Sequence[Any]]) -> set[tuple[str, str]]:
+def _pairs(grants: Mapping[str, Collection[Any]]) -> set[tuple[str, str]]:
     return {(site, str(role)) for site, held in grants.items() for role in held}
