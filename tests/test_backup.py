@@ -75,6 +75,7 @@ async def test_everything_that_is_needed_is_in_it_and_nothing_that_is_secret(boo
     names = names_in(made)
     assert {name for name in names if not name.startswith("audit-")} == {
         "gengfu.db", "sequences.db", "spool/0001.frames", "attachments/01/0190b3f0", "settings.toml",
+        "audit.head",
         "checkpoints/2025-11-22.json", "checkpoints/2025-11-23.json", f"checkpoints/{public_key(tmp_path)}",
         "rules_and_mappings/0-site.rules.yaml",
     }  # fmt: skip

@@ -81,17 +81,15 @@ async def show_rule(call: Call) -> RuleBody:
 
 async def list_rule_versions(call: Call) -> Page[RuleVersionBody]:
     query: VersionQuery = call.query
+    where = _where(call, query.site or "", query.equipment or "", Act.WATCH)
     statement = select(rule_version).where(rule_version.c.rule == call.path["id"])
     sites = call.sites(Act.WATCH)
     if sites is not None:
         statement = statement.where(rule_version.c.site.in_(sites))
-    site, code = query.site, None
-    if query.equipment is not None:
-        site, _, code = query.equipment.partition(":")
-    if site is not None:
-        statement = statement.where(rule_version.c.site == site)
-    if code is not None:
-        statement = statement.where(rule_version.c.equipment == code)
+    if where.site:
+        statement = statement.where(rule_version.c.site == where.site)
+    if where.equipment:
+        statement = statement.where(rule_version.c.equipment == where.equipment)
     if query.cursor is not None:
         if not 0 < query.cursor < 2**63:
             raise ProblemError("bad_query", "cursor is not one that a list has given")

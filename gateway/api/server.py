@@ -1,5 +1,6 @@
 """The HTTP server: the route table becomes routes, every request passes the same few checks."""
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from html import escape
@@ -36,11 +37,12 @@ from gateway.api import (
     token_routes,
 )
 from gateway.api.admission import Admission, Caller
+from gateway.api.connections import BODY_S
 from gateway.api.door_metrics import DoorMetrics
 from gateway.api.entrance import Entrance
 from gateway.api.live_feed import REQUIRED, LiveFeed, Message
 from gateway.api.openapi import make_document
-from gateway.api.problems import ProblemError, problem_response
+from gateway.api.problems import ProblemError, problem_for, problem_response
 from gateway.api.routes import Answer, Call, FileAnswer, Reply, Route, Services, Upload
 from gateway.people.approvals import ApprovalRecord
 from gateway.people.logins import Place
@@ -228,7 +230,7 @@ async def _read_body(request: web.Request, route: Route, upload_limit: int) -> A
         raise ProblemError("bad_request", "send JSON with Content-Type: application/json")
     if (request.content_length or 0) > MAX_BODY:
         raise ProblemError("too_large")
-    body = await request.read()
+    body = await _read_in_time(request)
     if b"\\u0000" in body:
         raise ProblemError("bad_request", "no text has a NUL in it")
     try:
@@ -237,6 +239,17 @@ async def _read_body(request: web.Request, route: Route, upload_limit: int) -> A
         raise ProblemError("bad_request", str(error)) from error
     except RecursionError as error:
         raise ProblemError("bad_request", "brackets lie within each other too deeply") from error
+
+
+async def _read_in_time(request: web.Request) -> bytes:
+    """Raises ProblemError: a body that does not arrive holds a connection, and nothing else."""
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await request.read()
+    except TimeoutError as error:
+        raise ProblemError("request_too_slow", f"a body arrives within {BODY_S:g} s") from error
+    except (ClientError, web.RequestPayloadError, ConnectionError) as error:
+        raise ProblemError("bad_request", "the body was cut short on its way, or is not what its head says") from error
 
 
 def _upload(request: web.Request, limit: int) -> Upload:
@@ -319,13 +332,9 @@ async def _or_problem(request: web.Request, handler: Next) -> web.StreamResponse
     except ProblemError:
         raise
     except web.HTTPException as error:
-        codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
-        if error.status not in codes:
+        if error.status < 400:
             raise
-        response = problem_response(codes[error.status])
-        if "Allow" in error.headers:
-            response.headers["Allow"] = error.headers["Allow"]
-        return response
+        return problem_for(error)
     except DatabaseTrouble as error:
         log.warning("request not answered: the database is in trouble", path=request.path, why=str(error))
         return problem_response("database_unavailable", "nothing was changed; try again in a moment", retry_after=1)
@@ -352,6 +361,7 @@ def _add_headers(entrance: Entrance) -> Callable[[web.Request, web.StreamRespons
     async def add(_request: web.Request, response: web.StreamResponse) -> None:
         for name, value in headers.items():
             response.headers.setdefault(name, value)
+        response.headers.popall("Server", None)  # it would name the software and its version
 
     return add
 
