@@ -19,6 +19,7 @@ from gateway.backup.contents import copy_sqlite, settings_without_secrets
 from gateway.backup.restore import NotEmpty, restore_backup
 from gateway.backup.sealed_file import BackupDamaged, Header, PassphraseNeeded, SealedWriter
 from gateway.backup.stoppable import StoppableThread, Stopped
+from gateway.people.audit_head import read_restores
 from gateway.settings import Settings, load_settings
 from gateway.storage.database import Database
 from gateway.storage.tables import audit
@@ -117,6 +118,8 @@ async def test_what_is_restored_is_what_was_there(book: Book, tmp_path: Path) ->
     assert await rows_of(restored, audit) == await rows_of(book.database, audit)
     again = Book(restored, target, book.epoch)
     assert await again.named() == []
+    assert (target / "audit.head").read_bytes() == (tmp_path / "audit.head").read_bytes()
+    assert len(read_restores(target)) == 1, "that it was restored is noted, for what checkpoints elsewhere say"
     await restored.close()
     assert load_settings(target / "settings.toml").storage.data_dir == tmp_path
     assert sorted(path.name for path in target.parent.iterdir()) == ["data"]

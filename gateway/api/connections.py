@@ -159,7 +159,7 @@ class Connection(web.RequestHandler):
         self._limit.metrics.malformed.inc()
         log.warning("a request is no HTTP", address=request.remote, why=type(exc).__name__)
         if self.transport is not None:
-            cast("asyncio.Transport", self.transport).write(_BAD_REQUEST)
+            self.transport.write(_BAD_REQUEST)
         raise _Answered("the answer has been written")
 
     async def finish_response(
