@@ -126,7 +126,13 @@ _SENSOR = _table(
 
 _SYSTEM = _table(
     _boolean(
-        "history_reachable", "losing_readings", "work_set_aside", "backup_ok", "checkpoint_ok", "damaged_file_kept"
+        "history_reachable",
+        "losing_readings",
+        "work_set_aside",
+        "backup_ok",
+        "checkpoint_ok",
+        "audit_ok",
+        "damaged_file_kept",
     ),
     _boolean(
         "broker_reachable",

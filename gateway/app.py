@@ -8,7 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 
 import structlog
-from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from collectors.collector import as_quarantined
@@ -20,6 +19,7 @@ from gateway.alarms.duty_positions import DutyPositions
 from gateway.alarms.rule_files import load_rules
 from gateway.alarms.rule_tests import RuleTests
 from gateway.alarms.watchdog import Watchdog, show_age
+from gateway.api.connections import limit_of, listening
 from gateway.api.live_feed import LiveFeed
 from gateway.api.live_floods import LiveFloods
 from gateway.api.platform_routes import READY
@@ -231,12 +231,9 @@ class Application:
 
     async def _listen(self, stack: contextlib.AsyncExitStack, services: Services, feed: LiveFeed) -> None:
         http = self.settings.http
-        app = make_app(services, feed, web_app_folder(), entrance_of(http, demo=self._demo))
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        tls = tls_context(http)
-        await web.TCPSite(runner, http.host, http.port, ssl_context=tls).start()
-        port = runner.addresses[0][1]
+        entrance = entrance_of(http, demo=self._demo)
+        app = make_app(services, feed, web_app_folder(), entrance)
+        tls, limit = tls_context(http), limit_of(entrance, http.connections_per_address, self.registry)
+        port = await stack.enter_async_context(listening(app, http.host, http.port, tls, limit))
         self.address = f"http{'s' if tls else ''}://{http.host}:{port}"
         log.info("listening", address=self.address)

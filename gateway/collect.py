@@ -46,6 +46,8 @@ FINISH_S: Final = 5.0
 """Seconds for what is in hand at the end; then it goes back to the broker."""
 _LOOK_AGAIN_S: Final = 0.1
 _SHOWN: Final = 100
+_IDLE_S: Final = 75.0
+"""A connection without a whole request for so long is closed."""
 _READY: Final = "ready"
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -206,7 +208,8 @@ class HistoryWriter:
         app.router.add_get("/metrics", self._show_metrics)
         if collect.http_host in _LOOPBACK:  # it holds what devices said, and there is no login here
             app.router.add_get("/quarantine", _quarantine_of(database))
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
+        app.on_response_prepare.append(_name_no_software)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=2, keepalive_timeout=_IDLE_S)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, collect.http_host, collect.http_port).start()
@@ -247,6 +250,10 @@ async def _leave_to_the_service(_messages: Sequence[Quarantined]) -> None:
 async def _keep_refused(quarantine: Quarantine, refused: Sequence[Refused]) -> None:
     log.warning("the store refuses readings", first=refused[0].why, readings=len(refused))
     await quarantine.keep(as_quarantined(refused))
+
+
+async def _name_no_software(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.popall("Server", None)
 
 
 async def _alive(_request: web.Request) -> web.Response:

@@ -41,8 +41,9 @@ from gateway.clocks import Clock, DataClock, wall_ms
 from gateway.dated_source import DatedSource
 from gateway.equipment.ledger import Ledger
 from gateway.ingest import broker_address
+from gateway.people.audit_head import head_file
 from gateway.people.audit_key import checkpoints_folder, key_file, open_key
-from gateway.people.audit_sealer import SEAL_S, Sealer
+from gateway.people.audit_sealer import SEAL_S, RecordNotKept, Sealer
 from gateway.retention.retention import Retention
 from gateway.self_supervision import EVERY_S, SelfSupervision
 from gateway.settings import Settings
@@ -278,8 +279,11 @@ class Owner:
         async def seal() -> None:
             if self._sealer is None:
                 key, folder = open_key(key_file(self._settings)), checkpoints_folder(self._settings)
-                self._sealer = Sealer(self._database, epoch, key, folder, self._settings.audit.kept_days, wall_ms)
+                head, kept_days = head_file(self._settings), self._settings.audit.kept_days
+                self._sealer = Sealer(self._database, epoch, key, folder, head, kept_days, wall_ms)
             await self._sealer.tick()
+            if self._sealer.trouble:
+                raise RecordNotKept(self._sealer.trouble)
 
         return seal
 

@@ -90,6 +90,9 @@ class HttpSettings(_Section):
     trusted_proxies: tuple[str, ...] = Field(
         (), description="Addresses or networks of that proxy, where it runs on another machine or in a container."
     )
+    connections_per_address: int = Field(
+        400, ge=10, le=100_000, description="Connections that one address may have at a time; a proxy has no limit."
+    )
     upload_mb: int = Field(20, ge=1, le=1000, description="Megabytes of one file that is attached to a ticket.")
 
     @field_validator("trusted_proxies")

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -56,6 +57,8 @@ _JOINING: Final = frozenset({"ticket.opened", "ticket.alarm_joined"})
 """Facts that name the alarm which has a new ticket from now on."""
 _RETRY_S: Final = 0.5
 _LOGINS_S: Final = 0.5
+_CLOSING_S: Final = 2.0
+"""A listener whose login has ended may take so long to agree that the socket is closed; then it is cut off."""
 Message = LiveReading | LiveEquipment | LiveAlarm | LiveFlood | LiveTicket | LiveMaintenance | LiveSystem | LiveApproval
 _encoder: Final = msgspec.json.Encoder()
 
@@ -75,13 +78,17 @@ REQUIRED: Final[dict[type[msgspec.Struct], Act]] = {
 class _Listener:
     """One connection."""
 
-    def __init__(self, standing: Standing) -> None:
+    def __init__(self, standing: Standing, cut_off: Callable[[], None]) -> None:
         self.standing = standing
+        self.cut_off = cut_off
+        """Ends the connection, whether the other side reads or not."""
         self.waiting: asyncio.Queue[Message] = asyncio.Queue(_MOST_WAITING)
         self.behind = ""
         """Why it has missed something and must take a new snapshot; "" while it has not."""
         self.over = False
         """Its login has ended."""
+        self.may_go_on = True
+        """Its login is good, and permits what it did when the socket was opened."""
 
     @property
     def person(self) -> Person:
@@ -89,7 +96,7 @@ class _Listener:
 
     def offer(self, message: Message, site: str | None) -> None:
         act = REQUIRED.get(type(message))
-        if act is None or not may(self.person.grants, act, site).permitted:
+        if act is None or not self.may_go_on or not may(self.person.grants, act, site).permitted:
             return
         try:
             self.waiting.put_nowait(message)
@@ -263,10 +270,13 @@ class LiveFeed:
                 continue
             for listener in listeners:
                 now = standings.get(listener.standing.digest)
-                if now is None:
-                    listener.over, listener.behind = True, "its login has ended"
-                elif now.person.grants != listener.person.grants:
-                    listener.behind = "its roles have changed"
+                if now is not None and now.person.grants == listener.person.grants:
+                    continue
+                if listener.may_go_on:  # once: the socket that is being closed is still among them
+                    asyncio.get_running_loop().call_later(_CLOSING_S, listener.cut_off)
+                listener.may_go_on = False
+                listener.over = now is None
+                listener.behind = "its login has ended" if now is None else "its roles have changed"
 
     def _tell(self, message: Message, site: str | None) -> None:
         for listener in self._listeners:
@@ -278,7 +288,7 @@ class LiveFeed:
         """Answer `GET /live`."""
         socket = web.WebSocketResponse(heartbeat=20, compress=False)
         await socket.prepare(request)
-        listener = _Listener(standing)
+        listener = _Listener(standing, partial(_cut_off, request))
         self._listeners.add(listener)
         sending = asyncio.create_task(self._send(socket, listener), name=f"live_feed.send[{standing.person.username}]")
         try:
@@ -351,6 +361,11 @@ def _sites(person: Person, services: Services, act: Act) -> frozenset[str] | Non
     if may({ALL_SITES: person.grants.get(ALL_SITES, ())}, act).permitted:
         return None
     return frozenset(code for code in services.ledger.sites if may(person.grants, act, code).permitted)
+
+
+def _cut_off(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
 
 
 async def _next_until(deadline: float, waiting: asyncio.Queue[Message]) -> Message | None:

@@ -116,7 +116,10 @@ async def show_window(call: Call) -> WindowDetail:
 
 async def plan(call: Call) -> WindowBody:
     wanted, services, now = call.body, call.services, call.services.clock()
-    if not may(call.person.grants if call.person else None, Act.PLAN_MAINTENANCE, wanted.site).permitted:
+    grants = call.person.grants if call.person else None
+    if not may(grants, Act.WATCH, wanted.site).permitted:
+        raise ProblemError("not_found", "there is no such site")
+    if not may(grants, Act.PLAN_MAINTENANCE, wanted.site).permitted:
         raise ProblemError("forbidden")
     scope, kind = _scope(call, wanted)
     span = _span(wanted.starts_at, wanted.ends_at)

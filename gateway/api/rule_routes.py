@@ -81,6 +81,7 @@ async def show_rule(call: Call) -> RuleBody:
 
 async def list_rule_versions(call: Call) -> Page[RuleVersionBody]:
     query: VersionQuery = call.query
+    _where(call, query.site or "", query.equipment or "", Act.WATCH)
     if query.cursor is not None and not 0 < query.cursor < 2**63:
         raise ProblemError("bad_query", "cursor is not one that a list has given")
     of_rule = rule_version.c.rule == call.path["id"]

@@ -103,6 +103,7 @@ PROFILES: Final[dict[Kind, Profile]] = {
             "damaged_file_kept": _label("Damaged file kept", "存有损坏文件"),
             "backup_ok": _label("Backup in order", "备份正常"),
             "checkpoint_ok": _label("Audit kept elsewhere", "审计检查点正常"),
+            "audit_ok": _label("Audit as it was sealed", "审计记录完整"),
             "backup_age_h": _label("Age of the last backup", "距上次备份"),
             "broker_reachable": _label("Connected to the broker", "消息代理已连接"),
             "site_silent": _label("Site is silent", "站点无消息"),

@@ -41,7 +41,7 @@ class Companion(Protocol):
         ...
 
 
-_companion: Final[ContextVar[list[Companion]]] = ContextVar("companion")
+_companions: Final[ContextVar[list[Companion]]] = ContextVar("companions")
 
 
 class Database:
@@ -68,23 +68,22 @@ class Database:
         async with self._one_writer, self.engine.begin() as connection:  # ours wait here, not on connections
             if not self.is_sqlite:
                 await postgres.wait_for_turn(connection)
-            waiting = _companion.get([])
-            companion = waiting.pop() if waiting else None
-            if companion is not None:
+            companions = _take_companions()
+            for companion in companions:
                 await companion.begin(connection)
             yield connection
-            if companion is not None:
+            for companion in companions:
                 await companion.end(connection)
         self._wake()
 
     @contextlib.contextmanager
     def accompanied(self, companion: Companion) -> Iterator[None]:
-        """Let something take part in the first transaction of this task while the block lasts."""
-        token = _companion.set([companion])
+        """Let something take part in the first transaction of this task while the block lasts, after those outside."""
+        token = _companions.set([*_companions.get([]), companion])
         try:
             yield
         finally:
-            _companion.reset(token)
+            _companions.reset(token)
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -138,6 +137,14 @@ class Database:
 
 DatabaseTrouble = (OperationalError, InterfaceError, PoolTimeout, OSError)
 """What a database that is away, locked or full raises; trying again may help."""
+
+
+def _take_companions() -> list[Companion]:
+    """Those of the next transaction; the one after it has none."""
+    waiting = _companions.get([])
+    taken = list(waiting)
+    waiting.clear()
+    return taken
 
 
 def _prepare_sqlite(engine: AsyncEngine) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -447,6 +448,8 @@ audit = Table(
     # Place in the chain and its hash; null until the sealer has come by, within a second.
     Column("seq", BigInteger, nullable=True, unique=True),
     Column("hash", String(64), nullable=True),
+    # What the hash is over (docs/audit.md); null of rows that were sealed before there was a choice.
+    Column("form", SmallInteger, nullable=True),
     # By what it is asked for, newest first, in a period or not (docs/audit.md has the figures).
     Index(None, "at", "id"),
     Index(None, "site", "at", "id"),
@@ -466,6 +469,18 @@ audit_day = Table(
     Column("hash", String(64), nullable=False),
     _time("at"),
     Column("closed", Boolean, nullable=False),
+    Column("key", String(16), nullable=False),
+    Column("signature", String(128), nullable=False),
+)
+
+audit_identity = Table(
+    "audit_identity",
+    metadata,
+    # One row: the signed statement with which the audit of this database began.
+    Column("database", String(36), primary_key=True),
+    _time("at"),
+    Column("last", BigInteger, nullable=False),
+    Column("hash", String(64), nullable=False),
     Column("key", String(16), nullable=False),
     Column("signature", String(128), nullable=False),
 )
