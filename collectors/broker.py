@@ -14,7 +14,7 @@ import ssl
 import struct
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
@@ -196,14 +196,30 @@ class _Client(Client):
         self._packet_queue(_PUBACK, struct.pack(f"!{2 * len(mids)}H", *words), 0, 1)
 
 
+def always() -> bool:
+    """Where nobody else connects under our name."""
+    return True
+
+
 class Broker:
     """One session at the broker, persistent unless said otherwise, kept up until `close`."""
 
     def __init__(
-        self, address: BrokerAddress, subscriptions: Sequence[str], *, persistent: bool = True, own: Sequence[str] = ()
+        self,
+        address: BrokerAddress,
+        subscriptions: Sequence[str],
+        *,
+        persistent: bool = True,
+        own: Sequence[str] = (),
+        may_connect: Callable[[], bool] = always,
     ) -> None:
-        """Keep one session; without an `own` topic, where we only hear ourselves, it works as well."""
+        """Keep one session; without an `own` topic, where we only hear ourselves, it works as well.
+
+        `may_connect` is asked before each connection: a client that connects under the same name takes the session
+        away from the one that has it.
+        """
         self.address = address
+        self._may_connect = may_connect
         self._persistent = persistent
         self.trouble = "not connected yet"
         """Why there is no connection, "" while there is one."""
@@ -229,6 +245,10 @@ class Broker:
         """
         attempt = 0
         while not self._closing:
+            if not self._may_connect():
+                self._note("not connecting: the session may belong to another process")
+                await self._pause(attempt=0)
+                continue
             self._lost.clear()
             try:
                 await asyncio.to_thread(self._connect)

@@ -125,7 +125,7 @@ _SENSOR = _table(
 )
 
 _SYSTEM = _table(
-    _boolean("history_reachable", "losing_readings", "work_set_aside", "backup_ok", "checkpoint_ok"),
+    _boolean("history_reachable", "losing_readings", "work_set_aside", "part_failing", "backup_ok", "checkpoint_ok"),
     _boolean(
         "broker_reachable",
         "history_behind",

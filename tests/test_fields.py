@@ -52,8 +52,8 @@ CONTRACT: dict[tuple[Kind, Channel], dict[tuple[FieldType, str], str]] = {
         (NUMBER, "MPa"): "pressure",
     },
     (Kind.SYSTEM, TELEMETRY): {
-        (BOOLEAN, ""): "history_reachable losing_readings work_set_aside backup_ok checkpoint_ok broker_reachable "
-        "history_behind clock_synchronised clock_jumped site_silent out_of_service_overdue",
+        (BOOLEAN, ""): "history_reachable losing_readings work_set_aside part_failing backup_ok checkpoint_ok "
+        "broker_reachable history_behind clock_synchronised clock_jumped site_silent out_of_service_overdue",
         (NUMBER, "%"): "spool_used disk_free",
         (NUMBER, "h"): "backup_age_h",
         (NUMBER, "s"): "oldest_wait database_clock_apart devices_clock_apart",

@@ -44,7 +44,8 @@ from gateway.alarms.watchdog import BEAT_RULE, proofs, told_apart
 from gateway.alarms.watches import Watches
 from gateway.people.audit import CLOCK, RULES, Cause, Via
 from gateway.storage import lease
-from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.facts import Consumer, Fact, FactMetrics, move_cursor, read_cursor
 from gateway.storage.portions import in_portions
 from gateway.storage.quarantine import Quarantine

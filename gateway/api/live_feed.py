@@ -40,7 +40,7 @@ from gateway.people.accounts import Person
 from gateway.people.approvals import ApprovalRecord
 from gateway.people.logins import Standing
 from gateway.people.permissions import ALL_SITES, Act, may
-from gateway.storage.database import DatabaseTrouble
+from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.facts import Fact, follow
 from gateway.storage.singling_out import reason_of
 

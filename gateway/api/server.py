@@ -45,7 +45,7 @@ from gateway.api.routes import Answer, Call, FileAnswer, Reply, Route, Services,
 from gateway.people.approvals import ApprovalRecord
 from gateway.people.logins import Place
 from gateway.people.permissions import FOR_EVERYONE, PERMITTED, Act
-from gateway.storage.database import DatabaseTrouble
+from gateway.storage.database_errors import DatabaseTrouble
 
 log = structlog.get_logger(__name__)
 

@@ -14,7 +14,8 @@ from collectors.reading import Reading
 from collectors.topics import Topic
 from gateway.equipment.links import Links
 from gateway.people.audit import Cause, Via, audited, write_records
-from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.facts import NewFact, write_facts
 from gateway.storage.tables import equipment, last_message, site
 

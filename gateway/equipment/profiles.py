@@ -100,6 +100,7 @@ PROFILES: Final[dict[Kind, Profile]] = {
             "disk_free": _label("Free disk", "磁盘剩余"),
             "losing_readings": _label("Losing history", "历史数据丢失"),
             "work_set_aside": _label("Alarms to handle by hand", "需人工处理的报警"),
+            "part_failing": _label("Part being restarted", "服务部件正在重启"),
             "backup_ok": _label("Backup in order", "备份正常"),
             "checkpoint_ok": _label("Audit kept elsewhere", "审计检查点正常"),
             "backup_age_h": _label("Age of the last backup", "距上次备份"),

@@ -12,7 +12,8 @@ from sqlalchemy import bindparam, delete, false, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.collector import Quarantined
-from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.tables import quarantine
 
 log = structlog.get_logger(__name__)
