@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from collectors.reading import Value
 from collectors.timeseries.store import StoreUnavailable
 from gateway.alarms.alarms import Alarms
+from gateway.alarms.unknown_equipment import UnknownEquipment
 from gateway.api.platform_routes import STANDING_BY
 from gateway.backup.regular import RegularBackups
 from gateway.clocks import wall_ms
@@ -118,6 +119,7 @@ class Owner:
         alarms = Alarms(
             given.database, given.rules, int(settings.late_window_s * 1000), epoch, metrics.alarms, metrics.facts,
             metrics.failures, given.quarantine, given.clock, self._known_values, int(settings.chatter_quiet_s * 1000),
+            UnknownEquipment(given.ledger.is_adopted, given.settings.equipment.unknown_limit),
         )  # fmt: skip
         try:
             await self._holding(self._catch_up())

@@ -377,15 +377,46 @@ async def test_changes_that_could_not_be_read_send_every_listener_for_a_new_snap
     assert len((await again.next())["alarms"]) == 1
 
 
+@pytest.mark.parametrize("error", [locked(), KeyError("poison"), None], ids=["locked", "poison", "hangs"])
 async def test_a_snapshot_that_cannot_be_made_closes_instead_of_keeping_silent(
-    house: House, listen: Listen, monkeypatch: pytest.MonkeyPatch
+    house: House, listen: Listen, monkeypatch: pytest.MonkeyPatch, error: Exception | None
 ) -> None:
     async def fail(*_arguments: Any) -> Any:
-        raise locked()
+        if error is None:
+            await asyncio.Event().wait()
+        else:
+            raise error
 
+    monkeypatch.setattr(live_feed, "SNAPSHOT_S", 0.1)
     monkeypatch.setattr(live_feed, "open_alarm_bodies", fail)
     listener = await listen(with_snapshot=True)
     assert await listener.close_code() == 1013
+
+
+async def test_a_message_that_cannot_be_sent_closes_instead_of_keeping_silent(house: House, listen: Listen) -> None:
+    listener = await listen()
+    (connection,) = house.feed._listeners
+    connection.waiting.put_nowait(object())  # type: ignore[arg-type]
+    assert await listener.close_code() == 1013
+
+
+async def test_a_feed_that_fails_sends_every_listener_for_a_new_snapshot_and_goes_on_where_it_was(
+    house: House, listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As its restart by the duties: nothing that was told is told again."""
+    listener = await listen()
+
+    async def fail(*_arguments: Any) -> None:
+        raise KeyError("poison")
+
+    monkeypatch.setattr(house.feed, "_learn", fail)
+    running = asyncio.create_task(house.feed.run(await newest_fact(house.services.database)))
+    await until(lambda: house.feed._listeners, "somebody listens")
+    await house.raise_fire()
+    with pytest.raises(ExceptionGroup):
+        await asyncio.wait_for(running, 20)
+    assert await listener.close_code() == 1013
+    assert house.feed._followed > 0
 
 
 async def test_a_listener_that_goes_is_forgotten(house: House, listen: Listen) -> None:

@@ -40,6 +40,12 @@ class LatestTable(Mapping[Who, Latest]):
         """Set what is known of an equipment from before."""
         self._merged[who] = latest
 
+    def forget(self, equipment: Iterable[Who]) -> None:
+        """Know no newest values of these any more, until they are heard again."""
+        for who in equipment:
+            self._merged.pop(who, None)
+            self._newest.pop(who, None)
+
     def __getitem__(self, who: Who) -> Latest:
         newest = self._newest.pop(who, None)
         if newest is not None:

@@ -152,6 +152,11 @@ class Ledger:
             for row in messages
         }
 
+    def is_adopted(self, site: str, code: str) -> bool:
+        """Whether somebody has said that it belongs here; the platform and what is its own always do."""
+        item = self.equipment.get((site, code))
+        return site == PLATFORM if item is None else item.adopted
+
     def _count_unknown(self) -> None:
         self._unknown = sum(not item.adopted for item in self.equipment.values())
 
