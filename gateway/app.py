@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -45,11 +46,13 @@ from gateway.storage.database import Database
 from gateway.storage.facts import newest_fact
 from gateway.storage.migrate import migrate_when_there
 from gateway.storage.quarantine import Quarantine
-from gateway.supervision.duties import Duties, Duty
+from gateway.supervision.duties import Duties, Duty, every
 from gateway.supervision.lease_keeping import LeaseKeeper
 from gateway.tickets.attachment_files import AttachmentFiles
 
 log = structlog.get_logger(__name__)
+
+_FORGET_VALUES_S: Final = 30.0
 
 
 def database_url(settings: Settings) -> str:
@@ -75,6 +78,11 @@ def approval_rules(settings: Settings) -> ApprovalRules:
 
 async def _set_aside(quarantine: Quarantine, refused: Sequence[Refused]) -> None:
     await quarantine.keep(as_quarantined(refused))
+
+
+async def _forget_unlisted(store: Store, ledger: Ledger) -> None:
+    """Newest values of equipment beyond the limit of unknown ones, which nobody can look at."""
+    store.forget_latest([who for who in store.latest() if who not in ledger.equipment])
 
 
 class Application:
@@ -164,6 +172,11 @@ class Application:
                             Duty("logins", partial(people.logins.run, wall_ms), False),
                             Duty("throttle", partial(people.throttle.run, wall_ms), False),
                             Duty("approvals", partial(people.approvals.run, wall_ms), False),
+                            Duty(
+                                "newest_values",
+                                every(_FORGET_VALUES_S, partial(_forget_unlisted, store, ledger)),
+                                False,
+                            ),
                             *self._erasing(store),
                         ]
                     ),

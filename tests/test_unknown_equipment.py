@@ -12,7 +12,7 @@ from collectors.timeseries.latest import LatestTable
 from collectors.topics import parse_topic
 from gateway.alarms.rule_files import shipped_rules
 from gateway.alarms.stations import MOST_VALUES, MOST_WATCHES
-from gateway.alarms.unknown_equipment import UnknownEquipment
+from gateway.alarms.unknown_equipment import MOST_UNKNOWN, UnknownEquipment
 from gateway.alarms.watches import Watches
 from gateway.storage.database import Database
 from gateway.storage.tables import alarm, rule_memory
@@ -47,14 +47,14 @@ def topic(number: int, channel: str = "telemetry") -> str:
 
 
 def test_twenty_thousand_made_up_pumps_leave_what_is_remembered_within_its_cap() -> None:
-    unknown = UnknownEquipment(nobody, MOST)
+    unknown = UnknownEquipment(nobody, MOST_UNKNOWN)
     watches = Watches(shipped_rules(), {}, WINDOW_MS, unknown=unknown)
     for number in range(MADE_UP):
         watches.take([pump(number, at=T0 + number)])
     agenda = watches._agenda
     stations = len(watches._stations)
-    assert stations <= 2 * (MOST + MOST // 8), "telemetry and status of each"
-    assert unknown.forgotten >= MADE_UP - MOST - MOST // 8
+    assert stations <= 2 * (MOST_UNKNOWN + MOST_UNKNOWN // 8), "telemetry and status of each"
+    assert unknown.forgotten >= MADE_UP - MOST_UNKNOWN - MOST_UNKNOWN // 8
     assert len(watches._known._memories) == 0
     assert len(agenda._due) + len(agenda.waiting) + len(agenda.counting) <= 20 * stations
 

@@ -62,7 +62,7 @@ def install() -> None:
         return run(self, executor, work, *arguments)
 
     Database.transaction = transaction  # type: ignore[method-assign]
-    asyncio.base_events.BaseEventLoop.run_in_executor = run_in_executor  # type: ignore[method-assign]
+    asyncio.base_events.BaseEventLoop.run_in_executor = run_in_executor  # type: ignore[method-assign,assignment]
     sys.addaudithook(_look)
 
 

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -110,6 +110,9 @@ class InfluxStore:
 
     def latest(self) -> LatestTable:
         return self._latest
+
+    def forget_latest(self, equipment: Iterable[Who]) -> None:
+        self._latest.forget(equipment)
 
     async def refresh_latest(self) -> set[Who]:
         before = {who: latest.heard_at for who, latest in self._latest.items()}

@@ -12,12 +12,13 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import IO, Any, Final, ParamSpec, TypeVar
+from weakref import WeakValueDictionary
 
 import msgspec
 from PIL import Image
@@ -71,6 +72,7 @@ class AttachmentFiles:
         self._folder = folder
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="attachments")
         self._under_way: list[str] = []
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -136,6 +138,15 @@ class AttachmentFiles:
         return await self._run(_check, file, declared, keep_position)
 
     # -- kept ------------------------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def one_at_a_time(self, identity: str) -> AsyncIterator[None]:
+        """Hold back whoever sends the same id at the same time, until the first answer is known."""
+        turn = self._turns.get(identity)
+        if turn is None:
+            turn = self._turns[identity] = asyncio.Lock()
+        async with turn:
+            yield
 
     async def put(self, checked: Checked, identity: str) -> None:
         """Give a file its place, on disk before this returns.

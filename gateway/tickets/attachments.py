@@ -45,6 +45,13 @@ async def add(
         NoSuchTicket: it has gone meanwhile.
         Refused: another ticket's attachment has this id, the ticket has too many, or the disk does not take it.
     """
+    async with files.one_at_a_time(new.id):
+        return await _add(database, files, new, checked, cause, now)
+
+
+async def _add(
+    database: Database, files: AttachmentFiles, new: NewAttachment, checked: Checked, cause: Cause, now: int
+) -> Row:
     async with database.reading() as connection:
         known = await _by_id(connection, new.id)
         site = await _require_place(connection, new, known)
@@ -58,7 +65,7 @@ async def add(
         "size": checked.size, "sha256": checked.sha256, "position": new.position, "person": cause.actor, "at": now,
     }  # fmt: skip
     async with database.transaction() as connection:
-        known = await _by_id(connection, new.id)  # it was sent twice at once
+        known = await _by_id(connection, new.id)  # another process has been faster
         await _require_place(connection, new, known)
         if known is not None:
             return known
