@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType
+from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import OperationalError
 
 from collectors.reading import Reading
@@ -16,8 +18,10 @@ from gateway.alarms.acts import acknowledge
 from gateway.api import live_feed
 from gateway.equipment.ledger import Ledger
 from gateway.people.permissions import Role
-from gateway.storage.facts import newest_fact
+from gateway.storage.facts import Fact, newest_fact
 from gateway.storage.tables import alarm
+from gateway.supervision import duties as duties_module
+from gateway.supervision.duties import Duties, Duty
 from tests.builders import (
     OPERATOR,
     PUMP_STATUS,
@@ -400,23 +404,36 @@ async def test_a_message_that_cannot_be_sent_closes_instead_of_keeping_silent(ho
     assert await listener.close_code() == 1013
 
 
-async def test_a_feed_that_fails_sends_every_listener_for_a_new_snapshot_and_goes_on_where_it_was(
-    house: House, listen: Listen, monkeypatch: pytest.MonkeyPatch
+async def test_a_feed_that_fails_is_restarted_and_every_listener_takes_a_new_snapshot(
+    house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As its restart by the duties: nothing that was told is told again."""
-    listener = await listen()
+    monkeypatch.setattr(duties_module, "FIRST_PAUSE_S", 0.01)
+    real, failures = house.feed._learn, [KeyError("poison")]
 
-    async def fail(*_arguments: Any) -> None:
-        raise KeyError("poison")
+    async def fail_once(facts: Sequence[Fact]) -> None:
+        if failures:
+            raise failures.pop()
+        await real(facts)
 
-    monkeypatch.setattr(house.feed, "_learn", fail)
-    running = asyncio.create_task(house.feed.run(await newest_fact(house.services.database)))
-    await until(lambda: house.feed._listeners, "somebody listens")
-    await house.raise_fire()
-    with pytest.raises(ExceptionGroup):
-        await asyncio.wait_for(running, 20)
-    assert await listener.close_code() == 1013
-    assert house.feed._followed > 0
+    monkeypatch.setattr(house.feed, "_learn", fail_once)
+    told = await newest_fact(house.services.database)
+    feed = Duty("live_feed", partial(house.feed.run, told), False)
+    running = asyncio.create_task(Duties({}, CollectorRegistry()).carry_out([feed]))
+    await until(lambda: house.services.database._wakers, "the feed follows facts")
+    house.show(f"login-of-{Role.OPERATOR}")
+    async with house.client.ws_connect(LIVE) as socket:
+        listener = Listener(socket)
+        await listener.next_of("system")
+        await house.raise_fire()
+        assert await listener.close_code() == 1013
+    async with house.client.ws_connect(LIVE) as socket:
+        listener = Listener(socket)
+        assert len((await listener.next())["alarms"]) == 1
+        await listener.next_of("system")
+        await house.raise_hot()
+        assert (await listener.next_of("alarm"))["alarm"]["rule"] == "pump.hot"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_listener_that_goes_is_forgotten(house: House, listen: Listen) -> None:
