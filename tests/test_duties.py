@@ -2,14 +2,24 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
+import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
+from gateway import owner_duties
+from gateway.api.platform_routes import ready_body
+from gateway.app import Application
+from gateway.backup.regular import RegularBackups
+from gateway.settings import load_settings
 from gateway.storage.lease import LeaseLost
 from gateway.supervision import duties as duties_module
 from gateway.supervision.duties import Duties, Duty, Parts, always_ready, every, is_lease_lost
-from tests.waiting import until
+from gateway.supervision.lookout import Lookout
+from tests.mosquitto import Mosquitto
+from tests.waiting import until, until_awaited
+from tests.wire import send
 
 
 class Steady:
@@ -137,3 +147,37 @@ async def test_a_lease_that_is_lost_ends_all_of_them_whoever_finds_out(board: Bo
         await board.duties.carry_out([Duty("retention", finds_out, False)])
     assert is_lease_lost(found.value)
     assert board.restarts("retention") == 0
+
+
+@pytest.mark.server
+async def test_a_part_that_keeps_failing_is_shown_and_an_alarm_and_alarms_of_the_building_go_on(
+    tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the whole service: backups and self-supervision fail at every turn."""
+
+    async def fail(*_arguments: object) -> None:
+        raise KeyError("lost")
+
+    monkeypatch.setattr(owner_duties, "LOOK_S", 0.01)
+    monkeypatch.setattr(RegularBackups, "tick", fail)
+    monkeypatch.setattr(Lookout, "findings", fail)
+    overrides = {"broker": {"port": mosquitto.port}, "http": {"port": 0}, "storage": {"data_dir": tmp_path}}
+    application = Application(load_settings(None, overrides))
+    running = asyncio.create_task(application.run())
+    await until(lambda: "being restarted after KeyError" in application.parts().get("backups", ""), "it is shown")
+    await until(lambda: "being restarted" in application.parts().get("self_supervision", ""), "so is the other one", 60)
+    press = [("gengfu/hq/elevator/L-1/telemetry", b'{"alarm_button": true}')]
+    await send(mosquitto.port, press)
+
+    async def rules() -> set[str]:
+        address = f"{application.address}/api/v1/alarms?state=open"
+        async with aiohttp.ClientSession() as session, session.get(address) as answer:
+            return {item["rule"] for item in (await answer.json())["items"]}
+
+    async def both() -> bool:
+        return {"system.part_failing", "elevator.alarm_button"} <= await rules()
+
+    await until_awaited(both, "both alarms stand", 60)
+    assert ready_body(application.parts()).ready
+    application.stop()
+    await running
