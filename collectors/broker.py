@@ -67,14 +67,30 @@ class BrokerRefused(Exception):
     """The broker will not have us (wrong password, not authorized): trying again does not help."""
 
 
+def always() -> bool:
+    """Where nobody else connects under our name."""
+    return True
+
+
 class Broker:
     """One session at the broker, persistent unless said otherwise, kept up until `close`."""
 
     def __init__(
-        self, address: BrokerAddress, subscriptions: Sequence[str], *, persistent: bool = True, own: Sequence[str] = ()
+        self,
+        address: BrokerAddress,
+        subscriptions: Sequence[str],
+        *,
+        persistent: bool = True,
+        own: Sequence[str] = (),
+        may_connect: Callable[[], bool] = always,
     ) -> None:
-        """Keep one session; without an `own` topic, where we only hear ourselves, it works as well."""
+        """Keep one session; without an `own` topic, where we only hear ourselves, it works as well.
+
+        `may_connect` is asked before each connection: a client that connects under the same name takes the session
+        away from the one that has it.
+        """
         self.address = address
+        self._may_connect = may_connect
         self._persistent = persistent
         self.trouble = "not connected yet"
         """Why there is no connection, "" while there is one."""
@@ -101,6 +117,10 @@ class Broker:
         """
         attempt = 0
         while not self._closing:
+            if not self._may_connect():
+                self._note("not connecting: the session may belong to another process")
+                await self._pause(attempt=0)
+                continue
             try:
                 await self._in_thread(self._connect_and_serve)
                 attempt = 0

@@ -129,6 +129,7 @@ _SYSTEM = _table(
         "history_reachable",
         "losing_readings",
         "work_set_aside",
+        "part_failing",
         "backup_ok",
         "checkpoint_ok",
         "audit_ok",

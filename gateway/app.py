@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -31,6 +32,7 @@ from gateway.equipment.topology import Link
 from gateway.ingest import forget_old, make_buffer, make_decoder, make_store
 from gateway.listening import entrance_of, require_administrator, require_safe_settings, tls_context
 from gateway.owner import Owner
+from gateway.owner_duties import Resources
 from gateway.part_metrics import PartStates
 from gateway.people.approval_rules import ApprovalRules, NotForTwo, read_rules
 from gateway.people.audit import Cause, Via
@@ -44,9 +46,13 @@ from gateway.storage.database import Database
 from gateway.storage.facts import newest_fact
 from gateway.storage.migrate import migrate_when_there
 from gateway.storage.quarantine import Quarantine
+from gateway.supervision.duties import Duties, Duty, every
+from gateway.supervision.lease_keeping import LeaseKeeper
 from gateway.tickets.attachment_files import AttachmentFiles
 
 log = structlog.get_logger(__name__)
+
+_FORGET_VALUES_S: Final = 30.0
 
 
 def database_url(settings: Settings) -> str:
@@ -72,6 +78,11 @@ def approval_rules(settings: Settings) -> ApprovalRules:
 
 async def _set_aside(quarantine: Quarantine, refused: Sequence[Refused]) -> None:
     await quarantine.keep(as_quarantined(refused))
+
+
+async def _forget_unlisted(store: Store, ledger: Ledger) -> None:
+    """Newest values of equipment beyond the limit of unknown ones, which nobody can look at."""
+    store.forget_latest([who for who in store.latest() if who not in ledger.equipment])
 
 
 class Application:
@@ -139,33 +150,50 @@ class Application:
             services = self._services(database, ledger, store, people, rule_tests, attachments)
             feed = LiveFeed(services)
             await self._listen(stack, services, feed)
-            owner = Owner(
+            duties = Duties(self._parts, self.registry)
+            given = Resources(
                 settings=settings, decoder=self._decoder, rules=self._rules, database=database, ledger=ledger,
                 buffer=buffer, keeper=buffer if settings.history.write else WrittenElsewhere(store),
-                quarantine=quarantine, store=store, sequences=sequences, feed=feed, parts=self._parts,
-                registry=self.registry, clock=self._clock, watchdog=self._watchdog, attachments=attachments,
+                quarantine=quarantine, store=store, sequences=sequences, feed=feed, clock=self._clock,
+                watchdog=self._watchdog, attachments=attachments, lease=LeaseKeeper(database), duties=duties,
             )  # fmt: skip
+            owner = Owner(given, self._parts, self.registry)
+            floods = LiveFloods(services, feed)
             stop_on_signals(stack, self.stop)
-            async with asyncio.TaskGroup() as group:  # a task that fails ends the service, with its error
-                tasks = [
-                    group.create_task(database.hear_others(), name="database"),
-                    group.create_task(feed.run(told), name="live_feed"),
-                    group.create_task(LiveFloods(services, feed).run(), name="live_floods"),
-                    group.create_task(buffer.run(), name="write_buffer"),
-                    group.create_task(people.logins.run(wall_ms), name="logins"),
-                    group.create_task(people.throttle.run(wall_ms), name="throttle"),
-                    group.create_task(people.approvals.run(wall_ms), name="approvals"),
-                    group.create_task(owner.run(), name="owner"),
-                ]
-                if settings.history.write:  # who writes also erases
-                    forgetting = forget_old(store, settings.storage.history_days, self._clock)
-                    tasks.append(group.create_task(forgetting, name="retention"))
+            async with asyncio.TaskGroup() as group:  # a vital duty that fails ends the service, with its error
+                working = group.create_task(
+                    duties.carry_out(
+                        [
+                            Duty("ownership", owner.run, True),
+                            Duty("other_commits", database.hear_others, False),
+                            Duty("live_feed", partial(feed.run, told), False),
+                            Duty("live_floods", floods.run, False),
+                            Duty("write_buffer", buffer.run, False),
+                            Duty("logins", partial(people.logins.run, wall_ms), False),
+                            Duty("throttle", partial(people.throttle.run, wall_ms), False),
+                            Duty("approvals", partial(people.approvals.run, wall_ms), False),
+                            Duty(
+                                "newest_values",
+                                every(_FORGET_VALUES_S, partial(_forget_unlisted, store, ledger)),
+                                False,
+                            ),
+                            *self._erasing(store),
+                        ]
+                    ),
+                    name="duties",
+                )
                 self.started.set()
                 await self._stop.wait()
                 log.info("stopping")
                 await owner.finish()
-                for task in tasks:
-                    task.cancel()
+                working.cancel()
+
+    def _erasing(self, store: Store) -> list[Duty]:
+        """Who writes the history also erases what of it is too old."""
+        if not self.settings.history.write:
+            return []
+        erase = partial(forget_old, store, self.settings.storage.history_days, self._clock)
+        return [Duty("history_erasing", erase, False)]
 
     def stop(self) -> None:
         """Ask the service to stop in order."""

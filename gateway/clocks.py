@@ -30,6 +30,11 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def steady_s() -> float:
+    """Seconds that go on while the machine sleeps and that nobody sets."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class DataClock:
     """The newest time of measurement in the data; stands still while nothing comes, and never goes back.
 

@@ -5,7 +5,7 @@ unavailable; nobody is prepared for the rest, and alarms run in the same process
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -60,6 +60,9 @@ class GuardedStore:
 
     def latest(self) -> Mapping[tuple[str, str], Latest]:
         return self._store.latest()
+
+    def forget_latest(self, equipment: Iterable[tuple[str, str]]) -> None:
+        self._store.forget_latest(equipment)
 
     async def refresh_latest(self) -> set[tuple[str, str]]:
         with self._guarding("refresh_latest"):

@@ -10,7 +10,7 @@ when that one has summed it up (seconds); rollups that two processes make of one
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Final
@@ -119,6 +119,9 @@ class InfluxStore:
 
     def latest(self) -> LatestTable:
         return self._latest
+
+    def forget_latest(self, equipment: Iterable[Who]) -> None:
+        self._latest.forget(equipment)
 
     async def refresh_latest(self) -> set[Who]:
         before = {who: latest.heard_at for who, latest in self._latest.items()}

@@ -49,6 +49,12 @@ class LatestTable(Mapping[Who, Latest]):
         known.heard_at = max(known.heard_at, latest.heard_at)
         known.fields = {**latest.fields, **known.fields}
 
+    def forget(self, equipment: Iterable[Who]) -> None:
+        """Know no newest values of these any more, until they are heard again."""
+        for who in equipment:
+            self._merged.pop(who, None)
+            self._newest.pop(who, None)
+
     def __getitem__(self, who: Who) -> Latest:
         newest = self._newest.pop(who, None)
         if newest is not None:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from operator import itemgetter
@@ -138,6 +138,9 @@ class SqliteStore:
 
     def latest(self) -> LatestTable:
         return self._latest
+
+    def forget_latest(self, equipment: Iterable[Who]) -> None:
+        self._latest.forget(equipment)
 
     async def refresh_latest(self) -> set[Who]:
         return set()  # nobody else writes into this file

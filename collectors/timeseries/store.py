@@ -14,7 +14,7 @@
   it is the older ones that are left out, and said to be.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -111,6 +111,9 @@ class Store(Protocol):
 
     def latest(self) -> Mapping[tuple[str, str], Latest]:
         """(site, equipment) -> newest values. The store's own live view: look, do not change."""
+
+    def forget_latest(self, equipment: Iterable[tuple[str, str]]) -> None:
+        """Let `latest` show nothing of these until they are heard again; the history keeps what it has."""
 
     async def refresh_latest(self) -> set[tuple[str, str]]:
         """Let `latest` show what other processes have written too; whom that concerns. Raises StoreUnavailable."""

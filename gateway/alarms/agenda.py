@@ -61,6 +61,15 @@ class Agenda:
             due += [moment for key in station.unsettled for moment in station.watches[key].waits_until()]
         return min(due, default=None)
 
+    def forget(self, stations: Collection[Station]) -> None:
+        """Look at nothing of these any more."""
+        gone = set(stations)
+        for station in gone:
+            self.waiting.pop(station, None)
+        self.counting = {watch: station for watch, station in self.counting.items() if station not in gone}
+        self._due = [entry for entry in self._due if entry[3] not in gone]
+        heapq.heapify(self._due)
+
     def strike(self, station: Station, watches: Collection[Watch]) -> None:
         """Look at these watches no more."""
         for watch in watches:

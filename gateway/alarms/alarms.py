@@ -40,16 +40,18 @@ from gateway.alarms.stations import Key
 from gateway.alarms.suppressing import Suppressing
 from gateway.alarms.suppression import Place
 from gateway.alarms.unanswered import unanswered
+from gateway.alarms.unknown_equipment import UnknownEquipment
 from gateway.alarms.verification import verified
 from gateway.alarms.watchdog import BEAT_RULE, proofs, told_apart
 from gateway.alarms.watches import Watches
 from gateway.people.audit import CLOCK, RULES, Cause, Via
 from gateway.storage import lease
-from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.facts import Consumer, Fact, FactMetrics, move_cursor, read_cursor
 from gateway.storage.portions import in_portions
 from gateway.storage.quarantine import Quarantine
-from gateway.storage.singling_out import NOBODYS_FAULT, single_out
+from gateway.storage.singling_out import NOBODYS_FAULT, reason_of, single_out
 from gateway.storage.tables import activation, alarm, alarm_is_open, event, rule_memory
 
 log = structlog.get_logger(__name__)
@@ -78,6 +80,11 @@ class AlarmMetrics:
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
             registry=registry,
         )
+        self.forgotten = Counter(
+            "gengfu_unknown_equipment_forgotten",
+            "Unknown equipment beyond the limit that was forgotten, the least recently heard first",
+            registry=registry,
+        )
         self.retries = Counter("gengfu_decision_retries", "Decision transactions written again", registry=registry)
 
 
@@ -98,6 +105,7 @@ class Alarms:
         recall: Recall = nothing_known,
         chatter_quiet_ms: int = CHATTER_QUIET_MS,
         progress: Asked = keeping_up,
+        unknown: UnknownEquipment | None = None,
     ) -> None:
         self.trouble = ""
         """Why decisions cannot be written now, "" while they can."""
@@ -115,9 +123,12 @@ class Alarms:
         self._clock = clock
         self._recall = recall
         self._progress = progress
+        self._unknown = UnknownEquipment() if unknown is None else unknown
         self._watches = Watches(self._rules, {}, late_window_ms)
         self._damping = Damping(chatter_quiet_ms)
         self._one_at_a_time = asyncio.Lock()
+        self._failing_parts: dict[str, str] = {}
+        """Part of the tick -> why it fails, other than for a database that is away."""
         check = partial(lease.verify, epoch=epoch)
         self._tickets = Consumer(database, CONSUMER, _TOLD, self._follow, check, fact_metrics, clock)
         self.suppressing = Suppressing(database, epoch, fact_metrics, clock, self._rulebook)
@@ -125,8 +136,9 @@ class Alarms:
     @property
     def notice(self) -> str:
         """What people should know though the work goes on, "" while there is nothing."""
+        parts = (f"{name} cannot be looked at: {why}" for name, why in self._failing_parts.items())
         said = (self._failures.notice, self._tickets.notice, self.suppressing.notice, *self._rulebook.problems)
-        return "; ".join(filter(None, said))
+        return "; ".join(filter(None, (*said, *parts)))
 
     async def load(self) -> None:
         """Take up the rules' memory where the last owner left it, and end what no rule watches any more."""
@@ -138,7 +150,7 @@ class Alarms:
         # Not the beat's: with a clock that was set back meanwhile it would look like one of long ago.
         kept = (row for row in rows if row.rule != BEAT_RULE.id)
         memories = {Key(*row[:4]): msgspec.convert(row.body, Memory) for row in kept}
-        self._watches = Watches(self._rulebook, memories, self._late_window_ms, self._recall)
+        self._watches = Watches(self._rulebook, memories, self._late_window_ms, self._recall, self._unknown)
         await self._take_up_rules()
         await self._end_withdrawn()
         self.suppressing.go_by(self._rulebook)
@@ -226,26 +238,58 @@ class Alarms:
             events = [reading for reading in readings if reading.digest]
             if events:
                 readings = await self._without_repeats(readings, events)
-            await self._commit(self._watches.take(readings), readings, RULES)
+            before = self._unknown.forgotten
+            outcome = self._watches.take(readings)
+            self._metrics.forgotten.inc(self._unknown.forgotten - before)
+            await self._commit(outcome, readings, RULES)
 
     async def tick(self) -> None:
         """Let delays end by the clock, and record what nobody has answered in time. Raises LeaseLost."""
         async with self._one_at_a_time:
-            await self._retrying(self.suppressing.tick)
-            overdue = self.suppressing.overdue()
-            if overdue:
-                await self._commit(self._watches.take(overdue), overdue, CLOCK)
-            if await self._take_up_rules():
-                await self._retrying(lambda: self.suppressing.weigh_all(_RULE_CHANGED))
-            judged = self._progress(self._clock())
-            await self._commit(self._watches.tick(judged.until, is_behind=judged.is_behind), [], CLOCK)
-            if due := self._damping.due(self._clock()):
-                await self._retrying(lambda: self._end_chatter(due))
-            prompts = self._rulebook.of_type(RuleType.UNANSWERED)
-            if prompts:
-                missed = await self._retrying(lambda: self._missed(prompts))
-                await self._commit(Outcome(missed, {}, []), [], CLOCK)
-            await self._retrying(self._re_alarm)
+            await self._tick_part("suppression", self._tick_suppression)
+            await self._tick_part("changed rules", self._tick_rules)
+            await self._tick_part("delays", self._tick_delays)
+            await self._tick_part("chatter", self._tick_chatter)
+            await self._tick_part("prompts", self._tick_prompts)
+            await self._tick_part("re-alarm", lambda: self._retrying(self._re_alarm))
+
+    async def _tick_part(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do one part of a tick. One that fails for another reason than the database's state holds up no other."""
+        try:
+            await work()
+        except NOBODYS_FAULT:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and the other parts are done
+            why = reason_of(error)
+            if self._failing_parts.get(name) != why:
+                log.error("a part of the alarms' tick fails; it is tried again at each", part=name, why=why)
+            self._failing_parts[name] = why
+        else:
+            self._failing_parts.pop(name, None)
+
+    async def _tick_suppression(self) -> None:
+        await self._retrying(self.suppressing.tick)
+        overdue = self.suppressing.overdue()
+        if overdue:
+            await self._commit(self._watches.take(overdue), overdue, CLOCK)
+
+    async def _tick_rules(self) -> None:
+        if await self._take_up_rules():
+            await self._retrying(lambda: self.suppressing.weigh_all(_RULE_CHANGED))
+
+    async def _tick_delays(self) -> None:
+        judged = self._progress(self._clock())
+        await self._commit(self._watches.tick(judged.until, is_behind=judged.is_behind), [], CLOCK)
+
+    async def _tick_chatter(self) -> None:
+        if due := self._damping.due(self._clock()):
+            await self._retrying(lambda: self._end_chatter(due))
+
+    async def _tick_prompts(self) -> None:
+        prompts = self._rulebook.of_type(RuleType.UNANSWERED)
+        if prompts:
+            missed = await self._retrying(lambda: self._missed(prompts))
+            await self._commit(Outcome(missed, {}, []), [], CLOCK)
 
     async def _re_alarm(self) -> None:
         """Have what has stood acknowledged for too long ask again."""
@@ -296,7 +340,7 @@ class Alarms:
 
     async def _without_repeats(self, readings: Sequence[Reading], events: list[Reading]) -> list[Reading]:
         """Leave out events that were committed before, and repeats within the batch."""
-        known = await self._retrying(lambda: self._known_events(events))
+        known = await self._known_as_far_as_can_be(events)
         fresh: list[Reading] = []
         for reading in readings:
             if reading.digest:
@@ -305,6 +349,16 @@ class Alarms:
                 known.add(reading.digest)
             fresh.append(reading)
         return fresh
+
+    async def _known_as_far_as_can_be(self, events: Sequence[Reading]) -> set[str]:
+        """Where nobody can tell, they are taken for new: each is then written, or put aside, by itself."""
+        try:
+            return set(await self._retrying(lambda: self._known_events(events)))
+        except NOBODYS_FAULT:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, other readings of the batch are judged
+            log.error("nobody can tell which events have come before", events=len(events), why=reason_of(error))
+            return set()
 
     async def _known_events(self, events: Sequence[Reading]) -> set[str]:
         async with self._database.reading() as connection:
@@ -324,7 +378,7 @@ class Alarms:
             if isinstance(item, Reading):
                 failures.append(Failure(no_rule(item.topic), error, item))
                 return
-            self._watches.take_back(item, await self._retrying(lambda: self._recorded_memory(item)))
+            self._watches.take_back(item, await self._memory_on_record(item))
             failures.append(Failure(item, error, _shown_by(outcome, item, readings)))
 
         keys = dict.fromkeys((*outcome.memories, *(decision.key for decision in outcome.decisions)))
@@ -342,6 +396,17 @@ class Alarms:
             if decision.change.raised:
                 self._metrics.raised.labels(decision.rule.priority.value).inc()
                 self._metrics.latency.observe(max(0, committed_at - decision.received_at) / 1000)
+
+    async def _memory_on_record(self, key: Key) -> Memory:
+        """What to go on from; nothing, where not even that can be read: the next sample then decides anew."""
+        try:
+            found: Memory = await self._retrying(lambda: self._recorded_memory(key))
+        except NOBODYS_FAULT:
+            raise
+        except Exception as error:  # noqa: BLE001 - the failure that led here is the one that is told
+            log.error("the memory of a rule cannot be read", key=str(key), why=reason_of(error))
+            return FRESH
+        return found
 
     async def _recorded_memory(self, key: Key) -> Memory:
         where = [rule_memory.c[name] == value for name, value in key._asdict().items()]
@@ -449,8 +514,10 @@ async def _keep_memories(connection: AsyncConnection, memories: dict[Key, Memory
     if not memories:
         return
     await _forget(connection, list(memories))
-    rows = [{**key._asdict(), "body": msgspec.to_builtins(memory)} for key, memory in memories.items()]
-    await connection.execute(insert(rule_memory), rows)
+    kept = {key: memory for key, memory in memories.items() if memory != FRESH}
+    rows = [{**key._asdict(), "body": msgspec.to_builtins(memory)} for key, memory in kept.items()]
+    if rows:
+        await connection.execute(insert(rule_memory), rows)
 
 
 async def _forget(connection: AsyncConnection, keys: Sequence[Key]) -> None:

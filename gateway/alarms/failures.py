@@ -46,7 +46,8 @@ class Failures:
 
     def note(self, failures: Iterable[Failure]) -> list[Quarantined]:
         """Count and log failures; what of their readings is to be kept in quarantine."""
-        now, kept = self._clock(), []
+        now, kept = self._clock(), list[Quarantined]()
+        self._kept = {key: at for key, at in self._kept.items() if now - at < _ONE_KEPT_MS}
         for key, error, reading in failures:
             self._total.labels(key.rule).inc()
             if now - self._last.get(key, 0) > _ONE_KEPT_MS:

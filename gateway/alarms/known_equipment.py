@@ -10,7 +10,8 @@ from gateway.alarms.agenda import BY_CLOCK, Agenda
 from gateway.alarms.rulebook import Rulebook
 from gateway.alarms.rules import FRESH, Memory, Rule, RuleType
 from gateway.alarms.silence import Silence
-from gateway.alarms.stations import Guard, Key, Plan, Station, Watch
+from gateway.alarms.stations import MOST_WATCHES, Guard, Key, Plan, Station, Watch
+from gateway.alarms.unknown_equipment import UnknownEquipment
 
 _STATUS_FIELDS: Final = frozenset({"online"})
 Recall = Callable[[str, str], Mapping[str, Value]]
@@ -45,8 +46,16 @@ def status_of(topic: Topic) -> Topic:
 class KnownEquipment:
     """Every channel of every equipment that has been heard, with the rules on it."""
 
-    def __init__(self, rulebook: Rulebook, memories: Mapping[Key, Memory], recall: Recall, agenda: Agenda) -> None:
+    def __init__(
+        self,
+        rulebook: Rulebook,
+        memories: Mapping[Key, Memory],
+        recall: Recall,
+        agenda: Agenda,
+        unknown: UnknownEquipment | None = None,
+    ) -> None:
         self.stations: dict[Topic, Station] = {}
+        self.unknown = UnknownEquipment() if unknown is None else unknown
         self.rulebook = rulebook
         self.recall_values = recall
         self._plans: dict[str, Plan] = {}
@@ -93,6 +102,7 @@ class KnownEquipment:
     def add_station(self, topic: Topic) -> Station:
         """A channel that is heard for the first time."""
         station = self.stations[topic] = Station()
+        station.is_unknown = self.unknown.meet(topic)
         rules = self.rulebook.rules_for(topic.site, topic.kind, topic.equipment)
         known = self.recall_values(topic.site, topic.equipment)
         station.recalled = {
@@ -104,6 +114,46 @@ class KnownEquipment:
         for rule in rules:
             self._add_rule(station, topic, rule)
         return station
+
+    def make_room(self, heard: Topic) -> dict[Key, Memory]:
+        """Forget unknown equipment beyond what is kept. Returns what is to be forgotten of its rules' memory.
+
+        `heard` is being judged just now and stays; so does what waits for a delay of life safety.
+        """
+
+        def keeps(channels: list[Topic]) -> bool:
+            who = channels[0].site, channels[0].equipment
+            return who == (heard.site, heard.equipment) or any(self._is_urgent(topic) for topic in channels)
+
+        gone = list(self.unknown.surplus(keeps))
+        if not gone:
+            return {}
+        forgotten: dict[Key, Memory] = {}
+        stations = [self.stations.pop(topic) for topic in gone]
+        self._agenda.forget(stations)
+        for station in stations:
+            for key, watch in station.watches.items():
+                if watch.memory.active or watch.memory.pending_since is not None:
+                    self._memories[key] = watch.memory  # its alarm stands: heard again, it goes on from here
+                else:
+                    forgotten[key] = FRESH
+                    self._memories.pop(key, None)
+        return forgotten
+
+    def _forget_quiet_parts(self, station: Station) -> None:
+        """A panel that makes up ever new addresses must not fill the memory: parts on which nothing stands go."""
+        quiet = [
+            key for key, watch in station.watches.items()
+            if watch.rule.type is RuleType.EVENT and not watch.memory.active and key not in station.unsettled
+        ]  # fmt: skip
+        for key in quiet:
+            del station.watches[key]
+            self._memories.pop(key, None)
+        station.most_watches = max(MOST_WATCHES, 2 * len(station.watches))
+
+    def _is_urgent(self, topic: Topic) -> bool:
+        station = self.stations[topic]
+        return any(station.watches[key].rule.life_safety for key in station.unsettled if key in station.watches)
 
     def watch_anew(self, topic: Topic, station: Station) -> dict[Key, Watch]:
         """Have the rules that are in force now watch a channel. Returns the watches that are no more."""
@@ -169,6 +219,8 @@ class KnownEquipment:
         """One rule on one part, as it was remembered."""
         if key in station.watches:
             return station.watches[key]
+        if len(station.watches) >= station.most_watches:
+            self._forget_quiet_parts(station)
         watch = station.watches[key] = Watch(key, kind, self._plan(rule), self._memories.get(key, FRESH))
         if watch.memory.pending_since is not None:
             self._agenda.unsettle(station, key)

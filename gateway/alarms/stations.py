@@ -24,6 +24,10 @@ from gateway.alarms.silence import Silence
 _DOUBTFUL_CLOCK: Final = int(Quality.FUTURE | Quality.OLD | Quality.NO_TIME)
 _BURST_MS: Final = 500
 """Samples that come faster than this are a backlog: their times of measurement may lie far apart."""
+MOST_VALUES: Final = 256
+"""Fields of one channel whose newest values are remembered, beside those that rules look at."""
+MOST_WATCHES: Final = 10_000
+"""Watches of one channel, parts included. Several times what the largest fire panels have."""
 SERIES: Final = frozenset({RuleType.RATE, RuleType.COUNT})
 """Types that remember a window of samples."""
 
@@ -113,11 +117,16 @@ class Station:
     """All that watches one channel of one equipment."""
 
     __slots__ = (
-        "behind_since", "by_event", "by_limit", "by_series", "by_state", "complete_at", "late_in_a_row", "newest_at",
+        "behind_since", "by_event", "by_limit", "by_series", "by_state", "complete_at", "is_unknown", "late_in_a_row",
+        "most_watches", "newest_at",
         "online_of", "recalled", "received_at", "silence", "times", "unsettled", "values", "watches",
     )  # fmt: skip
 
     def __init__(self) -> None:
+        # Beyond so many watches those of parts on which nothing stands are forgotten.
+        self.most_watches = MOST_WATCHES
+        # Whether nobody had adopted its equipment when it was heard for the first time.
+        self.is_unknown = False
         self.values: dict[str, Value] = {}
         # Names among `values` that are known from before the start only.
         self.recalled: set[str] = set()
@@ -146,6 +155,13 @@ class Station:
         self.by_limit, self.by_state, self.by_series, self.by_event = {}, {}, {}, []
         self.silence = self.online_of = None
         return watches
+
+    def forget_unasked(self) -> None:
+        """A device that makes up ever new names must not fill the memory: what no rule looks at goes."""
+        asked = {name for watch in self.watches.values() for name in (*watch.inputs, *watch.rule.condition)}
+        asked |= self.by_limit.keys() | self.by_state.keys() | self.by_series.keys()
+        self.values = {name: value for name, value in self.values.items() if name in asked}
+        self.times = {name: at for name, at in self.times.items() if name in asked}
 
     def measured_at(self, name: str) -> int:
         """When the known value of a field was measured, 0 where there is none."""

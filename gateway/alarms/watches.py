@@ -19,7 +19,8 @@ from gateway.alarms.replanning import Replanned, take_up
 from gateway.alarms.rulebook import Rulebook
 from gateway.alarms.rules import Judgement, Memory, Rule, is_match, judge, judge_event, judge_reset, part_of
 from gateway.alarms.silence_checks import hear, take_online
-from gateway.alarms.stations import Key, Station, Watch, ask, time_of
+from gateway.alarms.stations import MOST_VALUES, Key, Station, Watch, ask, time_of
+from gateway.alarms.unknown_equipment import UnknownEquipment
 
 _ZONE_LENGTH: Final = 128
 _RETAINED: Final = int(Quality.RETAINED)
@@ -34,11 +35,12 @@ class Watches:
         memories: Mapping[Key, Memory],
         late_window_ms: int,
         recall: Recall = nothing_known,
+        unknown: UnknownEquipment | None = None,
     ) -> None:
         self._late_window_ms = late_window_ms
         self._agenda = Agenda()
         rulebook = rules if isinstance(rules, Rulebook) else Rulebook(rules)
-        self._known = KnownEquipment(rulebook, memories, recall, self._agenda)
+        self._known = KnownEquipment(rulebook, memories, recall, self._agenda, unknown)
         self._stations = self._known.stations
         self._disorder = Disorder(self._agenda, late_window_ms)
         self._clock_checks = ClockChecks(self._agenda, late_window_ms)
@@ -51,6 +53,10 @@ class Watches:
                 station = self._stations.get(reading.topic)
                 if station is None:
                     station = self._known.add_station(reading.topic)
+                    if station.is_unknown:
+                        outcome.memories.update(self._known.make_room(reading.topic))
+                elif station.is_unknown:
+                    self._known.unknown.hear(reading.topic)
                 if reading.quality & _RETAINED:
                     continue  # a broker repeats it at every start: nobody knows how old it is
                 silence = station.silence
@@ -114,6 +120,9 @@ class Watches:
         touched = self._touched(station, fields)
         before = {**values} if station.unsettled else values
         values.update(fields)
+        if len(values) > MOST_VALUES:
+            station.forget_unasked()
+            values = station.values
         if len(fields) == len(values):
             station.complete_at = at
         else:

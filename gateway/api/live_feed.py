@@ -41,7 +41,7 @@ from gateway.people.accounts import Person
 from gateway.people.approvals import ApprovalRecord
 from gateway.people.logins import Standing
 from gateway.people.permissions import ALL_SITES, Act, may
-from gateway.storage.database import DatabaseTrouble
+from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.facts import Fact, follow
 from gateway.storage.singling_out import reason_of
 
@@ -55,6 +55,8 @@ _BEAT_S: Final = 1.0
 _FLUSH_S: Final = 0.1
 _JOINING: Final = frozenset({"ticket.opened", "ticket.alarm_joined"})
 """Facts that name the alarm which has a new ticket from now on."""
+SNAPSHOT_S: Final = 30.0
+"""A snapshot that takes longer is given up: the page tries again rather than wait in silence."""
 _RETRY_S: Final = 0.5
 _LOGINS_S: Final = 0.5
 _CLOSING_S: Final = 2.0
@@ -115,6 +117,8 @@ class LiveFeed:
         self._fresh: dict[tuple[str, str], set[str]] = {}
         self._told_at: dict[tuple[str, str], float] = {}
         self._floods: dict[str, LiveFlood] = {}
+        self._followed = 0
+        """The last fact that listeners were told of, or started again for."""
 
     @property
     def listeners(self) -> int:
@@ -148,15 +152,24 @@ class LiveFeed:
         self._tell(message, message.site)
 
     async def run(self, told: int) -> None:
-        """Follow facts after `told`, conflated readings and the platform's state until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow_facts(told), name="live_feed.facts")
-            group.create_task(self._flush(), name="live_feed.readings")
-            group.create_task(self._watch_platform(), name="live_feed.platform")
-            group.create_task(self._watch_logins(), name="live_feed.logins")
+        """Follow facts after `told`, conflated readings and the platform's state until cancelled.
 
-    async def _follow_facts(self, told: int) -> None:
-        async for facts in follow(self._services.database, told):
+        Run again after an error it goes on where it was, and has every listener take a new snapshot.
+        """
+        self._followed = max(told, self._followed)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow_facts(), name="live_feed.facts")
+                group.create_task(self._flush(), name="live_feed.readings")
+                group.create_task(self._watch_platform(), name="live_feed.platform")
+                group.create_task(self._watch_logins(), name="live_feed.logins")
+        except ExceptionGroup as errors:
+            self._start_again(reason_of(errors.exceptions[0]))
+            raise
+
+    async def _follow_facts(self) -> None:
+        async for facts in follow(self._services.database, self._followed):
+            self._followed = facts[-1].id
             await self._learn(facts)
             try:
                 if self._listeners:
@@ -229,6 +242,7 @@ class LiveFeed:
             now = time.monotonic()
             due = {who for who in self._fresh if now - self._told_at.get(who, 0.0) >= _CONFLATED_S}
             self._tell_readings(due, now)
+            self._told_at = {who: at for who, at in self._told_at.items() if now - at < _CONFLATED_S}
 
     def _tell_readings(self, equipment: Iterable[tuple[str, str]], now: float) -> None:
         table = self._services.store.latest()
@@ -304,7 +318,8 @@ class LiveFeed:
     async def _send(self, socket: web.WebSocketResponse, listener: _Listener) -> None:
         try:
             # Changes queue up from here on, so that nothing falls between the snapshot and the first of them.
-            await _send(socket, await self._snapshot(listener.person, seq=1))
+            async with asyncio.timeout(SNAPSHOT_S):
+                await _send(socket, await self._snapshot(listener.person, seq=1))
             body = ready_body(self._services.parts())
             listener.offer(LiveSystem(0, body.ready, body.parts), None)
             waiting = await self._services.people.approvals.waiting(self._services.wall())
@@ -312,11 +327,11 @@ class LiveFeed:
             for flood in self._floods.values():
                 listener.offer(flood, flood.site)
             await self._send_changes(socket, listener)
-        except DatabaseTrouble as error:
-            listener.behind = f"no snapshot now: {error}"
         except ConnectionError:
             await socket.close()
             return
+        except Exception as error:  # noqa: BLE001 - whatever it is, a socket that says nothing more would be a lie
+            listener.behind = f"no snapshot now: {reason_of(error)}"
         self.dropped += listener.behind == _TOO_SLOW
         log.warning("live listener is closed", user=listener.person.id, why=listener.behind)
         if listener.over:

@@ -13,7 +13,7 @@ from gateway.alarms.standing import StandingMetrics
 from gateway.api.bodies import FloodBody, GroupBody, LiveFlood
 from gateway.api.live_feed import LiveFeed
 from gateway.api.routes import Services
-from gateway.storage.database import DatabaseTrouble
+from gateway.storage.database_errors import DatabaseTrouble
 
 log = structlog.get_logger(__name__)
 

@@ -48,7 +48,7 @@ from gateway.people.approvals import ApprovalRecord
 from gateway.people.logins import Place
 from gateway.people.permissions import FOR_EVERYONE, PERMITTED, Act
 from gateway.people.standing_check import Over, StandingCheck, StandingOver
-from gateway.storage.database import DatabaseTrouble
+from gateway.storage.database_errors import DatabaseTrouble
 
 log = structlog.get_logger(__name__)
 

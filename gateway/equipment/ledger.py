@@ -14,7 +14,8 @@ from collectors.reading import Reading
 from collectors.topics import Topic
 from gateway.equipment.links import Links
 from gateway.people.audit import Cause, Via, audited, write_records
-from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.facts import NewFact, write_facts
 from gateway.storage.tables import equipment, last_message, site
 
@@ -150,6 +151,11 @@ class Ledger:
             (row["site"], row["equipment"]): LastMessage(**{name: row[name] for name in LastMessage.__struct_fields__})
             for row in messages
         }
+
+    def is_adopted(self, site: str, code: str) -> bool:
+        """Whether somebody has said that it belongs here; the platform and what is its own always do."""
+        item = self.equipment.get((site, code))
+        return site == PLATFORM if item is None else item.adopted
 
     def _count_unknown(self) -> None:
         self._unknown = sum(not item.adopted for item in self.equipment.values())

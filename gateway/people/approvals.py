@@ -18,7 +18,8 @@ from gateway.people.accounts import Person
 from gateway.people.approval_rules import ApprovalRules, Verdict, verdict
 from gateway.people.audit import CLOCK, Cause, audited, write_records
 from gateway.people.permissions import ALL_SITES, Act, Grants, Role, may
-from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.facts import NewFact, write_facts
 from gateway.storage.identity import new_id
 from gateway.storage.index_use import beside_index

@@ -26,7 +26,8 @@ from gateway.people.permissions import ALL_SITES, Role
 from gateway.people.throttle import Attempt
 from gateway.people.tokens import read_tokens, write_token_use
 from gateway.storage.chunked_writes import ChunkedWrites, delete_some
-from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.identity import new_id
 from gateway.storage.tables import known_device, login, person, role_grant
 

@@ -68,6 +68,7 @@ class Passwords:
     async def _take_code(self, row: Any, code: str, now: int) -> None:
         if not code:
             raise LoginRefused(Refusal.CODE_NEEDED)
+        self._seal.read_key()
         async with self._database.transaction() as connection:
             if not await take_code(connection, self._seal, row, code, now):
                 raise LoginRefused(Refusal.CODE_WRONG)

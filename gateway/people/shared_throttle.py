@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.people.login_rows import digest_of
 from gateway.people.throttle import SLOWING, Attempt, Counted, Key, Throttle, account_of
 from gateway.storage.chunked_writes import delete_in_chunks
-from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.portions import in_portions
 from gateway.storage.tables import login_failure
 

@@ -15,17 +15,18 @@ import structlog
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from gateway.storage import postgres
+from gateway.storage.database_errors import DatabaseTrouble, sort_sqlite
 
 log = structlog.get_logger(__name__)
 
 COMMAND_S: Final = 30.0
 """A statement that takes longer has met a server that is gone, or a lock that nobody gives back."""
+UNQUEUED_S: Final = 2.0
+"""How long a statement of the lease may take: three of them must fail before the lease is over."""
 _LISTEN_AGAIN_S: Final = 1.0
 
 
@@ -56,11 +57,17 @@ class Database:
         """
         self.url = url
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
-        self.engine: AsyncEngine = create_async_engine(url) if self.is_sqlite else postgres.make_engine(url, command_s)
+        self.session_name = postgres.new_session_name()
+        """What all our sessions are called at a PostgreSQL."""
+        self._unqueued: AsyncEngine | None = None
+        if self.is_sqlite:
+            self.engine = create_async_engine(url)
+            _prepare_sqlite(self.engine)
+        else:
+            self.engine = postgres.make_engine(url, command_s, self.session_name)
+            self._unqueued = postgres.make_engine(url, UNQUEUED_S, self.session_name, pool_size=1)
         self._one_writer = asyncio.Lock()
         self._wakers: set[asyncio.Event] = set()
-        if self.is_sqlite:
-            _prepare_sqlite(self.engine)
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -75,6 +82,20 @@ class Database:
             for companion in companions:
                 await companion.end(connection)
         self._wake()
+
+    @contextlib.asynccontextmanager
+    async def unqueued(self) -> AsyncIterator[AsyncConnection]:
+        """Statements that wait for no writer and for no free connection, each by itself and within `UNQUEUED_S`.
+
+        For the lease: whatever else is slow, it is renewed in time. On SQLite, where a file has one writer, this is a
+        transaction like any other.
+        """
+        if self._unqueued is None:
+            async with self.transaction() as connection:
+                yield connection
+            return
+        async with self._unqueued.connect() as connection:
+            yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextlib.contextmanager
     def accompanied(self, companion: Companion) -> Iterator[None]:
@@ -116,8 +137,10 @@ class Database:
 
     async def hear_others(self) -> None:
         """Wake who waits for facts when another process has committed some, until cancelled."""
+        if self.is_sqlite:  # there is no other process
+            await asyncio.Event().wait()
         hears = True
-        while not self.is_sqlite:
+        while True:
             try:
                 await postgres.listen(self.engine, self._wake)
                 hears = True
@@ -133,10 +156,8 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
-
-
-DatabaseTrouble = (OperationalError, InterfaceError, PoolTimeout, OSError)
-"""What a database that is away, locked or full raises; trying again may help."""
+        if self._unqueued is not None:
+            await self._unqueued.dispose()
 
 
 def _take_companions() -> list[Companion]:
@@ -167,6 +188,8 @@ def _prepare_sqlite(engine: AsyncEngine) -> None:
         # The option is asked, not the connection: SQLite's driver never says that it commits by itself.
         if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
             connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    event.listen(engine.sync_engine, "handle_error", sort_sqlite, retval=True)
 
     @event.listens_for(engine.sync_engine, "invalidate")
     def _roll_back(connection: Any, _entry: ConnectionPoolEntry, _error: BaseException | None) -> None:

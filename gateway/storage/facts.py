@@ -16,7 +16,8 @@ from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.postgres import tell_others
 from gateway.storage.singling_out import reason_of, single_out
 from gateway.storage.tables import fact, fact_cursor, fact_set_aside

@@ -16,8 +16,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection
 
-from gateway.storage.database import Database, DatabaseTrouble
-from gateway.storage.postgres import is_refusal
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble, is_refusal
 from gateway.storage.postgres_programs import ProgramFailed, dump
 from gateway.storage.statistics import analyse
 from gateway.storage.tables import metadata

@@ -12,7 +12,8 @@ from sqlalchemy import bindparam, false, func, insert, or_, select
 
 from collectors.message_reader import Quarantined
 from gateway.storage.chunked_writes import delete_in_chunks
-from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.tables import quarantine
 
 log = structlog.get_logger(__name__)

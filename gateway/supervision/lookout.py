@@ -11,13 +11,13 @@ from collectors.collector import Collector
 from collectors.reading import Reading, Value
 from collectors.write_buffer import WriteBuffer
 from gateway.alarms.alarms import Alarms
-from gateway.alarms.watchdog import steady_s
 from gateway.api.live_feed import LiveFeed
-from gateway.clocks import Clock, wall_ms
+from gateway.clocks import Clock, steady_s, wall_ms
 from gateway.equipment.ledger import Ledger
 from gateway.people.audit import Cause, Via
 from gateway.settings import Settings
-from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble
 from gateway.supervision.certificates import days_left
 from gateway.supervision.own_clock import OwnClock
 from gateway.supervision.silent_sites import LINK, SilentSites, link_of, silent_in, sites_that_report
