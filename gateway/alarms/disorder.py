@@ -62,7 +62,8 @@ class Disorder:
                     corrects = len(watch.inputs) > 1 or watch.rule.type in SERIES
                     when = newest if watch.rule.type in SERIES or (corrects and breached) else at
                     judgement = judge(watch.rule, watch.memory, breached, when, reading.received_at, corrects=corrects)
-                    keep(watch, judgement, station.values, reading.received_at, outcome)
+                    told = reading.fields if watch.rule.type in SERIES else station.values
+                    keep(watch, judgement, told, reading.received_at, outcome)
                     self._agenda.note(station, watch)
                     waits = judgement.memory.active is not breached
                 if not waits:

@@ -2,7 +2,8 @@
 
 A rule looks at values and answers breached or not (`is_breached`); `judge` adds delays, by time of measurement,
 and remembers. A value holds until the next one comes: a breach that stood for the whole delay is raised at the
-moment the delay ended, whether a sample or the clock (`mature`) shows it first.
+moment the delay ended, whether a sample or the clock (`mature`) shows it first. What is over at that moment, or before,
+raises nothing.
 """
 
 import hashlib
@@ -137,6 +138,8 @@ class Memory(msgspec.Struct, frozen=True, omit_defaults=True):
     pending_since: int | None = None
     pending_received: int | None = None
     """When the sample that began the delay was received: by it the clock knows that the delay has passed."""
+    pending_value: Value | None = None
+    """The value that began the delay."""
     points: tuple[Point, ...] = ()
     """Counts: the changes of value within the window, and the last one before it."""
     seen_at: int | None = None
@@ -284,12 +287,14 @@ def judge(
     """
     if not corrects and (at < memory.known_at or (at == memory.known_at and not breached)):
         return Judgement(memory)  # measured before what the last change rests on: it cannot unsay it
-    matured = _mature(rule, memory, at)
+    matured = _mature(rule, memory, at, contradicted=breached is memory.active)
     memory = matured.memory
     if breached == memory.active:
         known_at = at if matured.changes else memory.known_at
         return Judgement(_settled(memory, known_at), matured.changes)
-    disproves = memory.active and at < memory.changed_at
+    # Raised when a delay ended, and over at that very moment: it did not outlast its delay.
+    at_its_begin = memory.known_at < at == memory.changed_at
+    disproves = memory.active and (at < memory.changed_at or at_its_begin)
     if disproves or _delay(rule, memory) == 0:
         change = Change(breached, max(at, memory.changed_at), disproves)
         return Judgement(Memory(breached, change.at, at), (*matured.changes, change))
@@ -305,11 +310,12 @@ def mature(rule: Rule, memory: Memory, now: int) -> Judgement:
     return _mature(rule, memory, memory.pending_since + now - memory.pending_received)
 
 
-def _mature(rule: Rule, memory: Memory, at: int) -> Judgement:
+def _mature(rule: Rule, memory: Memory, at: int, *, contradicted: bool = False) -> Judgement:
+    """End a delay at its due time; a sample of just that time which contradicts it comes before."""
     if memory.pending_since is None:
         return Judgement(memory)
     due = memory.pending_since + _delay(rule, memory)
-    if at < due:
+    if at < due or (contradicted and at == due):
         return Judgement(memory)
     change = Change(not memory.active, max(due, memory.changed_at))
     return Judgement(Memory(change.raised, change.at, memory.pending_since), (change,))

@@ -67,6 +67,7 @@ class Watch:
     """One rule on one part of one equipment."""
 
     __slots__ = (
+        "breach_value",
         "guards",
         "happening",
         "inputs",
@@ -88,6 +89,8 @@ class Watch:
         self.memory = memory
         self.inputs = plan.inputs
         self.guards: dict[str, Guard] = {}
+        # What the newest sample in breach said, while a delay runs: of it the alarm tells.
+        self.breach_value = memory.pending_value
         self.points: list[Point] = list(memory.points)
         # When what only a sample out of order has raised is compared with the newest values, 0 where nothing is.
         self.settle_at = 0
