@@ -35,7 +35,7 @@ from gateway.alarms.watchdog import BEAT_TOPIC, Code, Watchdog, steady_s
 from gateway.api.live_feed import LiveFeed
 from gateway.api.platform_routes import READY, STANDING_BY, working
 from gateway.backup.regular import LOOK_S, RegularBackups
-from gateway.clocks import Clock, DataClock, wall_ms
+from gateway.clocks import Clock, DataClock, steps_of, wall_ms
 from gateway.dated_source import DatedSource
 from gateway.equipment.ledger import Ledger
 from gateway.ingest import broker_address
@@ -227,6 +227,7 @@ class Owner:
         alarms = Alarms(
             self._database, self._rules, window_ms, epoch, self._alarm_metrics, self._fact_metrics, self._failures,
             self._quarantine, self._clock, self._known_values, int(self._settings.alarms.chatter_quiet_s * 1000),
+            steps_of(self._clock),
         )  # fmt: skip
         try:
             await self._holding(epoch, self._catch_up())

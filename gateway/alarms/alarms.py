@@ -17,6 +17,7 @@ from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.reading import Reading
+from gateway.alarms.clock_steps import by_new_clock, not_after
 from gateway.alarms.damping import CHATTER_QUIET_MS, Damping, ended_chatter
 from gateway.alarms.decisions import Row, Written, by_person, go_by, identity_of, key_of, move, withdraw, write_up
 from gateway.alarms.failures import Failures
@@ -59,6 +60,8 @@ RULES_TAKEN_UP: Final = "alarms.rules"
 _TOLD: Final = ("ticket.acknowledge",)
 """Facts that alarms follow."""
 _RETRY_S: Final = 0.5
+_WAITS_AT_MOST_MS: Final = 600_000
+"""For so long after the clock was set messages may come to be judged that were received before."""
 _RULE_CHANGED: Final = Cause("system:rules", Via.FACT, why="rule changed")
 Clock = Callable[[], int]
 """Now, in epoch milliseconds."""
@@ -96,7 +99,9 @@ class Alarms:
         clock: Clock,
         recall: Recall = nothing_known,
         chatter_quiet_ms: int = CHATTER_QUIET_MS,
+        steps: Clock = lambda: 0,
     ) -> None:
+        """Judge by `rules` under the lease's `epoch`; `steps` says by how many ms the clock has been set."""
         self.trouble = ""
         """Why decisions cannot be written now, "" while they can."""
         self.waited = 0
@@ -111,6 +116,9 @@ class Alarms:
         self._epoch = epoch
         self._metrics = metrics
         self._clock = clock
+        self._steps = steps
+        # The last step of the clock, and until when messages from before it may come.
+        self._stepped_by, self._stepped_until = 0, 0
         self._recall = recall
         self._watches = Watches(self._rules, {}, late_window_ms)
         self._damping = Damping(chatter_quiet_ms)
@@ -134,7 +142,8 @@ class Alarms:
             self._rulebook = Rulebook(self._rules, await overrides(connection, self._rules_taken_up))
         # Not the beat's: with a clock that was set back meanwhile it would look like one of long ago.
         kept = (row for row in rows if row.rule != BEAT_RULE.id)
-        memories = {Key(*row[:4]): msgspec.convert(row.body, Memory) for row in kept}
+        now = self._clock()
+        memories = {Key(*row[:4]): not_after(msgspec.convert(row.body, Memory), now) for row in kept}
         self._watches = Watches(self._rulebook, memories, self._late_window_ms, self._recall)
         await self._take_up_rules()
         await self._end_withdrawn()
@@ -220,6 +229,9 @@ class Alarms:
     async def decide(self, readings: Sequence[Reading]) -> None:
         """Judge readings; return when what follows is committed. Raises LeaseLost."""
         async with self._one_at_a_time:
+            self._follow_clock()
+            if self._stepped_by:
+                by_new_clock(readings, self._clock(), self._stepped_by)
             events = [reading for reading in readings if reading.digest]
             if events:
                 readings = await self._without_repeats(readings, events)
@@ -228,6 +240,7 @@ class Alarms:
     async def tick(self) -> None:
         """Let delays end by the clock, and record what nobody has answered in time. Raises LeaseLost."""
         async with self._one_at_a_time:
+            self._follow_clock()
             await self._retrying(self.suppressing.tick)
             overdue = self.suppressing.overdue()
             if overdue:
@@ -242,6 +255,16 @@ class Alarms:
                 missed = await self._retrying(lambda: self._missed(prompts))
                 await self._commit(Outcome(missed, {}, []), [], CLOCK)
             await self._retrying(self._re_alarm)
+
+    def _follow_clock(self) -> None:
+        """Have all that is remembered go by the clock as it is set now."""
+        now, by = self._clock(), self._steps()
+        if by:
+            log.warning("the clock was set; what the rules remember goes by the new time", milliseconds=by)
+            self._watches.clock_was_set(by)
+            self._stepped_by, self._stepped_until = by, now + _WAITS_AT_MOST_MS
+        elif self._stepped_by and now >= self._stepped_until:
+            self._stepped_by = 0
 
     async def _re_alarm(self) -> None:
         """Have what has stood acknowledged for too long ask again."""

@@ -303,11 +303,34 @@ def judge(
     return Judgement(memory, matured.changes)
 
 
+def judge_in_order(rule: Rule, memory: Memory, breached: bool, now: int) -> Judgement:
+    """Take into account what counts in the order in which the service notices it, as silence does.
+
+    A message may be received before a look of the clock and judged after it, so no two times are compared to decide
+    which of them is true: the later call is. `now` (epoch ms of receipt, or of the look) only dates what follows.
+    """
+    matured = _mature_by_clock(rule, memory, now, contradicted=breached is memory.active)
+    memory = matured.memory
+    if breached is memory.active:
+        return Judgement(_settled(memory, memory.known_at), matured.changes)
+    at = max(now, memory.changed_at)
+    if _delay(rule, memory) == 0:
+        return Judgement(Memory(breached, at, at), (*matured.changes, Change(breached, at)))
+    if memory.pending_since is None:
+        memory = Memory(memory.active, memory.changed_at, memory.known_at, now, now)
+    return Judgement(memory, matured.changes)
+
+
 def mature(rule: Rule, memory: Memory, now: int) -> Judgement:
     """Let the clock end a delay: no sample has contradicted it for the whole of it."""
+    return _mature_by_clock(rule, memory, now)
+
+
+def _mature_by_clock(rule: Rule, memory: Memory, now: int, *, contradicted: bool = False) -> Judgement:
     if memory.pending_since is None or memory.pending_received is None:
         return Judgement(memory)
-    return _mature(rule, memory, memory.pending_since + now - memory.pending_received)
+    at = memory.pending_since + now - memory.pending_received
+    return _mature(rule, memory, at, contradicted=contradicted)
 
 
 def _mature(rule: Rule, memory: Memory, at: int, *, contradicted: bool = False) -> Judgement:

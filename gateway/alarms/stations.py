@@ -9,12 +9,15 @@ from collectors.fields import Kind
 from collectors.reading import Quality, Reading, Value
 from gateway.alarms.rules import (
     FRESH,
+    Judgement,
     Memory,
     Point,
     Rule,
     RuleType,
     inputs_of,
     is_breached,
+    judge,
+    judge_in_order,
     looked_at_when_differing,
     quiet_bands,
 )
@@ -206,6 +209,13 @@ def ask(watch: Watch, values: Mapping[str, Value], reading: Reading, at: int, ne
     if rule.type is RuleType.ABSENCE:
         return _ask_absence(watch, values, reading.received_at)
     return is_breached(rule, values, watch.memory.active)
+
+
+def judged(watch: Watch, breached: bool, at: int, received_at: int, *, corrects: bool = False) -> Judgement:
+    """What follows from an answer of `ask`: by the time of measurement, but for what the service's clock decides."""
+    if watch.rule.type is RuleType.ABSENCE:
+        return judge_in_order(watch.rule, watch.memory, breached, received_at)
+    return judge(watch.rule, watch.memory, breached, at, received_at, corrects=corrects)
 
 
 def _ask_absence(watch: Watch, values: Mapping[str, Value], received_at: int) -> bool:

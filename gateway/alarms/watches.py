@@ -17,9 +17,9 @@ from gateway.alarms.known_equipment import KnownEquipment, Recall, nothing_known
 from gateway.alarms.outcomes import Alone, Failure, Outcome, keep, no_rule
 from gateway.alarms.replanning import Replanned, take_up
 from gateway.alarms.rulebook import Rulebook
-from gateway.alarms.rules import Judgement, Memory, Rule, is_match, judge, judge_event, judge_reset, part_of
+from gateway.alarms.rules import Judgement, Memory, Rule, is_match, judge_event, judge_reset, part_of
 from gateway.alarms.silence_checks import hear, take_online
-from gateway.alarms.stations import Key, Station, Watch, ask, time_of
+from gateway.alarms.stations import Key, Station, Watch, ask, judged, time_of
 
 _ZONE_LENGTH: Final = 128
 _RETAINED: Final = int(Quality.RETAINED)
@@ -71,6 +71,12 @@ class Watches:
     def tick(self, now: int) -> Outcome:
         """Let delays end by the clock, and notice what has not come or not happened."""
         return self._clock_checks.tick(now)
+
+    def clock_was_set(self, by: int) -> None:
+        """Go on by a service's clock that was set, `by` ms later (earlier, where negative) than it would show."""
+        self._known.clock_was_set(by)
+        self._agenda.clock_was_set(by)
+        self._clock_checks.clock_was_set(by)
 
     def take_up(self, rulebook: Rulebook, changes: Iterable[Replanned], now: int) -> Outcome:
         """Go by another rulebook from now on."""
@@ -157,7 +163,7 @@ class Watches:
                 breached = ask(watch, values, reading, at, at)
                 if breached is not None:
                     watch.settle_at = 0
-                    judgement = judge(watch.rule, watch.memory, breached, at, reading.received_at)
+                    judgement = judged(watch, breached, at, reading.received_at)
                     keep(watch, judgement, values, reading.received_at, outcome)
                     if watch.rule.type in BY_CLOCK:
                         self._agenda.note(station, watch)

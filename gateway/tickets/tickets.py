@@ -54,7 +54,8 @@ class _Patience:
         return len(self._due)
 
     def is_due(self, thing: str, now: int) -> bool:
-        return now >= self._due.get(thing, (0, 0))[0]
+        due, waits = self._due.get(thing, (0, 0))
+        return not now < due <= now + waits  # due later than it can be: the clock was set back since
 
     def failed(self, thing: str, now: int) -> None:
         waited = self._due.get(thing, (0, FACTS_TAKE_MS // 2))[1]
@@ -95,7 +96,8 @@ class Tickets:
         """Open a ticket for each open alarm that wants one and has none: certainty behind the facts' speed."""
         now = self._clock()
         async with self._database.reading() as connection:
-            overdue = activation.c.received_at <= now - FACTS_TAKE_MS
+            # Received later than now: the clock was set back since.
+            overdue = (activation.c.received_at <= now - FACTS_TAKE_MS) | (activation.c.received_at > now)
             rows = await connection.execute(_ACTIVATIONS_OWED_A_TICKET.where(overdue))
             owed = [(row.alarm, row.id) for row in rows]
         self._patience.forget_all_but(activated for _, activated in owed)
