@@ -6,7 +6,7 @@ for its own sake is found and put aside: the rule is asked again at the next sam
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ from gateway.alarms.recording import (
     open_alarms_of,
     save,
 )
+from gateway.alarms.repeats import FirstDelivery, first_delivery, is_repeat, name_anew
 from gateway.alarms.replanning import Replanned, note_of, replanned
 from gateway.alarms.rule_versions import overrides, versions_after
 from gateway.alarms.rulebook import Rulebook
@@ -119,6 +120,9 @@ class Alarms:
         self._steps = steps
         # The last step of the clock, and until when messages from before it may come.
         self._stepped_by, self._stepped_until = 0, 0
+        # The last event of each equipment, and how many events were given an identity of their own.
+        self._newest_events: dict[tuple[str, str], Reading] = {}
+        self._named = 0
         self._recall = recall
         self._watches = Watches(self._rules, {}, late_window_ms)
         self._damping = Damping(chatter_quiet_ms)
@@ -315,19 +319,25 @@ class Alarms:
 
     async def _without_repeats(self, readings: Sequence[Reading], events: list[Reading]) -> list[Reading]:
         """Leave out events that were committed before, and repeats within the batch."""
-        known = await self._retrying(lambda: self._known_events(events))
+        known: dict[str, FirstDelivery] = await self._retrying(lambda: self._first_deliveries(events))
         fresh: list[Reading] = []
         for reading in readings:
             if reading.digest:
-                if reading.digest in known:
-                    continue
-                known.add(reading.digest)
+                who = (reading.topic.site, reading.topic.equipment)
+                first = known.get(reading.digest)
+                if first is not None:
+                    if is_repeat(reading, first, self._newest_events.get(who)):
+                        continue
+                    self._named += 1
+                    name_anew(reading, self._named)
+                known[reading.digest] = first_delivery(reading)
+                self._newest_events[who] = reading
             fresh.append(reading)
         return fresh
 
-    async def _known_events(self, events: Sequence[Reading]) -> set[str]:
+    async def _first_deliveries(self, events: Sequence[Reading]) -> dict[str, FirstDelivery]:
         async with self._database.reading() as connection:
-            return await _known_events(connection, events)
+            return await _first_deliveries(connection, events)
 
     async def _commit(self, outcome: Outcome, readings: Sequence[Reading], cause: Cause) -> None:
         """Write what follows; what cannot be written is put aside, and its rule asked again."""
@@ -391,7 +401,7 @@ class Alarms:
             await self.suppressing.take_up(connection)
             open_alarms = await open_alarms_of(connection, {str(item.key) for item in decisions})
             known = await _known_activations(connection, decisions)
-            await _keep_events(connection, events, await _known_events(connection, events))
+            await _keep_events(connection, events, await _first_deliveries(connection, events))
             now = self._clock()
             seen = await verified(connection, decisions, open_alarms)
             written = write_up(decisions, open_alarms, known, cause, now, seen, self._damping.is_chatter)
@@ -435,14 +445,16 @@ async def _known_activations(connection: AsyncConnection, decisions: Sequence[De
     return known
 
 
-async def _known_events(connection: AsyncConnection, events: Sequence[Reading]) -> set[str]:
-    known: set[str] = set()
+async def _first_deliveries(connection: AsyncConnection, events: Sequence[Reading]) -> dict[str, FirstDelivery]:
+    known: dict[str, FirstDelivery] = {}
+    columns = select(event.c.digest, event.c.quality, event.c.received_at)
     for part in in_portions([reading.digest for reading in events]):
-        known.update(await connection.scalars(select(event.c.digest).where(event.c.digest.in_(part))))
+        found = await connection.execute(columns.where(event.c.digest.in_(part)))
+        known |= {digest: FirstDelivery(quality, received_at) for digest, quality, received_at in found}
     return known
 
 
-async def _keep_events(connection: AsyncConnection, events: Sequence[Reading], known: set[str]) -> None:
+async def _keep_events(connection: AsyncConnection, events: Sequence[Reading], known: Container[str]) -> None:
     """Keep what is not `known`: a commit whose answer was lost on the way is written again."""
     rows = [_event_row(reading) for reading in events if reading.digest not in known]
     if rows:
