@@ -19,6 +19,7 @@ import msgspec
 
 from collectors.babbling import TURN_MS, Babbling
 from collectors.broker import Message
+from collectors.device_clocks import DeviceClocks
 from collectors.fields import Channel
 from collectors.metrics import IngestMetrics
 from collectors.payloads.decoder import Decoder, Route
@@ -115,6 +116,7 @@ class Collector:
         first_arrival: int = 0,
         own: Mapping[str, ReadOwn] | None = None,
         babbling: Babbling | None = None,
+        clocks: DeviceClocks | None = None,
     ) -> None:
         """Wire it up; `own` topics are the service's messages to itself: judged, but neither counted nor kept."""
         self._source = source
@@ -133,6 +135,7 @@ class Collector:
         self._arrivals = first_arrival
         self._own = dict(own or {})
         self._babbling = babbling
+        self._clocks = clocks or DeviceClocks()
         self._heard_at = 0
         # Whose a third-party topic is, as far as messages have told.
         self._speakers: dict[str, Topic] = {}
@@ -161,6 +164,7 @@ class Collector:
             self._judging_since = time.monotonic()
             batch = self._without_babble(self._decode(messages))
             await self._sequences.recognise(batch.readings)
+            batch.readings += self._clocks.note(batch.readings)
             await self._decide([*batch.readings, *batch.own_readings] if batch.own_readings else batch.readings)
             self._note_judging()
             self._judging_since = None
@@ -305,8 +309,9 @@ def _mark(message: Message, readings: Sequence[Reading]) -> None:
     """Carry over how the broker delivered it. Only a status is meant to be found by who comes later."""
     for reading in readings:
         reading.redelivered = message.redelivered
-        if message.retained and reading.quality & Quality.NO_TIME and reading.topic.channel is not Channel.STATUS:
-            reading.quality |= Quality.RETAINED
+        if message.retained and reading.quality & Quality.NO_TIME:
+            is_status = reading.topic.channel is Channel.STATUS
+            reading.quality |= Quality.REPEATED if is_status else Quality.RETAINED
 
 
 _FAULTS_SHOWN: Final = 3

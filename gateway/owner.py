@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from collectors.babbling import Babbling
 from collectors.broker import Broker
 from collectors.collector import Collector, Keeper, Source
+from collectors.device_clocks import DeviceClocks
 from collectors.fields import Kind
 from collectors.metrics import IngestMetrics
 from collectors.payloads.decoder import Decoder
@@ -28,6 +29,7 @@ from collectors.timeseries.store import Store, StoreUnavailable
 from collectors.write_buffer import WriteBuffer
 from gateway.alarms.alarms import AlarmMetrics, Alarms
 from gateway.alarms.babbling_devices import event_of, protected_fields, still_babbling
+from gateway.alarms.doubtful_clocks import clock_event, still_doubtful
 from gateway.alarms.failures import Failures
 from gateway.alarms.maintenance_windows import note_turns
 from gateway.alarms.rules import Rule
@@ -177,7 +179,7 @@ class Owner:
         collector = Collector(
             self._dated(broker), self._keeper, self._sequences, self._quarantine.keep, self._ingest_metrics,
             self._deciding(alarms, lookout), self._feed.note, self._decoder, self._ledger.hear,
-            own={BEAT_TOPIC: self._watchdog.read}, babbling=await self._babbling(),
+            own={BEAT_TOPIC: self._watchdog.read}, babbling=await self._babbling(), clocks=await self._device_clocks(),
         )  # fmt: skip
         self._report(alarms, tickets, broker)
         self._watchdog.own()
@@ -221,13 +223,34 @@ class Owner:
         limit, protected = self._settings.collect.messages_per_s, protected_fields(self._rules)
         return Babbling(limit, protected, event_of, standing, now=self._clock())
 
+    def _clock_steps(self) -> Clock:
+        """By how much the clock is set, once for each step; the newest values follow it too."""
+        find = steps_of(self._clock)
+
+        def steps() -> int:
+            by = find()
+            if by < 0:
+                self._store.clock_was_set(self._clock())
+            return by
+
+        return steps
+
+    async def _device_clocks(self) -> DeviceClocks:
+        """Whose clock cannot be believed; who was so when the last owner stopped is known."""
+        try:
+            standing = await still_doubtful(self._database)
+        except DatabaseTrouble as error:  # listening goes first: its alarm then waits for the next start
+            log.warning("whose clock was in doubt before is not known", why=str(error))
+            standing = []
+        return DeviceClocks(clock_event, standing)
+
     async def _make_alarms(self, epoch: int) -> Alarms | None:
         """Take up where the last owner left; None where the database does not let us, and all begins again."""
         window_ms = int(self._settings.alarms.late_window_s * 1000)
         alarms = Alarms(
             self._database, self._rules, window_ms, epoch, self._alarm_metrics, self._fact_metrics, self._failures,
             self._quarantine, self._clock, self._known_values, int(self._settings.alarms.chatter_quiet_s * 1000),
-            steps_of(self._clock),
+            self._clock_steps(),
         )  # fmt: skip
         try:
             await self._holding(epoch, self._catch_up())

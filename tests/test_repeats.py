@@ -3,6 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,7 +100,7 @@ async def test_a_clock_of_whole_seconds_may_tell_of_a_fire_twice_in_one(database
 @pytest.mark.parametrize("later", [1, 60_000, 30 * 86_400_000])
 async def test_with_a_time_that_can_be_believed_a_second_delivery_counts_once(database: Database, later: int) -> None:
     desk = await open_desk(database, fire_rule())
-    fields = {"at": T0 + 7, "type": "fire", "loop": "1"}
+    fields: dict[str, Any] = {"at": T0 + 7, "type": "fire", "loop": "1"}
     await desk.decide(said(PANEL, T0 + 8, **fields), said(PANEL, T0 + 9, at=T0 + 9, type="reset"))
     await asyncio.gather(desk.decide(said(PANEL, T0 + 8 + later, **fields)))
     assert len(await rows_of(database, activation)) == 1

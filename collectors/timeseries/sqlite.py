@@ -129,6 +129,9 @@ class SqliteStore:
     def latest(self) -> LatestTable:
         return self._latest
 
+    def clock_was_set(self, now: int) -> None:
+        self._latest.not_after(now)
+
     async def refresh_latest(self) -> set[Who]:
         return set()  # nobody else writes into this file
 

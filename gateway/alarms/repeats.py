@@ -10,7 +10,7 @@ from collectors.fields import Kind
 from collectors.payloads.samples import digest
 from collectors.reading import Quality, Reading
 
-_DOUBTFUL_CLOCK: Final = int(Quality.OLD | Quality.FUTURE)
+_DOUBTFUL_CLOCK: Final = int(Quality.OLD | Quality.FUTURE | Quality.CLOCK_WRONG)
 _REDELIVERED_WITHIN_MS: Final = 3_600_000
 """A broker delivers again what it has no acknowledgement for when the connection is back."""
 _SECOND_MS: Final = 1_000

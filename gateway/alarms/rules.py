@@ -144,6 +144,8 @@ class Memory(msgspec.Struct, frozen=True, omit_defaults=True):
     """Counts: the changes of value within the window, and the last one before it."""
     seen_at: int | None = None
     """Absence: when it was last seen to happen, or when the equipment was first heard; epoch ms of receipt."""
+    retained: str = ""
+    """Hash of the last message kept by a broker that was taken into account: it comes again at every start."""
     interval: int = 0
     """No data: the longest usual time between two messages, in ms; 0 while it is not known."""
 

@@ -24,7 +24,7 @@ from gateway.alarms.rules import (
 from gateway.alarms.series import add_point, is_series_breached
 from gateway.alarms.silence import Silence
 
-_DOUBTFUL_CLOCK: Final = int(Quality.FUTURE | Quality.OLD | Quality.NO_TIME)
+_DOUBTFUL_CLOCK: Final = int(Quality.FUTURE | Quality.OLD | Quality.NO_TIME | Quality.CLOCK_WRONG)
 _BURST_MS: Final = 500
 """Samples that come faster than this are a backlog: their times of measurement may lie far apart."""
 SERIES: Final = frozenset({RuleType.RATE, RuleType.COUNT})
@@ -79,6 +79,7 @@ class Watch:
         "memory",
         "points",
         "reminded",
+        "retained",
         "rule",
         "seen_at",
         "settle_at",
@@ -102,6 +103,8 @@ class Watch:
         self.seen_at = memory.seen_at
         self.reminded = False
         self.silence: Silence | None = None
+        # The last message kept by a broker that was taken into account.
+        self.retained = memory.retained
 
     def follow(self, plan: Plan) -> None:
         """Go on under a rule that was changed, or is as it was; what is remembered stays."""
@@ -226,7 +229,9 @@ def _ask_absence(watch: Watch, values: Mapping[str, Value], received_at: int) ->
 
 
 def with_habits(watch: Watch, memory: Memory) -> Memory:
-    """A memory with what its type of rule remembers besides."""
+    """A memory with what its watch remembers besides."""
+    if watch.retained:
+        memory = msgspec.structs.replace(memory, retained=watch.retained)
     if watch.rule.type is RuleType.COUNT:
         return msgspec.structs.replace(memory, points=tuple(watch.points))
     if watch.rule.type is RuleType.ABSENCE:

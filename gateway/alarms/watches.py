@@ -13,6 +13,7 @@ from collectors.reading import Quality, Reading, Value
 from gateway.alarms.agenda import BY_CLOCK, Agenda
 from gateway.alarms.clock_checks import ClockChecks
 from gateway.alarms.disorder import Disorder
+from gateway.alarms.kept_messages import take_kept
 from gateway.alarms.known_equipment import KnownEquipment, Recall, nothing_known
 from gateway.alarms.outcomes import Alone, Failure, Outcome, keep, no_rule
 from gateway.alarms.replanning import Replanned, take_up
@@ -23,6 +24,7 @@ from gateway.alarms.stations import Key, Station, Watch, ask, judged, time_of
 
 _ZONE_LENGTH: Final = 128
 _RETAINED: Final = int(Quality.RETAINED)
+_REPEATED: Final = int(Quality.REPEATED)
 
 
 class Watches:
@@ -52,9 +54,10 @@ class Watches:
                 if station is None:
                     station = self._known.add_station(reading.topic)
                 if reading.quality & _RETAINED:
-                    continue  # a broker repeats it at every start: nobody knows how old it is
+                    take_kept(self._known, station, reading, outcome)
+                    continue
                 silence = station.silence
-                if silence is not None:
+                if silence is not None and not reading.quality & _REPEATED:
                     if reading.received_at - silence.heard_at > silence.longest:
                         hear(self._agenda, self._stations, silence, reading, outcome)
                     silence.heard_at = reading.received_at
