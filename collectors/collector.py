@@ -20,6 +20,7 @@ from typing import Final, Protocol
 import msgspec
 
 from collectors.babbling import TURN_MS, Babbling
+from collectors.device_clocks import DeviceClocks
 from collectors.fields import Channel
 from collectors.message_reader import (
     FAULTS_SHOWN,
@@ -123,6 +124,7 @@ class Collector:
         first_arrival: int = 0,
         own: Mapping[str, ReadOwn] | None = None,
         babbling: Babbling | None = None,
+        clocks: DeviceClocks | None = None,
     ) -> None:
         """Wire it up; `own` topics are the service's messages to itself: judged, but neither counted nor kept."""
         self._source = source
@@ -138,6 +140,7 @@ class Collector:
         self._unsettled = 0
         self._moved = asyncio.Condition()
         self._babbling = babbling
+        self._clocks = clocks or DeviceClocks()
         self._heard_at = 0
         self._judging_since: float | None = None
         self._longest_judging_s = 0.0
@@ -263,6 +266,7 @@ class Collector:
     async def _judge(self, part: _Part) -> None:
         """Have a part decided, and learn from it how many readings the next one may hold."""
         await self._sequences.recognise(part.readings)
+        part.readings += self._clocks.note(part.readings)
         began = time.thread_time()
         await self._decide([*part.readings, *part.own_readings] if part.own_readings else part.readings)
         spent = time.thread_time() - began

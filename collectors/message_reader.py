@@ -113,8 +113,9 @@ def _mark(message: Message, readings: Sequence[Reading]) -> None:
     """Carry over how the broker delivered it. Only a status is meant to be found by who comes later."""
     for reading in readings:
         reading.redelivered = message.redelivered
-        if message.retained and reading.quality & Quality.NO_TIME and reading.topic.channel is not Channel.STATUS:
-            reading.quality |= Quality.RETAINED
+        if message.retained and reading.quality & Quality.NO_TIME:
+            is_status = reading.topic.channel is Channel.STATUS
+            reading.quality |= Quality.REPEATED if is_status else Quality.RETAINED
 
 
 def quarantined(message: Message, faults: Sequence[Fault]) -> list[Quarantined]:

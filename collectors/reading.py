@@ -29,7 +29,15 @@ class Quality(IntFlag):
     UNKNOWN_FIELD = 32
     """Has fields that the contract does not name."""
     RETAINED = 64
-    """Kept by the broker from some time before, without a time of its own: shown, but no alarm follows from it."""
+    """Kept by the broker from some time before, without a time of its own: shown where nothing newer is known. Of life
+    safety it raises its alarm, once."""
+
+    OTHER_UNIT = 1 << 13
+    """Its `at` was given in seconds, microseconds or nanoseconds, and was read as such."""
+    CLOCK_WRONG = 1 << 14
+    """The device's clock is behind, or was never set: the reading counts when it came."""
+    REPEATED = 1 << 15
+    """The same time and fields as before, or kept by the broker: no sign that the device is alive."""
 
     def names(self) -> list[str]:
         """The flags as lower-case words, for people and for JSON."""

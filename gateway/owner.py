@@ -19,8 +19,8 @@ from gateway.alarms.progress import Progress, keeping_up
 from gateway.alarms.unknown_equipment import UnknownEquipment
 from gateway.api.platform_routes import STANDING_BY
 from gateway.backup.regular import RegularBackups
-from gateway.clocks import wall_ms
-from gateway.owner_duties import OwnerDuties, OwnerMetrics, Resources, known_babbling
+from gateway.clocks import Clock, steps_of, wall_ms
+from gateway.owner_duties import OwnerDuties, OwnerMetrics, Resources, known_babbling, known_doubtful_clocks
 from gateway.storage import lease
 from gateway.storage.database_errors import DatabaseTrouble
 from gateway.supervision.duties import Parts, every, is_lease_lost
@@ -115,7 +115,8 @@ class Owner:
         alarms = await self._take_up(epoch)
         if alarms is None:
             return
-        work = OwnerDuties(given, self._metrics, alarms, epoch, self._backups, await known_babbling(given))
+        babbling, clocks = await known_babbling(given), await known_doubtful_clocks(given)
+        work = OwnerDuties(given, self._metrics, alarms, epoch, self._backups, babbling, clocks)
         self._work_in_hand = work
         given.watchdog.own()
         try:
@@ -133,6 +134,7 @@ class Owner:
             given.database, given.rules, int(settings.late_window_s * 1000), epoch, metrics.alarms, metrics.facts,
             metrics.failures, given.quarantine, given.clock, self._known_values, int(settings.chatter_quiet_s * 1000),
             self._progress, UnknownEquipment(given.ledger.is_adopted, given.settings.equipment.unknown_limit),
+            self._clock_steps(),
         )  # fmt: skip
         try:
             await self._holding(self._catch_up())
@@ -152,6 +154,19 @@ class Owner:
         finally:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
+
+    def _clock_steps(self) -> Clock:
+        """By how much the clock is set, once for each step; the newest values follow it too."""
+        clock, store = self._given.clock, self._given.store
+        find = steps_of(clock)
+
+        def steps() -> int:
+            by = find()
+            if by < 0:
+                store.clock_was_set(clock())
+            return by
+
+        return steps
 
     def _progress(self, now: int) -> Progress:
         """How far messages are judged."""

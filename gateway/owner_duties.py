@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from collectors.babbling import Babbling
 from collectors.broker import Broker
 from collectors.collector import Collector, Keeper, Source
+from collectors.device_clocks import DeviceClocks
 from collectors.fields import Channel, Kind
 from collectors.in_hand import InHand
 from collectors.metrics import IngestMetrics
@@ -25,6 +26,7 @@ from collectors.topics import Topic
 from collectors.write_buffer import WriteBuffer
 from gateway.alarms.alarms import AlarmMetrics, Alarms
 from gateway.alarms.babbling_devices import event_of, protected_fields, still_babbling
+from gateway.alarms.doubtful_clocks import clock_event, still_doubtful
 from gateway.alarms.failures import Failures
 from gateway.alarms.maintenance_windows import note_turns
 from gateway.alarms.progress import Backlog, keeping_up
@@ -106,6 +108,7 @@ class OwnerDuties:
         epoch: int,
         backups: RegularBackups,
         babbling: Babbling,
+        clocks: DeviceClocks,
     ) -> None:
         settings, database, clock = given.settings, given.database, given.clock
         self._given = given
@@ -123,7 +126,7 @@ class OwnerDuties:
         self._collector = Collector(
             self._in_hand, given.keeper, given.sequences, given.quarantine.keep, metrics.ingest, self._decide,
             given.feed.note, given.decoder, given.ledger.hear, own={BEAT_TOPIC: given.watchdog.read},
-            babbling=babbling,
+            babbling=babbling, clocks=clocks,
         )  # fmt: skip
         # On the data's clock nothing waits by the wall's.
         waits = (
@@ -244,3 +247,13 @@ async def known_babbling(given: Resources) -> Babbling:
         standing = []
     limit, protected = given.settings.collect.messages_per_s, protected_fields(given.rules)
     return Babbling(limit, protected, event_of, standing, now=given.clock())
+
+
+async def known_doubtful_clocks(given: Resources) -> DeviceClocks:
+    """Whose clock cannot be believed; who was so when the last owner stopped is known."""
+    try:
+        standing = await still_doubtful(given.database)
+    except DatabaseTrouble as error:  # listening goes first: its alarm then waits for the next start
+        log.warning("whose clock was in doubt before is not known", why=str(error))
+        standing = []
+    return DeviceClocks(clock_event, standing)

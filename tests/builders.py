@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,9 @@ async def only_row(database: Database, table: Table) -> dict[str, Any]:
 class Desk:
     """The owner's side on one database: alarms and tickets under one lease and one clock."""
 
-    def __init__(self, database: Database, rules: Sequence[Rule], clock: Clock, epoch: int) -> None:
+    def __init__(
+        self, database: Database, rules: Sequence[Rule], clock: Clock, epoch: int, steps: Callable[[], int]
+    ) -> None:
         self.database = database
         self.clock = clock
         self.epoch = epoch
@@ -139,7 +141,7 @@ class Desk:
         metrics, failures = FactMetrics(self.registry), Failures(self.registry, clock)
         self.alarms = Alarms(
             database, rules, WINDOW_MS, epoch, AlarmMetrics(self.registry), metrics, failures,
-            Quarantine(database, self.registry), clock,
+            Quarantine(database, self.registry), clock, steps=steps,
         )  # fmt: skip
         self.tickets = Tickets(database, epoch, metrics, clock)
 
@@ -166,12 +168,14 @@ class Desk:
             assert not failed, failed
 
 
-async def open_desk(database: Database, *rules: Rule, clock: Clock | None = None) -> Desk:
+async def open_desk(
+    database: Database, *rules: Rule, clock: Clock | None = None, steps: Callable[[], int] = lambda: 0
+) -> Desk:
     """Take the lease and take up the rules' memory, as an owner does when it starts."""
     clock = clock or Clock()
     epoch = await lease.take(database, "test", clock.now)
     assert epoch is not None
-    desk = Desk(database, rules, clock, epoch)
+    desk = Desk(database, rules, clock, epoch, steps)
     await desk.alarms.load()
     return desk
 

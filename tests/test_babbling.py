@@ -94,6 +94,17 @@ def test_of_the_telemetry_the_newest_of_each_second_passes_and_the_rest_is_count
     assert values.count(499.0) >= 9, "the last of a second is among them"
 
 
+def test_a_clock_that_is_set_back_neither_holds_values_back_nor_ends_the_count() -> None:
+    line = Line()
+    line.become_loud()
+    line.now -= 3_600_000
+    passed = [reading for _ in range(5) for reading in line.second(noise(500))]
+    assert len(passed) >= 4, "one a second, as before"
+    while len(line.said) < 2:
+        line.second([])
+    assert line.said[1] == Babble(LOUD, began=False, rate=0)
+
+
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from(["auto", "off"]), st.sampled_from([0.0, 7.0])), min_size=1))
 def test_every_change_of_a_boolean_a_text_and_a_protected_number_passes(changes: list[tuple[bool, str, float]]) -> None:
     line = Line()

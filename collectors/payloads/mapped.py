@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from collectors.fields import Channel, FieldType, Kind
+from collectors.payloads.epochs import read_epoch
 from collectors.payloads.json_pointer import MISSING, Steps, find, leaves, parse_pointer, write_pointer
 from collectors.payloads.mapping import KEY, MessageMapping, Output, Scalar, Source, Template, TimeSource
 from collectors.payloads.samples import (
@@ -325,7 +326,7 @@ def _milliseconds(value: Any, form: str, zone: str) -> int | None:
     try:
         if form in {"epoch_s", "epoch_ms"}:
             number = float(value) if isinstance(value, str | float) else math.nan
-            return round(number * (1000 if form == "epoch_s" else 1)) if math.isfinite(number) else None
+            return read_epoch(round(number * (1000 if form == "epoch_s" else 1)))[0] if math.isfinite(number) else None
         if not isinstance(value, str):
             return None
         if form == "rfc3339":

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from collectors.fields import Channel, Kind
+from collectors.payloads.epochs import read_epoch
 from collectors.payloads.samples import (
     Decoded,
     Fault,
@@ -23,7 +24,7 @@ from collectors.payloads.samples import (
     read_sequence,
     refused_by_size,
 )
-from collectors.reading import Reading, Value
+from collectors.reading import Quality, Reading, Value
 from collectors.topics import Topic
 
 _Sample = dict[str, Value]
@@ -104,19 +105,22 @@ def _read_sample(topic: Topic, sample: Any, received_at: int, arrival: int, faul
         return None
     faults_before = len(faults)
     at, seq = sample.pop("at", None), sample.pop("seq", None)
-    measured_at = None if at is None else _read_time(at, faults)
+    measured_at, is_other_unit = (None, False) if at is None else _read_time(at, faults)
     sequence = None if seq is None else read_sequence(seq, faults)
-    return make_reading(topic, sample, measured_at, sequence, received_at, arrival, faults, faults_before)
+    reading = make_reading(topic, sample, measured_at, sequence, received_at, arrival, faults, faults_before)
+    if reading is not None and is_other_unit:
+        reading.quality |= Quality.OTHER_UNIT
+    return reading
 
 
-def _read_time(at: object, faults: list[Fault]) -> int | None:
+def _read_time(at: object, faults: list[Fault]) -> tuple[int | None, bool]:
+    """Epoch milliseconds, and whether they were given in another unit; None and a fault where it is no time."""
+    is_other_unit, milliseconds = False, None
     if isinstance(at, str):
         milliseconds = read_rfc3339(at)
     elif isinstance(at, float) and math.isfinite(at):
-        milliseconds = int(at)
-    else:
-        milliseconds = None
+        milliseconds, is_other_unit = read_epoch(at)
     if milliseconds is not None and in_range(milliseconds):
-        return milliseconds
+        return milliseconds, is_other_unit
     faults.append(Fault(Reason.BAD_TIME, "'at' must be RFC 3339 with a zone, or epoch milliseconds"))
-    return None
+    return None, False

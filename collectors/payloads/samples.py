@@ -154,7 +154,10 @@ def make_reading(
         quality |= Quality.UNKNOWN_FIELD
     if len(faults) > faults_before:
         quality |= Quality.PARTIAL
-    tie = sequence if sequence is not None else arrival if quality & Quality.NO_TIME else 0
+    is_event = topic.channel is Channel.EVENT
+    has_time = not quality & Quality.NO_TIME
+    # A counter may have started again: a number alone does not say which event it is.
+    tie = sequence if sequence is not None and (has_time or not is_event) else 0 if has_time else arrival
     reading = Reading(
         topic,
         fields,
@@ -164,7 +167,7 @@ def make_reading(
         sequence,
         int(quality),
     )
-    if topic.channel is Channel.EVENT:
+    if is_event:
         reading.digest = digest(reading)
     return reading
 

@@ -64,6 +64,9 @@ class GuardedStore:
     def forget_latest(self, equipment: Iterable[tuple[str, str]]) -> None:
         self._store.forget_latest(equipment)
 
+    def clock_was_set(self, now: int) -> None:
+        self._store.clock_was_set(now)
+
     async def refresh_latest(self) -> set[tuple[str, str]]:
         with self._guarding("refresh_latest"):
             return await self._store.refresh_latest()

@@ -142,6 +142,9 @@ class SqliteStore:
     def forget_latest(self, equipment: Iterable[Who]) -> None:
         self._latest.forget(equipment)
 
+    def clock_was_set(self, now: int) -> None:
+        self._latest.not_after(now)
+
     async def refresh_latest(self) -> set[Who]:
         return set()  # nobody else writes into this file
 

@@ -6,7 +6,7 @@ for its own sake is found and put aside: the rule is asked again at the next sam
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.reading import Reading
+from gateway.alarms.clock_steps import by_new_clock, not_after
 from gateway.alarms.damping import CHATTER_QUIET_MS, Damping, ended_chatter
 from gateway.alarms.decisions import Row, Written, by_person, go_by, identity_of, key_of, move, withdraw, write_up
 from gateway.alarms.failures import Failures
@@ -31,6 +32,7 @@ from gateway.alarms.recording import (
     open_alarms_of,
     save,
 )
+from gateway.alarms.repeats import FirstDelivery, first_delivery, is_repeat, name_anew
 from gateway.alarms.replanning import Replanned, note_of, replanned
 from gateway.alarms.rule_versions import overrides, versions_after
 from gateway.alarms.rulebook import Rulebook
@@ -62,6 +64,8 @@ RULES_TAKEN_UP: Final = "alarms.rules"
 _TOLD: Final = ("ticket.acknowledge",)
 """Facts that alarms follow."""
 _RETRY_S: Final = 0.5
+_WAITS_AT_MOST_MS: Final = 600_000
+"""For so long after the clock was set messages may come to be judged that were received before."""
 _RULE_CHANGED: Final = Cause("system:rules", Via.FACT, why="rule changed")
 Clock = Callable[[], int]
 """Now, in epoch milliseconds."""
@@ -106,7 +110,9 @@ class Alarms:
         chatter_quiet_ms: int = CHATTER_QUIET_MS,
         progress: Asked = keeping_up,
         unknown: UnknownEquipment | None = None,
+        steps: Clock = lambda: 0,
     ) -> None:
+        """Judge by `rules` under the lease's `epoch`; `steps` says by how many ms the clock has been set."""
         self.trouble = ""
         """Why decisions cannot be written now, "" while they can."""
         self.waited = 0
@@ -121,6 +127,12 @@ class Alarms:
         self._epoch = epoch
         self._metrics = metrics
         self._clock = clock
+        self._steps = steps
+        # The last step of the clock, and until when messages from before it may come.
+        self._stepped_by, self._stepped_until = 0, 0
+        # The last event of each equipment, and how many events were given an identity of their own.
+        self._newest_events: dict[tuple[str, str], Reading] = {}
+        self._named = 0
         self._recall = recall
         self._progress = progress
         self._unknown = UnknownEquipment() if unknown is None else unknown
@@ -149,7 +161,8 @@ class Alarms:
             self._rulebook = Rulebook(self._rules, await overrides(connection, self._rules_taken_up))
         # Not the beat's: with a clock that was set back meanwhile it would look like one of long ago.
         kept = (row for row in rows if row.rule != BEAT_RULE.id)
-        memories = {Key(*row[:4]): msgspec.convert(row.body, Memory) for row in kept}
+        now = self._clock()
+        memories = {Key(*row[:4]): not_after(msgspec.convert(row.body, Memory), now) for row in kept}
         self._watches = Watches(self._rulebook, memories, self._late_window_ms, self._recall, self._unknown)
         await self._take_up_rules()
         await self._end_withdrawn()
@@ -235,6 +248,9 @@ class Alarms:
     async def decide(self, readings: Sequence[Reading]) -> None:
         """Judge readings; return when what follows is committed. Raises LeaseLost."""
         async with self._one_at_a_time:
+            self._follow_clock()
+            if self._stepped_by:
+                by_new_clock(readings, self._clock(), self._stepped_by)
             events = [reading for reading in readings if reading.digest]
             if events:
                 readings = await self._without_repeats(readings, events)
@@ -246,6 +262,7 @@ class Alarms:
     async def tick(self) -> None:
         """Let delays end by the clock, and record what nobody has answered in time. Raises LeaseLost."""
         async with self._one_at_a_time:
+            self._follow_clock()
             await self._tick_part("suppression", self._tick_suppression)
             await self._tick_part("changed rules", self._tick_rules)
             await self._tick_part("delays", self._tick_delays)
@@ -290,6 +307,16 @@ class Alarms:
         if prompts:
             missed = await self._retrying(lambda: self._missed(prompts))
             await self._commit(Outcome(missed, {}, []), [], CLOCK)
+
+    def _follow_clock(self) -> None:
+        """Have all that is remembered go by the clock as it is set now."""
+        now, by = self._clock(), self._steps()
+        if by:
+            log.warning("the clock was set; what the rules remember goes by the new time", milliseconds=by)
+            self._watches.clock_was_set(by)
+            self._stepped_by, self._stepped_until = by, now + _WAITS_AT_MOST_MS
+        elif self._stepped_by and now >= self._stepped_until:
+            self._stepped_by = 0
 
     async def _re_alarm(self) -> None:
         """Have what has stood acknowledged for too long ask again."""
@@ -344,25 +371,32 @@ class Alarms:
         fresh: list[Reading] = []
         for reading in readings:
             if reading.digest:
-                if reading.digest in known:
-                    continue
-                known.add(reading.digest)
+                who = (reading.topic.site, reading.topic.equipment)
+                first = known.get(reading.digest)
+                if first is not None:
+                    if is_repeat(reading, first, self._newest_events.get(who)):
+                        continue
+                    self._named += 1
+                    name_anew(reading, self._named)
+                known[reading.digest] = first_delivery(reading)
+                self._newest_events[who] = reading
             fresh.append(reading)
         return fresh
 
-    async def _known_as_far_as_can_be(self, events: Sequence[Reading]) -> set[str]:
+    async def _known_as_far_as_can_be(self, events: Sequence[Reading]) -> dict[str, FirstDelivery]:
         """Where nobody can tell, they are taken for new: each is then written, or put aside, by itself."""
         try:
-            return set(await self._retrying(lambda: self._known_events(events)))
+            known: dict[str, FirstDelivery] = await self._retrying(lambda: self._first_deliveries(events))
         except NOBODYS_FAULT:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, other readings of the batch are judged
             log.error("nobody can tell which events have come before", events=len(events), why=reason_of(error))
-            return set()
+            return {}
+        return known
 
-    async def _known_events(self, events: Sequence[Reading]) -> set[str]:
+    async def _first_deliveries(self, events: Sequence[Reading]) -> dict[str, FirstDelivery]:
         async with self._database.reading() as connection:
-            return await _known_events(connection, events)
+            return await _first_deliveries(connection, events)
 
     async def _commit(self, outcome: Outcome, readings: Sequence[Reading], cause: Cause) -> None:
         """Write what follows; what cannot be written is put aside, and its rule asked again."""
@@ -437,7 +471,7 @@ class Alarms:
             await self.suppressing.take_up(connection)
             open_alarms = await open_alarms_of(connection, {str(item.key) for item in decisions})
             known = await _known_activations(connection, decisions)
-            await _keep_events(connection, events, await _known_events(connection, events))
+            await _keep_events(connection, events, await _first_deliveries(connection, events))
             now = self._clock()
             seen = await verified(connection, decisions, open_alarms)
             written = write_up(decisions, open_alarms, known, cause, now, seen, self._damping.is_chatter)
@@ -481,14 +515,16 @@ async def _known_activations(connection: AsyncConnection, decisions: Sequence[De
     return known
 
 
-async def _known_events(connection: AsyncConnection, events: Sequence[Reading]) -> set[str]:
-    known: set[str] = set()
+async def _first_deliveries(connection: AsyncConnection, events: Sequence[Reading]) -> dict[str, FirstDelivery]:
+    known: dict[str, FirstDelivery] = {}
+    columns = select(event.c.digest, event.c.quality, event.c.received_at)
     for part in in_portions([reading.digest for reading in events]):
-        known.update(await connection.scalars(select(event.c.digest).where(event.c.digest.in_(part))))
+        found = await connection.execute(columns.where(event.c.digest.in_(part)))
+        known |= {digest: FirstDelivery(quality, received_at) for digest, quality, received_at in found}
     return known
 
 
-async def _keep_events(connection: AsyncConnection, events: Sequence[Reading], known: set[str]) -> None:
+async def _keep_events(connection: AsyncConnection, events: Sequence[Reading], known: Container[str]) -> None:
     """Keep what is not `known`: a commit whose answer was lost on the way is written again."""
     rows = [_event_row(reading) for reading in events if reading.digest not in known]
     if rows:

@@ -4,7 +4,7 @@ from typing import Final
 
 from gateway.alarms.agenda import Agenda
 from gateway.alarms.outcomes import Alone, Outcome, keep
-from gateway.alarms.rules import is_breached, judge, mature
+from gateway.alarms.rules import is_breached, judge, judge_in_order, mature
 from gateway.alarms.series import is_series_breached
 from gateway.alarms.silence_checks import check_silence
 from gateway.alarms.stations import Station, Watch
@@ -28,6 +28,11 @@ class ClockChecks:
         """When the next tick may change something, a second after the last one or later; None while nothing waits."""
         due = self._agenda.next_due(self._ticked_at)
         return None if due is None else max(self._ticked_at + _SOONEST_MS, due)
+
+    def clock_was_set(self, by: int) -> None:
+        """Go on by another clock, `by` ms later than the one before."""
+        self._ticked_at += by
+        self._listening_since += by
 
     def tick(self, now: int, *, is_behind: bool = False) -> Outcome:
         """Let delays end by the clock, and notice what has not come or not happened; see `progress` for both."""
@@ -56,7 +61,7 @@ class ClockChecks:
         """Let a delay end, or have the newest values say what becomes of what disorder has raised."""
         rule, memory = watch.rule, watch.memory
         if watch.silence is not None:
-            judgement = judge(rule, memory, watch.silence.is_breached, now, now)
+            judgement = judge_in_order(rule, memory, watch.silence.is_breached, now)
         elif watch.settle_at and now >= watch.settle_at:
             watch.settle_at = 0
             breached = is_breached(rule, station.values, memory.active)
@@ -87,6 +92,6 @@ class ClockChecks:
     def _check_absence(self, station: Station, watch: Watch, now: int, outcome: Outcome) -> None:
         due = (now if watch.happening or watch.seen_at is None else watch.seen_at) + watch.rule.after
         if due <= now:
-            keep(watch, judge(watch.rule, watch.memory, True, now, now), station.values, now, outcome)
+            keep(watch, judge_in_order(watch.rule, watch.memory, True, now), station.values, now, outcome)
             due = now + watch.rule.after
         self._agenda.remind(station, watch, due)

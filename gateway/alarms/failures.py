@@ -50,14 +50,14 @@ class Failures:
         self._kept = {key: at for key, at in self._kept.items() if now - at < _ONE_KEPT_MS}
         for key, error, reading in failures:
             self._total.labels(key.rule).inc()
-            if now - self._last.get(key, 0) > _ONE_KEPT_MS:
+            if abs(now - self._last.get(key, 0)) > _ONE_KEPT_MS:  # either way: a clock may be set back
                 log.error(
                     "an alarm could not be decided: look at this equipment by hand, then report this line",
                     equipment=f"{key.site}:{key.equipment}", rule=key.rule, part=key.part, why=reason_of(error),
                     exc_info=error,
                 )  # fmt: skip
             self._last[key] = now
-            if reading is not None and (reading.digest or now - self._kept.get(key, 0) >= _ONE_KEPT_MS):
+            if reading is not None and (reading.digest or abs(now - self._kept.get(key, 0)) >= _ONE_KEPT_MS):
                 self._kept[key] = now
                 kept.append(_aside(key, error, reading))
         return kept

@@ -7,6 +7,7 @@ from collectors.fields import Channel, Kind
 from collectors.reading import Value
 from collectors.topics import Topic
 from gateway.alarms.agenda import BY_CLOCK, Agenda
+from gateway.alarms.clock_steps import move_station, moved_memory
 from gateway.alarms.rulebook import Rulebook
 from gateway.alarms.rules import FRESH, Memory, Rule, RuleType
 from gateway.alarms.silence import Silence
@@ -165,6 +166,12 @@ class KnownEquipment:
                     station.watches[key] = watch
             self._add_rule(station, topic, rule)
         return {key: watch for key, watch in before.items() if key not in station.watches}
+
+    def clock_was_set(self, by: int) -> None:
+        """Have all that is remembered go by a clock that shows `by` ms more."""
+        self._memories = {key: moved_memory(memory, by, measured=by < 0) for key, memory in self._memories.items()}
+        for station in self.stations.values():
+            move_station(station, by)
 
     def _plan(self, rule: Rule) -> Plan:
         """Worked out once for all equipment where nobody has changed the rule."""

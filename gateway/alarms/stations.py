@@ -9,19 +9,22 @@ from collectors.fields import Kind
 from collectors.reading import Quality, Reading, Value
 from gateway.alarms.rules import (
     FRESH,
+    Judgement,
     Memory,
     Point,
     Rule,
     RuleType,
     inputs_of,
     is_breached,
+    judge,
+    judge_in_order,
     looked_at_when_differing,
     quiet_bands,
 )
 from gateway.alarms.series import add_point, is_series_breached
 from gateway.alarms.silence import Silence
 
-_DOUBTFUL_CLOCK: Final = int(Quality.FUTURE | Quality.OLD | Quality.NO_TIME)
+_DOUBTFUL_CLOCK: Final = int(Quality.FUTURE | Quality.OLD | Quality.NO_TIME | Quality.CLOCK_WRONG)
 _BURST_MS: Final = 500
 """Samples that come faster than this are a backlog: their times of measurement may lie far apart."""
 MOST_VALUES: Final = 256
@@ -71,6 +74,7 @@ class Watch:
     """One rule on one part of one equipment."""
 
     __slots__ = (
+        "breach_value",
         "guards",
         "happening",
         "inputs",
@@ -79,6 +83,7 @@ class Watch:
         "memory",
         "points",
         "reminded",
+        "retained",
         "rule",
         "seen_at",
         "settle_at",
@@ -92,6 +97,8 @@ class Watch:
         self.memory = memory
         self.inputs = plan.inputs
         self.guards: dict[str, Guard] = {}
+        # What the newest sample in breach said, while a delay runs: of it the alarm tells.
+        self.breach_value = memory.pending_value
         self.points: list[Point] = list(memory.points)
         # When what only a sample out of order has raised is compared with the newest values, 0 where nothing is.
         self.settle_at = 0
@@ -100,6 +107,8 @@ class Watch:
         self.seen_at = memory.seen_at
         self.reminded = False
         self.silence: Silence | None = None
+        # The last message kept by a broker that was taken into account.
+        self.retained = memory.retained
 
     def follow(self, plan: Plan) -> None:
         """Go on under a rule that was changed, or is as it was; what is remembered stays."""
@@ -221,6 +230,13 @@ def ask(watch: Watch, values: Mapping[str, Value], reading: Reading, at: int, ne
     return is_breached(rule, values, watch.memory.active)
 
 
+def judged(watch: Watch, breached: bool, at: int, received_at: int, *, corrects: bool = False) -> Judgement:
+    """What follows from an answer of `ask`: by the time of measurement, but for what the service's clock decides."""
+    if watch.rule.type is RuleType.ABSENCE:
+        return judge_in_order(watch.rule, watch.memory, breached, received_at)
+    return judge(watch.rule, watch.memory, breached, at, received_at, corrects=corrects)
+
+
 def _ask_absence(watch: Watch, values: Mapping[str, Value], received_at: int) -> bool:
     happened, watch.happening = watch.happening, values.get(watch.rule.field) in watch.rule.values
     if happened or watch.happening or watch.seen_at is None:
@@ -229,7 +245,9 @@ def _ask_absence(watch: Watch, values: Mapping[str, Value], received_at: int) ->
 
 
 def with_habits(watch: Watch, memory: Memory) -> Memory:
-    """A memory with what its type of rule remembers besides."""
+    """A memory with what its watch remembers besides."""
+    if watch.retained:
+        memory = msgspec.structs.replace(memory, retained=watch.retained)
     if watch.rule.type is RuleType.COUNT:
         return msgspec.structs.replace(memory, points=tuple(watch.points))
     if watch.rule.type is RuleType.ABSENCE:

@@ -13,17 +13,19 @@ from collectors.reading import Quality, Reading, Value
 from gateway.alarms.agenda import BY_CLOCK, Agenda
 from gateway.alarms.clock_checks import ClockChecks
 from gateway.alarms.disorder import Disorder
+from gateway.alarms.kept_messages import take_kept
 from gateway.alarms.known_equipment import KnownEquipment, Recall, nothing_known
 from gateway.alarms.outcomes import Alone, Failure, Outcome, keep, no_rule
 from gateway.alarms.replanning import Replanned, take_up
 from gateway.alarms.rulebook import Rulebook
-from gateway.alarms.rules import Judgement, Memory, Rule, is_match, judge, judge_event, judge_reset, part_of
+from gateway.alarms.rules import Judgement, Memory, Rule, is_match, judge_event, judge_reset, part_of
 from gateway.alarms.silence_checks import hear, take_online
-from gateway.alarms.stations import MOST_VALUES, Key, Station, Watch, ask, time_of
+from gateway.alarms.stations import MOST_VALUES, Key, Station, Watch, ask, judged, time_of
 from gateway.alarms.unknown_equipment import UnknownEquipment
 
 _ZONE_LENGTH: Final = 128
 _RETAINED: Final = int(Quality.RETAINED)
+_REPEATED: Final = int(Quality.REPEATED)
 
 
 class Watches:
@@ -58,9 +60,10 @@ class Watches:
                 elif station.is_unknown:
                     self._known.unknown.hear(reading.topic)
                 if reading.quality & _RETAINED:
-                    continue  # a broker repeats it at every start: nobody knows how old it is
+                    take_kept(self._known, station, reading, outcome)
+                    continue
                 silence = station.silence
-                if silence is not None:
+                if silence is not None and not reading.quality & _REPEATED:
                     if reading.received_at - silence.heard_at > silence.longest:
                         hear(self._agenda, self._stations, silence, reading, outcome)
                     silence.heard_at = reading.received_at
@@ -82,6 +85,12 @@ class Watches:
             is_behind: whether more may wait that would deny a delay.
         """
         return self._clock_checks.tick(now, is_behind=is_behind)
+
+    def clock_was_set(self, by: int) -> None:
+        """Go on by a service's clock that was set, `by` ms later (earlier, where negative) than it would show."""
+        self._known.clock_was_set(by)
+        self._agenda.clock_was_set(by)
+        self._clock_checks.clock_was_set(by)
 
     def take_up(self, rulebook: Rulebook, changes: Iterable[Replanned], now: int) -> Outcome:
         """Go by another rulebook from now on."""
@@ -173,7 +182,7 @@ class Watches:
                 breached = ask(watch, values, reading, at, at)
                 if breached is not None:
                     watch.settle_at = 0
-                    judgement = judge(watch.rule, watch.memory, breached, at, reading.received_at)
+                    judgement = judged(watch, breached, at, reading.received_at)
                     held = (at, before.get(watch.rule.field))
                     keep(watch, judgement, values, reading.received_at, outcome, before=held)
                     if watch.rule.type in BY_CLOCK:

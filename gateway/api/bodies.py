@@ -9,6 +9,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 
+from collectors.device_clocks import Doubt
 from collectors.fields import FieldType, Kind
 from collectors.reading import Value
 from gateway.alarms.watchdog import Code
@@ -118,6 +119,9 @@ class EquipmentBody(msgspec.Struct, frozen=True):
     version: int
     online: bool | None = None
     last_seen: datetime | None = None
+    """When the last sample was received that was news; null where only what a broker has kept is known."""
+    clock: Doubt = Doubt.NONE
+    """What is wrong with its clock: "", ahead, behind or never_set."""
     latest: dict[str, FieldValue] = {}
     out_of_service: list[OutageBody] = []
     last_message: LastMessageBody | None = None
@@ -139,6 +143,7 @@ class LatestBody(msgspec.Struct, frozen=True):
     id: str
     online: bool | None
     last_seen: datetime | None
+    clock: Doubt
     latest: dict[str, FieldValue]
 
 
@@ -433,7 +438,8 @@ class LiveReading(msgspec.Struct, frozen=True, tag_field="type", tag="reading"):
     seq: int
     equipment: str
     online: bool | None
-    last_seen: datetime
+    last_seen: datetime | None
+    clock: Doubt
     latest: dict[str, FieldValue]
 
 

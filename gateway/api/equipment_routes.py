@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from collectors.device_clocks import Doubt
 from collectors.fields import Channel, Kind, fields_of
 from collectors.payloads.samples import is_field_name
 from collectors.reading import to_datetime, to_milliseconds
@@ -83,6 +84,11 @@ def is_online(latest: Latest | None) -> bool | None:
     return entry.value if entry is not None and isinstance(entry.value, bool) else None
 
 
+def last_seen(latest: Latest | None) -> datetime | None:
+    """When the last sample was received that was news; None where there was none."""
+    return to_datetime(latest.heard_at) if latest is not None and latest.heard_at else None
+
+
 OutageBodies = Mapping[Place, list[OutageBody]]
 """Equipment -> what of it is out of service."""
 
@@ -120,7 +126,8 @@ def equipment_body(item: Equipment, latest: Latest | None, outages: OutageBodies
         adopted=item.adopted,
         version=item.version,
         online=is_online(latest),
-        last_seen=None if latest is None else to_datetime(latest.heard_at),
+        last_seen=last_seen(latest),
+        clock=Doubt.NONE if latest is None else latest.clock,
         latest={} if latest is None else field_values(latest.fields),
         out_of_service=outages.get(Place(item.site, item.code), []),
     )
@@ -198,7 +205,7 @@ def _both(said: Texts | None) -> dict[str, str]:
 
 async def show_latest(call: Call) -> LatestBody:
     body = await show_equipment(call)
-    return LatestBody(body.id, body.online, body.last_seen, body.latest)
+    return LatestBody(body.id, body.online, body.last_seen, body.clock, body.latest)
 
 
 async def show_history(call: Call) -> HistoryBody:

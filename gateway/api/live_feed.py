@@ -31,7 +31,14 @@ from gateway.api.bodies import (
     LiveTicket,
     Snapshot,
 )
-from gateway.api.equipment_routes import equipment_bodies, equipment_body, is_online, outage_bodies, profile_bodies
+from gateway.api.equipment_routes import (
+    equipment_bodies,
+    equipment_body,
+    is_online,
+    last_seen,
+    outage_bodies,
+    profile_bodies,
+)
 from gateway.api.maintenance_routes import standing_window_bodies, window_bodies
 from gateway.api.platform_routes import ready_body
 from gateway.api.routes import Services
@@ -257,7 +264,7 @@ class LiveFeed:
                 if name in latest.fields and name != "online"
             }
             identity = f"{who[0]}:{who[1]}"
-            message = LiveReading(0, identity, is_online(latest), to_datetime(latest.heard_at), values)
+            message = LiveReading(0, identity, is_online(latest), last_seen(latest), latest.clock, values)
             self._tell(message, who[0])
 
     async def _watch_platform(self) -> None:

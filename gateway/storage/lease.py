@@ -88,7 +88,8 @@ async def _cut_off(connection: AsyncConnection, before: str, holder: str) -> Non
 
 
 def _is_held(found: Any, holder: str, now: int) -> bool:
-    return found is not None and found.holder != holder and found.expires_at > now
+    """Whether another process holds it. One that ends later than any can was taken before the clock was set back."""
+    return found is not None and found.holder != holder and now < found.expires_at <= now + LIFETIME_MS
 
 
 async def renew(database: Database, epoch: int, now: int) -> None:

@@ -63,7 +63,8 @@ class _Patience:
         return len(self._due)
 
     def is_due(self, thing: str, now: int) -> bool:
-        return now >= self._due.get(thing, (0, 0))[0]
+        due, waits = self._due.get(thing, (0, 0))
+        return not now < due <= now + waits  # due later than it can be: the clock was set back since
 
     def failed(self, thing: str, now: int) -> None:
         waited = self._due.get(thing, (0, FACTS_TAKE_MS // 2))[1]
@@ -104,7 +105,8 @@ class Tickets:
         """Open a ticket for each open alarm that wants one and has none: certainty behind the facts' speed."""
         now = self._clock()
         async with self._database.reading() as connection:
-            overdue = activation.c.received_at <= now - FACTS_TAKE_MS
+            # Received later than now: the clock was set back since.
+            overdue = (activation.c.received_at <= now - FACTS_TAKE_MS) | (activation.c.received_at > now)
             found = [row for one in (_UNTICKETED, _UNTICKETED_CHATTER)
                      for row in (await connection.execute(one.where(overdue))).all()]  # fmt: skip
         await self._pass_over([row.id for row in found if row.passed and not row.damped], now)

@@ -59,6 +59,8 @@ export interface ProfileBody {
   fields: FieldBody[]
 }
 
+export type ClockDoubt = '' | 'ahead' | 'behind' | 'never_set'
+
 export interface EquipmentBody {
   /** `{site}:{code}` */
   id: string
@@ -72,6 +74,8 @@ export interface EquipmentBody {
   /** null until the equipment has said so. */
   online: boolean | null
   last_seen: Time | null
+  /** What is wrong with its clock; '' while nothing is. */
+  clock: ClockDoubt
   latest: Record<string, FieldValue>
   /** What of it is out of service; a part "" is all of it. */
   out_of_service: OutageBody[]
@@ -233,7 +237,8 @@ export interface LiveReading {
   seq: number
   equipment: string
   online: boolean | null
-  last_seen: Time
+  last_seen: Time | null
+  clock: ClockDoubt
   /** Only the fields that came since the last one. */
   latest: Record<string, FieldValue>
 }

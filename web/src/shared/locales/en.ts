@@ -173,6 +173,8 @@ const en: typeof zhCN = {
     seen: '{age} ago',
     seenNow: 'now',
     unknown: 'Unknown',
+    clock: { ahead: 'clock ahead', behind: 'clock behind', never_set: 'clock never set' },
+    clockWhy: 'The time that this device sends cannot be right. Its values count when they come; how old they are is not sure.',
     unknownWhy: 'Not in the equipment ledger: ask the administrator to adopt it.',
     noValues: 'no values yet',
     counts: '{n}',

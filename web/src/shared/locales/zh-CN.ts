@@ -172,6 +172,8 @@ export default {
     seen: '{age}前',
     seenNow: '刚刚',
     unknown: '未登记',
+    clock: { ahead: '时钟偏快', behind: '时钟偏慢', never_set: '时钟未设置' },
+    clockWhy: '该设备上报的时间不可信，数据按接收时间处理，实际产生时间不确定。',
     unknownWhy: '台账里没有这台设备，请管理员登记。',
     noValues: '暂无数据',
     counts: '{n} 台',
