@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -21,13 +21,17 @@ from collectors.babbling import TURN_MS, Babbling
 from collectors.broker import Message
 from collectors.fields import Channel
 from collectors.metrics import IngestMetrics
-from collectors.payloads.decoder import Decoder, Route
+from collectors.names import code_of, is_name
+from collectors.payloads.decoder import Beside, Decoder, NamedTopic, Route
+from collectors.payloads.faults import Fault, Reason
+from collectors.payloads.mapped import MappedTopic
 from collectors.payloads.native import decode
-from collectors.payloads.samples import Fault, Reason
+from collectors.payloads.samples import Decoded
 from collectors.reading import Quality, Reading
 from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Refused
-from collectors.topics import Topic
+from collectors.topics import ROOT, Topic
+from collectors.unread_topics import UnreadTopics
 
 BATCH: Final = 4_000
 """Messages. Small enough for decisions to come every few milliseconds, large enough to share one fsync."""
@@ -55,7 +59,7 @@ class Keeper(Protocol):
 
 
 class Quarantined(msgspec.Struct, frozen=True):
-    """A message that could not be read, or part of it: first 8 KiB, reason, what was expected."""
+    """A message that could not be read, or part of it: first 8 KiB, reason, what was expected, and of which site."""
 
     received_at: int
     topic: str
@@ -63,6 +67,7 @@ class Quarantined(msgspec.Struct, frozen=True):
     size: int
     reason: str
     detail: str
+    site: str = ""
 
 
 _topic_of: Final = attrgetter("topic")
@@ -85,6 +90,9 @@ Announce = Callable[[Sequence[Reading]], None]
 """Told of readings that are durable: the live feed."""
 Hear = Callable[[Message, Sequence[Reading]], None]
 """Told of each message and its readings before anything is decided: who keeps the last message of unknown equipment."""
+
+Inspect = Callable[[Message, Route, Decoded], list[Reading]]
+"""Looks at a message that could not be read as a whole, and makes events of what somebody has to know."""
 
 ReadOwn = Callable[[bytes, int], list[Reading]]
 """Reads a payload that the service sent to itself, received at a time in epoch ns. Raises nothing."""
@@ -115,6 +123,8 @@ class Collector:
         first_arrival: int = 0,
         own: Mapping[str, ReadOwn] | None = None,
         babbling: Babbling | None = None,
+        inspect: Inspect | None = None,
+        unread: UnreadTopics | None = None,
     ) -> None:
         """Wire it up; `own` topics are the service's messages to itself: judged, but neither counted nor kept."""
         self._source = source
@@ -133,6 +143,9 @@ class Collector:
         self._arrivals = first_arrival
         self._own = dict(own or {})
         self._babbling = babbling
+        self._inspect = inspect
+        self._unread = unread
+        self._shapes: set[object] = set()
         self._heard_at = 0
         # Whose a third-party topic is, as far as messages have told.
         self._speakers: dict[str, Topic] = {}
@@ -248,12 +261,16 @@ class Collector:
             if isinstance(route, Topic):
                 decoded = decode(route, message.payload, received_at, self._arrivals)
             elif isinstance(route, Fault):
-                self._put_aside(batch, message, route)
+                self._note_unread(batch, message, route)
+                continue
+            elif isinstance(route, Beside):
                 continue
             else:
                 decoded = route.decode(message.payload, received_at, self._arrivals)
                 if decoded.readings and self._babbling is not None:
                     self._note_speaker(message.topic, decoded.readings[0].topic)
+            if self._inspect is not None:
+                self._look_closer(batch, message, route, decoded)
             self._arrivals += len(decoded.readings)
             if self._hear is not None:
                 self._hear(message, decoded.readings)
@@ -261,10 +278,34 @@ class Collector:
                 _mark(message, decoded.readings)
             batch.readings += decoded.readings
             if decoded.faults:
+                site = _site_of(route, decoded)
                 for fault in decoded.faults[:_FAULTS_SHOWN]:
-                    self._put_aside(batch, message, fault)
+                    self._put_aside(batch, message, fault, site)
         self._count(batch)
         return batch
+
+    def _look_closer(self, batch: _Batch, message: Message, route: Route, decoded: Decoded) -> None:
+        """Name what has no place here, once for each shape of message, and tell of what cannot be read."""
+        if decoded.shape is not None and decoded.shape not in self._shapes and isinstance(route, MappedTopic):
+            if len(self._shapes) >= _KNOWN_SHAPES:
+                self._shapes.clear()
+            self._shapes.add(decoded.shape)
+            decoded.left_out = route.left_out(message.payload)
+            if decoded.left_out:
+                self._put_aside(batch, message, _named(decoded.left_out), _site_of(route, decoded))
+        is_odd = decoded.faults or decoded.left_out or any(item.quality & _UNKNOWN_FIELD for item in decoded.readings)
+        if is_odd and self._inspect is not None:
+            batch.readings += self._inspect(message, route, decoded)
+
+    def _note_unread(self, batch: _Batch, message: Message, fault: Fault) -> None:
+        """A topic that nobody reads: listed, and told of where it may be a matter of life and death."""
+        if self._unread is not None:
+            received_at = message.received_ns // 1_000_000
+            self._unread.note(message.topic, fault.reason.value, fault.detail, message.payload, received_at)
+        found = self._inspect(message, fault, Decoded([], [fault])) if self._inspect is not None else []
+        batch.readings += found
+        if found or self._unread is None or fault.reason is not Reason.NO_MAPPING:
+            self._put_aside(batch, message, fault, found[0].topic.site if found else _site_in(message.topic))
 
     def _learn_route(self, topic: str) -> Route | None:
         """How a topic is read; None: it is the service's own."""
@@ -282,13 +323,19 @@ class Collector:
             self._speakers.clear()
         self._speakers[text] = topic
 
-    def _put_aside(self, batch: _Batch, message: Message, fault: Fault) -> None:
+    def _put_aside(self, batch: _Batch, message: Message, fault: Fault, site: str) -> None:
         self._metrics.faults.labels(fault.reason.value).inc()
         kept = message.payload[:QUARANTINE_BYTES]
         received_at = message.received_ns // 1_000_000
         batch.aside.append(
             Quarantined(
-                received_at, message.topic[:_TOPIC_LENGTH], kept, len(message.payload), fault.reason.value, fault.detail
+                received_at,
+                message.topic[:_TOPIC_LENGTH],
+                kept,
+                len(message.payload),
+                fault.reason.value,
+                fault.detail,
+                site,
             )
         )
 
@@ -309,6 +356,34 @@ def _mark(message: Message, readings: Sequence[Reading]) -> None:
             reading.quality |= Quality.RETAINED
 
 
+def _site_of(route: Route, decoded: Decoded) -> str:
+    """The site of a message, "" where nobody can say it."""
+    if decoded.readings:
+        return decoded.readings[0].topic.site
+    if isinstance(route, Topic):
+        return route.site
+    if isinstance(route, NamedTopic):
+        return route.topic.site
+    return route.site if isinstance(route, MappedTopic) else ""
+
+
+def _site_in(topic: str) -> str:
+    """The site in a topic that is not of the contract, as far as it has the contract's root."""
+    root, _, rest = topic.partition("/")
+    site = rest.partition("/")[0]
+    return code_of(site) if root == ROOT and is_name(site) else ""
+
+
+def _named(left_out: Sequence[tuple[str, Any]]) -> Fault:
+    """One entry that names what a message has and no field takes."""
+    more = f" and {len(left_out) - _PLACES_NAMED} more" if len(left_out) > _PLACES_NAMED else ""
+    places = ", ".join(where for where, _ in left_out[:_PLACES_NAMED])
+    return Fault(Reason.LEFT_OUT, f"no field takes {places}{more}; told once for messages of this shape")
+
+
+_KNOWN_SHAPES: Final = 4_096
+_PLACES_NAMED: Final = 20
+_UNKNOWN_FIELD: Final = int(Quality.UNKNOWN_FIELD)
 _FAULTS_SHOWN: Final = 3
 """Entries in the quarantine for one message; more would say the same again."""
 
@@ -321,4 +396,5 @@ def as_quarantined(refused: Sequence[Refused]) -> list[Quarantined]:
 def _as_quarantined(reading: Reading, why: str) -> Quarantined:
     payload = msgspec.json.encode(reading.fields)
     reason = Reason.REFUSED_BY_STORE.value
-    return Quarantined(reading.received_at, str(reading.topic), payload[:QUARANTINE_BYTES], len(payload), reason, why)
+    kept = payload[:QUARANTINE_BYTES]
+    return Quarantined(reading.received_at, str(reading.topic), kept, len(payload), reason, why, reading.topic.site)

@@ -13,11 +13,11 @@ from typing import Final
 import msgspec
 
 from collectors.fields import Channel, fields_of
-from collectors.payloads.decoder import Decoder, Route
+from collectors.payloads.decoder import Beside, Decoder, NamedTopic, Route, decode_by
+from collectors.payloads.faults import Fault, Reason
 from collectors.payloads.mapped import MappedTopic
 from collectors.payloads.mapping import Defaults, load_mappings, shipped_names
-from collectors.payloads.native import decode
-from collectors.payloads.samples import Decoded, Fault, Reason
+from collectors.payloads.samples import Decoded
 from collectors.reading import Quality, Reading, Value, to_datetime
 from collectors.topics import Topic
 from gateway.alarms.rules import Rule, RuleType, TicketWish, inputs_of, is_for, is_match
@@ -94,7 +94,7 @@ def examine(
     route = decoder.route(topic)
     lines = [f"Topic    {topic}", f"Payload  {len(payload)} bytes: {_excerpt(payload)}"]
     lines += [f"Decoder  {_describe(route)}"]
-    decoded = _decode(route, payload, received_at)
+    decoded = decode_by(route, payload, received_at)
     for number, reading in enumerate(decoded.readings[:_READINGS_SHOWN], 1):
         lines += ["", f"Reading {number} of {len(decoded.readings)}: {reading.topic}", *_reading_lines(reading)]
     if len(decoded.readings) > _READINGS_SHOWN:
@@ -111,14 +111,6 @@ def examine(
     return Findings(lines, bool(decoded.readings))
 
 
-def _decode(route: Route, payload: bytes, received_at: int) -> Decoded:
-    if isinstance(route, Fault):
-        return Decoded([], [route])
-    if isinstance(route, Topic):
-        return decode(route, payload, received_at)
-    return route.decode(payload, received_at)
-
-
 def _end(decoded: Decoded) -> str:
     if decoded.readings:
         return ""
@@ -128,8 +120,10 @@ def _end(decoded: Decoded) -> str:
 
 
 def _describe(route: Route) -> str:
-    if isinstance(route, Topic):
+    if isinstance(route, Topic | NamedTopic):
         return "native: the topic is of the wire contract"
+    if isinstance(route, Beside):
+        return f"none: housekeeping that mapping {route.mapping} lists under beside"
     if isinstance(route, Fault):
         return "none"
     bound = ", ".join(f"{name} = {text}" for name, text in route.bound.items())
@@ -173,7 +167,7 @@ def _written(value: Value) -> str:
 
 def _mapping_lines(route: MappedTopic, payload: bytes) -> list[str]:
     lines = [f"  left out: {text}" for text in route.sentinels(payload)[:_LEFT_OUT_SHOWN]]
-    pointers = route.left_out(payload)
+    pointers = [where for where, _ in route.left_out(payload)]
     if pointers:
         more = " ..." if len(pointers) > _LEFT_OUT_SHOWN else ""
         lines.append(f"  the mapping does not look at {', '.join(pointers[:_LEFT_OUT_SHOWN])}{more}")

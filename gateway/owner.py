@@ -17,20 +17,24 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from collectors.babbling import Babbling
-from collectors.broker import Broker
-from collectors.collector import Collector, Keeper, Source
+from collectors.broker import Broker, Message
+from collectors.collector import Collector, Inspect, Keeper, Source
 from collectors.fields import Kind
 from collectors.metrics import IngestMetrics
-from collectors.payloads.decoder import Decoder
+from collectors.payloads.decoder import Decoder, Route
+from collectors.payloads.samples import Decoded
 from collectors.reading import Reading, Value
 from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Store, StoreUnavailable
+from collectors.unread_topics import UnreadTopics
 from collectors.write_buffer import WriteBuffer
 from gateway.alarms.alarms import AlarmMetrics, Alarms
 from gateway.alarms.babbling_devices import event_of, protected_fields, still_babbling
 from gateway.alarms.failures import Failures
 from gateway.alarms.maintenance_windows import note_turns
 from gateway.alarms.rules import Rule
+from gateway.alarms.unmapped import UnmappedAlarms
+from gateway.alarms.unreadable import UnreadableMessages
 from gateway.alarms.watchdog import BEAT_TOPIC, Code, Watchdog, steady_s
 from gateway.api.live_feed import LiveFeed
 from gateway.api.platform_routes import READY, STANDING_BY, working
@@ -48,6 +52,7 @@ from gateway.storage import lease
 from gateway.storage.database import Database, DatabaseTrouble
 from gateway.storage.facts import FactMetrics
 from gateway.storage.quarantine import Quarantine
+from gateway.storage.unread_topics import UnreadTopicsTable
 from gateway.supervision.lookout import Lookout, way_of_messages
 from gateway.tickets.attachment_files import AttachmentFiles
 from gateway.tickets.attachments import AttachmentSweep
@@ -58,6 +63,7 @@ log = structlog.get_logger(__name__)
 _RENEW_S: Final = lease.LIFETIME_MS / 3000
 _WAIT_FOR_LEASE_S: Final = 1.0
 _LAST_MESSAGES_S: Final = 5.0
+_UNREAD_TOPICS_S: Final = 5.0
 _REFRESH_S: Final = 5.0
 _BEAT_LOOK_S: Final = 0.5
 _CATCH_UP_S: Final = lease.LIFETIME_MS / 3000
@@ -173,11 +179,14 @@ class Owner:
         sweep = AttachmentSweep(self._database, self._attachments, epoch)
         retention = Retention(self._database, epoch, self._settings.retention, self._clock)
         broker = Broker(broker_address(self._settings), self._decoder.subscriptions, own=[BEAT_TOPIC])
+        unread = UnreadTopics()
+        table = UnreadTopicsTable(self._database, unread)
         lookout = Lookout(self._settings, self._database, self._ledger, self._clock)
         collector = Collector(
             self._dated(broker), self._keeper, self._sequences, self._quarantine.keep, self._ingest_metrics,
             self._deciding(alarms, lookout), self._feed.note, self._decoder, self._ledger.hear,
-            own={BEAT_TOPIC: self._watchdog.read}, babbling=await self._babbling(),
+            own={BEAT_TOPIC: self._watchdog.read}, babbling=await self._babbling(), inspect=self._inspecting(),
+            unread=unread,
         )  # fmt: skip
         self._report(alarms, tickets, broker)
         self._watchdog.own()
@@ -195,6 +204,7 @@ class Owner:
                 group.create_task(_every(tick_s, tickets.tick), name="tickets.tick")
                 group.create_task(_every(tick_s, self._noting_windows(epoch)), name="maintenance")
                 group.create_task(_every(_LAST_MESSAGES_S, self._ledger.keep_last_messages), name="last_messages")
+                group.create_task(_every(_UNREAD_TOPICS_S, lambda: table.keep(wall_ms())), name="unread_topics")
                 group.create_task(_every(LOOK_S, self._beside_alarms("backups", self._backups.tick)), name="backups")
                 way = partial(way_of_messages, broker, collector, self._buffer, alarms, self._feed)
                 supervising = self._supervising(alarms, tickets, lookout, way)
@@ -285,6 +295,15 @@ class Owner:
             told = why
 
         return guarded
+
+    def _inspecting(self) -> Inspect:
+        """What is told of messages that cannot be read as a whole."""
+        unreadable, unmapped = UnreadableMessages(self._rules, self._known_values), UnmappedAlarms()
+
+        def inspect(message: Message, route: Route, decoded: Decoded) -> list[Reading]:
+            return unreadable.look(message, route, decoded) + unmapped.look(message, route, decoded)
+
+        return inspect
 
     def _known_values(self, site: str, equipment: str) -> dict[str, Value]:
         """What an equipment said before the start: conditions go by it until it speaks again."""

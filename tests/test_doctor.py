@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from collectors.payloads.samples import Reason
+from collectors.payloads.faults import Reason
 from gateway.cli import cli
 from gateway.doctor import _ADVICE, _QUALITY, read_payload
 

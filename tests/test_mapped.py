@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.payloads.decoder import Decoder
-from collectors.payloads.mapped import MappedTopic, permitted_name
+from collectors.payloads.faults import Fault, Reason
+from collectors.names import code_of
+from collectors.payloads.mapped import MappedTopic
 from collectors.payloads.mapping import Defaults, load_mappings, parse_mappings, shipped_names
-from collectors.payloads.samples import Decoded, Fault, Reason
+from collectors.payloads.samples import Decoded
 from collectors.reading import Quality
 from collectors.topics import Topic, parse_topic
 
@@ -121,7 +123,7 @@ def test_a_code_may_stand_in_the_payload() -> None:
     ],
 )
 def test_a_name_that_is_not_permitted_is_made_so_and_stays_its_own(name: str, code: str | None) -> None:
-    made = permitted_name(name)
+    made = code_of(name)
     if code is not None and name.isascii():
         assert made == code
     parse_topic(f"gengfu/s/sensor/{made}/telemetry")
@@ -131,9 +133,9 @@ def test_a_name_that_is_not_permitted_is_made_so_and_stays_its_own(name: str, co
 def test_two_names_never_become_one_by_their_odd_characters(first: str, second: str) -> None:
     for name in (first, second):
         if name:
-            parse_topic(f"gengfu/s/sensor/{permitted_name(name)}/telemetry")
+            parse_topic(f"gengfu/s/sensor/{code_of(name)}/telemetry")
     if first != second:
-        assert permitted_name(first) != permitted_name(second)
+        assert code_of(first) != code_of(second)
 
 
 def test_names_may_be_given_codes() -> None:

@@ -12,9 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from collectors.fields import FIELDS, Channel, Field, FieldType, Kind
-from collectors.payloads import native, samples
+from collectors.payloads import field_values, native, samples
+from collectors.payloads.faults import Reason
 from collectors.payloads.native import decode
-from collectors.payloads.samples import Decoded, Reason
+from collectors.payloads.samples import Decoded
 from collectors.reading import Quality, Reading, Value
 from collectors.topics import Topic
 
@@ -226,7 +227,7 @@ def test_of_many_unknown_fields_some_are_kept_and_the_known_ones_all() -> None:
     unknown = {f"x{number}": 1 for number in range(10_000)}
     decoded = read(json.dumps({**unknown, "leak": True, "temperature": 20}))
     (reading,) = decoded.readings
-    assert len(reading.fields) == samples.MAX_FIELDS
+    assert len(reading.fields) == field_values.MAX_FIELDS
     assert reading.fields["leak"] is True
     assert reading.fields["temperature"] == 20.0
     assert Quality(reading.quality) == Quality.NO_TIME | Quality.PARTIAL | Quality.UNKNOWN_FIELD
@@ -438,7 +439,7 @@ def assert_kept_is_clean(decoded: Decoded) -> None:
     for reading in decoded.readings:
         assert reading.fields
         for name, value in reading.fields.items():
-            assert 0 < len(name) <= samples.MAX_NAME
+            assert 0 < len(name) <= field_values.MAX_NAME
             assert type(value) in {float, bool, str}
             assert not isinstance(value, float) or math.isfinite(value)
         assert 0 <= reading.key < 2**63

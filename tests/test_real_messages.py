@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from collectors.payloads.decoder import Decoder
+from collectors.payloads.faults import Fault, Reason
 from collectors.payloads.mapped import MappedTopic
 from collectors.payloads.mapping import Defaults, load_mappings, shipped_names
-from collectors.payloads.samples import Fault, Reason
 from collectors.reading import to_datetime
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "messages"

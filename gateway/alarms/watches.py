@@ -13,6 +13,7 @@ from collectors.reading import Quality, Reading, Value
 from gateway.alarms.agenda import BY_CLOCK, Agenda
 from gateway.alarms.clock_checks import ClockChecks
 from gateway.alarms.disorder import Disorder
+from gateway.alarms.doubtful import IMPLAUSIBLE, judged_part
 from gateway.alarms.known_equipment import KnownEquipment, Recall, nothing_known
 from gateway.alarms.outcomes import Alone, Failure, Outcome, keep, no_rule
 from gateway.alarms.replanning import Replanned, take_up
@@ -61,7 +62,12 @@ class Watches:
                 if reading.digest:
                     self._take_event(station, reading, outcome)
                 elif station.by_limit or station.by_state or station.by_series:
-                    self._take_state(station, reading, outcome)
+                    if reading.quality & IMPLAUSIBLE or station.doubtful:
+                        part = judged_part(station, reading)
+                        self._take_state(station, part, outcome)
+                        reading.quality = part.quality
+                    else:
+                        self._take_state(station, reading, outcome)
                 if station.online_of is not None:
                     take_online(self._agenda, station, station.online_of, reading, outcome)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and the next reading is judged

@@ -366,6 +366,8 @@ class QuarantineBody(msgspec.Struct, frozen=True):
     payload: str
     encoding: str
     size: int
+    site: str
+    """"" where nobody can say of which site it is."""
 
 
 class AuditBody(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from collectors.fields import Channel, Kind, fields_of
-from collectors.payloads.samples import is_field_name
+from collectors.payloads.field_values import is_field_name
 from collectors.reading import to_datetime, to_milliseconds
 from collectors.timeseries.store import Latest, LatestValue, Series, StoreUnavailable
 from gateway.alarms.outages import load_outages
