@@ -31,7 +31,7 @@ class Quality(IntFlag):
     RETAINED = 64
     """Kept by the broker from some time before, without a time of its own: shown, but no alarm follows from it."""
     CONVERTED = 128
-    """Its framing, its encoding or the spelling of a value was not that of the contract, and could be read all the same."""
+    """Its framing, its encoding or the spelling of a value was not the contract's, and could be read all the same."""
     IMPLAUSIBLE = 256
     """A value lies outside the plausible range of its field: stored and shown; only the rule `doubtful` judges it."""
 

@@ -1,4 +1,4 @@
-"""Topics that are published under a root that is listened to, and that nobody reads. Bounded; pure but for its memory."""
+"""Topics that are published under a root that is listened to, and that nobody reads: a bounded list of them."""
 
 from typing import Final
 

@@ -13,9 +13,9 @@ from collectors import collector as collector_module
 from collectors.broker import Broker, BrokerAddress, Message
 from collectors.collector import Collector, Quarantined, as_quarantined
 from collectors.metrics import HistoryMetrics, IngestMetrics
+from collectors.names import code_of
 from collectors.payloads.decoder import Decoder
 from collectors.payloads.faults import Reason
-from collectors.names import code_of
 from collectors.payloads.mapping import Defaults, load_mappings
 from collectors.reading import Reading
 from collectors.sequences import SequenceMemory

@@ -48,7 +48,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         mosquitto.stop()
 
 
-SENSOR, LIFT, PANEL = "gengfu/hq/sensor/{}/telemetry", "gengfu/hq/elevator/{}/telemetry", "gengfu/hq/fire_panel/{}/event"
+SENSOR, LIFT, PANEL = (
+    "gengfu/hq/sensor/{}/telemetry",
+    "gengfu/hq/elevator/{}/telemetry",
+    "gengfu/hq/fire_panel/{}/event",
+)
 Z2M, LORA, TASMOTA = "zigbee2mqtt/{}", "application/1/device/{}/event/up", "tele/{}/SENSOR"
 FIRE, SMOKE, UNREADABLE = "fire_panel.fire", "sensor.smoke", "sensor.unreadable"
 
@@ -115,7 +119,7 @@ TOLD: list[tuple[str, bytes, str]] = [
     ("zigbee2mqtt/floor1/{}", b'{"smoke": true}', UNREADABLE),  # a name with a slash
     # -- vendors' words
     (LORA, lora(type="smoke sensor", event="alarm", battery=90), SMOKE),  # GS524N, older codec
-    (LORA, lora(event="smoke alarm with low battery", battery=9), SMOKE),  # GS524N, newer codec
+    (LORA, lora(event="smoke alarm with low battery", battery=90), SMOKE),  # GS524N, newer codec
     (LORA, lora(smoke_status="smoke alarm"), SMOKE),
     (LORA, lora(leakage_status="leak"), "sensor.leak"),  # WS303
     (LORA, lora(liquid="critical liquid level alert"), "sensor.level_alarm"),  # EM300-CL
@@ -146,7 +150,9 @@ def marked(row: int) -> str:
 
 def told_of(site: Site, mark: str) -> list[str]:
     """Rules of the open alarms about an equipment whose code, name or raw text has a mark."""
-    names = {item["id"]: f"{item['id']} {item['name']['en']}" for item in site.service.get("/api/v1/equipment")["items"]}
+    names = {
+        item["id"]: f"{item['id']} {item['name']['en']}" for item in site.service.get("/api/v1/equipment")["items"]
+    }
     return [alarm["rule"] for alarm in site.alarms() if mark in names.get(alarm["equipment"], alarm["equipment"])]
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collectors.names import code_of
 from collectors.payloads.decoder import Decoder
 from collectors.payloads.faults import Fault, Reason
-from collectors.names import code_of
 from collectors.payloads.mapped import MappedTopic
 from collectors.payloads.mapping import Defaults, load_mappings, parse_mappings, shipped_names
 from collectors.payloads.samples import Decoded

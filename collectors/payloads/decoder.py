@@ -82,8 +82,8 @@ def _native_route(text: str) -> Topic | NamedTopic | Fault:
 def _without_overlaps(subscriptions: Sequence[str]) -> list[str]:
     """All below the roots of patterns that begin with a name, and the other patterns as they are.
 
-    What is published beside a pattern under the same root is noticed so. Two subscriptions that overlap would bring some
-    brokers to send a message twice.
+    What is published beside a pattern under the same root is noticed so. Of two subscriptions that overlap some brokers
+    would make two messages.
     """
     roots = {first for first, _, _ in (text.partition("/") for text in subscriptions) if first not in {"+", "#", ""}}
     return list(

@@ -1,4 +1,4 @@
-"""The fields of one sample, checked against the contract: what fits is kept, of each other one is said what was expected.
+"""The fields of one sample, checked against the contract: what fits is kept, all else is named with what was expected.
 
 What is spelled in another way than the contract says, and has one meaning, is read and flagged as converted.
 """
@@ -133,11 +133,7 @@ def _fit(name: str, value: object, field: Field | None) -> Value | None:
 
 def _fit_known(value: Value, field: Field) -> Value | None:
     if field.type is FieldType.TEXT:
-        if isinstance(value, str):
-            return choice_of(value, field) if field.choices else value
-        if isinstance(value, bool):
-            return None
-        return f"{value:.15g}" if abs(value) < 1e15 else None  # floor 3 and card 12345678 come as numbers
+        return _as_text(value, field)
     if type(value) is PYTHON_TYPE[field.type]:
         return value
     if isinstance(value, str):
@@ -146,6 +142,14 @@ def _fit_known(value: Value, field: Field) -> Value | None:
         number = number_of(value, field.unit)
         return number if number is not None and math.isfinite(number) else None
     return bool(value) if field.type is FieldType.BOOLEAN and value in (0.0, 1.0) else None
+
+
+def _as_text(value: Value, field: Field) -> str | None:
+    if isinstance(value, str):
+        return choice_of(value, field) if field.choices else value
+    if isinstance(value, bool) or abs(value) >= 1e15:
+        return None
+    return f"{value:.15g}"  # floor 3 and card 12345678 come as numbers
 
 
 def _complaint(name: str, value: object, field: Field | None) -> str:

@@ -208,7 +208,7 @@ def read_sequence(seq: object, faults: list[Fault]) -> int | None:
 
 
 def _is_usual(topic: Topic, sample: dict[str, Any]) -> bool:
-    """Whether all is known, of its type and plausible, and nothing is text: most samples are, and need no more looks."""
+    """Whether all is known, of its type and plausible, and nothing is text: most samples need no closer look."""
     usual = _usual(topic.kind, topic.channel, tuple(sample))
     if usual is None:
         return False

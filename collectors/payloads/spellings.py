@@ -45,7 +45,7 @@ _CHOICES: Final = {
     "感烟": "smoke", "感温": "heat", "手报": "call_point", "手动报警按钮": "call_point", "水流指示器": "flow_switch",
     "自动": "auto", "手动": "manual",
 }  # fmt: skip
-"""Words of panels, as the glossary has them -> the choice of the contract. Taken only where the field has that choice."""
+"""Words of panels, as the glossary has them -> the choice of the contract, where the field has that choice."""
 
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _BLANKS: Final = re.compile(r"[\s-]+")
@@ -107,8 +107,8 @@ _OVER_SIGNS: Final = ("解除", "恢复", "正常", "无报警", "无告警", "�
 _OFF: Final = frozenset({"off", "0", "dry", "unset"})
 _RAISED: Final = frozenset(
     {
-        "alarm", "alert", "leak", "leaking", "leakage", "smoke", "fire", "flood", "flooding", "wet", "water", "detected",
-        "triggered", "trigger", "sos", "panic", "emergency", "burst", "overflow", "gas",
+        "alarm", "alert", "leak", "leaking", "leakage", "smoke", "fire", "flood", "flooding", "wet", "water",
+        "detected", "triggered", "trigger", "sos", "panic", "emergency", "burst", "overflow", "gas",
     }
 )  # fmt: skip
 _RAISED_SIGNS: Final = ("报警", "告警", "警报", "火警", "有烟", "漏水", "水浸", "求助", "求救")

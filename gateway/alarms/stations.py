@@ -113,8 +113,8 @@ class Station:
     """All that watches one channel of one equipment."""
 
     __slots__ = (
-        "behind_since", "by_event", "by_limit", "by_series", "by_state", "complete_at", "doubtful", "late_in_a_row", "newest_at",
-        "online_of", "recalled", "received_at", "silence", "times", "unsettled", "values", "watches",
+        "behind_since", "by_event", "by_limit", "by_series", "by_state", "complete_at", "doubtful", "late_in_a_row",
+        "newest_at", "online_of", "recalled", "received_at", "silence", "times", "unsettled", "values", "watches",
     )  # fmt: skip
 
     def __init__(self) -> None:

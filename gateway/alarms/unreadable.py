@@ -72,7 +72,7 @@ class UnreadableMessages:
         self._told: dict[tuple[str, str], dict[bytes, int]] = {}
 
     def look(self, message: Message, route: Route, decoded: Decoded) -> list[Reading]:
-        """Events for what of a message cannot be read; its readings of an unreadable type are such events themselves."""
+        """Events for what of a message cannot be read; its own event of an unreadable type becomes such an event."""
         if isinstance(route, Fault):
             return self._look_at_stray(message)
         found: list[Reading] = []
@@ -122,7 +122,7 @@ class UnreadableMessages:
         return self._is_of_life_safety(topic, looked_for, payload) and speaks_of_danger(payload)
 
     def _look_at_stray(self, message: Message) -> list[Reading]:
-        """A message on a topic that nobody understands: an alarm where it speaks of danger, or comes of a fire panel."""
+        """A topic that nobody understands: an alarm where the message speaks of danger, or comes of a fire panel."""
         parts = message.topic.split("/")
         is_ours = parts[0] == ROOT
         kinds = [kind for kind in map(kind_of, parts[1:]) if kind is not None] if is_ours else []
@@ -159,9 +159,9 @@ def speaks_of_danger(payload: bytes) -> bool:
         if isinstance(value, str) and sounds_like_life_safety(value) and alarm_state_of(value) is not False:
             return True
         is_off = value is None or (isinstance(value, float | bool | str) and value in _NO_VALUES)
-        if steps and sounds_like_life_safety(steps[-1]) and not is_off:
-            if not isinstance(value, str) or alarm_state_of(value) is not False:
-                return True
+        is_over = isinstance(value, str) and alarm_state_of(value) is False
+        if steps and sounds_like_life_safety(steps[-1]) and not is_off and not is_over:
+            return True
     return False
 
 

@@ -11,7 +11,7 @@ const MINUTE = 60_000
 
 function aProfile(kind: string, ...names: string[]): ProfileBody {
   const label = { en: kind, 'zh-CN': kind }
-  return { kind, name: label, fields: names.map((name) => ({ name, label, type: 'number', unit: '' })) }
+  return { kind, name: label, fields: names.map((name) => ({ name, label, type: 'number', unit: '', plausible: null, sentinels: [] })) }
 }
 
 describe('presence', () => {
