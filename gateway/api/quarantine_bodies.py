@@ -16,7 +16,7 @@ class QuarantineSummaryBody(msgspec.Struct, frozen=True):
 
 
 class UnreadTopicBody(msgspec.Struct, frozen=True):
-    """A topic that is published and that nobody reads, and the first 256 bytes of its newest message, as text or hex."""
+    """A topic that is published and that nobody reads, and the first 256 bytes of its newest message, text or hex."""
 
     topic: str
     reason: str
