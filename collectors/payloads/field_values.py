@@ -94,6 +94,7 @@ def _sift_fields(
         name = said if said in known else _known_name(said, known, sample)
         field = known.get(name)
         if field is None:
+            flags |= _UNKNOWN_FIELD
             room -= 1
             if room < 0:
                 continue
@@ -102,9 +103,7 @@ def _sift_fields(
             faults.append(Fault(Reason.BAD_FIELD, _complaint(said, value, field), field=name))
             continue
         kept[name] = fitted
-        if field is None:
-            flags |= _UNKNOWN_FIELD
-        elif name != said or fitted != value or type(fitted) is not type(value):
+        if field is not None and (name != said or fitted != value or type(fitted) is not type(value)):
             flags |= _CONVERTED
         if field is not None and field.closed and fitted not in field.choices:
             permitted = ", ".join(field.choices)

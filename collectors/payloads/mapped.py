@@ -260,7 +260,7 @@ def _take_fields(output: Output, record: Any, trace: _Trace) -> dict[str, Any]:
     used = set(output.places)
     for name, source in output.fields.items():
         for each in (source, *source.alternatives):
-            steps, value = _take_from(name, each, record, trace)
+            steps, value = _take_from(name, each, record, trace, used)
             if steps is None:
                 continue
             used.add(steps)
@@ -277,8 +277,8 @@ def _take_fields(output: Output, record: Any, trace: _Trace) -> dict[str, Any]:
     return sample
 
 
-def _take_from(name: str, source: Source, record: Any, trace: _Trace) -> tuple[Steps | None, Any]:
-    """Where the message says something, and what; no place where it says nothing here."""
+def _take_from(name: str, source: Source, record: Any, trace: _Trace, used: set[Steps]) -> tuple[Steps | None, Any]:
+    """Where the message says something, and what; no place where it says nothing here. Notes which places are used up."""
     if source.when and not _are_fulfilled(source.when, record):
         return None, None
     for steps in source.pointers:
@@ -288,6 +288,8 @@ def _take_from(name: str, source: Source, record: Any, trace: _Trace) -> tuple[S
         if source.about and not (isinstance(value, str) and any(word in value.lower() for word in source.about)):
             continue
         if _is_one_of(value, source.unless):
+            if not isinstance(value, str):  # a word that is none of this field's may still say something
+                used.add(steps)
             trace.sentinels.append(f"{write_pointer(steps)} is {_shown(value)}, which stands for no value")
             continue
         converted = _alarm_said(name, value) if source.is_alarm_text else _convert(name, value, source)
