@@ -100,7 +100,7 @@ def _sift_fields(
                 continue
         fitted = _fit(name, value, field)
         if fitted is None:
-            faults.append(Fault(Reason.BAD_FIELD, _complaint(said, value, field), field=name))
+            faults.append(Fault(Reason.BAD_FIELD, _complaint(said, value, field), field="" if field is None else name))
             continue
         kept[name] = fitted
         if field is not None and (name != said or fitted != value or type(fitted) is not type(value)):

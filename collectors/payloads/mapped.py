@@ -278,7 +278,7 @@ def _take_fields(output: Output, record: Any, trace: _Trace) -> dict[str, Any]:
 
 
 def _take_from(name: str, source: Source, record: Any, trace: _Trace, used: set[Steps]) -> tuple[Steps | None, Any]:
-    """Where the message says something, and what; no place where it says nothing here. Notes which places are used up."""
+    """Where the message says something, and what; no place where it says nothing here. Notes what is used."""
     if source.when and not _are_fulfilled(source.when, record):
         return None, None
     for steps in source.pointers:
