@@ -26,6 +26,11 @@ _COMMA: Final = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])', re.DOTALL)
 MOST_VALUES: Final = 20_000
 """Values in a row that are read; more are no message of an equipment."""
 
+
+class Row(list[Any]):
+    """Several documents that came in one message, one after the other."""
+
+
 TakePairs = Callable[[list[tuple[str, Any]]], dict[str, Any]]
 
 
@@ -53,7 +58,7 @@ def strip_frame(text: str) -> str:
 
 
 def parse_leniently(text: str, take_pairs: TakePairs) -> Any:
-    """The document that a text holds; a list where it holds several values in a row.
+    """The document that a text holds; a `Row` where it holds several in a row.
 
     Args:
         text: without a mark.
@@ -80,13 +85,13 @@ def parse_leniently(text: str, take_pairs: TakePairs) -> Any:
 
 def _values_in_a_row(text: str, decoder: json.JSONDecoder) -> Any:
     """Objects and arrays one after the other; bare words and numbers in a row may be anything and are refused."""
-    values: list[Any] = []
-    at = 0
+    values, at, documents = Row(), 0, 0
     while at < len(text) and len(values) <= MOST_VALUES:
         value, at = decoder.raw_decode(text, at)
         if not isinstance(value, dict | list):
             raise json.JSONDecodeError("expected an object", text, at)
         values += value if isinstance(value, list) else [value]
+        documents += 1
         match = _BETWEEN.match(text, at)
         at = at if match is None else match.end()
-    return values if len(values) != 1 else values[0]
+    return values if documents > 1 else value

@@ -5,6 +5,7 @@ document --each--> records --when--> fields, time, seq --> reading (checked in s
 
 import base64
 import binascii
+import itertools
 import math
 import re
 from collections.abc import Container, Iterator, Mapping
@@ -18,7 +19,7 @@ from collectors.fields import WIRE_KINDS, Channel, Field, FieldType, fields_of
 from collectors.names import MAX_NAME, code_of
 from collectors.payloads.faults import Fault, Reason
 from collectors.payloads.field_values import json_name
-from collectors.payloads.framing import decode_text, strip_frame
+from collectors.payloads.framing import Row, decode_text, strip_frame
 from collectors.payloads.json_pointer import MISSING, Steps, find, leaves, parse_pointer, write_pointer
 from collectors.payloads.mapping import KEY, MessageMapping, Output, Scalar, Source, Template, TimeSource
 from collectors.payloads.samples import (
@@ -68,8 +69,9 @@ class MappedTopic(msgspec.Struct, frozen=True):
             return Decoded([], trace.faults)
         trace.quality = _CONVERTED if was_mended else 0
         readings: list[Reading] = []
-        for output in self.mapping.outputs:
-            for _, key, record in _records(document, output.each):
+        documents = document if isinstance(document, Row) else [document]
+        for output, one in itertools.product(self.mapping.outputs, documents):
+            for _, key, record in _records(one, output.each):
                 names = self.bound if key is None else {**self.bound, KEY: key}
                 reading = self._read(output, record, names, received_at, arrival + len(readings), trace)
                 if reading is not None:
