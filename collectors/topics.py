@@ -78,8 +78,7 @@ def _spellings(members: Iterable[_Member]) -> dict[str, _Member]:
     found: dict[str, _Member] = {}
     for member in members:
         word = _plain(member.value)
-        plurals = (f"{word}s", f"{word}es", f"{word.removesuffix('y')}ies" if word.endswith("y") else word)
-        found |= dict.fromkeys((word, *plurals), member)
+        found |= dict.fromkeys((word, f"{word}s", f"{word}es", f"{word.removesuffix('y')}ies"), member)
     return found
 
 

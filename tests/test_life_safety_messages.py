@@ -172,3 +172,113 @@ def test_whatever_a_source_of_life_safety_sends_somebody_is_told(published: Site
     _, _, rule = TOLD[row]
     rules = wait_until(lambda: told_of(published, marked(row)), f"{TOLD[row]} raises an alarm", 20)
     assert rules == [rule]
+
+
+def latest(site: Site, code: str) -> dict[str, Any]:
+    """Field -> newest value of an equipment; empty while nobody has heard of it."""
+    for item in site.service.get("/api/v1/equipment")["items"]:
+        if item["id"] == f"hq:{code}":
+            return {name: entry["value"] for name, entry in item["latest"].items()}
+    return {}
+
+
+def test_a_device_is_shown_by_the_name_it_gives_itself(published: Site) -> None:
+    published.publish(
+        ("zigbee2mqtt/厨房烟感", b'{"smoke": false}'), ("gengfu/总部/pump/1号泵/telemetry", b'{"flow": 1}')
+    )
+
+    def names() -> set[str]:
+        known = published.service.get("/api/v1/equipment")["items"]
+        return {item["name"]["zh-CN"] for item in known} & {"厨房烟感", "1号泵"}
+
+    wait_until(lambda: names() == {"厨房烟感", "1号泵"}, "both are shown by their names")
+    assert "总部" in {item["name"]["zh-CN"] for item in published.service.get("/api/v1/sites")["items"]}
+
+
+def test_the_raw_text_of_what_cannot_be_read_stands_in_its_alarm(published: Site) -> None:
+    def shown() -> list[Any]:
+        return [alarm["value"] for alarm in published.alarms() if alarm["rule"] == UNREADABLE]
+
+    wait_until(lambda: '{"smoke": tru' in shown(), "the raw text is shown")
+    assert all(alarm["life_safety"] for alarm in published.alarms() if alarm["rule"].endswith(".unreadable"))
+
+
+def test_the_control_room_sees_what_of_its_site_is_in_quarantine(published: Site) -> None:
+    def of_site() -> list[dict[str, Any]]:
+        items = published.service.get("/api/v1/quarantine/summary")["items"]
+        return [item for item in items if item["site"] == "hq"]
+
+    wait_until(lambda: of_site() and of_site()[0]["messages"] >= 10, "the site's messages are counted")
+
+
+def test_what_is_published_beside_the_patterns_is_listed_and_housekeeping_is_not(published: Site) -> None:
+    published.publish(
+        ("zigbee2mqtt/floor2/door", b'{"contact": true}'),
+        ("tele/b/STATE", b"{}"),
+        ("gengfu/hq/boiler/B1/telemetry", b"{}"),
+    )
+
+    def listed() -> set[str]:
+        items = published.service.get("/api/v1/quarantine/unread-topics")["items"]
+        return {item["topic"] for item in items}
+
+    wait_until(lambda: {"zigbee2mqtt/floor2/door", "gengfu/hq/boiler/B1/telemetry"} <= listed(), "both are listed")
+    assert "tele/b/STATE" not in listed()
+
+
+def test_a_field_that_sounds_like_an_alarm_is_told_to_the_administrator(published: Site) -> None:
+    published.publish((LORA.format("U1"), lora(temperature=20, seal_alarm="on")))
+
+    def told() -> list[Any]:
+        return [alarm["value"] for alarm in published.alarms() if alarm["rule"] == "system.unmapped_alarm"]
+
+    wait_until(lambda: any("hq:U1 seal_alarm" in str(value) for value in told()), "it is told")
+
+
+UNITS: list[tuple[str, bytes, dict[str, Any]]] = [
+    # kPa or hPa, by the model: nobody has said which
+    (LORA, lora(pressure=10, temperature=20), {"pressure_unit_unknown": 10, "temperature": 20}),
+    # hPa of the air, as Zigbee2MQTT documents it
+    (Z2M, b'{"pressure": 1013}', {"pressure": 0.1013}),
+    # who uses the flat format keeps to the contract
+    ("json/hq/sensor/{}", b'{"pressure": 0.6}', {"pressure": 0.6}),
+    # an undecrypted meter is no reading of 0
+    ("wmbusmeters/{}", b'{"id": "1", "total_m3": 0, "error": "decryption failed"}', {"error": "decryption failed"}),
+    # a number as text, and one bad field beside it
+    (SENSOR, b'{"temperature": "21.5", "humidity": [4], "battery": "80 %"}', {"temperature": 21.5, "battery": 80}),
+]
+
+
+@pytest.mark.parametrize("row", range(len(UNITS)))
+def test_no_number_enters_under_a_name_of_the_contract_without_its_unit(site: Site, row: int) -> None:
+    topic, payload, kept = UNITS[row]
+    code = f"V{row}"
+    site.publish((topic.replace("{}", code), payload))
+    found = wait_until(lambda: latest(site, code), "it is heard")
+    found.pop("signal", None)
+    assert found == kept
+
+
+def test_a_nested_history_is_kept_and_what_has_no_place_is_named(site: Site) -> None:
+    payload = lora(history=[{"humidity": 46.5, "timestamp": 1_795_000_000}], plan={"a": {"b": 1}})
+    site.publish((LORA.format("H1"), payload))
+    wait_until(lambda: latest(site, "H1").get("humidity") == 46.5, "the sample is kept")
+
+    def named() -> list[str]:
+        items = site.service.get("/api/v1/quarantine?limit=500")["items"]
+        return [item["detail"] for item in items if item["reason"] == "left_out" and "/H1/" in f"/{item['topic']}/"]
+
+    wait_until(lambda: any("/object/plan/a/b" in detail for detail in named()), "it is named")
+
+
+def test_a_doubtful_value_is_shown_and_ends_with_one_that_can_be_true(site: Site) -> None:
+    topic = SENSOR.format("D1")
+    site.publish((topic, b'{"temperature": -127}'))
+
+    def alarms() -> list[tuple[str, bool]]:
+        return [(alarm["rule"], alarm["active"]) for alarm in site.alarms() if alarm["equipment"] == "hq:D1"]
+
+    wait_until(lambda: alarms() == [("sensor.doubtful", True)], "it is doubted, and no frost is told")
+    assert latest(site, "D1") == {"temperature": -127}
+    site.publish((topic, b'{"humidity": 40}'), (topic, b'{"temperature": 21}'))
+    wait_until(lambda: alarms() == [("sensor.doubtful", False)], "the doubt has ended")

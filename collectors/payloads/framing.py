@@ -86,6 +86,7 @@ def parse_leniently(text: str, take_pairs: TakePairs) -> Any:
 def _values_in_a_row(text: str, decoder: json.JSONDecoder) -> Any:
     """Objects and arrays one after the other; bare words and numbers in a row may be anything and are refused."""
     values, at, documents = Row(), 0, 0
+    value: Any = None
     while at < len(text) and len(values) <= MOST_VALUES:
         value, at = decoder.raw_decode(text, at)
         if not isinstance(value, dict | list):
