@@ -26,6 +26,7 @@ from collectors.message_reader import (
     FAULTS_SHOWN,
     QUARANTINE_BYTES,
     Content,
+    Inspect,
     MessageReader,
     Quarantined,
     ReadOwn,
@@ -34,10 +35,11 @@ from collectors.message_reader import (
 from collectors.metrics import IngestMetrics
 from collectors.mqtt.message import Message
 from collectors.payloads.decoder import Decoder
-from collectors.payloads.samples import Reason
+from collectors.payloads.faults import Reason
 from collectors.reading import Quality, Reading
 from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Refused
+from collectors.unread_topics import UnreadTopics
 
 BATCH: Final = 4_000
 """Messages. Small enough for decisions to come every few milliseconds, large enough to share one fsync."""
@@ -125,6 +127,8 @@ class Collector:
         own: Mapping[str, ReadOwn] | None = None,
         babbling: Babbling | None = None,
         clocks: DeviceClocks | None = None,
+        inspect: Inspect | None = None,
+        unread: UnreadTopics | None = None,
     ) -> None:
         """Wire it up; `own` topics are the service's messages to itself: judged, but neither counted nor kept."""
         self._source = source
@@ -133,7 +137,7 @@ class Collector:
         self._quarantine = quarantine
         self._decide = decide
         self._announce = announce
-        self._reader = MessageReader(decoder or Decoder(), own or {}, first_arrival)
+        self._reader = MessageReader(decoder or Decoder(), own or {}, first_arrival, inspect, unread)
         self._hear = hear
         self._metrics = metrics
         self._settling: deque[_Part] = deque()
@@ -201,6 +205,7 @@ class Collector:
                 content = self._reader.read(message)
             if self._hear is not None and not content.own:
                 self._hear(message, content.readings)
+            self._reader.look_closer(message, content)
             rest = content.readings
             while len(part.readings) + len(rest) > self._most_decided:
                 room = self._most_decided - len(part.readings)
@@ -226,7 +231,7 @@ class Collector:
             return
         part.readings += rest
         if content.faults:
-            part.aside += quarantined(message, content.faults)
+            part.aside += quarantined(message, content.faults, content.site)
             for fault in content.faults[:FAULTS_SHOWN]:
                 self._metrics.faults.labels(fault.reason.value).inc()
 
@@ -332,4 +337,5 @@ def as_quarantined(refused: Sequence[Refused]) -> list[Quarantined]:
 def _as_quarantined(reading: Reading, why: str) -> Quarantined:
     payload = msgspec.json.encode(reading.fields)
     reason = Reason.REFUSED_BY_STORE.value
-    return Quarantined(reading.received_at, str(reading.topic), payload[:QUARANTINE_BYTES], len(payload), reason, why)
+    kept = payload[:QUARANTINE_BYTES]
+    return Quarantined(reading.received_at, str(reading.topic), kept, len(payload), reason, why, reading.topic.site)

@@ -6,11 +6,9 @@ import msgspec
 
 from collectors.collector import Source
 from collectors.mqtt.message import Message
-from collectors.payloads.decoder import Decoder
-from collectors.payloads.native import decode
-from collectors.payloads.samples import Decoded, Fault
+from collectors.payloads.decoder import Decoder, decode_by
+from collectors.payloads.samples import Decoded
 from collectors.reading import Quality
-from collectors.topics import Topic
 from gateway.clocks import DataClock
 
 _NS_PER_MS = 1_000_000
@@ -38,9 +36,4 @@ class DatedSource:
 
     def _decode(self, message: Message) -> Decoded:
         """Read it once more than needed: nobody measures speed on this clock."""
-        route = self._decoder.route(message.topic)
-        if isinstance(route, Fault):
-            return Decoded([], [])
-        if isinstance(route, Topic):
-            return decode(route, message.payload, self._clock())
-        return route.decode(message.payload, self._clock(), 0)
+        return decode_by(self._decoder.route(message.topic), message.payload, self._clock())

@@ -7,12 +7,12 @@ newest values fresh, and asks each second whether the lease has ended.
 import asyncio
 import contextlib
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Final
 
 import structlog
 from prometheus_client import CollectorRegistry
 
-from collectors.reading import Value
 from collectors.timeseries.store import StoreUnavailable
 from gateway.alarms.alarms import Alarms
 from gateway.alarms.progress import Progress, keeping_up
@@ -20,7 +20,14 @@ from gateway.alarms.unknown_equipment import UnknownEquipment
 from gateway.api.platform_routes import STANDING_BY
 from gateway.backup.regular import RegularBackups
 from gateway.clocks import Clock, steps_of, wall_ms
-from gateway.owner_duties import OwnerDuties, OwnerMetrics, Resources, known_babbling, known_doubtful_clocks
+from gateway.owner_duties import (
+    OwnerDuties,
+    OwnerMetrics,
+    Resources,
+    known_babbling,
+    known_doubtful_clocks,
+    known_values,
+)
 from gateway.storage import lease
 from gateway.storage.database_errors import DatabaseTrouble
 from gateway.supervision.duties import Parts, every, is_lease_lost
@@ -132,8 +139,9 @@ class Owner:
         given, settings, metrics = self._given, self._given.settings.alarms, self._metrics
         alarms = Alarms(
             given.database, given.rules, int(settings.late_window_s * 1000), epoch, metrics.alarms, metrics.facts,
-            metrics.failures, given.quarantine, given.clock, self._known_values, int(settings.chatter_quiet_s * 1000),
-            self._progress, UnknownEquipment(given.ledger.is_adopted, given.settings.equipment.unknown_limit),
+            metrics.failures, given.quarantine, given.clock, partial(known_values, given),
+            int(settings.chatter_quiet_s * 1000), self._progress,
+            UnknownEquipment(given.ledger.is_adopted, given.settings.equipment.unknown_limit),
             self._clock_steps(),
         )  # fmt: skip
         try:
@@ -171,11 +179,6 @@ class Owner:
     def _progress(self, now: int) -> Progress:
         """How far messages are judged."""
         return keeping_up(now) if self._work_in_hand is None else self._work_in_hand.progress(now)
-
-    def _known_values(self, site: str, equipment: str) -> dict[str, Value]:
-        """What an equipment said before the start: conditions go by it until it speaks again."""
-        latest = self._given.store.latest().get((site, equipment))
-        return {} if latest is None else {name: entry.value for name, entry in latest.fields.items()}
 
     def _report_all(self, state: str) -> None:
         self._parts.update(dict.fromkeys(_OWN_PARTS, lambda: state))

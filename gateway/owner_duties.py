@@ -18,11 +18,14 @@ from collectors.device_clocks import DeviceClocks
 from collectors.fields import Channel, Kind
 from collectors.in_hand import InHand
 from collectors.metrics import IngestMetrics
-from collectors.payloads.decoder import Decoder
+from collectors.mqtt.message import Message
+from collectors.payloads.decoder import Decoder, Route
+from collectors.payloads.samples import Decoded
 from collectors.reading import Reading, Value
 from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Store
 from collectors.topics import Topic
+from collectors.unread_topics import UnreadTopics
 from collectors.write_buffer import WriteBuffer
 from gateway.alarms.alarms import AlarmMetrics, Alarms
 from gateway.alarms.babbling_devices import event_of, protected_fields, still_babbling
@@ -31,6 +34,8 @@ from gateway.alarms.failures import Failures
 from gateway.alarms.maintenance_windows import note_turns
 from gateway.alarms.progress import Backlog, keeping_up
 from gateway.alarms.rules import Rule
+from gateway.alarms.unmapped import UnmappedAlarms
+from gateway.alarms.unreadable import UnreadableMessages
 from gateway.alarms.watchdog import BEAT_TOPIC, Watchdog
 from gateway.api.live_feed import LiveFeed
 from gateway.api.platform_routes import READY, working
@@ -50,6 +55,7 @@ from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.facts import FactMetrics
 from gateway.storage.quarantine import Quarantine
 from gateway.storage.statistics import keep_statistics_fresh
+from gateway.storage.unread_topics import UnreadTopicsTable
 from gateway.supervision import watchdog_beat
 from gateway.supervision.duties import Duties, Duty, always_ready, every
 from gateway.supervision.lease_keeping import LeaseKeeper
@@ -60,6 +66,7 @@ from gateway.tickets.tickets import Tickets
 
 log = structlog.get_logger(__name__)
 
+_UNREAD_TOPICS_S: Final = 5.0
 _LAST_MESSAGES_S: Final = 5.0
 _FAILING_LOOK_S: Final = 1.0
 _ITSELF: Final = Topic(PLATFORM, Kind.SYSTEM, CODE, Channel.TELEMETRY)
@@ -122,11 +129,15 @@ class OwnerDuties:
         self.broker = Broker(
             broker_address(settings), given.decoder.subscriptions, own=[BEAT_TOPIC], may_connect=given.lease.holds
         )
+        unread = UnreadTopics()
+        self._unread_topics = UnreadTopicsTable(database, unread)
+        self._unreadable = UnreadableMessages(given.rules, partial(known_values, given))
+        self._unmapped = UnmappedAlarms()
         self._in_hand = InHand(self._source())
         self._collector = Collector(
             self._in_hand, given.keeper, given.sequences, given.quarantine.keep, metrics.ingest, self._decide,
             given.feed.note, given.decoder, given.ledger.hear, own={BEAT_TOPIC: given.watchdog.read},
-            babbling=babbling, clocks=clocks,
+            babbling=babbling, clocks=clocks, inspect=self._inspect, unread=unread,
         )  # fmt: skip
         # On the data's clock nothing waits by the wall's.
         waits = (
@@ -157,6 +168,7 @@ class OwnerDuties:
             Duty("watchdog", every(watchdog_beat.LOOK_S, self._beat.turn), False),
             Duty("self_supervision", every(EVERY_S, self._supervise), False),
             Duty("failing_duties", every(_FAILING_LOOK_S, self._tell_failing), False),
+            Duty("unread_topics", every(_UNREAD_TOPICS_S, self._keep_unread_topics), False),
             Duty("last_messages", every(_LAST_MESSAGES_S, given.ledger.keep_last_messages), False),
             Duty("audit", every(SEAL_S, self._seal), False, always_ready),
             Duty("backups", every(LOOK_S, self._backups.tick), False, always_ready),
@@ -191,6 +203,13 @@ class OwnerDuties:
         await given.ledger.meet(readings, given.clock())
         await self._alarms.decide(readings)
         given.watchdog.decided(reading for reading in readings[-2:] if reading.topic.kind is Kind.SYSTEM)
+
+    def _inspect(self, message: Message, route: Route, decoded: Decoded) -> list[Reading]:
+        """What somebody has to know of a message that cannot be read as a whole."""
+        return self._unreadable.look(message, route, decoded) + self._unmapped.look(message, route, decoded)
+
+    async def _keep_unread_topics(self) -> None:
+        await self._unread_topics.keep(wall_ms())
 
     async def _note_windows(self) -> None:
         await note_turns(self._given.database, self._epoch, self._given.clock())
@@ -236,6 +255,12 @@ class OwnerDuties:
         await self._alarms.decide([reading])
         self._given.feed.note([reading])
         self._failing_told = failing
+
+
+def known_values(given: Resources, site: str, equipment: str) -> dict[str, Value]:
+    """What an equipment said before the start: conditions go by it until it speaks again."""
+    latest = given.store.latest().get((site, equipment))
+    return {} if latest is None else {name: entry.value for name, entry in latest.fields.items()}
 
 
 async def known_babbling(given: Resources) -> Babbling:

@@ -17,10 +17,10 @@ from collectors.collector import Collector, as_quarantined
 from collectors.message_reader import Quarantined
 from collectors.metrics import HistoryMetrics, IngestMetrics
 from collectors.mqtt.message import Message
+from collectors.names import code_of
 from collectors.payloads.decoder import Decoder
-from collectors.payloads.mapped import permitted_name
+from collectors.payloads.faults import Reason
 from collectors.payloads.mapping import Defaults, load_mappings
-from collectors.payloads.samples import Reason
 from collectors.reading import Reading
 from collectors.sequences import SequenceMemory
 from collectors.spool.spool import Spool
@@ -489,7 +489,7 @@ async def test_a_third_party_device_is_subscribed_to_and_read_by_its_mapping(
                                 ("zigbee2mqtt/smoke2", b"[]"), (PUMP, b'{"flow":1}')])  # fmt: skip
     await until(lambda: len(line.written) == 2, "both readings are written")
     assert [str(reading.topic) for reading in line.decided] == [
-        f"gengfu/hq/sensor/{permitted_name('smoke 1')}/telemetry", PUMP,
+        f"gengfu/hq/sensor/{code_of('smoke 1')}/telemetry", PUMP,
     ]  # fmt: skip
     assert [kept.reason for kept in line.aside] == ["no_fields"]
     assert heard == [("zigbee2mqtt/smoke 1", 1), ("zigbee2mqtt/smoke2", 0), (PUMP, 1)]

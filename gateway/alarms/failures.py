@@ -8,7 +8,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from collectors.message_reader import Quarantined
-from collectors.payloads.samples import Reason
+from collectors.payloads.faults import Reason
 from collectors.reading import Reading
 from gateway.alarms.outcomes import Failure
 from gateway.alarms.stations import Key

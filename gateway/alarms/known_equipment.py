@@ -8,6 +8,7 @@ from collectors.reading import Value
 from collectors.topics import Topic
 from gateway.alarms.agenda import BY_CLOCK, Agenda
 from gateway.alarms.clock_steps import move_station, moved_memory
+from gateway.alarms.doubtful import DOUBTFUL, UNKNOWN_YET
 from gateway.alarms.rulebook import Rulebook
 from gateway.alarms.rules import FRESH, Memory, Rule, RuleType
 from gateway.alarms.silence import Silence
@@ -114,6 +115,8 @@ class KnownEquipment:
         station.values = {name: known[name] for name in asked if name in known}
         for rule in rules:
             self._add_rule(station, topic, rule)
+        if any(watch.memory.active for watch in station.by_state.get(DOUBTFUL, ())):
+            station.doubtful = UNKNOWN_YET
         return station
 
     def make_room(self, heard: Topic) -> dict[Key, Memory]:

@@ -126,9 +126,9 @@ class Station:
     """All that watches one channel of one equipment."""
 
     __slots__ = (
-        "behind_since", "by_event", "by_limit", "by_series", "by_state", "complete_at", "is_unknown", "late_in_a_row",
-        "most_watches", "newest_at",
-        "online_of", "recalled", "received_at", "silence", "times", "unsettled", "values", "watches",
+        "behind_since", "by_event", "by_limit", "by_series", "by_state", "complete_at", "doubtful", "is_unknown",
+        "late_in_a_row", "most_watches", "newest_at", "online_of", "recalled", "received_at", "silence", "times",
+        "unsettled", "values", "watches",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -147,6 +147,8 @@ class Station:
         # When a run of samples from before the newest one began to come in, 0 while there is none.
         self.behind_since = 0
         self.late_in_a_row = 0
+        # Fields whose newest value cannot be true, and what it was.
+        self.doubtful: dict[str, str] = {}
         self.watches: dict[Key, Watch] = {}
         self.by_limit: dict[str, list[Guard]] = {}
         self.by_state: dict[str, list[Watch]] = {}

@@ -159,6 +159,8 @@ class Watchdog:
     def decided(self, readings: Iterable[Reading]) -> None:
         """What follows from these is committed."""
         for reading in readings:
+            if reading.topic != _TOPIC:  # another finding of the platform, such as a device that babbles
+                continue
             trip = self._trips.get(int(reading.fields["beat"]))
             if trip is not None:
                 trip.stage = _Stage.DECIDED

@@ -10,9 +10,11 @@ from typing import Final
 
 from collectors.fields import Kind
 from collectors.reading import Quality, Reading, Value
+from collectors.topics import Topic
 from gateway.alarms.agenda import BY_CLOCK, Agenda
 from gateway.alarms.clock_checks import ClockChecks
 from gateway.alarms.disorder import Disorder
+from gateway.alarms.doubtful import IMPLAUSIBLE, judged_part
 from gateway.alarms.kept_messages import take_kept
 from gateway.alarms.known_equipment import KnownEquipment, Recall, nothing_known
 from gateway.alarms.outcomes import Alone, Failure, Outcome, keep, no_rule
@@ -54,9 +56,7 @@ class Watches:
             try:
                 station = self._stations.get(reading.topic)
                 if station is None:
-                    station = self._known.add_station(reading.topic)
-                    if station.is_unknown:
-                        outcome.memories.update(self._known.make_room(reading.topic))
+                    station = self._add_station(reading.topic, outcome)
                 elif station.is_unknown:
                     self._known.unknown.hear(reading.topic)
                 if reading.quality & _RETAINED:
@@ -70,12 +70,23 @@ class Watches:
                 if reading.digest:
                     self._take_event(station, reading, outcome)
                 elif station.by_limit or station.by_state or station.by_series:
-                    self._take_state(station, reading, outcome)
+                    if reading.quality & IMPLAUSIBLE or station.doubtful:
+                        part = judged_part(station, reading)
+                        self._take_state(station, part, outcome)
+                        reading.quality = part.quality
+                    else:
+                        self._take_state(station, reading, outcome)
                 if station.online_of is not None:
                     take_online(self._agenda, station, station.online_of, reading, outcome)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and the next reading is judged
                 outcome.failures.append(Failure(no_rule(reading.topic), error, reading))
         return outcome
+
+    def _add_station(self, topic: Topic, outcome: Outcome) -> Station:
+        station = self._known.add_station(topic)
+        if station.is_unknown:
+            outcome.memories.update(self._known.make_room(topic))
+        return station
 
     def tick(self, now: int, *, is_behind: bool = False) -> Outcome:
         """Let delays end by the clock, and notice what has not come or not happened.

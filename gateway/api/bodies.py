@@ -64,6 +64,10 @@ class FieldBody(msgspec.Struct, frozen=True):
     label: Texts
     type: FieldType
     unit: str = ""
+    plausible: tuple[float, float] | None = None
+    """Lowest and highest value that can be true, ends included; null where every value can."""
+    sentinels: list[float] = []
+    """Values between them that stand for "no value"."""
 
 
 class ProfileBody(msgspec.Struct, frozen=True):
@@ -371,6 +375,8 @@ class QuarantineBody(msgspec.Struct, frozen=True):
     payload: str
     encoding: str
     size: int
+    site: str
+    """"" where nobody can say of which site it is."""
 
 
 class AuditBody(msgspec.Struct, frozen=True):

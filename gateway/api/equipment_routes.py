@@ -7,8 +7,9 @@ from typing import Annotated
 import msgspec
 
 from collectors.device_clocks import Doubt
-from collectors.fields import Channel, Kind, fields_of
-from collectors.payloads.samples import is_field_name
+from collectors.fields import Channel, Field, Kind, fields_of
+from collectors.payloads.field_values import is_field_name
+from collectors.plausible import Range, ranges_of
 from collectors.reading import to_datetime, to_milliseconds
 from collectors.timeseries.store import Latest, LatestValue, Series, StoreUnavailable
 from gateway.alarms.outages import load_outages
@@ -64,10 +65,16 @@ class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def profile_body(kind: Kind, profile: Profile) -> ProfileBody:
     known = fields_of(kind, Channel.TELEMETRY) | fields_of(kind, Channel.STATUS)
-    fields = [
-        FieldBody(name, texts(label), known[name].type, known[name].unit) for name, label in profile.fields.items()
-    ]
+    ranges = ranges_of(kind, Channel.TELEMETRY)
+    fields = [_field_body(known[name], texts(label), ranges.get(name)) for name, label in profile.fields.items()]
     return ProfileBody(kind, texts(profile.name), fields)
+
+
+def _field_body(field: Field, label: Texts, plausible: Range | None) -> FieldBody:
+    if plausible is None:
+        return FieldBody(field.name, label, field.type, field.unit)
+    bounds, sentinels = (plausible.low, plausible.high), sorted(plausible.sentinels)
+    return FieldBody(field.name, label, field.type, field.unit, bounds, sentinels)
 
 
 def profile_bodies() -> list[ProfileBody]:

@@ -84,6 +84,11 @@ PROFILES: Final[dict[Kind, Profile]] = {
         {
             "smoke": _label("Smoke", "烟雾"),
             "leak": _label("Leak", "漏水"),
+            "gas": _label("Gas", "燃气"),
+            "carbon_monoxide": _label("Carbon monoxide", "一氧化碳"),
+            "heat": _label("Heat detector", "感温报警"),
+            "panic": _label("Call for help", "求助"),
+            "level_alarm": _label("Level alarm", "液位报警"),
             "mains": _label("Mains", "市电"),
             "temperature": _label("Temperature", "温度"),
             "humidity": _label("Humidity", "湿度"),

@@ -8,9 +8,10 @@ from typing import Any, Final
 import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter
-from sqlalchemy import bindparam, false, func, insert, or_, select
+from sqlalchemy import bindparam, func, insert, select
 
 from collectors.message_reader import Quarantined
+from collectors.payloads.faults import Reason
 from gateway.storage.chunked_writes import delete_in_chunks
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
@@ -119,16 +120,44 @@ def _as_row(message: Quarantined) -> dict[str, Any]:
 async def newest_quarantined(
     database: Database, before: int | None, limit: int, sites: Collection[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Rows, newest first; those before the id `before` where it is given.
-
-    With `sites` only those whose topic is of the wire contract and names one of them: what else a message is about,
-    nobody can say.
-    """
+    """Rows, newest first; those before the id `before` where it is given; with `sites` only those of these sites."""
     statement = select(quarantine).order_by(quarantine.c.id.desc()).limit(limit)
     if sites is not None:
-        of_site = (quarantine.c.topic.startswith(f"gengfu/{site}/", autoescape=True) for site in sites)
-        statement = statement.where(or_(false(), *of_site))
+        statement = statement.where(quarantine.c.site.in_(sites))
     if before is not None:
         statement = statement.where(quarantine.c.id < before)
     async with database.reading() as connection:
         return [dict(row) for row in (await connection.execute(statement)).mappings()]
+
+
+class SiteSummary(msgspec.Struct, frozen=True):
+    """What came into the quarantine of one site ("" where nobody can say it): how much, and the newest of it."""
+
+    site: str
+    messages: int
+    received_at: int
+    topic: str
+    reason: str
+
+
+async def summary_since(database: Database, since: int, sites: Collection[str] | None = None) -> list[SiteSummary]:
+    """One entry for each site with something in quarantine since a time (epoch ms); the site with the newest first."""
+    counted = select(
+        quarantine.c.site, func.count().label("messages"), func.max(quarantine.c.id).label("newest")
+    ).where(quarantine.c.received_at >= since, quarantine.c.reason.not_in(_NO_LOSS))
+    if sites is not None:
+        counted = counted.where(quarantine.c.site.in_([*sites, ""]))
+    each = counted.group_by(quarantine.c.site).subquery()
+    statement = (
+        select(
+            each.c.site, each.c.messages, quarantine.c.received_at, quarantine.c.topic, quarantine.c.reason
+        )
+        .join(quarantine, quarantine.c.id == each.c.newest)
+        .order_by(each.c.newest.desc())
+    )  # fmt: skip
+    async with database.reading() as connection:
+        return [SiteSummary(*row) for row in await connection.execute(statement)]
+
+
+_NO_LOSS: Final = (Reason.LEFT_OUT.value,)
+"""Reasons with which nothing of a message that has a place here was lost."""

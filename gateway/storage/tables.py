@@ -662,14 +662,17 @@ lease = Table(
 )
 
 quarantine = Table(
-    "quarantine",
-    metadata,
+    "quarantine", metadata,
     Column("id", RowId, primary_key=True, autoincrement=True),
-    _time("received_at"),
-    Column("topic", Text, nullable=False),
-    Column("payload", LargeBinary, nullable=False),
-    Column("size", Integer, nullable=False),
-    Column("reason", String(32), nullable=False),
-    Column("detail", Text, nullable=False),
-    sqlite_autoincrement=True,
-)
+    _time("received_at"), Column("topic", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False), Column("size", Integer, nullable=False),
+    Column("reason", String(32), nullable=False), Column("detail", Text, nullable=False),
+    Column("site", String(64), nullable=False, server_default=""),
+    Index("ix_quarantine_received_at", "received_at"), sqlite_autoincrement=True,
+)  # fmt: skip
+unread_topic = Table(
+    "unread_topic", metadata, Column("topic", String(512), primary_key=True),
+    Column("reason", String(32), nullable=False), Column("detail", Text, nullable=False), _time("first_at"),
+    _time("last_at"), Column("messages", BigInteger, nullable=False), Column("sample", LargeBinary, nullable=False),
+)  # fmt: skip
+"""Topics under a root that is listened to, and that nobody reads; at most 500."""

@@ -48,6 +48,10 @@ export interface FieldBody {
   label: Texts
   type: FieldType
   unit: string
+  /** Lowest and highest value that can be true, ends included; null where every value can. */
+  plausible: [number, number] | null
+  /** Values between them that stand for "no value". */
+  sentinels: number[]
 }
 
 /** Kinds may grow with the gateway: a page that is older than its server must still show them. */

@@ -2,6 +2,7 @@
 
 import approvals from '@/control_room/approval_texts.en'
 import setAside from '@/control_room/set_aside_texts.en'
+import unread from '@/control_room/unread_texts.en'
 import people from '@/people/texts.en'
 
 import problem from './problems.en'
@@ -245,6 +246,7 @@ const en: typeof zhCN = {
   },
   ...people,
   ...setAside,
+  ...unread,
   ...approvals,
   problem,
 }

@@ -2,6 +2,7 @@
 
 import approvals from '@/control_room/approval_texts.zh-CN'
 import setAside from '@/control_room/set_aside_texts.zh-CN'
+import unread from '@/control_room/unread_texts.zh-CN'
 import people from '@/people/texts.zh-CN'
 
 import problem from './problems.zh-CN'
@@ -244,6 +245,7 @@ export default {
   },
   ...people,
   ...setAside,
+  ...unread,
   ...approvals,
   problem,
 }
