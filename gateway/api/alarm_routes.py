@@ -12,7 +12,7 @@ from gateway.alarms.rules import Priority
 from gateway.alarms.states import State
 from gateway.alarms.suppression import Reason, Suppression
 from gateway.api.bodies import ActivationBody, AlarmBody, AlarmDetail, JournalEntry, Page, SuppressionBody
-from gateway.api.pages import Branch, branches_of, checked_beside, page_of, places
+from gateway.api.pages import EVERYTHING, Branch, branches_of, checked_beside, page_of, places
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, Route, Services
 from gateway.api.session_routes import texts
@@ -140,13 +140,13 @@ def _branches(query: AlarmQuery, sites: frozenset[str] | None) -> Sequence[Branc
     looked_at = places(sites, query.site, query.equipment)
     state = _state(query.state)
     if state not in {None, State.NORMAL} or query.annunciated is not None or query.under:
-        return [(alarm_is_open, *_open_ones(query, state), *checked_beside(alarm, looked_at))]
-    over = [] if state is None else [alarm.c.state == state.value]
+        return [Branch(beside=[alarm_is_open, *_open_ones(query, state), *checked_beside(alarm, looked_at)])]
+    over = [] if state is None else [alarm.c.state == State.NORMAL.value]
     if looked_at is None and query.priority is None and state is None:
-        return [()]
+        return EVERYTHING
     priorities = list(Priority) if query.priority is None else [query.priority]
     return [
-        branch for one in priorities for branch in branches_of(alarm, looked_at, alarm.c.priority == one.value, *over)
+        branch for one in priorities for branch in branches_of(alarm, looked_at, [(alarm.c.priority, one.value)], over)
     ]
 
 
@@ -182,7 +182,7 @@ async def list_activations(call: Call) -> Page[ActivationBody]:
     if query.alarm:
         # An alarm is at one place: where that is not among those asked for, none of its activations is looked at.
         its_place = exists().where(alarm.c.id == query.alarm, *checked_beside(alarm, looked_at))
-        branches = [(activation.c.alarm == query.alarm, its_place)]
+        branches = [Branch([(activation.c.alarm, query.alarm)], [its_place])]
     rows, following = await page_of(call, select(activation), activation.c.id, query.cursor, query.limit, branches)
     return Page([_activation_body(row) for row in rows], following)
 

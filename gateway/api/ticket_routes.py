@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collectors.reading import to_datetime
 from gateway.api.alarm_routes import alarm_bodies, journal_entries, on_sites
 from gateway.api.bodies import Page, TicketAct, TicketBody, TicketDetail
-from gateway.api.pages import Branch, branches_of, checked_beside, page_of, places
+from gateway.api.pages import EVERYTHING, Branch, branches_of, checked_beside, page_of, places
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, Route
 from gateway.api.session_routes import texts
@@ -101,18 +101,19 @@ def _branches(query: TicketQuery, sites: frozenset[str] | None) -> Sequence[Bran
         beside.append(ticket.c.type == query.type.value)
     if query.alarm:
         its_tickets = select(ticket_alarm.c.ticket).where(ticket_alarm.c.alarm == query.alarm)
-        return [(ticket.c.number.in_(its_tickets), *_in_state(query.state), *beside)]
+        return [Branch(beside=[ticket.c.number.in_(its_tickets), *_in_state(query.state), *beside])]
     if not (query.state or query.type) and looked_at is None:
-        return [()]
+        return EVERYTHING
     ends = [state for kind in TicketType if query.type in {None, kind} for state in sorted(CLOSED[kind])]
     over: list[Branch] = [
         branch
         for state in ends if query.state in {"", state}
-        for branch in branches_of(ticket, looked_at, ticket_is_over, ticket.c.state == state)
+        for branch in branches_of(ticket, looked_at, [(ticket.c.state, state)], [ticket_is_over])
     ]  # fmt: skip
     if any(query.state in states for states in CLOSED.values()):
         return over
-    return [(ticket_is_open, *_in_state(query.state), *beside), *([] if query.state else over)]
+    open_ones = Branch(beside=[ticket_is_open, *_in_state(query.state), *beside])
+    return [open_ones] if query.state else [open_ones, *over]
 
 
 def _in_state(state: str) -> Sequence[ColumnElement[bool]]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Column, ColumnElement, and_, literal_column
 
-_NO_TIME_IS_LATER: Final = 2**53
+_NOTHING_IS_LATER: Final = 2**53
 
 
 def beside_index(column: Column[str]) -> ColumnElement[str]:
@@ -17,12 +17,12 @@ def beside_index(column: Column[str]) -> ColumnElement[str]:
 
 
 def after(column: Column[int], moment: int) -> ColumnElement[bool]:
-    """Whether a time (epoch ms) is later than a moment.
+    """Whether a time (epoch ms), or an id that counts up, is later than one.
 
-    PostgreSQL expects a third of a table without statistics to be later than any moment, and reads all of it; of a
-    range with two ends it expects a two-hundredth. So the range has an end, later than any time.
+    PostgreSQL expects a third of a table without statistics to be later than any, and reads all of it; of a range with
+    two ends it expects a two-hundredth. So the range has an end, later than all.
     """
-    ended: ColumnElement[bool] = and_(column > moment, column < _NO_TIME_IS_LATER)
+    ended: ColumnElement[bool] = and_(column > moment, column < _NOTHING_IS_LATER)
     return ended
 
 

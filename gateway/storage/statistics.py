@@ -21,7 +21,7 @@ _BREATH_S: Final = 0.02
 
 
 async def keep_statistics_fresh(database: Database) -> None:
-    """Look at the start and every six hours, until cancelled. PostgreSQL also does so by itself when much has changed."""
+    """Look at the start and every six hours, until cancelled. PostgreSQL also does so by itself after many changes."""
     while True:
         try:
             await refresh_statistics(database)
