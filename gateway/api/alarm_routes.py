@@ -12,13 +12,14 @@ from gateway.alarms.rules import Priority
 from gateway.alarms.states import State
 from gateway.alarms.suppression import Reason, Suppression
 from gateway.api.bodies import ActivationBody, AlarmBody, AlarmDetail, JournalEntry, Page, SuppressionBody
-from gateway.api.pages import EVERYTHING, Branch, branches_of, checked_beside, page_of, places
+from gateway.api.pages import EVERYTHING, branches_of, checked_beside, page_of, places
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, Route, Services
 from gateway.api.session_routes import texts
 from gateway.people.accounts import Accounts
 from gateway.people.permissions import Act, may
 from gateway.storage.index_use import beside_index
+from gateway.storage.keyset import Branch
 from gateway.storage.portions import in_portions
 from gateway.storage.tables import activation, alarm, alarm_is_open, journal, ticket_alarm
 
@@ -154,7 +155,7 @@ def _open_ones(query: AlarmQuery, state: State | Literal["open"] | None) -> Iter
     if isinstance(state, State):
         yield alarm.c.state == state.value
     if query.priority:
-        yield beside_index(alarm.c.priority) == query.priority.value
+        yield beside_index(alarm.c.priority == query.priority.value)
     if query.annunciated is not None:
         yield alarm.c.annunciated.is_(query.annunciated)
     if query.under:
@@ -233,7 +234,7 @@ def _state(text: str) -> State | Literal["open"] | None:
 
 def on_sites(table: Any, sites: frozenset[str] | None) -> list[ColumnElement[bool]]:
     """Conditions for rows of some sites (None: of all) that are few already."""
-    return [] if sites is None else [beside_index(table.c.site).in_(sites)]
+    return [] if sites is None else [beside_index(table.c.site.in_(sites))]
 
 
 async def find_alarm(call: Call, act: Act) -> Row:

@@ -8,12 +8,13 @@ from sqlalchemy import select
 
 from collectors.reading import to_datetime, to_milliseconds
 from gateway.api.bodies import AuditBody, Page
-from gateway.api.pages import Branch, Span, rows_of_page
+from gateway.api.pages import rows_of_page
 from gateway.api.routes import Call, Route
 from gateway.api.session_routes import texts
 from gateway.people.accounts import Accounts
 from gateway.people.permissions import Act
 from gateway.storage.index_use import beside_index
+from gateway.storage.keyset import Branch, Span
 from gateway.storage.tables import audit
 
 
@@ -54,9 +55,9 @@ def _branches(query: AuditQuery, sites: frozenset[str] | None) -> list[Branch]:
     leading = next(iter(wanted), None)
     if leading is None and sites is not None:
         return [Branch([(audit.c.site, site)]) for site in sorted(sites)]
-    beside = [beside_index(audit.c[name]) == value for name, value in wanted.items() if name != leading]
+    beside = [beside_index(audit.c[name] == value) for name, value in wanted.items() if name != leading]
     if sites is not None:
-        beside.append(beside_index(audit.c.site).in_(sites))
+        beside.append(beside_index(audit.c.site.in_(sites)))
     return [Branch([] if leading is None else [(audit.c[leading], wanted[leading])], beside)]
 
 

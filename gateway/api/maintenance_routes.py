@@ -33,12 +33,13 @@ from gateway.alarms.maintenance_windows import (
 from gateway.api.alarm_routes import journal_entries, on_sites
 from gateway.api.bodies import Page, WindowBody
 from gateway.api.maintenance_bodies import CancelWindow, ChangeWindow, PlanWindow, WindowDetail
-from gateway.api.pages import EVERYTHING, Branch, Place, branches_of, checked_beside, page_of, places
+from gateway.api.pages import EVERYTHING, Place, branches_of, checked_beside, page_of, places
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, NeedsSecondPerson, Route, Services
 from gateway.api.session_routes import texts
 from gateway.people.accounts import Accounts
 from gateway.people.permissions import Act, may
+from gateway.storage.keyset import Branch
 from gateway.storage.tables import maintenance_window, window_is_open
 
 _CODES = {Refusal.ZONE_NEEDED: "zone_needed", Refusal.TOO_LONG: "window_too_long"}
@@ -111,10 +112,8 @@ def _branches(phase: Phase | None, looked_at: Sequence[Place] | None, now: int) 
     still_open = Branch(beside=[window_is_open, *wanted, *checked_beside(maintenance_window, looked_at)])
     ends = [end for end in (Phase.OVER, Phase.CANCELLED) if phase in {None, end}]
     outcome = maintenance_window.c.outcome
-    return [
-        still_open,
-        *(one for end in ends for one in branches_of(maintenance_window, looked_at, [(outcome, end.value)])),
-    ]
+    over = [one for end in ends for one in branches_of(maintenance_window, looked_at, [(outcome, end.value)])]
+    return over if phase is Phase.CANCELLED else [still_open, *over]
 
 
 async def show_window(call: Call) -> WindowDetail:

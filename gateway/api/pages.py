@@ -4,43 +4,25 @@ A list that is narrowed in a way for which one index has no order is made of bra
 index. Of each branch only as many keys are read as one page has room for.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from heapq import nlargest
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, Select, select, tuple_, union_all
+from sqlalchemy import Column, ColumnElement, Select, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call
 from gateway.storage.index_use import beside_index
+from gateway.storage.keyset import ALWAYS, Branch, Span, of_branch
 
 Row = Any
-_Columns: TypeAlias = Sequence[Column[Any]]
-
-
-class Branch(NamedTuple):
-    """Some rows of a list.
-
-    `along` are the values of an index's first columns, which are followed there by those that order the page; `beside`
-    is checked on each row, and must hold for nearly all of them.
-    """
-
-    along: Sequence[tuple[Column[Any], Any]] = ()
-    beside: Sequence[ColumnElement[bool]] = ()
 
 
 EVERYTHING: Final[Sequence[Branch]] = (Branch(),)
 """The one branch of a list that is not narrowed."""
 _BRANCHES_AT_ONCE: Final = 100
 """SQLite takes at most 500 parts in one compound statement."""
-
-
-class Span(NamedTuple):
-    """Values of the first column that orders a page: from `start`, before `end`; None: without that end."""
-
-    start: Any = None
-    end: Any = None
 
 
 class Place(NamedTuple):
@@ -90,9 +72,9 @@ def checked_beside(table: Any, looked_at: Sequence[Place] | None) -> list[Column
     """Conditions for rows of some places that are few already, and found along an index of something else."""
     if looked_at is None:
         return []
-    found: list[ColumnElement[bool]] = [beside_index(table.c.site).in_([place.site for place in looked_at])]
+    found: list[ColumnElement[bool]] = [beside_index(table.c.site.in_([place.site for place in looked_at]))]
     if looked_at and looked_at[0].equipment:
-        found.append(beside_index(table.c.equipment) == looked_at[0].equipment)
+        found.append(beside_index(table.c.equipment == looked_at[0].equipment))
     return found
 
 
@@ -125,7 +107,7 @@ async def rows_of_page(
     after: Sequence[Any] | None,
     limit: int,
     branches: Sequence[Branch],
-    span: Span = Span(),
+    span: Span = ALWAYS,
 ) -> list[Row]:
     """The rows of a page, and one more where there are more.
 
@@ -142,52 +124,12 @@ async def rows_of_page(
         raise ProblemError("bad_query", "limit must be between 1 and 500")
     async with call.services.database.reading() as connection:
         if len(branches) == 1:
-            wanted = _of_branch(statement, branches[0], order, after, span)
+            wanted = of_branch(statement, branches[0], order, after, span)
         else:
-            chosen = [_of_branch(select(*order), one, order, after, span).limit(limit + 1) for one in branches]
+            chosen = [of_branch(select(*order), one, order, after, span).limit(limit + 1) for one in branches]
             keys = await _newest_keys(connection, chosen, limit + 1)
             wanted = statement.where(order[-1].in_(keys)).order_by(*(column.desc() for column in order))
         return list((await connection.execute(wanted.limit(limit + 1))).mappings())
-
-
-def _of_branch(
-    statement: Select[Any], branch: Branch, order: Sequence[Column[Any]], after: Sequence[Any] | None, span: Span
-) -> Select[Any]:
-    """Rows of a branch in the order of its index, the last first.
-
-    The columns of `along` are bounded from both sides and not set equal, and rows are sorted by them too: of what is
-    equal PostgreSQL knows that it does not matter for the order, and may walk along the list's key instead, through all
-    other rows.
-    """
-    columns, values = [column for column, _ in branch.along], [value for _, value in branch.along]
-    bounds = [*_lower(columns, values, order, span), *_upper(columns, values, order, after, span)]
-    return statement.where(*bounds, *branch.beside).order_by(*(column.desc() for column in (*columns, *order)))
-
-
-def _lower(columns: _Columns, values: Sequence[Any], order: _Columns, span: Span) -> Iterator[ColumnElement[bool]]:
-    if span.start is not None:
-        columns, values = [*columns, order[0]], [*values, span.start]
-    if columns:
-        yield _together(columns) >= _given(values)
-
-
-def _upper(
-    columns: _Columns, values: Sequence[Any], order: _Columns, after: Sequence[Any] | None, span: Span
-) -> Iterator[ColumnElement[bool]]:
-    if after is not None and (span.end is None or after[0] < span.end):
-        yield _together([*columns, *order]) < _given([*values, *after])
-    elif span.end is not None:
-        yield _together([*columns, order[0]]) < _given([*values, span.end])
-    elif columns:
-        yield _together(columns) <= _given(values)
-
-
-def _together(columns: _Columns) -> ColumnElement[Any]:
-    return columns[0] if len(columns) == 1 else tuple_(*columns)
-
-
-def _given(values: Sequence[Any]) -> Any:
-    return values[0] if len(values) == 1 else tuple(values)
 
 
 async def _newest_keys(connection: AsyncConnection, chosen: Sequence[Select[Any]], many: int) -> list[Any]:

@@ -22,12 +22,13 @@ from gateway.alarms.rule_versions import (
 from gateway.alarms.rulebook import Place, Rulebook
 from gateway.alarms.rules import Rule
 from gateway.api.bodies import Page
-from gateway.api.pages import Branch, branches_of, page_of, places
+from gateway.api.pages import branches_of, page_of, places
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, NeedsSecondPerson, Route
 from gateway.api.rule_bodies import ChangeRule, RollBackRule, RuleBody, RuleSetting, RuleVersionBody
 from gateway.api.session_routes import texts
 from gateway.people.permissions import Act, may
+from gateway.storage.keyset import Branch
 from gateway.storage.tables import rule_version
 
 
