@@ -67,7 +67,8 @@ def override_of(row: RowMapping) -> Override:
 
 async def versions_after(connection: AsyncConnection, row: int) -> list[dict[str, Any]]:
     """The versions that came after a row, oldest first."""
-    found = await connection.execute(select(rule_version).where(rule_version.c.id > row).order_by(rule_version.c.id))
+    later = select(rule_version).where(after(rule_version.c.id, row)).order_by(rule_version.c.id)
+    found = await connection.execute(later)
     return [dict(version) for version in found.mappings()]
 
 

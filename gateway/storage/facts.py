@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
+from gateway.storage.index_use import after
 from gateway.storage.postgres import tell_others
 from gateway.storage.singling_out import reason_of, single_out
 from gateway.storage.tables import fact, fact_cursor, fact_set_aside
@@ -86,7 +87,7 @@ async def newest_fact(database: Database) -> int:
 
 async def facts_after(connection: AsyncConnection, cursor: int) -> list[Fact]:
     """The next facts, oldest first."""
-    rows = await connection.execute(select(fact).where(fact.c.id > cursor).order_by(fact.c.id).limit(_AT_ONCE))
+    rows = await connection.execute(select(fact).where(after(fact.c.id, cursor)).order_by(fact.c.id).limit(_AT_ONCE))
     return [Fact(**row) for row in rows.mappings()]
 
 

@@ -256,15 +256,15 @@ maintenance_window = Table(
     Column("reason", Text, nullable=False),
     _time("cancelled_at", nullable=True),
     _time("created_at"),
-    # When its end was recorded, or that it was cancelled; null while it is on or to come.
-    _time("closed_at", nullable=True),
+    # "over" or "cancelled", once that is recorded; null while it is on or to come.
+    Column("outcome", String(16), nullable=True),
     _version(),
-    Index(None, "site", "id"),
-    Index(None, "site", "equipment", "id"),
-    _partial("ix_maintenance_window_open_id", "id", where="closed_at IS NULL"),
-    _partial("ix_maintenance_window_cancelled_id", "id", where="cancelled_at IS NOT NULL"),
+    Index(None, "outcome", "id"),
+    Index(None, "site", "outcome", "id"),
+    Index(None, "site", "equipment", "outcome", "id"),
+    _partial("ix_maintenance_window_open_id", "id", where="outcome IS NULL"),
 )
-window_is_open: Final = maintenance_window.c.closed_at.is_(None)
+window_is_open: Final = maintenance_window.c.outcome.is_(None)
 """It is on or to come, or its end is not recorded yet."""
 
 equipment_link = Table(

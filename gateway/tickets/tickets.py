@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Select, bindparam, exists, insert, select, update
+from sqlalchemy import bindparam, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.people.audit import Cause, Via, write_records
@@ -105,12 +105,9 @@ class Tickets:
         """Open a ticket for each open alarm that wants one and has none: certainty behind the facts' speed."""
         now = self._clock()
         async with self._database.reading() as connection:
-            # Received later than now: the clock was set back since.
-            overdue = (activation.c.received_at <= now - FACTS_TAKE_MS) | (activation.c.received_at > now)
-            found = [row for one in (_UNTICKETED, _UNTICKETED_CHATTER)
-                     for row in (await connection.execute(one.where(overdue))).all()]  # fmt: skip
-        await self._pass_over([row.id for row in found if row.passed and not row.damped], now)
-        owed = sorted(((row.alarm, row.id) for row in found if not row.passed), key=lambda one: one[1])
+            found = await _without_tickets(connection, now)
+        await self._pass_over([row["id"] for row in found if row["passed"] and not row["damped"]], now)
+        owed = sorted(((row["alarm"], row["id"]) for row in found if not row["passed"]), key=lambda one: one[1])
         self._patience.forget_all_but(activated for _, activated in owed)
         cause = Cause("system:tickets", Via.CLOCK)
         due = [News(What.RAISED, alarm, cause, activated) for alarm, activated in owed
@@ -149,6 +146,16 @@ async def _standing_activations(connection: AsyncConnection, alarms: Sequence[st
     """The activation that has not ended yet, of those alarms that are active."""
     unended = select(activation.c.alarm, activation.c.id).where(activation.c.ended_at.is_(None))
     return {row["alarm"]: row["id"] for row in await _rows(connection, unended, activation.c.alarm, alarms)}
+
+
+async def _without_tickets(connection: AsyncConnection, now: int) -> list[Row]:
+    """Activations without a ticket, older than facts take, of the open alarms that want one."""
+    wanting = (await connection.execute(_OPEN_AND_WANTING)).all()
+    never = [row.id for row in wanting if row.chatters_unheard]
+    rows = await _rows(connection, _UNTICKETED, activation.c.alarm, [row.id for row in wanting])
+    rows += await _rows(connection, _UNTICKETED_CHATTER, activation.c.alarm, never)
+    # Received later than now: the clock was set back since.
+    return [row for row in rows if not now - FACTS_TAKE_MS < row["received_at"] <= now]
 
 
 def _news_of(fact: Fact, standing: Mapping[str, str]) -> News:
@@ -256,26 +263,29 @@ _NOTE_TICKET: Final = (
     update(activation).where(activation.c.id == bindparam("of_activation")).values(ticketed_at=bindparam("ticketed_at"))
 )
 
-_ANNUNCIATED_SINCE: Final = exists().where(
-    journal.c.thing == activation.c.alarm,
-    journal.c.event == text_of("annunciated"),
-    journal.c.at >= activation.c.ended_at,
-)
+# The newest such line and not any: of "any" PostgreSQL makes a join, and reads every such line there ever was for it.
+_ANNUNCIATED_SINCE: Final = (
+    select(func.max(journal.c.at))
+    .where(journal.c.thing == activation.c.alarm, journal.c.event == text_of("annunciated"))
+    .scalar_subquery()
+) >= activation.c.ended_at
 """What came and went while the alarm was kept quiet asks for nothing when it is released."""
 
 
-def _unticketed(*conditions: Any) -> Select[Any]:
-    """Activations without a ticket of open alarms that want one, and whether they have passed unheard."""
-    has_ticket = exists().where(ticket_activation.c.activation == activation.c.id)
-    return (
-        select(activation.c.alarm, activation.c.id, activation.c.damped, _ANNUNCIATED_SINCE.label("passed"))
-        .join(alarm, alarm.c.id == activation.c.alarm)
-        .where(alarm_is_open, alarm.c.wants_ticket != "none", alarm.c.annunciated, ~has_ticket, *conditions)
-    )
-
-
-_UNTICKETED: Final = _unticketed(activation.c.ticketed_at.is_(None), ~activation.c.damped)
+_OPEN_AND_WANTING: Final = select(
+    alarm.c.id,
+    (alarm.c.chattering & ~exists().where(ticket_alarm.c.alarm == alarm.c.id)).label("chatters_unheard"),
+).where(alarm_is_open, alarm.c.wants_ticket != "none", alarm.c.annunciated)
+"""Those first and then their activations: of a join PostgreSQL might make one with all activations there ever were."""
+_WITHOUT_TICKET: Final = select(
+    activation.c.alarm,
+    activation.c.id,
+    activation.c.damped,
+    activation.c.received_at,
+    _ANNUNCIATED_SINCE.label("passed"),
+).where(~exists().where(ticket_activation.c.activation == activation.c.id))
+_UNTICKETED: Final = _WITHOUT_TICKET.where(activation.c.ticketed_at.is_(None), ~activation.c.damped)
 """An alarm whose ticket was closed over its head is owed the next one when it becomes active again, not before."""
-_HAS_HAD_A_TICKET: Final = exists().where(ticket_alarm.c.alarm == alarm.c.id)
-_UNTICKETED_CHATTER: Final = _unticketed(activation.c.damped, alarm.c.chattering, ~_HAS_HAD_A_TICKET)
-"""It was kept quiet when it began to chatter: what is damped opens no further ticket, but the first one is owed."""
+_UNTICKETED_CHATTER: Final = _WITHOUT_TICKET.where(activation.c.damped)
+"""For an alarm that was kept quiet when it began to chatter: what is damped opens no further ticket, but the first one
+is owed."""
