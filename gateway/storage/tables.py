@@ -662,9 +662,8 @@ lease = Table(
 )
 
 quarantine = Table(
-    "quarantine", metadata,
-    Column("id", RowId, primary_key=True, autoincrement=True),
-    _time("received_at"), Column("topic", Text, nullable=False),
+    "quarantine", metadata, Column("id", RowId, primary_key=True, autoincrement=True), _time("received_at"),
+    Column("topic", Text, nullable=False),
     Column("payload", LargeBinary, nullable=False), Column("size", Integer, nullable=False),
     Column("reason", String(32), nullable=False), Column("detail", Text, nullable=False),
     Column("site", String(64), nullable=False, server_default=""),
