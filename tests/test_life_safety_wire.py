@@ -1,4 +1,4 @@
-"""Over a real broker: kept messages of a fire are heard, a restarted gateway's second fire too, wrong clocks are told."""
+"""Over a real broker: a kept fire is heard, a restarted gateway's second fire too, wrong clocks are reported."""
 
 import asyncio
 import contextlib
