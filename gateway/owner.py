@@ -166,6 +166,8 @@ class Owner:
         with contextlib.suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(_CATCH_UP_S):
                 await self._store.refresh_latest()
+        if now := self._clock():  # that of the data stands at 0 before the first
+            self._store.clock_was_set(now)  # it may have been set back while nobody worked
 
     async def _work(self, epoch: int) -> None:
         alarms = await self._make_alarms(epoch)

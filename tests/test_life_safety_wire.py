@@ -1,4 +1,4 @@
-"""Over a real broker: kept messages of a fire are heard, a restarted gateway's second fire too, wrong clocks are told."""
+"""Over a real broker: kept messages of a fire are heard, a restarted gateway's second fire, and wrong clocks."""
 
 import asyncio
 import contextlib
