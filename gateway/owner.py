@@ -116,6 +116,8 @@ class Owner:
         with contextlib.suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(_CATCH_UP_S):
                 await self._given.store.refresh_latest()
+        if now := self._given.clock():  # that of the data is 0 before the first
+            self._given.store.clock_was_set(now)  # it may have been set back while nobody worked
 
     async def _work(self, epoch: int) -> None:
         given = self._given

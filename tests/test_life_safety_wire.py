@@ -1,4 +1,4 @@
-"""Over a real broker: a kept fire is heard, a restarted gateway's second fire too, wrong clocks are reported."""
+"""Over a real broker: kept messages of a fire are heard, a restarted gateway's second fire, and wrong clocks."""
 
 import asyncio
 import contextlib
