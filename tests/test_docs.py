@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer
 
-from collectors.fields import Channel, FIELDS, UNREADABLE, WIRE_KINDS
+from collectors.fields import FIELDS, UNREADABLE, WIRE_KINDS, Channel
 from collectors.payloads.native import decode
 from collectors.topics import parse_topic
 from gateway.alarms.rule_files import shipped_rules
