@@ -64,7 +64,7 @@ class FieldBody(msgspec.Struct, frozen=True):
     label: Texts
     type: FieldType
     unit: str = ""
-    plausible: tuple[float, float] | None = None
+    plausible: list[float] | None = None
     """Lowest and highest value that can be true, ends included; null where every value can."""
     sentinels: list[float] = []
     """Values between them that stand for "no value"."""

@@ -73,7 +73,7 @@ def profile_body(kind: Kind, profile: Profile) -> ProfileBody:
 def _field_body(field: Field, label: Texts, plausible: Range | None) -> FieldBody:
     if plausible is None:
         return FieldBody(field.name, label, field.type, field.unit)
-    bounds, sentinels = (plausible.low, plausible.high), sorted(plausible.sentinels)
+    bounds, sentinels = [plausible.low, plausible.high], sorted(plausible.sentinels)
     return FieldBody(field.name, label, field.type, field.unit, bounds, sentinels)
 
 
