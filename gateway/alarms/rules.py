@@ -323,6 +323,17 @@ def judge_in_order(rule: Rule, memory: Memory, breached: bool, now: int) -> Judg
     return Judgement(memory, matured.changes)
 
 
+def mature_before(rule: Rule, memory: Memory, at: int) -> Judgement:
+    """End a delay that was over before a sample of time `at`.
+
+    What the sample says depends on the state that it meets: within the deadband it keeps up what stands, and raises
+    nothing.
+    """
+    if memory.pending_since is None or at < memory.known_at or at <= memory.pending_since + _delay(rule, memory):
+        return Judgement(memory)
+    return _mature(rule, memory, at)
+
+
 def mature(rule: Rule, memory: Memory, now: int) -> Judgement:
     """Let the clock end a delay: no sample has contradicted it for the whole of it."""
     return _mature_by_clock(rule, memory, now)

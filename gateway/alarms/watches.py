@@ -20,7 +20,17 @@ from gateway.alarms.known_equipment import KnownEquipment, Recall, nothing_known
 from gateway.alarms.outcomes import Alone, Failure, Outcome, keep, no_rule
 from gateway.alarms.replanning import Replanned, take_up
 from gateway.alarms.rulebook import Rulebook
-from gateway.alarms.rules import Judgement, Memory, Rule, is_match, judge_event, judge_reset, part_of
+from gateway.alarms.rules import (
+    Judgement,
+    Memory,
+    Rule,
+    RuleType,
+    is_match,
+    judge_event,
+    judge_reset,
+    mature_before,
+    part_of,
+)
 from gateway.alarms.silence_checks import hear, take_online
 from gateway.alarms.stations import MOST_VALUES, Key, Station, Watch, ask, judged, time_of
 from gateway.alarms.unknown_equipment import UnknownEquipment
@@ -190,11 +200,15 @@ class Watches:
             waits = watch.key in station.unsettled
             self._agenda.unsettle(station, watch.key)  # it stays so where the rule fails: the next sample asks it again
             with Alone(watch.key, reading, outcome):
+                held = (at, before.get(watch.rule.field))
+                if watch.memory.pending_since is not None and watch.rule.type is not RuleType.ABSENCE:
+                    over = mature_before(watch.rule, watch.memory, at)
+                    if over.changes:
+                        keep(watch, over, values, reading.received_at, outcome, before=held)
                 breached = ask(watch, values, reading, at, at)
                 if breached is not None:
                     watch.settle_at = 0
                     judgement = judged(watch, breached, at, reading.received_at)
-                    held = (at, before.get(watch.rule.field))
                     keep(watch, judgement, values, reading.received_at, outcome, before=held)
                     if watch.rule.type in BY_CLOCK:
                         self._agenda.note(station, watch)
