@@ -51,8 +51,8 @@ async def overrides(connection: AsyncConnection, until: int | None = None) -> li
     superseded_by = rule_version.c.superseded_by
     wanted: list[ColumnElement[bool]] = [superseded_by.is_(None)]
     if until is not None:
-        wanted = [superseded_by.is_(None) & (rule_version.c.id <= until),
-                  after(superseded_by, until) & (rule_version.c.id <= until)]  # fmt: skip
+        then = rule_version.c.id <= until
+        wanted = [superseded_by.is_(None) & then, after(superseded_by, until) & then]
     held: list[Override] = []
     for condition in wanted:
         found = await connection.execute(select(rule_version).where(condition))

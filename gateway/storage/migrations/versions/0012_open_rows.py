@@ -93,11 +93,9 @@ def downgrade() -> None:
     for table, replaced in _REPLACED.items():
         for columns in replaced:
             op.create_index(_name(table, columns), table, columns)
-    for table, column in (
-        ("activation", "ticketed_at"), ("maintenance_window", "outcome"), ("rule_version", "superseded_by"),
-    ):  # fmt: skip
-        with op.batch_alter_table(table) as batch:
-            batch.drop_column(column)
+    op.drop_column("activation", "ticketed_at")
+    op.drop_column("maintenance_window", "outcome")
+    op.drop_column("rule_version", "superseded_by")
 
 
 def _name(table: str, columns: list[str]) -> str:
