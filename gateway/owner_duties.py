@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from collectors.babbling import Babbling
 from collectors.broker import Broker
 from collectors.collector import Collector, Keeper, Source
-from collectors.device_clocks import DeviceClocks
+from collectors.device_clocks import DeviceClocks, is_life
 from collectors.fields import Channel, Kind
 from collectors.in_hand import InHand
 from collectors.metrics import IngestMetrics
@@ -208,6 +208,7 @@ class OwnerDuties:
         self._lookout.note(readings)
         await given.ledger.meet(readings, given.clock())
         await self._alarms.decide(readings)
+        note_events(given.store, given.feed, readings)
         given.watchdog.decided(reading for reading in readings[-2:] if reading.topic.kind is Kind.SYSTEM)
 
     def _inspect(self, message: Message, route: Route, decoded: Decoded) -> list[Reading]:
@@ -274,6 +275,14 @@ class OwnerDuties:
         await self._alarms.decide([reading])
         self._given.feed.note([reading])
         self._failing_told = failing
+
+
+def note_events(store: Store, feed: LiveFeed, readings: Sequence[Reading]) -> None:
+    """Let events count for when an equipment was seen last; they are on record by now."""
+    events = [one for one in readings if one.topic.channel is Channel.EVENT and one.digest and is_life(one)]
+    for one in events:
+        store.hear((one.topic.site, one.topic.equipment), one.topic.kind.value, one.received_at)
+    feed.note(events)
 
 
 def known_values(given: Resources, site: str, equipment: str) -> dict[str, Value]:

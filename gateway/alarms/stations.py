@@ -126,7 +126,7 @@ class Station:
     """All that watches one channel of one equipment."""
 
     __slots__ = (
-        "behind_since", "by_event", "by_limit", "by_series", "by_state", "complete_at", "doubtful", "is_unknown",
+        "begins_silence", "behind_since", "by_event", "by_limit", "by_series", "by_state", "complete_at", "doubtful", "is_unknown",
         "late_in_a_row", "most_watches", "newest_at", "online_of", "recalled", "received_at", "silence", "times",
         "unsettled", "values", "watches",
     )  # fmt: skip
@@ -157,6 +157,8 @@ class Station:
         # Whose silence is noticed on this channel, and who is said to be online by it.
         self.silence: Silence | None = None
         self.online_of: Watch | None = None
+        # Whether the first message on it begins the watch for silence; events of who reports otherwise only end one.
+        self.begins_silence = True
         # Watches that do not say what the newest sample says: they wait for a delay to end, or for a further sample.
         self.unsettled: set[Key] = set()
 

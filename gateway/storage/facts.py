@@ -169,7 +169,7 @@ class Consumer:
     async def catch_up(self) -> None:
         """Return when every fact that is committed by now is worked off or stepped over."""
         while True:
-            with contextlib.suppress(DatabaseTrouble):  # `run` says so, and waits for it too
+            with contextlib.suppress(*DatabaseTrouble):  # `run` says so, and waits for it too
                 if self.place >= await newest_fact(self._database):
                     return
             await asyncio.sleep(_LOOK_FOR_PLACE_S)
