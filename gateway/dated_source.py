@@ -70,7 +70,7 @@ class DatedSource:
 
 
 class DataTime:
-    """Moves the data's clock to the readings that are about to be decided, and lets everything due before them happen."""
+    """Moves the data's clock to readings that are about to be decided, and lets happen what is due before them."""
 
     def __init__(
         self, clock: DataClock, catch_up: Callable[[], Awaitable[object]], tick: Callable[[], Awaitable[object]]

@@ -41,7 +41,7 @@ from gateway.api.live_feed import LiveFeed
 from gateway.api.platform_routes import READY, working
 from gateway.backup.regular import LOOK_S, RegularBackups
 from gateway.clocks import Clock, DataClock, wall_ms
-from gateway.dated_source import DatedSource, DataTime, judged_before
+from gateway.dated_source import DataTime, DatedSource, judged_before
 from gateway.equipment.ledger import PLATFORM, Ledger
 from gateway.ingest import broker_address
 from gateway.people.audit_head import head_file

@@ -1,5 +1,6 @@
 """A count that looks back a month: the lift that fails again."""
 
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -60,9 +61,7 @@ def test_a_month_is_remembered_in_little_room_and_counted_exactly(values: list[V
     points: list[Point] = []
     for number, value in enumerate(values):
         add_point(RULE, points, T0 + number * 60_000, value)
-    became = sum(
-        value == "stopped" and before != "stopped" for before, value in zip(values, values[1:], strict=False)
-    )
-    assert len(points) <= 2 * MOST_COUNTED + 56
+    became = sum(after == "stopped" != before for before, after in pairwise(values))
+assert len(points) <= 2 * MOST_COUNTED + 56
     counted = count_of(RULE, points, T0 + len(values) * 60_000)
     assert counted == became or MOST_COUNTED < counted < became

@@ -15,10 +15,22 @@ from collectors.mqtt.message import Message
 from collectors.payloads.decoder import Decoder, decode_by
 from gateway.alarms.rules import Rule, RuleType
 from gateway.clocks import DataClock
-from gateway.dated_source import DatedSource, DataTime, judged_before
+from gateway.dated_source import DataTime, DatedSource, judged_before
 from gateway.storage.database import Database
 from gateway.storage.tables import activation, alarm, ticket
-from tests.builders import PANEL, PUMP, T0, Clock, Desk, caught_up, fire_rule, make_rule, open_desk, rows_of, sqlite_address
+from tests.builders import (
+    PANEL,
+    PUMP,
+    T0,
+    Clock,
+    Desk,
+    caught_up,
+    fire_rule,
+    make_rule,
+    open_desk,
+    rows_of,
+    sqlite_address,
+)
 
 RULES: Final[list[Rule]] = [
     make_rule("pump.hot", on_delay=10_000),

@@ -173,7 +173,7 @@ def test_a_replay_as_fast_as_possible_raises_exactly_what_an_independent_count_s
         assert sorted((row["equipment"], row["started_at"]) for row in found) == outlasted
         assert {row["rule"] for row in found} == {"sensor.too_hot"}
         tickets = wait_until(lambda: every(service, "tickets"), "the tickets")
-        firsts = {equipment: at for equipment, at in reversed(outlasted)}
+        firsts = dict(reversed(outlasted))
         assert {row["equipment"]: row["opened_at"][:13] for row in tickets} == {
             equipment: at[:13] for equipment, at in firsts.items()
         }, "opened in the hour of the data in which the first alarm came"

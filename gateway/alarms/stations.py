@@ -130,7 +130,8 @@ class Station:
     """All that watches one channel of one equipment."""
 
     __slots__ = (
-        "begins_silence", "behind_since", "by_event", "by_limit", "by_series", "by_state", "complete_at", "doubtful", "is_unknown",
+        "begins_silence",
+        "behind_since", "by_event", "by_limit", "by_series", "by_state", "complete_at", "doubtful", "is_unknown",
         "late_in_a_row", "most_watches", "newest_at", "online_of", "recalled", "received_at", "silence", "times",
         "unsettled", "values", "watches",
     )  # fmt: skip
