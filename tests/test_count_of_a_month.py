@@ -62,6 +62,6 @@ def test_a_month_is_remembered_in_little_room_and_counted_exactly(values: list[V
     for number, value in enumerate(values):
         add_point(RULE, points, T0 + number * 60_000, value)
     became = sum(after == "stopped" != before for before, after in pairwise(values))
-assert len(points) <= 2 * MOST_COUNTED + 56
+    assert len(points) <= 2 * MOST_COUNTED + 56
     counted = count_of(RULE, points, T0 + len(values) * 60_000)
     assert counted == became or MOST_COUNTED < counted < became
