@@ -44,6 +44,7 @@ from gateway.settings import Settings, SettingsError
 from gateway.storage import lease
 from gateway.storage.database import Database
 from gateway.storage.facts import newest_fact
+from gateway.storage.last_events import newest_event_at
 from gateway.storage.migrate import migrate_when_there
 from gateway.storage.quarantine import Quarantine
 from gateway.supervision.duties import Duties, Duty, every
@@ -132,7 +133,7 @@ class Application:
             store = make_store(settings, folder)
             stack.push_async_callback(store.close)
             await store.open()
-            self._set_clock(store)
+            await self._set_clock(store, database)
             sequences = SequenceMemory(folder / "sequences.db")
             stack.push_async_callback(sequences.close)
             await sequences.open()
@@ -203,9 +204,10 @@ class Application:
         """Each part and "ready", or what it waits for."""
         return {name: state() for name, state in self._parts.items()}
 
-    def _set_clock(self, store: Store) -> None:
+    async def _set_clock(self, store: Store, database: Database) -> None:
         """On the data's clock the service goes on where the data had come to."""
         if isinstance(self._clock, DataClock):
+            self._clock.see(await newest_event_at(database))
             for latest in store.latest().values():
                 self._clock.see(max((value.at for value in latest.fields.values()), default=0))
             log.warning("the clock runs on the data: for tests and studies, never to watch a building")

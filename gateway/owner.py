@@ -30,6 +30,7 @@ from gateway.owner_duties import (
 )
 from gateway.storage import lease
 from gateway.storage.database_errors import DatabaseTrouble
+from gateway.storage.last_events import last_events
 from gateway.supervision.duties import Parts, every, is_lease_lost
 from gateway.supervision.lease_keeping import RENEW_S
 
@@ -106,6 +107,7 @@ class Owner:
         await self._given.ledger.load_last_messages()
         try:
             self._given.feed.note_equipment(await self._given.store.refresh_latest())
+            self._given.feed.note_equipment(await self._hear_of_events())
         except StoreUnavailable as error:
             log.warning("newest values cannot be refreshed", why=str(error))
 
@@ -116,8 +118,19 @@ class Owner:
         with contextlib.suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(_CATCH_UP_S):
                 await self._given.store.refresh_latest()
+        await self._hear_of_events()
         if now := self._given.clock():  # that of the data is 0 before the first
             self._given.store.clock_was_set(now)  # it may have been set back while nobody worked
+
+    async def _hear_of_events(self) -> set[tuple[str, str]]:
+        """Let the newest values show events that another process has heard; whom that concerns."""
+        store, heard = self._given.store, set()
+        for site, code, kind, received_at in await last_events(self._given.database):
+            known = store.latest().get((site, code))
+            if known is None or known.heard_at < received_at:
+                store.hear((site, code), kind, received_at)
+                heard.add((site, code))
+        return heard
 
     async def _work(self, epoch: int) -> None:
         given = self._given

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from collectors.babbling import Babbling
 from collectors.broker import Broker
 from collectors.collector import Collector, Keeper, Source
-from collectors.device_clocks import DeviceClocks
+from collectors.device_clocks import DeviceClocks, is_life
 from collectors.fields import Channel, Kind
 from collectors.in_hand import InHand
 from collectors.metrics import IngestMetrics
@@ -32,7 +32,7 @@ from gateway.alarms.babbling_devices import event_of, protected_fields, still_ba
 from gateway.alarms.doubtful_clocks import clock_event, still_doubtful
 from gateway.alarms.failures import Failures
 from gateway.alarms.maintenance_windows import note_turns
-from gateway.alarms.progress import Backlog, keeping_up
+from gateway.alarms.progress import Backlog
 from gateway.alarms.rules import Rule
 from gateway.alarms.unmapped import UnmappedAlarms
 from gateway.alarms.unreadable import UnreadableMessages
@@ -41,7 +41,7 @@ from gateway.api.live_feed import LiveFeed
 from gateway.api.platform_routes import READY, working
 from gateway.backup.regular import LOOK_S, RegularBackups
 from gateway.clocks import Clock, DataClock, wall_ms
-from gateway.dated_source import DatedSource
+from gateway.dated_source import DataTime, DatedSource, judged_before
 from gateway.equipment.ledger import PLATFORM, Ledger
 from gateway.ingest import broker_address
 from gateway.people.audit_head import head_file
@@ -71,6 +71,7 @@ _LAST_MESSAGES_S: Final = 5.0
 _FAILING_LOOK_S: Final = 1.0
 _ITSELF: Final = Topic(PLATFORM, Kind.SYSTEM, CODE, Channel.TELEMETRY)
 _NS_PER_MS: Final = 1_000_000
+_WAITING: Final = frozenset({"oldest_wait", "messages_waiting", "history_behind"})
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,11 +140,14 @@ class OwnerDuties:
             given.feed.note, given.decoder, given.ledger.hear, own={BEAT_TOPIC: given.watchdog.read},
             babbling=babbling, clocks=clocks, inspect=self._inspect, unread=unread,
         )  # fmt: skip
-        # On the data's clock nothing waits by the wall's.
-        waits = (
-            None if isinstance(clock, DataClock) else Backlog(self._oldest_unjudged_ms, lambda: self.broker.connected)
+        self._data_time: DataTime | None = None
+        if isinstance(clock, DataClock):
+            self._data_time = DataTime(clock, self._tickets.catch_up, alarms.tick)
+        self.progress = (
+            Backlog(self._oldest_unjudged_ms, lambda: self.broker.connected).look
+            if self._data_time is None
+            else judged_before
         )
-        self.progress = keeping_up if waits is None else waits.look
         self._beat = watchdog_beat.WatchdogBeat(given.watchdog, self.broker)
         self._supervision = self._self_supervision()
         self._around: dict[str, Value] = {}
@@ -199,9 +203,12 @@ class OwnerDuties:
 
     async def _decide(self, readings: Sequence[Reading]) -> None:
         given = self._given
+        if self._data_time is not None:
+            await self._data_time.reach(readings)
         self._lookout.note(readings)
         await given.ledger.meet(readings, given.clock())
         await self._alarms.decide(readings)
+        note_events(given.store, given.feed, readings)
         given.watchdog.decided(reading for reading in readings[-2:] if reading.topic.kind is Kind.SYSTEM)
 
     def _inspect(self, message: Message, route: Route, decoded: Decoded) -> list[Reading]:
@@ -233,12 +240,25 @@ class OwnerDuties:
             given.buffer,
             lambda: alarms.notice + tickets.notice,
             self._backups.findings,
-            partial(way_of_messages, self.broker, self._collector, given.buffer, alarms, given.feed),
+            self._way_of_messages,
             lambda: self._around,
             lambda: self._sealer.findings() if self._sealer else {},
         )
 
+    @property
+    def _is_before_all_data(self) -> bool:
+        """Whether the data's clock still shows 1970: nothing can be dated yet."""
+        return self._data_time is not None and not self._given.clock()
+
+    def _way_of_messages(self) -> dict[str, Value]:
+        given = self._given
+        found = way_of_messages(self.broker, self._collector, given.buffer, self._alarms, given.feed)
+        # A replay as fast as it can be taken always has messages that wait: by the data's time none does.
+        return found if self._data_time is None else {name: found[name] for name in found.keys() - _WAITING}
+
     async def _supervise(self) -> None:
+        if self._is_before_all_data:
+            return
         self._around = await self._lookout.findings()
         found = [self._supervision.look(self._given.clock())]
         found += await self._lookout.silence(listening=bool(found[0].fields["broker_reachable"]))
@@ -248,13 +268,21 @@ class OwnerDuties:
     async def _tell_failing(self) -> None:
         """Raise or end the alarm of duties that are being restarted; by itself, for self-supervision may be one."""
         failing = bool(self._given.duties.failing)
-        if failing is self._failing_told:
+        if failing is self._failing_told or self._is_before_all_data:
             return
         now = self._given.clock()
         reading = Reading(_ITSELF, {"part_failing": failing}, now, now, now * _NS_PER_MS)
         await self._alarms.decide([reading])
         self._given.feed.note([reading])
         self._failing_told = failing
+
+
+def note_events(store: Store, feed: LiveFeed, readings: Sequence[Reading]) -> None:
+    """Let events count for when an equipment was seen last; they are on record by now."""
+    events = [one for one in readings if one.topic.channel is Channel.EVENT and one.digest and is_life(one)]
+    for one in events:
+        store.hear((one.topic.site, one.topic.equipment), one.topic.kind.value, one.received_at)
+    feed.note(events)
 
 
 def known_values(given: Resources, site: str, equipment: str) -> dict[str, Value]:

@@ -58,6 +58,9 @@ class GuardedStore:
         with contextlib.suppress(StoreFailed), self._guarding("foresee"):
             self._store.foresee(readings)
 
+    def hear(self, equipment: tuple[str, str], kind: str, received_at: int) -> None:
+        self._store.hear(equipment, kind, received_at)
+
     def latest(self) -> Mapping[tuple[str, str], Latest]:
         return self._store.latest()
 

@@ -117,6 +117,9 @@ class InfluxStore:
     def foresee(self, readings: Sequence[Reading]) -> None:
         self._latest.absorb(readings)
 
+    def hear(self, equipment: Who, kind: str, received_at: int) -> None:
+        self._latest.hear(equipment, kind, received_at)
+
     def latest(self) -> LatestTable:
         return self._latest
 

@@ -37,6 +37,11 @@ class LatestTable(Mapping[Who, Latest]):
             newest[who] = reading
         return heard
 
+    def hear(self, who: Who, kind: str, received_at: int) -> None:
+        """Something that is no value, an event, was received of an equipment at a time (epoch ms)."""
+        known = self[who] if who in self else self._merged.setdefault(who, Latest(kind, 0, {}))
+        known.heard_at = max(known.heard_at, received_at)
+
     def put(self, who: Who, latest: Latest) -> None:
         """Set what is known of an equipment from before."""
         self._merged[who] = latest

@@ -136,6 +136,9 @@ class SqliteStore:
     def foresee(self, readings: Sequence[Reading]) -> None:
         self._latest.absorb(readings)
 
+    def hear(self, equipment: Who, kind: str, received_at: int) -> None:
+        self._latest.hear(equipment, kind, received_at)
+
     def latest(self) -> LatestTable:
         return self._latest
 

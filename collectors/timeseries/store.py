@@ -113,6 +113,9 @@ class Store(Protocol):
     def foresee(self, readings: Sequence[Reading]) -> None:
         """Let `latest` show readings that will be written later. Does not wait for anything."""
 
+    def hear(self, equipment: tuple[str, str], kind: str, received_at: int) -> None:
+        """Let `latest` show that something which is no value, an event, was received at a time (epoch ms)."""
+
     def latest(self) -> Mapping[tuple[str, str], Latest]:
         """(site, equipment) -> newest values. The store's own live view: look, do not change."""
 

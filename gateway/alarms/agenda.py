@@ -53,10 +53,10 @@ class Agenda:
             yield due, watch, station
 
     def next_due(self, now: int) -> int | None:
-        """When something may change by the clock alone, counts that stand at any moment; None while nothing waits."""
+        """When something may change by the clock alone, None while nothing waits."""
         due = [self._due[0][0]] if self._due else []
         if self.counting:
-            due.append(now)
+            due.append(max(now, min(watch.counted_until for watch in self.counting)))
         for station in self.waiting:
             due += [moment for key in station.unsettled for moment in station.watches[key].waits_until()]
         return min(due, default=None)

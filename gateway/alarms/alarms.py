@@ -299,7 +299,8 @@ class Alarms:
         await self._commit(self._watches.tick(judged.until, is_behind=judged.is_behind), [], CLOCK)
 
     async def _tick_chatter(self) -> None:
-        if due := self._damping.due(self._clock()):
+        now = self._clock()
+        if due := self._damping.due(now, self._progress(now).until):
             await self._retrying(lambda: self._end_chatter(due))
 
     async def _tick_prompts(self) -> None:

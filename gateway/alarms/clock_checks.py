@@ -5,7 +5,7 @@ from typing import Final
 from gateway.alarms.agenda import Agenda
 from gateway.alarms.outcomes import Alone, Outcome, keep
 from gateway.alarms.rules import is_breached, judge, judge_in_order, mature
-from gateway.alarms.series import is_series_breached
+from gateway.alarms.series import counted_until, is_series_breached
 from gateway.alarms.silence_checks import check_silence
 from gateway.alarms.stations import Station, Watch
 
@@ -47,6 +47,8 @@ class ClockChecks:
             if not station.unsettled:
                 del agenda.waiting[station]
         for watch, station in tuple(agenda.counting.items()):
+            if now < watch.counted_until:
+                continue
             with Alone(watch.key, None, outcome):
                 self._count_again(station, watch, now, outcome)
         for due, watch, station in agenda.due(now):
@@ -88,6 +90,8 @@ class ClockChecks:
         at = max(station.newest_at + now - station.received_at, watch.memory.known_at + 1)
         if is_series_breached(watch.rule, watch.points, at, active=True) is False:
             keep(watch, judge(watch.rule, watch.memory, False, at, now), station.values, now, outcome)
+        else:
+            watch.counted_until = now + max(1, counted_until(watch.rule, watch.points, at) - at)
 
     def _check_absence(self, station: Station, watch: Watch, now: int, outcome: Outcome) -> None:
         due = (now if watch.happening or watch.seen_at is None else watch.seen_at) + watch.rule.after

@@ -65,6 +65,7 @@ def _move_watch(watch: Watch, by: int, *, measured: bool) -> None:
         watch.points = [(at + by, value) for at, value in watch.points]
     if watch.silence is not None:
         watch.silence.clock_was_set(by)
+    watch.counted_until = 0
     if watch.settle_at:
         watch.settle_at += by
     if watch.seen_at is not None:

@@ -221,9 +221,10 @@ class KnownEquipment:
             watch.silence = silence = Silence(rule, watch.memory)
             if silence.interval and not silence.silent:
                 self._agenda.remind(station, watch, silence.due_at)
-        elif topic.channel is rule.channel:
+        elif topic.channel is rule.channel or topic.channel is Channel.EVENT:
             status = status_of(topic)
             station.silence = (self.stations.get(status) or self.add_station(status)).watches[key].silence
+            station.begins_silence = topic.channel is rule.channel
 
     def add_watch(self, station: Station, key: Key, kind: Kind, rule: Rule) -> Watch:
         """One rule on one part, as it was remembered."""

@@ -32,7 +32,7 @@ def add_point(rule: Rule, points: list[Point], at: int, value: Value) -> None:
         return
     place = bisect_right(points, at, key=_time_of)
     before = points[place - 1] if place else None
-    if before is not None and (before[0] == at or (rule.type is RuleType.COUNT and before[1] == value)):
+    if before is not None and (before[0] == at or (rule.type is RuleType.COUNT and _is_same(rule, before[1], value))):
         return
     points.insert(place, (at, value))
     if rule.type is RuleType.RATE:
@@ -41,6 +41,11 @@ def add_point(rule: Rule, points: list[Point], at: int, value: Value) -> None:
     first = max(start - 1, len(points) - _MOST_POINTS, 0)
     if first:
         points[:first] = [] if rule.type is RuleType.RATE or rule.values else _highest_before(points, first)
+
+
+def _is_same(rule: Rule, before: Value, value: Value) -> bool:
+    """Whether a count learns nothing from the second of two values: of a month only what it counts is remembered."""
+    return before == value or bool(rule.values and (before in rule.values) is (value in rule.values))
 
 
 def _highest_before(points: list[Point], first: int) -> list[Point]:
@@ -101,12 +106,28 @@ def _median(points: list[Point]) -> float:
 def count_of(rule: Rule, points: list[Point], now: int) -> float:
     """How often the field took one of the values, or by how much the counter rose, within the window."""
     begin = now - rule.window
-    if rule.values:
-        became = (
-            at for (_, before), (at, value) in pairwise(points) if value in rule.values and before not in rule.values
-        )
-        return float(sum(at > begin for at in became))
-    return sum(rise for at, rise in rises_of(points) if at > begin)
+    return float(sum(amount for at, amount in _counted(rule, points) if at > begin))
+
+
+def counted_until(rule: Rule, points: list[Point], now: int) -> int:
+    """When so much has left the window that a count which stands ends, unless more comes (epoch ms of measurement)."""
+    begin, least = now - rule.window, rule.above - rule.deadband
+    inside = [(at, amount) for at, amount in _counted(rule, points) if at > begin]
+    left = float(sum(amount for _, amount in inside))
+    for at, amount in inside:
+        left -= amount
+        if left <= least:
+            return at + rule.window
+    return now + rule.window
+
+
+def _counted(rule: Rule, points: list[Point]) -> list[tuple[int, float]]:
+    """What a count counts: when, and how much of it."""
+    if not rule.values:
+        return rises_of(points)
+    return [
+        (at, 1.0) for (_, before), (at, value) in pairwise(points) if value in rule.values and before not in rule.values
+    ]
 
 
 def rises_of(points: list[Point]) -> list[tuple[int, float]]:

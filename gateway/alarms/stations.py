@@ -75,6 +75,7 @@ class Watch:
 
     __slots__ = (
         "breach_value",
+        "counted_until",
         "guards",
         "happening",
         "inputs",
@@ -102,6 +103,8 @@ class Watch:
         self.points: list[Point] = list(memory.points)
         # When what only a sample out of order has raised is compared with the newest values, 0 where nothing is.
         self.settle_at = 0
+        # A count that stands: until when only a sample can change that (epoch ms), 0 where that is not worked out.
+        self.counted_until = 0
         # Absence: whether it happens just now.
         self.happening = False
         self.seen_at = memory.seen_at
@@ -113,6 +116,7 @@ class Watch:
     def follow(self, plan: Plan) -> None:
         """Go on under a rule that was changed, or is as it was; what is remembered stays."""
         self.rule, self.inputs, self.guards = plan.rule, plan.inputs, {}
+        self.counted_until = 0
 
     def waits_until(self) -> list[int]:
         """The moments, by the time of receipt, at which the clock ends a delay or what disorder has raised."""
@@ -126,6 +130,7 @@ class Station:
     """All that watches one channel of one equipment."""
 
     __slots__ = (
+        "begins_silence",
         "behind_since", "by_event", "by_limit", "by_series", "by_state", "complete_at", "doubtful", "is_unknown",
         "late_in_a_row", "most_watches", "newest_at", "online_of", "recalled", "received_at", "silence", "times",
         "unsettled", "values", "watches",
@@ -157,6 +162,8 @@ class Station:
         # Whose silence is noticed on this channel, and who is said to be online by it.
         self.silence: Silence | None = None
         self.online_of: Watch | None = None
+        # Whether the first message on it begins the watch for silence; events of who reports otherwise only end one.
+        self.begins_silence = True
         # Watches that do not say what the newest sample says: they wait for a delay to end, or for a further sample.
         self.unsettled: set[Key] = set()
 
@@ -226,6 +233,7 @@ def ask(watch: Watch, values: Mapping[str, Value], reading: Reading, at: int, ne
         value = reading.fields.get(rule.field)
         if value is not None:
             add_point(rule, watch.points, at, value)
+            watch.counted_until = 0
         return is_series_breached(rule, watch.points, newest, watch.memory.active)
     if rule.type is RuleType.ABSENCE:
         return _ask_absence(watch, values, reading.received_at)

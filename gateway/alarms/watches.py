@@ -73,7 +73,11 @@ class Watches:
                     take_kept(self._known, station, reading, outcome)
                     continue
                 silence = station.silence
-                if silence is not None and not reading.quality & _REPEATED:
+                if (
+                    silence is not None
+                    and not reading.quality & _REPEATED
+                    and (silence.heard_at or station.begins_silence)
+                ):
                     if reading.received_at - silence.heard_at > silence.longest:
                         hear(self._agenda, self._stations, silence, reading, outcome)
                     silence.heard_at = reading.received_at

@@ -298,6 +298,19 @@ class Comment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     note: Annotated[str, msgspec.Meta(min_length=1, max_length=2000, pattern=r"\S")]
 
 
+class EventBody(msgspec.Struct, frozen=True):
+    """What an equipment said happened. `quality` are flags of doubt, such as `no_time`; none: nothing is doubtful."""
+
+    id: str
+    site: str
+    kind: Kind
+    equipment: str
+    measured_at: datetime
+    received_at: datetime
+    fields: dict[str, Value]
+    quality: list[str]
+
+
 class ActivationBody(msgspec.Struct, frozen=True):
     id: str
     alarm: str

@@ -21,6 +21,7 @@ from gateway.api import (
     attachment_routes,
     audit_routes,
     equipment_routes,
+    event_routes,
     link_routes,
     maintenance_routes,
     outage_routes,
@@ -94,7 +95,7 @@ def route_table() -> list[tuple[str, Route]]:
     subjects = (
         session_routes, account_routes, people_routes, token_routes, equipment_routes, link_routes, outage_routes,
         maintenance_routes, site_routes, alarm_routes, alarm_acts_routes, shelving_routes,
-        attachment_routes, ticket_routes, rule_routes, rule_test_routes, audit_routes, approval_routes,
+        event_routes, attachment_routes, ticket_routes, rule_routes, rule_test_routes, audit_routes, approval_routes,
         performance_routes, platform_routes,
     )  # fmt: skip
     table = [(PREFIX + route.path, route) for subject in subjects for route in subject.ROUTES]

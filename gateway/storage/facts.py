@@ -27,6 +27,7 @@ _AT_ONCE: Final = 1_000
 _LOOK_AGAIN_S: Final = 1.0
 _RETRY_S: Final = 0.5
 _GATHER_S: Final = 0.02
+_LOOK_FOR_PLACE_S: Final = 0.005
 """Consumers wait so long after news: the live feed tells it first, and what comes together is worked off together."""
 SHOWN_MS: Final = 24 * 3_600_000
 """For so long a consumer says that it has set facts aside."""
@@ -164,6 +165,14 @@ class Consumer:
                 idle = not more and not await wait_for_news(waker)
                 if not idle:
                     await asyncio.sleep(_GATHER_S)
+
+    async def catch_up(self) -> None:
+        """Return when every fact that is committed by now is worked off or stepped over."""
+        while True:
+            with contextlib.suppress(*DatabaseTrouble):  # `run` says so, and waits for it too
+                if self.place >= await newest_fact(self._database):
+                    return
+            await asyncio.sleep(_LOOK_FOR_PLACE_S)
 
     async def _recall(self) -> None:
         """Go on where it stopped; a restart does not hide what was set aside before it."""

@@ -332,8 +332,12 @@ event = Table(
     Column("fields", JSON, nullable=False),
     Column("quality", Integer, nullable=False),
     _time("measured_at"),
-    _time("received_at", index=True),
-    # In the order of their arrival, in which events count.
+    _time("received_at"),
+    # In the order of their arrival, in which events count: one index for each way to narrow the list of them.
+    Index(None, "received_at", "digest"),
+    Index(None, "kind", "received_at", "digest"),
+    Index(None, "site", "received_at", "digest"),
+    Index(None, "site", "kind", "received_at", "digest"),
     Index(None, "site", "equipment", "received_at", "digest"),
 )
 

@@ -90,6 +90,10 @@ class Tickets:
         """Work off the alarms' facts until cancelled. Raises LeaseLost."""
         await self._consumer.run()
 
+    async def catch_up(self) -> None:
+        """Return when every fact that is committed by now is worked off."""
+        await self._consumer.catch_up()
+
     @property
     def trouble(self) -> str:
         """Why tickets cannot be written now, "" while they can."""
