@@ -67,6 +67,11 @@ def alarms_of(service: Service, rule: str) -> set[str]:
     return {alarm["part"] for alarm in service.get("/api/v1/alarms")["items"] if alarm["rule"] == rule}
 
 
+def has_returned(service: Service, rule: str) -> bool:
+    alarms = [alarm for alarm in service.get("/api/v1/alarms")["items"] if alarm["rule"] == rule]
+    return all(alarm["state"] == "returned_unacknowledged" for alarm in alarms)
+
+
 def fire(mosquitto: Mosquitto, address: str) -> None:
     publish(
         mosquitto,
@@ -103,7 +108,8 @@ def test_on_a_full_disk_a_fire_is_an_alarm_before_space_is_free_and_no_reading_i
         filler.unlink()
         wait_until(lambda: kept(service) == {float(n) for n in range(4 * READINGS)}, "every reading is in the history")
         wait_until(service.is_ready, "all is well again")
-        wait_until(lambda: not alarms_of(service, "system.alarm_reserve_in_use"), "the reserve is whole")
+        wait_until(lambda: has_returned(service, "system.alarm_reserve_in_use"), "the reserve is whole")
+        wait_until(lambda: has_returned(service, "system.history_stopped"), "history goes on")
         assert (small_disk / "data" / "reserve.alarms").stat().st_size == 4 * 1024 * 1024
         assert "sqlite3." not in " ".join(service.parts().values())
     finally:

@@ -7,13 +7,13 @@ from typing import Final
 DISK_FULL: Final = "the disk is full: free space on it"
 _OF_FILES: Final = {
     errno.ENOSPC: DISK_FULL,
-    errno.EDQUOT: "the service's share of the disk (quota) is used up: enlarge it or free space",
+    errno.EDQUOT: "the quota of the service on this disk is used up: enlarge it or free space",
     errno.EROFS: "the disk is read-only: check it for faults and mount it for writing",
     errno.EACCES: "the service may not write there: give its user the right to the data folder",
     errno.EPERM: "the service may not write there: give its user the right to the data folder",
     errno.ENOENT: "a folder or file is missing: check storage.data_dir",
     errno.EIO: "the disk does not answer or is damaged: check it",
-    errno.EMFILE: "too many files are open: raise the limit of open files (LimitNOFILE)",
+    errno.EMFILE: "too many files are open: raise LimitNOFILE",
 }
 _OF_SQLITE: Final = {
     sqlite3.SQLITE_FULL: DISK_FULL,
