@@ -177,12 +177,7 @@ class Application:
                             Duty("logins", partial(people.logins.run, wall_ms), False),
                             Duty("throttle", partial(people.throttle.run, wall_ms), False),
                             Duty("approvals", partial(people.approvals.run, wall_ms), False),
-                            Duty(
-                                "newest_values",
-                                every(_FORGET_VALUES_S, partial(_forget_unlisted, store, ledger)),
-                                False,
-                            ),
-                            *self._erasing(store),
+                            *self._forgetting(store, ledger),
                         ]
                     ),
                     name="duties",
@@ -193,12 +188,12 @@ class Application:
                 await owner.finish()
                 working.cancel()
 
-    def _erasing(self, store: Store) -> list[Duty]:
+    def _forgetting(self, store: Store, ledger: Ledger) -> list[Duty]:
         """Who writes the history also erases what of it is too old."""
-        if not self.settings.history.write:
-            return []
+        values = every(_FORGET_VALUES_S, partial(_forget_unlisted, store, ledger))
         erase = partial(forget_old, store, self.settings.storage.history_days, self._clock)
-        return [Duty("history_erasing", erase, False)]
+        erasing = [Duty("history_erasing", erase, False)] if self.settings.history.write else []
+        return [Duty("newest_values", values, False), *erasing]
 
     def stop(self) -> None:
         """Ask the service to stop in order."""
