@@ -147,6 +147,8 @@ _SYSTEM = _table(
         "checkpoint_ok",
         "audit_ok",
         "damaged_file_kept",
+        "history_stopped",
+        "alarm_reserve_in_use",
     ),
     _boolean(
         "broker_reachable",

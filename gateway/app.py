@@ -12,6 +12,7 @@ import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from collectors.collector import as_quarantined
+from collectors.disk.disk_states import DiskState
 from collectors.metrics import HistoryMetrics
 from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Refused, Store
@@ -29,7 +30,7 @@ from gateway.api.server import make_app
 from gateway.clocks import Clock, DataClock, claim_folder, name_of, wall_ms
 from gateway.equipment.ledger import PLATFORM, Equipment, Ledger, Site
 from gateway.equipment.topology import Link
-from gateway.ingest import forget_old, make_buffer, make_decoder, make_store
+from gateway.ingest import forget_old, make_buffer, make_decoder, make_disk_space, make_store, watch_disk
 from gateway.listening import entrance_of, require_administrator, require_safe_settings, tls_context
 from gateway.owner import Owner
 from gateway.owner_duties import Resources
@@ -49,6 +50,7 @@ from gateway.storage.migrate import migrate_when_there
 from gateway.storage.quarantine import Quarantine
 from gateway.supervision.duties import Duties, Duty, every
 from gateway.supervision.lease_keeping import LeaseKeeper
+from gateway.supervision.lookout import disk_state
 from gateway.tickets.attachment_files import AttachmentFiles
 
 log = structlog.get_logger(__name__)
@@ -125,21 +127,23 @@ class Application:
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(lease.lock_folder(folder))
             claim_folder(folder, name_of(self._clock))
-            database = Database(database_url(settings))
+            disk = make_disk_space(settings, folder)
+            disk.open()  # before anything is written: a start on a full disk needs the reserve
+            database = Database(database_url(settings), make_room=disk.make_room)
             stack.push_async_callback(database.close)
             await migrate_when_there(database, folder)
             told = await newest_fact(database)  # before the ledger is read: what comes after is heard of by its fact
             ledger = await self._open_ledger(database)
-            store = make_store(settings, folder)
+            store = make_store(settings, folder, disk)
             stack.push_async_callback(store.close)
             await store.open()
             await self._set_clock(store, database)
             sequences = SequenceMemory(folder / "sequences.db")
             stack.push_async_callback(sequences.close)
             await sequences.open()
-            quarantine = Quarantine(database, self.registry)
+            quarantine = Quarantine(database, self.registry, lambda: disk.state is not DiskState.NORMAL)
             history = HistoryMetrics(self.registry)
-            buffer = make_buffer(settings, folder, store, partial(_set_aside, quarantine), history)
+            buffer = make_buffer(settings, folder, store, partial(_set_aside, quarantine), history, disk)
             stack.push_async_callback(buffer.close)
             await buffer.open()
             self._parts["history"] = lambda: buffer.trouble or READY
@@ -156,7 +160,7 @@ class Application:
                 settings=settings, decoder=self._decoder, rules=self._rules, database=database, ledger=ledger,
                 buffer=buffer, keeper=buffer if settings.history.write else WrittenElsewhere(store),
                 quarantine=quarantine, store=store, sequences=sequences, feed=feed, clock=self._clock,
-                watchdog=self._watchdog, attachments=attachments, lease=LeaseKeeper(database), duties=duties,
+                watchdog=self._watchdog, attachments=attachments, lease=LeaseKeeper(database), duties=duties, disk=disk,
             )  # fmt: skip
             owner = Owner(given, self._parts, self.registry)
             floods = LiveFloods(services, feed)
@@ -166,6 +170,7 @@ class Application:
                     duties.carry_out(
                         [
                             Duty("ownership", owner.run, True),
+                            Duty("disk", partial(watch_disk, disk), False, partial(disk_state, disk)),
                             Duty("other_commits", database.hear_others, False),
                             Duty("live_feed", partial(feed.run, told), False),
                             Duty("live_floods", floods.run, False),
@@ -173,12 +178,7 @@ class Application:
                             Duty("logins", partial(people.logins.run, wall_ms), False),
                             Duty("throttle", partial(people.throttle.run, wall_ms), False),
                             Duty("approvals", partial(people.approvals.run, wall_ms), False),
-                            Duty(
-                                "newest_values",
-                                every(_FORGET_VALUES_S, partial(_forget_unlisted, store, ledger)),
-                                False,
-                            ),
-                            *self._erasing(store),
+                            *self._forgetting(store, ledger),
                         ]
                     ),
                     name="duties",
@@ -189,12 +189,12 @@ class Application:
                 await owner.finish()
                 working.cancel()
 
-    def _erasing(self, store: Store) -> list[Duty]:
+    def _forgetting(self, store: Store, ledger: Ledger) -> list[Duty]:
         """Who writes the history also erases what of it is too old."""
-        if not self.settings.history.write:
-            return []
+        values = every(_FORGET_VALUES_S, partial(_forget_unlisted, store, ledger))
         erase = partial(forget_old, store, self.settings.storage.history_days, self._clock)
-        return [Duty("history_erasing", erase, False)]
+        erasing = [Duty("history_erasing", erase, False)] if self.settings.history.write else []
+        return [Duty("newest_values", values, False), *erasing]
 
     def stop(self) -> None:
         """Ask the service to stop in order."""

@@ -31,7 +31,15 @@ from collectors.payloads.samples import KEY_STEPS
 from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Refused, Store
 from collectors.write_buffer import WriteBuffer
-from gateway.ingest import broker_address, forget_old, make_buffer, make_decoder, make_store
+from gateway.ingest import (
+    broker_address,
+    forget_old,
+    make_buffer,
+    make_decoder,
+    make_disk_space,
+    make_store,
+    watch_disk,
+)
 from gateway.part_metrics import PartStates
 from gateway.process import stop_on_signals
 from gateway.settings import Settings, SettingsError
@@ -95,17 +103,20 @@ class HistoryWriter:
         settings, folder = self._settings, self.folder
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(_locked(folder))
-            database = Database(f"sqlite+aiosqlite:///{folder / 'quarantine.db'}")
+            disk = make_disk_space(settings, folder)
+            disk.open()
+            self._parts["disk"] = lambda: disk.trouble
+            database = Database(f"sqlite+aiosqlite:///{folder / 'quarantine.db'}", make_room=disk.make_room)
             stack.push_async_callback(database.close)
             await migrate(database, folder)
-            store = make_store(settings, folder)
+            store = make_store(settings, folder, disk)
             stack.push_async_callback(store.close)
             await store.open()
             sequences = SequenceMemory(folder / "sequences.db")
             stack.push_async_callback(sequences.close)
             await sequences.open()
             quarantine, history = Quarantine(database, self._registry), HistoryMetrics(self._registry)
-            buffer = make_buffer(settings, folder, store, partial(_keep_refused, quarantine), history)
+            buffer = make_buffer(settings, folder, store, partial(_keep_refused, quarantine), history, disk)
             stack.push_async_callback(buffer.close)
             await buffer.open()
             broker = self._make_broker()
@@ -123,6 +134,7 @@ class HistoryWriter:
                     group.create_task(collector.run(), name="collector"),
                     group.create_task(buffer.run(), name="write_buffer"),
                     group.create_task(forget_old(store, settings.storage.history_days, self._clock), name="retention"),
+                    group.create_task(watch_disk(disk), name="disk"),
                 ]
                 if isinstance(broker, DepartingBroker):
                     tasks.append(group.create_task(self._retire(broker, in_hand, buffer, store), name="retire"))

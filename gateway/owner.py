@@ -31,6 +31,7 @@ from gateway.owner_duties import (
 from gateway.storage import lease
 from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.last_events import last_events
+from gateway.storage.plain_words import in_plain_words
 from gateway.supervision.duties import Parts, every, is_lease_lost
 from gateway.supervision.lease_keeping import RENEW_S
 
@@ -163,8 +164,9 @@ class Owner:
             await self._holding(self._catch_up())
             await self._holding(alarms.load())
         except DatabaseTrouble as error:
-            log.warning("the alarms cannot be taken up now", why=str(error))
-            self._report_all(f"the database does not answer: {error}")
+            why = in_plain_words(error)
+            log.warning("the alarms cannot be taken up now", why=why, detail=str(error))
+            self._report_all(why)
             await asyncio.sleep(_WAIT_FOR_LEASE_S)
             return None
         return alarms

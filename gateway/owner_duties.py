@@ -15,6 +15,7 @@ from collectors.babbling import Babbling
 from collectors.broker import Broker
 from collectors.collector import Collector, Keeper, Source
 from collectors.device_clocks import DeviceClocks, is_life
+from collectors.disk.disk_space import DiskSpace
 from collectors.fields import Channel, Kind
 from collectors.in_hand import InHand
 from collectors.metrics import IngestMetrics
@@ -53,13 +54,14 @@ from gateway.settings import Settings
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.facts import FactMetrics
+from gateway.storage.plain_words import in_plain_words
 from gateway.storage.quarantine import Quarantine
 from gateway.storage.statistics import keep_statistics_fresh
 from gateway.storage.unread_topics import UnreadTopicsTable
 from gateway.supervision import watchdog_beat
 from gateway.supervision.duties import Duties, Duty, always_ready, every
 from gateway.supervision.lease_keeping import LeaseKeeper
-from gateway.supervision.lookout import Lookout, way_of_messages
+from gateway.supervision.lookout import Lookout, space_on_disk, way_of_messages
 from gateway.tickets.attachment_files import AttachmentFiles
 from gateway.tickets.attachments import AttachmentSweep
 from gateway.tickets.tickets import Tickets
@@ -93,6 +95,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     attachments: AttachmentFiles
     lease: LeaseKeeper
     duties: Duties
+    disk: DiskSpace
 
 
 class OwnerMetrics:
@@ -239,6 +242,7 @@ class OwnerDuties:
             given.settings.storage.data_dir,
             given.buffer,
             lambda: alarms.notice + tickets.notice,
+            partial(space_on_disk, given.disk),
             self._backups.findings,
             self._way_of_messages,
             lambda: self._around,
@@ -296,7 +300,7 @@ async def known_babbling(given: Resources) -> Babbling:
     try:
         standing = await still_babbling(given.database, given.ledger)
     except DatabaseTrouble as error:  # listening goes first: its alarm then waits for the next start
-        log.warning("who babbled before is not known", why=str(error))
+        log.warning("who babbled before is not known", why=in_plain_words(error), detail=str(error))
         standing = []
     limit, protected = given.settings.collect.messages_per_s, protected_fields(given.rules)
     return Babbling(limit, protected, event_of, standing, now=given.clock())
@@ -307,6 +311,6 @@ async def known_doubtful_clocks(given: Resources) -> DeviceClocks:
     try:
         standing = await still_doubtful(given.database)
     except DatabaseTrouble as error:  # listening goes first: its alarm then waits for the next start
-        log.warning("whose clock was in doubt before is not known", why=str(error))
+        log.warning("whose clock was in doubt before is not known", why=in_plain_words(error), detail=str(error))
         standing = []
     return DeviceClocks(clock_event, standing)

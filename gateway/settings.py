@@ -112,6 +112,9 @@ class StorageSettings(_Section):
         "", description="Folder of attached files; empty: attachments in data_dir. Several services share one."
     )
     history_days: int = Field(730, ge=1, description="Days for which readings are kept.")
+    reserve_mb: int = Field(
+        64, ge=1, le=65_536, description="Megabytes of data_dir's disk kept for alarms; history stops at twice as many."
+    )
 
     @property
     def attachments(self) -> Path:

@@ -57,7 +57,7 @@ CONTRACT: dict[tuple[Kind, Channel], dict[tuple[FieldType, str], str]] = {
             BOOLEAN,
             "",
         ): "history_reachable losing_readings work_set_aside part_failing backup_ok checkpoint_ok audit_ok "
-        "damaged_file_kept broker_reachable "
+        "damaged_file_kept history_stopped alarm_reserve_in_use broker_reachable "
         "history_behind clock_synchronised clock_jumped site_silent out_of_service_overdue",
         (NUMBER, "%"): "spool_used disk_free",
         (NUMBER, "h"): "backup_age_h",

@@ -19,6 +19,7 @@ PURE = {
     "collectors/timeseries/rollups.py",
     "collectors/timeseries/stretches.py",
     "collectors/babbling.py",
+    "collectors/disk/disk_states.py",
     "collectors/names.py",
     "collectors/plausible.py",
     "collectors/unread_topics.py",

@@ -51,6 +51,7 @@ from gateway.storage import lease
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.facts import Consumer, Fact, FactMetrics, move_cursor, read_cursor
+from gateway.storage.plain_words import in_plain_words
 from gateway.storage.portions import in_portions
 from gateway.storage.quarantine import Quarantine
 from gateway.storage.singling_out import NOBODYS_FAULT, reason_of, single_out
@@ -199,7 +200,9 @@ class Alarms:
         except NOBODYS_FAULT:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is found and put aside
-            log.warning("what follows from changed rules is written one by one", why=str(error))
+            log.warning(
+                "what follows from changed rules is written one by one", why=reason_of(error), detail=str(error)
+            )
             await self._commit(outcome, [], cause)
             await self._retrying(lambda: self._write(Outcome([], {}, []), [], cause, move_on))
         else:
@@ -276,10 +279,12 @@ class Alarms:
             await work()
         except NOBODYS_FAULT:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and the other parts are done
+        except Exception as error:
             why = reason_of(error)
             if self._failing_parts.get(name) != why:
-                log.error("a part of the alarms' tick fails; it is tried again at each", part=name, why=why)
+                log.error(
+                    "a part of the alarms' tick fails; it is tried again at each", part=name, why=why, exc_info=error
+                )
             self._failing_parts[name] = why
         else:
             self._failing_parts.pop(name, None)
@@ -390,8 +395,13 @@ class Alarms:
             known: dict[str, FirstDelivery] = await self._retrying(lambda: self._first_deliveries(events))
         except NOBODYS_FAULT:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, other readings of the batch are judged
-            log.error("nobody can tell which events have come before", events=len(events), why=reason_of(error))
+        except Exception as error:
+            log.error(
+                "nobody can tell which events have come before",
+                events=len(events),
+                why=reason_of(error),
+                exc_info=error,
+            )
             return {}
         return known
 
@@ -438,8 +448,8 @@ class Alarms:
             found: Memory = await self._retrying(lambda: self._recorded_memory(key))
         except NOBODYS_FAULT:
             raise
-        except Exception as error:  # noqa: BLE001 - the failure that led here is the one that is told
-            log.error("the memory of a rule cannot be read", key=str(key), why=reason_of(error))
+        except Exception as error:
+            log.error("the memory of a rule cannot be read", key=str(key), why=reason_of(error), exc_info=error)
             return FRESH
         return found
 
@@ -455,12 +465,13 @@ class Alarms:
             try:
                 result = await work()
             except DatabaseTrouble as error:
+                why = in_plain_words(error)
                 if not self.trouble:
-                    log.error("decisions wait: the database does not take them", why=str(error))
-                self.trouble = str(error)
+                    log.error("decisions wait: the database does not take them", why=why, detail=str(error))
+                self.trouble = why
                 self._metrics.retries.inc()
                 self.waited += 1
-                await asyncio.sleep(_RETRY_S)
+                await asyncio.sleep(0 if self._database.take_made_room() else _RETRY_S)
             else:
                 self.trouble = ""
                 return result

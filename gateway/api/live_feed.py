@@ -50,6 +50,7 @@ from gateway.people.logins import Standing
 from gateway.people.permissions import ALL_SITES, Act, may
 from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.facts import Fact, follow
+from gateway.storage.plain_words import in_plain_words
 from gateway.storage.singling_out import reason_of
 
 log = structlog.get_logger(__name__)
@@ -200,7 +201,7 @@ class LiveFeed:
             try:
                 await self._services.ledger.learn(entered)
             except DatabaseTrouble as error:
-                log.warning("the ledger waits for the database", why=str(error))
+                log.warning("the ledger waits for the database", why=in_plain_words(error), detail=str(error))
                 await asyncio.sleep(_RETRY_S)
             else:
                 break
@@ -287,7 +288,9 @@ class LiveFeed:
                     [listener.standing for listener in listeners], self._services.wall()
                 )
             except DatabaseTrouble as error:  # who was let in before it fell silent goes on
-                log.warning("logins of live listeners cannot be checked now", why=str(error))
+                log.warning(
+                    "logins of live listeners cannot be checked now", why=in_plain_words(error), detail=str(error)
+                )
                 continue
             for listener in listeners:
                 now = standings.get(listener.standing.digest)

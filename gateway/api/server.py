@@ -50,6 +50,7 @@ from gateway.people.logins import Place
 from gateway.people.permissions import FOR_EVERYONE, PERMITTED, Act
 from gateway.people.standing_check import Over, StandingCheck, StandingOver
 from gateway.storage.database_errors import DatabaseTrouble
+from gateway.storage.plain_words import in_plain_words
 
 log = structlog.get_logger(__name__)
 
@@ -337,7 +338,12 @@ async def _or_problem(request: web.Request, handler: Next) -> web.StreamResponse
             raise
         return problem_for(error)
     except DatabaseTrouble as error:
-        log.warning("request not answered: the database is in trouble", path=request.path, why=str(error))
+        log.warning(
+            "request not answered: the database is in trouble",
+            path=request.path,
+            why=in_plain_words(error),
+            detail=str(error),
+        )
         return problem_response("database_unavailable", "nothing was changed; try again in a moment", retry_after=1)
     except DataError:
         return problem_response("bad_request", "a text or number in it cannot be kept")

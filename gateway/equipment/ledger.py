@@ -16,6 +16,7 @@ from gateway.people.audit import Cause, Via, audited, write_records
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.facts import NewFact, write_facts
+from gateway.storage.plain_words import in_plain_words
 from gateway.storage.tables import equipment, last_message, site
 
 log = structlog.get_logger(__name__)
@@ -276,7 +277,7 @@ class Ledger:
         try:
             await self._admit(admitted, now)
         except DatabaseTrouble as error:  # the next message of the equipment tries again
-            log.warning("unknown equipment is not listed yet", why=str(error))
+            log.warning("unknown equipment is not listed yet", why=in_plain_words(error), detail=str(error))
 
     async def _admit(self, heard: list[Reading], now: int) -> None:
         await self.learn(f"{item.topic.site}:{item.topic.equipment}" for item in heard)  # somebody else may know them

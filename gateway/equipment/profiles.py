@@ -103,6 +103,8 @@ PROFILES: Final[dict[Kind, Profile]] = {
             "history_reachable": _label("History takes readings", "历史库可写"),
             "spool_used": _label("Waiting on disk", "磁盘缓存占用"),
             "disk_free": _label("Free disk", "磁盘剩余"),
+            "history_stopped": _label("Disk almost full, history stopped", "磁盘将满，历史已停写"),
+            "alarm_reserve_in_use": _label("Disk full, alarm reserve in use", "磁盘已满，正用报警预留"),
             "losing_readings": _label("Losing history", "历史数据丢失"),
             "work_set_aside": _label("Alarms to handle by hand", "需人工处理的报警"),
             "damaged_file_kept": _label("Damaged file kept", "存有损坏文件"),

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 from sqlalchemy import insert
 
+from collectors.disk.trouble_words import words_for_file
 from gateway.people.audit_chain import BEGINNING
 from gateway.people.audit_head import Head, Identity, NotReadable, read_head, write_durably, write_head
 from gateway.people.audit_key import AuditKey, Day
@@ -133,7 +134,7 @@ class CheckpointKeeper:
         try:
             trouble = await asyncio.to_thread(_write_checkpoints, self._folder, closed, self._key)
         except OSError as error:  # the folder may be on another machine; rows are sealed and signed all the same
-            trouble = str(error)
+            trouble = f"{self._folder}: {words_for_file(error)}"
         if trouble and trouble != self.trouble:
             log.error("a closed day has no checkpoint; tried again each minute", why=trouble)
         self.trouble = trouble

@@ -29,6 +29,7 @@ from gateway.storage.chunked_writes import ChunkedWrites, delete_some
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.identity import new_id
+from gateway.storage.plain_words import in_plain_words
 from gateway.storage.tables import known_device, login, person, role_grant
 
 log = structlog.get_logger(__name__)
@@ -324,7 +325,7 @@ class Logins:
                 if second % _FORGET_EVERY_S == 1:
                     await self.forget_ended(clock())
             except DatabaseTrouble as error:
-                log.warning("logins wait: the database does not answer", why=str(error))
+                log.warning("logins wait: the database does not answer", why=in_plain_words(error), detail=str(error))
 
     async def keep_uses(self) -> None:
         """Write when logins and tokens were used last."""

@@ -20,6 +20,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from gateway.storage import postgres
 from gateway.storage.database_errors import DatabaseTrouble, sort_sqlite
+from gateway.storage.disk_full import MakeRoom, RoomMaker
+from gateway.storage.plain_words import in_plain_words
 
 log = structlog.get_logger(__name__)
 
@@ -48,21 +50,24 @@ _companions: Final[ContextVar[list[Companion]]] = ContextVar("companions")
 class Database:
     """Owns the engine. After each commit, ours or another process's, every `waking` event is set."""
 
-    def __init__(self, url: str, command_s: float | None = COMMAND_S) -> None:
+    def __init__(self, url: str, command_s: float | None = COMMAND_S, make_room: MakeRoom | None = None) -> None:
         """Describe the database; nothing is asked yet.
 
         Args:
             url: SQLAlchemy address with an asynchronous driver.
             command_s: how long a statement may take on PostgreSQL; None for a migration, which takes what it takes.
+            make_room: called when SQLite finds no room on disk, so that the next try finds some.
         """
         self.url = url
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         self.session_name = postgres.new_session_name()
         """What all our sessions are called at a PostgreSQL."""
         self._unqueued: AsyncEngine | None = None
+        self._room = RoomMaker(make_room)
         if self.is_sqlite:
             self.engine = create_async_engine(url)
             _prepare_sqlite(self.engine)
+            event.listen(self.engine.sync_engine, "handle_error", self._room.note)
         else:
             self.engine = postgres.make_engine(url, command_s, self.session_name)
             self._unqueued = postgres.make_engine(url, UNQUEUED_S, self.session_name, pool_size=1)
@@ -146,13 +151,18 @@ class Database:
                 hears = True
             except DatabaseTrouble as error:
                 if hears:
-                    log.warning("commits of other processes are noticed within a second only", why=str(error))
+                    log.warning("commits of other processes are noticed within a second only",
+                                why=in_plain_words(error), detail=str(error))  # fmt: skip
                 hears = False
             await asyncio.sleep(_LISTEN_AGAIN_S)
 
     def _wake(self) -> None:
         for waker in self._wakers:
             waker.set()
+
+    def take_made_room(self) -> bool:
+        """Whether room was made on disk since this was last asked: what failed for want of it may be tried at once."""
+        return self._room.take()
 
     async def close(self) -> None:
         await self.engine.dispose()

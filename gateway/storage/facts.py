@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.index_use import after
+from gateway.storage.plain_words import in_plain_words
 from gateway.storage.postgres import tell_others
 from gateway.storage.singling_out import reason_of, single_out
 from gateway.storage.tables import fact, fact_cursor, fact_set_aside
@@ -159,8 +160,9 @@ class Consumer:
                     self.trouble = ""
                 except DatabaseTrouble as error:
                     if not self.trouble:
-                        log.error("facts wait: the database does not take them", consumer=self._name, why=str(error))
-                    self.trouble, more = str(error), False
+                        log.error("facts wait: the database does not take them", consumer=self._name,
+                                  why=in_plain_words(error), detail=str(error))  # fmt: skip
+                    self.trouble, more = in_plain_words(error), False
                     await asyncio.sleep(_RETRY_S)
                 idle = not more and not await wait_for_news(waker)
                 if not idle:
@@ -237,7 +239,7 @@ async def follow(database: Database, cursor: int) -> AsyncIterator[list[Fact]]:
                 async with database.reading() as connection:
                     found = await facts_after(connection, cursor)
             except DatabaseTrouble as error:
-                log.warning("facts cannot be read now", why=str(error))
+                log.warning("facts cannot be read now", why=in_plain_words(error), detail=str(error))
                 found = []
             if found:
                 cursor = found[-1].id

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter as Counting
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +15,7 @@ from collectors.payloads.faults import Reason
 from gateway.storage.chunked_writes import delete_in_chunks
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
+from gateway.storage.plain_words import in_plain_words
 from gateway.storage.tables import quarantine
 
 log = structlog.get_logger(__name__)
@@ -25,6 +26,8 @@ KEPT_OF_TOPIC: Final = 50
 """Rows a minute of one topic; what is beyond them is only counted."""
 KEPT_OF_MINUTE: Final = 2_000
 """Rows a minute of all topics."""
+KEPT_OF_MINUTE_ON_A_SHORT_DISK: Final = 30
+"""Rows a minute of all topics while history is stopped: at most 240 KiB a minute of what is left for alarms."""
 KEPT_BYTES: Final = 32 * 1024 * 1024
 """Of payloads, topics and details together (text counted by characters)."""
 _MEASURED_EVERY: Final = 1024 * 1024
@@ -35,8 +38,11 @@ _RETRY_S: Final = 0.5
 class Quarantine:
     """Keeps what was put aside, and forgets the oldest beyond the limits."""
 
-    def __init__(self, database: Database, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, database: Database, registry: CollectorRegistry, is_disk_short: Callable[[], bool] = lambda: False
+    ) -> None:
         self._database = database
+        self._is_disk_short = is_disk_short
         self._forgotten = Counter(
             "gengfu_quarantine_forgotten", "Entries of the quarantine that made room for newer ones", registry=registry
         )
@@ -59,7 +65,9 @@ class Quarantine:
         try:
             self._forgotten.inc(await self._make_room())
         except DatabaseTrouble as error:  # these are kept: the next one makes room for itself and for them
-            log.warning("the oldest messages in quarantine are not removed now", why=str(error))
+            log.warning(
+                "the oldest messages in quarantine are not removed now", why=in_plain_words(error), detail=str(error)
+            )
 
     async def _insert(self, rows: list[dict[str, Any]]) -> None:
         while True:
@@ -67,7 +75,9 @@ class Quarantine:
                 async with self._database.transaction() as connection:
                     await connection.execute(insert(quarantine), rows)
             except DatabaseTrouble as error:
-                log.error("quarantine waits: the database does not take it", why=str(error))
+                log.error(
+                    "quarantine waits: the database does not take it", why=in_plain_words(error), detail=str(error)
+                )
                 await asyncio.sleep(_RETRY_S)
             else:
                 return
@@ -78,10 +88,13 @@ class Quarantine:
         if minute != self._minute:
             self._minute = minute
             self._kept_of.clear()
-        if self._kept_of[message.topic] >= KEPT_OF_TOPIC or self._kept_of.total() >= KEPT_OF_MINUTE:
+        if self._kept_of[message.topic] >= KEPT_OF_TOPIC or self._kept_of.total() >= self._most_of_minute():
             return False
         self._kept_of[message.topic] += 1
         return True
+
+    def _most_of_minute(self) -> int:
+        return KEPT_OF_MINUTE_ON_A_SHORT_DISK if self._is_disk_short() else KEPT_OF_MINUTE
 
     async def _make_room(self) -> int:
         """Remove the oldest beyond the limits; how many rows."""

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
+from gateway.storage.plain_words import in_plain_words
 from gateway.storage.tables import metadata
 
 log = structlog.get_logger(__name__)
@@ -27,7 +28,9 @@ async def keep_statistics_fresh(database: Database) -> None:
         try:
             await refresh_statistics(database)
         except DatabaseTrouble as error:
-            log.warning("statistics of the database are not refreshed now", why=str(error))
+            log.warning(
+                "statistics of the database are not refreshed now", why=in_plain_words(error), detail=str(error)
+            )
         await asyncio.sleep(_EVERY_S)
 
 

@@ -11,11 +11,13 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter
+from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.api.platform_routes import READY, working
 from gateway.clocks import steady_s
 from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.lease import LeaseLost
+from gateway.storage.plain_words import in_plain_words
 
 log = structlog.get_logger(__name__)
 
@@ -103,7 +105,7 @@ class Duties:
         pause_s = FIRST_PAUSE_S
         if before is not None and lasted_s < before.pause_s + SETTLED_S:
             pause_s = min(LONGEST_PAUSE_S, 2 * before.pause_s)
-        why = f"{type(error).__name__}: {error}".partition("\n")[0]
+        why = _words(error)
         if before is None or before.why != why or lasted_s >= SETTLED_S:
             log.error("a duty failed and is restarted", duty=duty.name, why=why, exc_info=error)
         self._failures[duty.name] = _Failure(why, self._steady() + pause_s + SETTLED_S, pause_s)
@@ -122,6 +124,13 @@ class Duties:
         return READY
 
 
+def _words(error: Exception) -> str:
+    """What is said of a failure in `/readyz`; the log has all of it."""
+    if isinstance(error, SQLAlchemyError):
+        return in_plain_words(error)
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
+
+
 def is_lease_lost(error: Exception) -> bool:
     """Whether an error, or one of a group, says that another process owns the alarms."""
     if isinstance(error, ExceptionGroup):
@@ -138,7 +147,7 @@ def every(seconds: float, work: Callable[[], Awaitable[None]]) -> Run:
             try:
                 await work()
             except DatabaseTrouble as error:
-                log.warning("a periodic check could not be made", why=str(error))
+                log.warning("a periodic check could not be made", why=in_plain_words(error), detail=str(error))
 
     return run
 

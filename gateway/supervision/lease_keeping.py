@@ -10,6 +10,7 @@ from gateway.clocks import wall_ms
 from gateway.storage import lease
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
+from gateway.storage.plain_words import in_plain_words
 from gateway.storage.tenure import Tenure
 
 log = structlog.get_logger(__name__)
@@ -50,8 +51,8 @@ class LeaseKeeper:
                 self._database, self._holder, await lease.shared_clock(self._database, wall_ms)
             )
         except DatabaseTrouble as error:
-            log.warning("the lease cannot be taken now", why=str(error))
-            self.trouble = f"the database does not answer: {error}"
+            self.trouble = in_plain_words(error)
+            log.warning("the lease cannot be taken now", why=self.trouble, detail=str(error))
             return None
         self.trouble = ""
         if self._epoch is not None:
@@ -72,16 +73,16 @@ class LeaseKeeper:
         try:
             await lease.renew(self._database, self._epoch, await lease.shared_clock(self._database, wall_ms))
         except DatabaseTrouble as error:
-            self._note(f"the database does not answer: {error}")
+            self._note(in_plain_words(error), str(error))
             return
         self._tenure.hold(since)
-        self._note("")
+        self._note("", "")
         if was_over:
             log.warning("the lease was over and nobody had taken it: this process goes on owning the alarms")
 
-    def _note(self, trouble: str) -> None:
+    def _note(self, trouble: str, detail: str) -> None:
         if trouble and not self.trouble:
-            log.error("the lease cannot be renewed", why=trouble)
+            log.error("the lease cannot be renewed", why=trouble, detail=detail)
         self.trouble = trouble
 
     async def release(self) -> None:
@@ -92,4 +93,4 @@ class LeaseKeeper:
         try:
             await lease.release(self._database, epoch)
         except DatabaseTrouble as error:
-            log.warning("the lease cannot be released and ends by itself", why=str(error))
+            log.warning("the lease cannot be released and ends by itself", why=in_plain_words(error), detail=str(error))

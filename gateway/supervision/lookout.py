@@ -8,10 +8,13 @@ from typing import Final
 
 from collectors.broker import Broker
 from collectors.collector import Collector
+from collectors.disk.disk_space import DiskSpace
+from collectors.disk.disk_states import DiskState
 from collectors.reading import Reading, Value
 from collectors.write_buffer import WriteBuffer
 from gateway.alarms.alarms import Alarms
 from gateway.api.live_feed import LiveFeed
+from gateway.api.platform_routes import working
 from gateway.clocks import Clock, DataClock, steady_s, wall_ms
 from gateway.equipment.ledger import Ledger
 from gateway.people.audit import Cause, Via
@@ -84,3 +87,13 @@ def way_of_messages(
         "decisions_waited": float(alarms.waited),
         "pages_dropped": float(feed.dropped),
     }
+
+
+def space_on_disk(disk: DiskSpace) -> dict[str, Value]:
+    """What became of the disk of the data folder."""
+    return {"history_stopped": disk.state is not DiskState.NORMAL, "alarm_reserve_in_use": disk.reserve_in_use}
+
+
+def disk_state(disk: DiskSpace) -> str:
+    """What `/readyz` says of the disk: alarms work as long as there is a reserve."""
+    return disk.trouble if disk.state is DiskState.EXHAUSTED else working(disk.trouble)
