@@ -243,8 +243,11 @@ async def _look_up(connection: AsyncConnection, news: Sequence[News], scope: Sco
 
 async def _gatherings(connection: AsyncConnection, alarms: Mapping[str, Row], scope: Scope) -> dict[str, Gathering]:
     """What gathers each alarm: the ticket that it has while that is open, whatever its place is called since."""
-    member_of = select(ticket_alarm.c.alarm, ticket.c.open_key).join_from(ticket_alarm, ticket).join(alarm)
-    still = member_of.where(ticket.c.open_key.is_not(None), ticket.c.type == alarm.c.wants_ticket)
+    still = (
+        select(ticket_alarm.c.alarm, ticket.c.open_key)
+        .select_from(_MEMBERS)
+        .where(ticket.c.open_key.is_not(None), ticket.c.type == alarm.c.wants_ticket)
+    )
     kept = {row["alarm"]: row["open_key"] for row in await _rows(connection, still, ticket_alarm.c.alarm, list(alarms))}
     places = await _places(connection, alarms.values())
     found: dict[str, Gathering] = {}
@@ -318,11 +321,12 @@ _ANNUNCIATED_SINCE: Final = (
 """What came and went while the alarm was kept quiet asks for nothing when it is released."""
 
 
-_OF_EMERGENCY: Final = ticket_alarm.join(ticket, ticket.c.number == ticket_alarm.c.ticket)
+_GATHERED: Final = ticket_alarm.join(ticket, ticket.c.number == ticket_alarm.c.ticket)
+_MEMBERS: Final = _GATHERED.join(alarm, alarm.c.id == ticket_alarm.c.alarm)
 _EMERGENCY: Final = ticket.c.type == TicketType.EMERGENCY.value
-_WAITS_FOR_EMERGENCY: Final = (alarm.c.wants_ticket == TicketType.REPAIR.value) & exists().select_from(
-    _OF_EMERGENCY
-).where(ticket_alarm.c.alarm == alarm.c.id, _EMERGENCY, ticket.c.open_key.is_not(None))
+_WAITS_FOR_EMERGENCY: Final = (alarm.c.wants_ticket == TicketType.REPAIR.value) & exists().select_from(_GATHERED).where(
+    ticket_alarm.c.alarm == alarm.c.id, _EMERGENCY, ticket.c.open_key.is_not(None)
+)
 """It has joined the emergency of its own sensor, and gets its repair if it is still open when that is over."""
 _OPEN_EMERGENCIES: Final = (
     select(
@@ -334,7 +338,7 @@ _OPEN_EMERGENCIES: Final = (
         alarm.c.playbook,
         alarm.c.wants_ticket,
     )
-    .select_from(_OF_EMERGENCY.join(alarm, alarm.c.id == ticket_alarm.c.alarm))
+    .select_from(_MEMBERS)
     .where(ticket_is_open, ticket.c.open_key.is_not(None), _EMERGENCY)
     .where(alarm.c.wants_ticket == TicketType.EMERGENCY.value, alarm.c.life_safety)
 )
