@@ -166,7 +166,7 @@ async def test_the_most_urgent_playbook_wins(database: Database) -> None:
     await place(database, {0: ROOM, 1: ROOM})
     desk = await open_desk(database, *RULES)
     for number, field in ((0, "carbon_monoxide"), (1, "smoke"), (0, "heat")):
-        await desk.decide(sensor(number, T0 + number, **{field: True}))
+        await desk.decide(sensor(number, T0 + number, "sensor", **{field: True}))
         await caught_up(desk)
     row = await only_row(database, ticket)
     assert (row["playbook"], row["title"]["en"]) == ("fire", "sensor.smoke")
