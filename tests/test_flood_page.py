@@ -1,6 +1,7 @@
 """The control room's page in a flood, in a real browser: folded, critical on top, and unfolded with one click.
 
-An incident is one row too."""
+An incident is one row too.
+"""
 
 import asyncio
 from pathlib import Path
