@@ -64,6 +64,7 @@ from gateway.supervision.lease_keeping import LeaseKeeper
 from gateway.supervision.lookout import Lookout, space_on_disk, way_of_messages
 from gateway.tickets.attachment_files import AttachmentFiles
 from gateway.tickets.attachments import AttachmentSweep
+from gateway.tickets.incident_place import Scope
 from gateway.tickets.tickets import Tickets
 
 log = structlog.get_logger(__name__)
@@ -126,7 +127,7 @@ class OwnerDuties:
         self._alarms = alarms
         self._epoch = epoch
         self._backups = backups
-        self._tickets = Tickets(database, epoch, metrics.facts, clock)
+        self._tickets = Tickets(database, epoch, metrics.facts, clock, Scope(settings.tickets.incident_scope))
         self._sweep = AttachmentSweep(database, given.attachments, epoch)
         self._retention = Retention(database, epoch, settings.retention, clock)
         self._lookout = Lookout(settings, database, given.ledger, clock)

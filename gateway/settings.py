@@ -204,6 +204,12 @@ class AlarmSettings(_Section):
         return positions
 
 
+class TicketSettings(_Section):
+    incident_scope: Literal["zone", "room", "floor", "building"] = Field(
+        "room", description="How large a place is whose life-safety alarms are one incident, with one emergency ticket."
+    )
+
+
 class EquipmentSettings(_Section):
     time_zone: str = Field(
         "Asia/Shanghai", description="Time zone of a site that nobody has entered yet, and of times without one."
@@ -295,6 +301,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = StorageSettings()
     history: HistorySettings = HistorySettings()
     alarms: AlarmSettings = AlarmSettings()
+    tickets: TicketSettings = TicketSettings()
     equipment: EquipmentSettings = EquipmentSettings()
     people: PeopleSettings = PeopleSettings()
     approval: ApprovalSettings = ApprovalSettings()

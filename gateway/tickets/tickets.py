@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
+from msgspec.structs import replace
 from sqlalchemy import bindparam, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,12 +25,15 @@ from gateway.storage.tables import (
     activation,
     alarm,
     alarm_is_open,
+    equipment,
     journal,
     ticket,
     ticket_activation,
     ticket_alarm,
+    ticket_is_open,
 )
-from gateway.tickets.following import Known, News, Row, What, Written, follow, gathering_key, openings, step
+from gateway.tickets.following import Known, News, Row, Sensor, What, Written, follow, openings, step
+from gateway.tickets.incident_place import Gathering, Scope, gathering_of, is_call, is_fire
 from gateway.tickets.numbers import take_numbers
 from gateway.tickets.states import Action, TicketType
 
@@ -78,10 +82,13 @@ class _Patience:
 class Tickets:
     """The owner's side: follows the alarms' facts."""
 
-    def __init__(self, database: Database, epoch: int, metrics: FactMetrics, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, epoch: int, metrics: FactMetrics, clock: Clock, scope: Scope = Scope.ROOM
+    ) -> None:
         self._database = database
         self._epoch = epoch
         self._clock = clock
+        self._scope = scope
         self._patience = _Patience()
         check = partial(lease.verify, epoch=epoch)
         self._consumer = Consumer(database, CONSUMER, tuple(What), self._take, check, metrics, clock)
@@ -131,7 +138,7 @@ class Tickets:
     async def _open_owed(self, news: Sequence[News]) -> None:
         async with self._database.transaction() as connection:
             await lease.verify(connection, self._epoch)
-            await _work_off(connection, news, self._clock())
+            await _work_off(connection, news, self._scope, self._clock())
 
     async def _leave_waiting(self, item: News, error: Exception) -> None:
         self._patience.failed(item.activation, self._clock())
@@ -143,7 +150,7 @@ class Tickets:
     async def _take(self, connection: AsyncConnection, facts: Sequence[Fact]) -> None:
         released = [fact.thing for fact in facts if fact.kind == What.RELEASED]
         standing = await _standing_activations(connection, released)
-        await _work_off(connection, [_news_of(fact, standing) for fact in facts], self._clock())
+        await _work_off(connection, [_news_of(fact, standing) for fact in facts], self._scope, self._clock())
 
 
 async def _standing_activations(connection: AsyncConnection, alarms: Sequence[str]) -> dict[str, str]:
@@ -203,21 +210,24 @@ async def _activations_of(connection: AsyncConnection, number: str) -> dict[str,
     return {row.id: row.activations for row in rows}
 
 
-async def _work_off(connection: AsyncConnection, news: Sequence[News], now: int) -> None:
+async def _work_off(connection: AsyncConnection, news: Sequence[News], scope: Scope, now: int) -> None:
     """Write what follows from news, as part of the caller's transaction."""
     if not news:
         return
-    known = await _look_up(connection, news)
+    known = await _look_up(connection, news, scope)
     opening = openings(news, known)
     wanted = [(TicketType(source["wants_ticket"]), source["site"]) for source in opening.values()]
     numbers = dict(zip(opening, await take_numbers(connection, wanted, now), strict=True))
     await save(connection, follow(news, known, numbers, now))
 
 
-async def _look_up(connection: AsyncConnection, news: Sequence[News]) -> Known:
+async def _look_up(connection: AsyncConnection, news: Sequence[News], scope: Scope) -> Known:
     identities = sorted({item.alarm for item in news})
     alarms = {row["id"]: row for row in await _rows(connection, select(alarm), alarm.c.id, identities)}
-    keys = sorted({gathering_key(row) for row in alarms.values()})  # in one order: two that lock cannot wait in a ring
+    gatherings = await _gatherings(connection, alarms, scope)
+    emergencies = await _emergencies_of_sensors(connection, alarms)
+    # In one order: two that lock cannot wait in a ring.
+    keys = sorted({*(gathering.key for gathering in gatherings.values()), *emergencies.values()})
     open_tickets = select(ticket).order_by(ticket.c.open_key).with_for_update()
     tickets = {row["open_key"]: row for row in await _rows(connection, open_tickets, ticket.c.open_key, keys)}
     memberships = await _rows(connection, select(ticket_alarm), ticket_alarm.c.alarm, identities)
@@ -226,11 +236,50 @@ async def _look_up(connection: AsyncConnection, news: Sequence[News]) -> Known:
     passed = await _rows(connection, select(activation.c.id).where(_ANNUNCIATED_SINCE), activation.c.id, activated)
     return Known(
         alarms,
+        gatherings,
         tickets,
         {(row["ticket"], row["alarm"]) for row in memberships},
         {row["activation"] for row in joined},
+        {sensor: key for sensor, key in emergencies.items() if key in tickets},
         {row["id"] for row in passed},
     )
+
+
+async def _gatherings(connection: AsyncConnection, alarms: Mapping[str, Row], scope: Scope) -> dict[str, Gathering]:
+    """What gathers each alarm: the ticket that it has while that is open, whatever its place is called since."""
+    still = (
+        select(ticket_alarm.c.alarm, ticket.c.open_key)
+        .select_from(_MEMBERS)
+        .where(ticket.c.open_key.is_not(None), ticket.c.type == alarm.c.wants_ticket)
+    )
+    kept = {row["alarm"]: row["open_key"] for row in await _rows(connection, still, ticket_alarm.c.alarm, list(alarms))}
+    places = await _places(connection, alarms.values())
+    found: dict[str, Gathering] = {}
+    for identity, row in alarms.items():
+        gathering = gathering_of(row, places.get((row["site"], row["equipment"]), {}), scope)
+        found[identity] = replace(gathering, key=kept.get(identity, gathering.key))
+    return found
+
+
+async def _places(connection: AsyncConnection, alarms: Iterable[Row]) -> dict[tuple[str, str], dict[str, str]]:
+    """(site, equipment) -> its place in the ledger, of what wants an emergency."""
+    codes = sorted({row["equipment"] for row in alarms if row["wants_ticket"] == TicketType.EMERGENCY.value})
+    sites = sorted({row["site"] for row in alarms})
+    listed = select(equipment.c.site, equipment.c.code, equipment.c.place).where(equipment.c.site.in_(sites))
+    return {
+        (row["site"], row["code"]): row["place"] for row in await _rows(connection, listed, equipment.c.code, codes)
+    }
+
+
+async def _emergencies_of_sensors(connection: AsyncConnection, alarms: Mapping[str, Row]) -> dict[Sensor, str]:
+    """Sensor -> the key of its open emergency, of the sensors whose alarms want a repair."""
+    codes = sorted({row["equipment"] for row in alarms.values() if row["wants_ticket"] == TicketType.REPAIR.value})
+    rows = await _rows(connection, _OPEN_EMERGENCIES, alarm.c.equipment, codes)
+    return {
+        (row["site"], row["equipment"], row["part"]): row["open_key"]
+        for row in rows
+        if not (is_call(row) or is_fire(row))
+    }
 
 
 async def _rows(connection: AsyncConnection, statement: Any, column: Any, values: Sequence[str]) -> list[Row]:
@@ -276,10 +325,31 @@ _ANNUNCIATED_SINCE: Final = (
 """What came and went while the alarm was kept quiet asks for nothing when it is released."""
 
 
+_GATHERED: Final = ticket_alarm.join(ticket, ticket.c.number == ticket_alarm.c.ticket)
+_MEMBERS: Final = _GATHERED.join(alarm, alarm.c.id == ticket_alarm.c.alarm)
+_EMERGENCY: Final = ticket.c.type == TicketType.EMERGENCY.value
+_WAITS_FOR_EMERGENCY: Final = (alarm.c.wants_ticket == TicketType.REPAIR.value) & exists().select_from(_GATHERED).where(
+    ticket_alarm.c.alarm == alarm.c.id, _EMERGENCY, ticket.c.open_key.is_not(None)
+)
+"""It has joined the emergency of its own sensor, and gets its repair if it is still open when that is over."""
+_OPEN_EMERGENCIES: Final = (
+    select(
+        ticket.c.open_key,
+        alarm.c.site,
+        alarm.c.equipment,
+        alarm.c.part,
+        alarm.c.kind,
+        alarm.c.playbook,
+        alarm.c.wants_ticket,
+    )
+    .select_from(_MEMBERS)
+    .where(ticket_is_open, ticket.c.open_key.is_not(None), _EMERGENCY)
+    .where(alarm.c.wants_ticket == TicketType.EMERGENCY.value, alarm.c.life_safety)
+)
 _OPEN_AND_WANTING: Final = select(
     alarm.c.id,
     (alarm.c.chattering & ~exists().where(ticket_alarm.c.alarm == alarm.c.id)).label("chatters_unheard"),
-).where(alarm_is_open, alarm.c.wants_ticket != "none", alarm.c.annunciated)
+).where(alarm_is_open, alarm.c.wants_ticket != "none", alarm.c.annunciated, ~_WAITS_FOR_EMERGENCY)
 """Those first and then their activations: of a join PostgreSQL might make one with all activations there ever were."""
 _WITHOUT_TICKET: Final = select(
     activation.c.alarm,

@@ -97,6 +97,7 @@ const en: typeof zhCN = {
     lifeSafety: 'Life safety',
     drill: 'DRILL',
     chattering: 'Chattering: told once, every time is counted',
+    sameIncident: '{n} more of the same incident',
     justClosed: 'Just closed (kept 10 minutes)',
     closedAt: 'closed {time}',
     closedUnseen: 'ended while disconnected: see its record',

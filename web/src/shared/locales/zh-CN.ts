@@ -95,6 +95,7 @@ export default {
     lifeSafety: '人身安全',
     drill: '演练',
     chattering: '抖动报警：只提示一次，每次都计数',
+    sameIncident: '同一事件另有 {n} 条报警',
     justClosed: '刚结束（保留 10 分钟）',
     closedAt: '{time} 结束',
     closedUnseen: '断线期间结束，经过请查记录',
