@@ -119,7 +119,9 @@ async def test_no_tick_and_no_step_of_an_alarm_scans_what_grows(database: Databa
         await note_turns(database, desk.epoch, desk.clock())
         await rule_change(desk)
         key = open_key(tmp_path / "audit.key")
-        await Sealer(database, desk.epoch, key, tmp_path / "checkpoints", 3_650, desk.clock).seal()
+        await Sealer(
+            database, desk.epoch, key, tmp_path / "checkpoints", tmp_path / "audit.head", 3_650, desk.clock
+        ).seal()
     read = {table for one in asked for table in GROWING if f"FROM {table}" in one.statement}
     assert {"alarm", "activation", "fact", "audit", "event", "maintenance_window", "rule_version"} <= read
     await require_no_scan(database, asked)
