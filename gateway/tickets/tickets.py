@@ -250,7 +250,7 @@ async def _gatherings(connection: AsyncConnection, alarms: Mapping[str, Row], sc
     still = (
         select(ticket_alarm.c.alarm, ticket.c.open_key)
         .select_from(_MEMBERS)
-        .where(ticket.c.open_key.is_not(None), ticket.c.type == alarm.c.wants_ticket)
+        .where(_GATHERS, ticket.c.type == alarm.c.wants_ticket)
     )
     kept = {row["alarm"]: row["open_key"] for row in await _rows(connection, still, ticket_alarm.c.alarm, list(alarms))}
     places = await _places(connection, alarms.values())
@@ -325,11 +325,13 @@ _ANNUNCIATED_SINCE: Final = (
 """What came and went while the alarm was kept quiet asks for nothing when it is released."""
 
 
+_GATHERS: Final = ticket_is_open & ticket.c.open_key.is_not(None)
+"""The first part says no more than the second, but is what the partial index of open tickets holds."""
 _GATHERED: Final = ticket_alarm.join(ticket, ticket.c.number == ticket_alarm.c.ticket)
 _MEMBERS: Final = _GATHERED.join(alarm, alarm.c.id == ticket_alarm.c.alarm)
 _EMERGENCY: Final = ticket.c.type == TicketType.EMERGENCY.value
 _WAITS_FOR_EMERGENCY: Final = (alarm.c.wants_ticket == TicketType.REPAIR.value) & exists().select_from(_GATHERED).where(
-    ticket_alarm.c.alarm == alarm.c.id, _EMERGENCY, ticket.c.open_key.is_not(None)
+    ticket_alarm.c.alarm == alarm.c.id, _EMERGENCY, _GATHERS
 )
 """It has joined the emergency of its own sensor, and gets its repair if it is still open when that is over."""
 _OPEN_EMERGENCIES: Final = (
@@ -343,7 +345,7 @@ _OPEN_EMERGENCIES: Final = (
         alarm.c.wants_ticket,
     )
     .select_from(_MEMBERS)
-    .where(ticket_is_open, ticket.c.open_key.is_not(None), _EMERGENCY)
+    .where(_GATHERS, _EMERGENCY)
     .where(alarm.c.wants_ticket == TicketType.EMERGENCY.value, alarm.c.life_safety)
 )
 _OPEN_AND_WANTING: Final = select(
