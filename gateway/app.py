@@ -165,29 +165,29 @@ class Application:
             owner = Owner(given, self._parts, self.registry)
             floods = LiveFloods(services, feed)
             stop_on_signals(stack, self.stop)
-            async with asyncio.TaskGroup() as group:  # a vital duty that fails ends the service, with its error
-                working = group.create_task(
-                    duties.carry_out(
-                        [
-                            Duty("ownership", owner.run, True),
-                            Duty("disk", partial(watch_disk, disk), False, partial(disk_state, disk)),
-                            Duty("other_commits", database.hear_others, False),
-                            Duty("live_feed", partial(feed.run, told), False),
-                            Duty("live_floods", floods.run, False),
-                            Duty("write_buffer", buffer.run, False),
-                            Duty("logins", partial(people.logins.run, wall_ms), False),
-                            Duty("throttle", partial(people.throttle.run, wall_ms), False),
-                            Duty("approvals", partial(people.approvals.run, wall_ms), False),
-                            *self._forgetting(store, ledger),
-                        ]
-                    ),
-                    name="duties",
-                )
-                self.started.set()
-                await self._stop.wait()
-                log.info("stopping")
-                await owner.finish()
-                working.cancel()
+            everything = [
+                Duty("ownership", owner.run, True),
+                Duty("disk", partial(watch_disk, disk), False, partial(disk_state, disk)),
+                Duty("other_commits", database.hear_others, False),
+                Duty("live_feed", partial(feed.run, told), False),
+                Duty("live_floods", floods.run, False),
+                Duty("write_buffer", buffer.run, False),
+                Duty("logins", partial(people.logins.run, wall_ms), False),
+                Duty("throttle", partial(people.throttle.run, wall_ms), False),
+                Duty("approvals", partial(people.approvals.run, wall_ms), False),
+                *self._forgetting(store, ledger),
+            ]
+            await self._carry_out(duties, everything, owner)
+
+    async def _carry_out(self, duties: Duties, everything: Sequence[Duty], owner: Owner) -> None:
+        """Work until `stop`. A vital duty that fails ends the service, with its error."""
+        async with asyncio.TaskGroup() as group:
+            working = group.create_task(duties.carry_out(everything), name="duties")
+            self.started.set()
+            await self._stop.wait()
+            log.info("stopping")
+            await owner.finish()
+            working.cancel()
 
     def _forgetting(self, store: Store, ledger: Ledger) -> list[Duty]:
         """Who writes the history also erases what of it is too old."""
