@@ -218,7 +218,8 @@ async def test_while_the_database_is_away_trouble_says_so(database: Database, mo
     monkeypatch.setattr(alarms_module.asyncio, "sleep", note)
     await desk.decide(bearing(91, T0))
     assert len(said) == 1
-    assert "locked" in said[0]
+    assert "the database does not answer" in said[0]
+    assert "SQL" not in said[0]
 
 
 async def test_an_owner_that_lost_the_lease_writes_nothing(database: Database) -> None:
