@@ -315,7 +315,7 @@ async def test_alarms_that_cannot_be_taken_up_at_the_start_are_taken_up_when_the
     overrides = {"broker": {"port": mosquitto.port}, "http": {"port": 0}, "storage": {"data_dir": tmp_path}}
     application = Application(load_settings(None, overrides))
     running = asyncio.create_task(application.run())
-    await until(lambda: "database is locked" in application.parts().get("owner", ""), "it says why it waits")
+    await until(lambda: "the database does not answer" in application.parts().get("owner", ""), "it says why it waits")
     await until(lambda: set(application.parts().values()) == {"ready"}, "every part works")
     application.stop()
     await running
