@@ -1,4 +1,4 @@
-/** The gateway's JSON about what waits for a second person, as `gateway/api/approval_bodies.py` defines it. */
+/** The gateway's JSON about what waits for a second person, as `gateway/api/people/approval_bodies.py` defines it. */
 
 import type { Texts, Time } from './contract'
 

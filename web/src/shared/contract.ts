@@ -1,5 +1,5 @@
 /**
- * The gateway's JSON, as `gateway/api/bodies.py` defines it: field by field, in its order, and nothing else.
+ * The gateway's JSON, as `gateway/api/http/bodies.py` defines it: field by field, in its order, and nothing else.
  * Times are RFC 3339 UTC texts.
  */
 

@@ -1,4 +1,4 @@
-/** The live feed's word of alarm floods, as `gateway/api/bodies.py` has it. */
+/** The live feed's word of alarm floods, as `gateway/api/http/bodies.py` has it. */
 
 import type { Time } from './contract'
 

@@ -1,4 +1,4 @@
-/** The gateway's JSON about people, as `gateway/api/people_bodies.py` defines it. */
+/** The gateway's JSON about people, as `gateway/api/people/bodies.py` defines it. */
 
 import type { Texts, Time } from './contract'
 

@@ -1,4 +1,4 @@
-/** What could not be read and what nobody reads: the JSON of `gateway/api/quarantine_bodies.py`, field by field. */
+/** What could not be read and what nobody reads: the JSON of `gateway/api/platform/quarantine_bodies.py`, field by field. */
 
 import type { Time } from './contract'
 
