@@ -1,7 +1,9 @@
-"""Guards of the house: names, sizes and pure files, so that nobody has to remember them."""
+"""Checks of the layout: names, sizes, folders and pure files."""
 
 import ast
+import subprocess
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +13,11 @@ from tests.paths import ROOT
 
 PACKAGES = ("collectors", "gateway", "simulators")
 SHAPES = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "misc", "base", "core"}
-MOST_LINES_IN_A_FILE = 600
+MOST_LINES_IN_A_FILE = 500
+MOST_FILES_IN_A_FOLDER = 18
 MOST_LINES_IN_A_FUNCTION = 60
+SERIES = {"docs/decisions", "gateway/storage/migrations/versions"}
+"""Folders of numbered files, which only grow."""
 PURE_CONTRACT = "pure files know no loop, no database and no wire"
 CLOCKS_AND_DEVICES = {
     "asyncio",
@@ -58,6 +63,18 @@ def test_a_file_says_in_its_first_lines_what_it_is_for(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     if text.strip():
         assert ast.get_docstring(ast.parse(text)), "a module begins with its docstring"
+
+
+def folders() -> dict[str, int]:
+    """How many files of its own each folder holds; a package's `__init__.py` names it and is not counted."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    files = [Path(line) for line in listed.splitlines() if not line.endswith("__init__.py")]
+    return Counter(file.parent.as_posix() for file in files)
+
+
+def test_a_folder_holds_no_more_files_than_can_be_read_at_a_glance() -> None:
+    full = {name: count for name, count in folders().items() if count > MOST_FILES_IN_A_FOLDER}
+    assert full.keys() <= SERIES, full
 
 
 def pure_files() -> list[str]:

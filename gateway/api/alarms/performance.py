@@ -1,7 +1,7 @@
 """How well the alarm system does: figures of ISA-18.2 and EEMUA 191, each beside its band."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -10,7 +10,7 @@ from sqlalchemy import select
 from collectors.wire.reading import to_datetime, to_milliseconds
 from gateway.alarms.lifecycle.chatter import OffDelay
 from gateway.alarms.performance.activation_history import measured
-from gateway.alarms.performance.flood_watch import floods_now
+from gateway.alarms.performance.flood_watch import Flood, floods_now
 from gateway.alarms.performance.kpis import (
     BANDS,
     DAY_MS,
@@ -34,7 +34,7 @@ from gateway.api.alarms.performance_bodies import (
     SetAsideBody,
 )
 from gateway.api.equipment.equipment import Moment
-from gateway.api.http.bodies import FloodBody, Page, Texts, texts
+from gateway.api.http.bodies import FloodBody, GroupBody, Page, Texts, texts
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Route, Services
 from gateway.people.permissions import Act
