@@ -19,15 +19,17 @@ class YamlFileError(ValueError):
 
 
 def find_file(name: str | Path, folder: Path) -> Path:
-    """The file of that path, or the one that comes with Gengfu under that name in `folder`.
+    """The file of that path, or the one that comes with Gengfu under that name in `folder` or a folder of it.
 
     Raises:
         YamlFileError: neither exists; the text lists the names that do.
     """
-    for path in (Path(name), folder / f"{name}.yaml"):
-        if path.is_file():
-            return path
-    known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml") if "." not in path.stem))
+    if Path(name).is_file():
+        return Path(name)
+    shipped = {path.stem: path for path in folder.rglob("*.yaml") if "." not in path.stem}
+    if str(name) in shipped:
+        return shipped[str(name)]
+    known = ", ".join(sorted(shipped))
     raise YamlFileError(f"{name}: no such file; names that come with Gengfu: {known}")
 
 

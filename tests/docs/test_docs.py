@@ -174,7 +174,7 @@ def test_a_test_that_a_document_names_is_there(name: str) -> None:
     """A promise is held by the test that it names, or by none."""
     there = {
         found
-        for file in (ROOT / "tests").glob("test_*.py")
+        for file in (ROOT / "tests").rglob("test_*.py")
         for found in re.findall(r"^(?:async )?def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
     }
     named = set(re.findall(r"`(test_\w+)`", prose(name)))

@@ -13,7 +13,7 @@ from simulators.devices.patrol_reader import PatrolReaderSpec
 from simulators.devices.pump import PumpSpec
 from simulators.devices.sensor import SensorSpec
 from simulators.estate import load_estate
-from simulators.faults.scenario import SCENARIOS, load_scenario, place
+from simulators.faults.scenario import load_scenario, place
 from simulators.faults.table import FAULTS
 from simulators.replays.mapping import REPLAYS, load_mapping
 from tests.docs.test_docs import blocks, read, rows
@@ -46,7 +46,7 @@ def test_every_scenario_is_listed_with_the_alarms_that_its_test_wants() -> None:
     listed = under("Scenarios", SCENARIO_TABLE)
     assert set(listed) == set(SCENARIO_TABLE)
     for name, cells in listed.items():
-        assert cells[1] == load_scenario(SCENARIOS / f"{name}.yaml").about
+        assert cells[1] == load_scenario(name).about
         rules = {rule for _, rule in SCENARIO_TABLE[name].tickets}
         assert {rule for rule in rules if rule.rpartition(".")[2] not in cells[2]} == set()
         assert (cells[2] == "none") is not bool(rules)

@@ -11,7 +11,8 @@ from gateway.alarms.lifecycle.states import State
 from gateway.alarms.rules.rule import Priority
 from gateway.alarms.suppression.annunciation import suppressions_of
 from gateway.alarms.suppression.reasons import Reason, Suppression
-from gateway.api.http.bodies import ActivationBody, AlarmBody, AlarmDetail, JournalEntry, Page, SuppressionBody, texts
+from gateway.api.alarms.bodies import ActivationBody, AlarmBody, AlarmDetail, JournalEntry, SuppressionBody
+from gateway.api.http.bodies import Page, texts
 from gateway.api.http.pages import EVERYTHING, branches_of, checked_beside, page_of, places
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Route, Services

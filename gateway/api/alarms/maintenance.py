@@ -31,8 +31,9 @@ from gateway.alarms.suppression.maintenance_windows import (
     window_of,
 )
 from gateway.api.alarms.alarms import journal_entries, on_sites
+from gateway.api.alarms.bodies import WindowBody
 from gateway.api.alarms.maintenance_bodies import CancelWindow, ChangeWindow, PlanWindow, WindowDetail
-from gateway.api.http.bodies import Page, WindowBody, texts
+from gateway.api.http.bodies import Page, texts
 from gateway.api.http.pages import EVERYTHING, Place, branches_of, checked_beside, page_of, places
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, NeedsSecondPerson, Route, Services

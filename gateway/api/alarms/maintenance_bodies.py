@@ -5,8 +5,8 @@ from typing import Annotated
 import msgspec
 
 from collectors.wire.fields import Kind
+from gateway.api.alarms.bodies import JournalEntry, WindowBody
 from gateway.api.alarms.suppression_bodies import Moment, Why
-from gateway.api.http.bodies import JournalEntry, WindowBody
 
 
 class WindowDetail(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from gateway.alarms.lifecycle.operator_actions import acknowledge, comment, rese
 from gateway.alarms.lifecycle.rows import NoSuchAlarm, StaleVersion
 from gateway.alarms.lifecycle.states import NotPermitted
 from gateway.api.alarms.alarms import alarm_body, find_alarm
-from gateway.api.http.bodies import AlarmAct, AlarmBody, Comment
+from gateway.api.alarms.bodies import AlarmAct, AlarmBody, Comment
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Route
 from gateway.people.permissions import Act

@@ -7,8 +7,8 @@ from gateway.alarms.key import Place
 from gateway.alarms.suppression.out_of_service import NotOutOfService, return_to_service, take_out_of_service
 from gateway.alarms.suppression.reasons import Outage
 from gateway.api.alarms.suppression_bodies import OutOfService, ReturnToService
+from gateway.api.equipment.bodies import EquipmentBody
 from gateway.api.equipment.equipment import find_equipment, show_equipment
-from gateway.api.http.bodies import EquipmentBody
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, NeedsSecondPerson, Route
 from gateway.equipment.ledger import Equipment

@@ -23,6 +23,7 @@ from gateway.alarms.performance.kpis import (
 )
 from gateway.alarms.suppression.reasons import Reason
 from gateway.alarms.suppression.suppressed_alarms import SetAside, set_aside
+from gateway.api.alarms.bodies import FloodBody, GroupBody
 from gateway.api.alarms.performance_bodies import (
     ChatteringBody,
     FigureBody,
@@ -34,7 +35,7 @@ from gateway.api.alarms.performance_bodies import (
     SetAsideBody,
 )
 from gateway.api.equipment.equipment import Moment
-from gateway.api.http.bodies import FloodBody, GroupBody, Page, Texts, texts
+from gateway.api.http.bodies import Page, Texts, texts
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Route, Services
 from gateway.people.permissions import Act

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from collectors.wire.reading import Value
-from gateway.api.http.bodies import Bucket, Change
+from gateway.api.equipment.bodies import Bucket, Change
 
 
 class RuleTest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -22,7 +22,7 @@ from gateway.api.alarms.rule_test_bodies import (
     TestedActivation,
 )
 from gateway.api.alarms.rules import rulebook_of
-from gateway.api.http.bodies import Bucket, Change
+from gateway.api.equipment.bodies import Bucket, Change
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Route, Services
 from gateway.equipment.ledger import Equipment

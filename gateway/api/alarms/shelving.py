@@ -13,8 +13,9 @@ from gateway.alarms.suppression import shelving
 from gateway.alarms.suppression.reasons import Shelf
 from gateway.alarms.suppression.shelving import HOUR_MS
 from gateway.api.alarms.alarms import alarm_body, find_alarm
+from gateway.api.alarms.bodies import AlarmBody
 from gateway.api.alarms.suppression_bodies import ShelfBody, Shelve, Unshelve
-from gateway.api.http.bodies import AlarmBody, Page, texts
+from gateway.api.http.bodies import Page, texts
 from gateway.api.http.pages import page_of
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, NeedsSecondPerson, Route

@@ -15,7 +15,7 @@ from collectors.wire.reading import to_datetime, to_milliseconds
 from gateway.alarms.key import Place
 from gateway.alarms.suppression.out_of_service import load_outages
 from gateway.alarms.suppression.reasons import Outage
-from gateway.api.http.bodies import (
+from gateway.api.equipment.bodies import (
     Adopt,
     Bucket,
     Change,
@@ -26,12 +26,10 @@ from gateway.api.http.bodies import (
     LastMessageBody,
     LatestBody,
     OutageBody,
-    Page,
     ProfileBody,
-    Texts,
     payload_text,
-    texts,
 )
+from gateway.api.http.bodies import Page, Texts, texts
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Route, Services
 from gateway.equipment.ledger import Adoption, AlreadyAdopted, Equipment, NoSuchEquipment, StaleEquipment

@@ -8,7 +8,8 @@ from sqlalchemy import select
 
 from collectors.wire.fields import Kind
 from collectors.wire.reading import Quality, to_datetime, to_milliseconds
-from gateway.api.http.bodies import EventBody, Page
+from gateway.api.equipment.bodies import EventBody
+from gateway.api.http.bodies import Page
 from gateway.api.http.pages import branches_of, checked_beside, places, rows_of_page
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Route

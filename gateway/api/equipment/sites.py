@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from gateway.api.http.bodies import SiteBody, Texts, texts
+from gateway.api.equipment.bodies import SiteBody
+from gateway.api.http.bodies import Texts, texts
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Route
 from gateway.equipment.ledger import Site

@@ -18,6 +18,7 @@ from aiohttp import WSCloseCode, web
 from collectors.wire.reading import Reading, to_datetime
 from gateway.api.alarms.alarms import alarm_bodies, open_alarm_bodies
 from gateway.api.alarms.maintenance import standing_window_bodies, window_bodies
+from gateway.api.equipment.bodies import FieldValue
 from gateway.api.equipment.equipment import (
     equipment_bodies,
     equipment_body,
@@ -27,9 +28,9 @@ from gateway.api.equipment.equipment import (
     profile_bodies,
 )
 from gateway.api.equipment.sites import site_body
-from gateway.api.http.bodies import (
+from gateway.api.http.route import Services
+from gateway.api.live.bodies import (
     Beat,
-    FieldValue,
     LiveAlarm,
     LiveEquipment,
     LiveFlood,
@@ -39,7 +40,6 @@ from gateway.api.http.bodies import (
     LiveTicket,
     Snapshot,
 )
-from gateway.api.http.route import Services
 from gateway.api.people.approval_bodies import LiveApproval
 from gateway.api.people.approvals import approval_body, concerns
 from gateway.api.platform.platform import ready_body

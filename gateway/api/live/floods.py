@@ -9,8 +9,8 @@ import structlog
 from gateway.alarms.performance.flood_watch import floods_now
 from gateway.alarms.performance.gauges import StandingMetrics
 from gateway.api.alarms.performance import flood_bodies
-from gateway.api.http.bodies import LiveFlood
 from gateway.api.http.route import Services
+from gateway.api.live.bodies import LiveFlood
 from gateway.api.live.feed import LiveFeed
 from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.trouble_words import in_plain_words

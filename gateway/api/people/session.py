@@ -2,8 +2,9 @@
 
 import structlog
 
+from gateway.api.equipment.bodies import SiteBody
 from gateway.api.equipment.sites import site_body
-from gateway.api.http.bodies import Page, SiteBody, texts
+from gateway.api.http.bodies import Page, texts
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Reply, Route
 from gateway.api.people.bodies import Login, Me

@@ -7,9 +7,10 @@ import msgspec
 from sqlalchemy import select
 
 from collectors.wire.reading import to_datetime, to_milliseconds
-from gateway.api.http.bodies import AuditBody, Page, texts
+from gateway.api.http.bodies import Page, texts
 from gateway.api.http.pages import rows_of_page
 from gateway.api.http.route import Call, Route
+from gateway.api.platform.bodies import AuditBody
 from gateway.people.accounts import Accounts
 from gateway.people.permissions import Act
 from gateway.storage.queries.index_use import beside_index

@@ -6,10 +6,12 @@ import msgspec
 
 from collectors.wire.reading import to_datetime
 from gateway.alarms.built_in.synthetic_probe import Code
-from gateway.api.http.bodies import HealthBody, Page, QuarantineBody, ReadyBody, WatchdogBody, payload_text
+from gateway.api.equipment.bodies import payload_text
+from gateway.api.http.bodies import Page
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Reply, Route
-from gateway.api.platform.quarantine_bodies import QuarantineSummaryBody, UnreadTopicBody
+from gateway.api.platform.bodies import HealthBody, ReadyBody, WatchdogBody
+from gateway.api.platform.quarantine_bodies import QuarantineBody, QuarantineSummaryBody, UnreadTopicBody
 from gateway.clocks import name_of
 from gateway.people.permissions import Act
 from gateway.storage.received.quarantine import newest_quarantined, summary_since

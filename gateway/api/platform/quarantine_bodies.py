@@ -26,3 +26,18 @@ class UnreadTopicBody(msgspec.Struct, frozen=True):
     messages: int
     sample: str
     encoding: str
+
+
+class QuarantineBody(msgspec.Struct, frozen=True):
+    """A message that could not be read: at most the first 8 KiB of it, as text where it is text, else hex."""
+
+    id: int
+    received_at: datetime
+    topic: str
+    reason: str
+    detail: str
+    payload: str
+    encoding: str
+    size: int
+    site: str
+    """"" where nobody can say of which site it is."""

@@ -7,9 +7,10 @@ from urllib.parse import quote
 import msgspec
 
 from collectors.wire.reading import to_datetime
-from gateway.api.http.bodies import AttachmentBody, Page, texts
+from gateway.api.http.bodies import Page, texts
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, FileAnswer, Route, Upload
+from gateway.api.tickets.bodies import AttachmentBody
 from gateway.api.tickets.tickets import find_ticket
 from gateway.people.permissions import Act, may
 from gateway.storage.identity import new_id

@@ -9,10 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.wire.reading import to_datetime
 from gateway.api.alarms.alarms import alarm_bodies, journal_entries, on_sites
-from gateway.api.http.bodies import Page, TicketAct, TicketBody, TicketDetail, texts
+from gateway.api.http.bodies import Page, texts
 from gateway.api.http.pages import EVERYTHING, branches_of, checked_beside, page_of, places
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Route
+from gateway.api.tickets.bodies import TicketAct, TicketBody, TicketDetail
 from gateway.people.permissions import Act, may
 from gateway.storage.database import Database
 from gateway.storage.queries.chunks import in_portions

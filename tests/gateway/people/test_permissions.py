@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.api.http.addresses import Entrance
-from gateway.api.http.bodies import LiveTicket
 from gateway.api.http.server import LIVE_ACT, UndeclaredAct, make_app, plain_routes, route_table
+from gateway.api.live.bodies import LiveTicket
 from gateway.api.live.feed import REQUIRED, Message
 from gateway.api.people.approval_bodies import LiveApproval
 from gateway.people.permissions import (

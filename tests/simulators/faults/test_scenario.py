@@ -215,7 +215,7 @@ def test_a_pattern_means_those_that_can_have_the_fault(tmp_path: Path) -> None:
     assert set(placed) == {"L-1", "L-2", "L-3", "P-1", "P-2", "P-3", "F-1"} | sensors
 
 
-@pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(SCENARIOS.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_scenario_that_ships_fits_its_estate_and_says_what_it_is_about(path: Path) -> None:
     scenario = load_scenario(path)
     assert scenario.about

@@ -162,7 +162,7 @@ SCENARIO_TABLE = {
 
 def test_every_scenario_that_ships_has_a_row() -> None:
     """The demo's has its own tests: it shows everything at once."""
-    assert set(SCENARIO_TABLE) == {path.stem for path in SCENARIOS.glob("*.yaml")} - {"demo"}
+    assert set(SCENARIO_TABLE) == {path.stem for path in SCENARIOS.rglob("*.yaml")} - {"demo"}
 
 
 @pytest.mark.parametrize("scenario", SCENARIO_TABLE)
@@ -172,7 +172,7 @@ async def test_scenario_raises_its_alarms_and_tickets_and_no_other(scenario: str
     assert await raised(database) == wanted.tickets
 
 
-@pytest.mark.parametrize("scenario", [path.stem for path in sorted(SCENARIOS.glob("*.yaml"))])
+@pytest.mark.parametrize("scenario", [path.stem for path in sorted(SCENARIOS.rglob("*.yaml"))])
 def test_same_seed_gives_the_same_messages_to_the_byte(scenario: str) -> None:
     def run(seed: int) -> list[tuple[str, bytes, bool]]:
         played = messages(scenario, 200, seed=seed)

@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from collectors.wire.reading import to_datetime
+from gateway.api.alarms.bodies import AlarmBody
 from gateway.api.alarms.out_of_service import put_out_of_service
 from gateway.api.alarms.shelving import shelve_alarm
 from gateway.api.alarms.suppression_bodies import OutOfService, Shelve
-from gateway.api.http.bodies import AlarmBody, EquipmentBody
+from gateway.api.equipment.bodies import EquipmentBody
 from gateway.api.http.route import Call, NeedsSecondPerson
 from gateway.people.accounts import Person
 from gateway.people.authentication.logins import Place, Standing, Way

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from collectors.mqtt.message import Message
-from gateway.api.http.bodies import payload_text
+from gateway.api.equipment.bodies import payload_text
 from gateway.cli.api_client import RemoteError, adopt, list_unknown, logged_in
 from gateway.people.permissions import Role
 from tests.builders.alarms import SMOKE, T0, sample
