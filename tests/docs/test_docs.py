@@ -24,6 +24,7 @@ from gateway.storage.tables import metadata
 from tests.paths import ROOT
 
 READMES = ("README.md", "README.zh-CN.md")
+SETTINGS_PAGES = ("docs/settings.md", "docs/settings.zh-CN.md")
 PACKAGES = ("collectors", "gateway", "simulators")
 NOW_MS = 1_763_800_000_000
 DOCUMENTS = sorted(file.relative_to(ROOT).as_posix() for file in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
@@ -90,7 +91,7 @@ def settings_table(name: str) -> list[tuple[str, str, str]]:
     return found
 
 
-@pytest.mark.parametrize("name", READMES)
+@pytest.mark.parametrize("name", SETTINGS_PAGES)
 def test_the_settings_table_is_the_code(name: str) -> None:
     table = settings_table(name)
     assert [(setting, default) for setting, default, _ in table] == list(defaults().items())
@@ -98,7 +99,7 @@ def test_the_settings_table_is_the_code(name: str) -> None:
 
 
 def test_the_settings_mean_what_the_code_says() -> None:
-    assert {setting: meaning for setting, _, meaning in settings_table("README.md")} == descriptions()
+    assert {setting: meaning for setting, _, meaning in settings_table(SETTINGS_PAGES[0])} == descriptions()
 
 
 def test_the_complete_settings_file_holds_every_default(tmp_path: Path) -> None:
@@ -343,7 +344,7 @@ def test_both_readmes_have_the_same_headings_and_the_same_code() -> None:
 
 def test_both_readmes_lead_to_the_same_places() -> None:
     def targets(name: str) -> set[str]:
-        own = set(READMES) | {target for target in LINK.findall(read(name)) if target.startswith("docs/images/")}
+        own = {*READMES, *SETTINGS_PAGES} | {target for target in LINK.findall(read(name)) if target.startswith("docs/images/")}
         return set(LINK.findall(read(name))) - own
 
     assert targets(READMES[0]) == targets(READMES[1])
