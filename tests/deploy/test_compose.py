@@ -198,7 +198,7 @@ def test_the_health_check_asks_an_address_that_is_served(
         assert url[1] in {path for path, _ in route_table()}
     else:
         assert url[0] == str(settings.collect.http_port)
-        assert f'add_get("{url[1]}"' in (ROOT / "gateway" / "collect.py").read_text(encoding="utf-8")
+        assert f'add_get("{url[1]}"' in (ROOT / "gateway/ingest/collect.py").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", WITH_SETTINGS)

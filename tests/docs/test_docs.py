@@ -344,7 +344,9 @@ def test_both_readmes_have_the_same_headings_and_the_same_code() -> None:
 
 def test_both_readmes_lead_to_the_same_places() -> None:
     def targets(name: str) -> set[str]:
-        own = {*READMES, *SETTINGS_PAGES} | {target for target in LINK.findall(read(name)) if target.startswith("docs/images/")}
+        own = {*READMES, *SETTINGS_PAGES} | {
+            target for target in LINK.findall(read(name)) if target.startswith("docs/images/")
+        }
         return set(LINK.findall(read(name))) - own
 
     assert targets(READMES[0]) == targets(READMES[1])

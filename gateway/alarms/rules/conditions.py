@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from collectors.wire.reading import Value
+from gateway.alarms.rules.deadband import lower_edge, upper_edge
 
 Band: TypeAlias = tuple[float, float]
 """Lowest and highest value, ends included, at which nothing would change; empty where the first is higher."""
@@ -106,7 +107,7 @@ def _is_leaf_fulfilled(condition: Leaf, values: Mapping[str, Value], hold: int) 
         return value is not None and (value in condition.values) is not condition.inverted
     if isinstance(condition, Imbalance):
         percent = imbalance(condition, values)
-        return percent is not None and percent > condition.above - hold * condition.deadband
+        return percent is not None and percent > upper_edge(condition.above, condition.deadband, hold)
     value, edge = values.get(condition.field), _edge(condition, values, hold)
     if edge is None or not isinstance(value, float):
         return False
@@ -171,8 +172,9 @@ def _edge(leaf: Limit, values: Mapping[str, Value], hold: int) -> float | None:
     other: Value | None = values.get(leaf.than) if leaf.than else 0.0
     if not isinstance(other, float):
         return None
-    slack = hold * leaf.deadband
-    return other + leaf.above - slack if leaf.above < math.inf else other + leaf.below + slack
+    if leaf.above < math.inf:
+        return upper_edge(other + leaf.above, leaf.deadband, hold)
+    return lower_edge(other + leaf.below, leaf.deadband, hold)
 
 
 def _band(leaf: Limit, values: Mapping[str, Value], hold: int) -> Band:
@@ -201,7 +203,7 @@ def _balanced_band(leaf: Imbalance, values: Mapping[str, Value], hold: int) -> B
     average is not below m (1 - d). A thousandth is left for rounding.
     """
     found = [value for name in leaf.fields if isinstance(value := values.get(name), float)]
-    limit = max(0.0, leaf.above - hold * leaf.deadband) / 100
+    limit = max(0.0, upper_edge(leaf.above, leaf.deadband, hold)) / 100
     middle, spread = sum(found) / len(found), 2 * (len(found) - 1) / len(found)
     reach = 0.999 * limit / (limit + spread)
     band = (middle * (1 - reach), middle * (1 + reach))

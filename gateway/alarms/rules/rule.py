@@ -18,6 +18,7 @@ import msgspec
 from collectors.wire.fields import Channel, Kind
 from collectors.wire.reading import Value
 from gateway.alarms.rules.conditions import Band, Condition, bands, compared_with, is_fulfilled, leaves_of, names_in
+from gateway.alarms.rules.deadband import is_beyond, lower_edge, upper_edge
 from gateway.equipment.topology import Relation
 
 
@@ -194,8 +195,7 @@ def is_breached(rule: Rule, values: Mapping[str, Value], active: bool) -> bool |
         return (value in rule.values) is not rule.inverted
     if not isinstance(value, float):
         return None
-    slack = rule.deadband if active else 0.0
-    return value > rule.above - slack or value < rule.below + slack
+    return is_beyond(value, rule.above, rule.below, rule.deadband, active)
 
 
 def inputs_of(rule: Rule) -> tuple[str, ...]:
@@ -228,8 +228,8 @@ def quiet_band(rule: Rule, memory: Memory, values: Mapping[str, Value]) -> Band:
     if not memory.active:
         return rule.below, rule.above
     if rule.above < math.inf:
-        return math.nextafter(rule.above - rule.deadband, math.inf), math.inf
-    return -math.inf, math.nextafter(rule.below + rule.deadband, -math.inf)
+        return math.nextafter(upper_edge(rule.above, rule.deadband, 1), math.inf), math.inf
+    return -math.inf, math.nextafter(lower_edge(rule.below, rule.deadband, 1), -math.inf)
 
 
 def _meets_condition(rule: Rule, values: Mapping[str, Value]) -> bool:

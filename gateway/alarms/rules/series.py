@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import Final
 
 from collectors.wire.reading import Value
+from gateway.alarms.rules.deadband import is_beyond, upper_edge
 from gateway.alarms.rules.rule import Point, Rule, RuleType
 
 MOST_COUNTED: Final = 100
@@ -77,8 +78,7 @@ def is_series_breached(rule: Rule, points: list[Point], now: int, active: bool) 
     amount = rate_of(points, rule.window) if rule.type is RuleType.RATE else float(count_of(rule, points, now))
     if amount is None:
         return None
-    slack = rule.deadband if active else 0.0
-    return amount > rule.above - slack or amount < rule.below + slack
+    return is_beyond(amount, rule.above, rule.below, rule.deadband, active)
 
 
 def rate_of(points: list[Point], window: int) -> float | None:
@@ -111,7 +111,7 @@ def count_of(rule: Rule, points: list[Point], now: int) -> float:
 
 def counted_until(rule: Rule, points: list[Point], now: int) -> int:
     """When so much has left the window that a count which stands ends, unless more comes (epoch ms of measurement)."""
-    begin, least = now - rule.window, rule.above - rule.deadband
+    begin, least = now - rule.window, upper_edge(rule.above, rule.deadband, 1)
     inside = [(at, amount) for at, amount in _counted(rule, points) if at > begin]
     left = float(sum(amount for _, amount in inside))
     for at, amount in inside:

@@ -8,6 +8,7 @@ from collectors.wire.fields import Channel, FieldType, Kind, fields_of
 from collectors.wire.reading import to_datetime, to_milliseconds
 from gateway.alarms.rules.changes import changed
 from gateway.alarms.rules.conditions import Limit, leaves_of
+from gateway.alarms.rules.deadband import lower_edge, upper_edge
 from gateway.alarms.rules.files import RuleError, read_rule
 from gateway.alarms.rules.rule import Rule, RuleType, inputs_of
 from gateway.alarms.whatif.back_test import Activation, number_shorter, spans_of
@@ -177,8 +178,10 @@ def _lines(rule: Rule, field: str) -> list[ChartLine]:
 
 
 def _lines_of(above: float, below: float, deadband: float) -> list[ChartLine]:
-    means, limit, back = ("above", above, -deadband) if above < math.inf else ("below", below, deadband)
-    return [ChartLine(means, limit), *([ChartLine("returns", limit + back)] if deadband else [])]
+    is_upper = above < math.inf
+    limit = ChartLine("above", above) if is_upper else ChartLine("below", below)
+    returns = upper_edge(above, deadband, 1) if is_upper else lower_edge(below, deadband, 1)
+    return [limit, ChartLine("returns", returns)] if deadband else [limit]
 
 
 ROUTES = (
