@@ -40,7 +40,8 @@ bench: checkout servers ## measure and write docs/performance.md (ARGS="ingest h
 	@$(set_up) reference
 	@$(in_checkout) .venv/bin/python -m benchmarks $(ARGS)
 
-soak: checkout servers ## a burst of ten times the usual load for fifteen minutes; written too
+soak: checkout servers ## the fault tests for longer, then a burst of ten times the usual load for fifteen minutes
+	$(in_checkout) .venv/bin/python -m pytest -m soak
 	@$(in_checkout) .venv/bin/python -m benchmarks soak
 
 lock: ## resolve both Python lock files anew (ARGS=--upgrade for newer versions)

@@ -20,8 +20,8 @@ from tests.servers.service import Service, wait_until
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(240)]
 
-KILLS = 22
-RESTARTS = 6
+KILLS = [3, pytest.param(22, marks=pytest.mark.soak)]
+RESTARTS = [2, pytest.param(6, marks=pytest.mark.soak)]
 
 
 @pytest.fixture
@@ -31,11 +31,14 @@ def service(mosquitto: Mosquitto, tmp_path: Path) -> Iterator[Service]:
     service.kill()
 
 
-def test_kill_9_of_the_service_loses_nothing_and_doubles_nothing(service: Service, mosquitto: Mosquitto) -> None:
+@pytest.mark.parametrize("kills", KILLS)
+def test_kill_9_of_the_service_loses_nothing_and_doubles_nothing(
+    service: Service, mosquitto: Mosquitto, kills: int
+) -> None:
     rng = random.Random(22)
     service.start_ready()
     with load_on(mosquitto) as load:
-        for _ in range(KILLS):
+        for _ in range(kills):
             time.sleep(rng.uniform(0.05, 1.0))  # a random moment is the point of this test
             service.kill()
             service.start()
@@ -45,13 +48,14 @@ def test_kill_9_of_the_service_loses_nothing_and_doubles_nothing(service: Servic
     check_everything_is_there_once(service, load)
 
 
+@pytest.mark.parametrize("restarts", RESTARTS)
 def test_a_broker_that_stops_and_starts_under_load_loses_nothing_and_doubles_nothing(
-    service: Service, mosquitto: Mosquitto
+    service: Service, mosquitto: Mosquitto, restarts: int
 ) -> None:
     rng = random.Random(6)
     service.start_ready()
     with load_on(mosquitto) as load:
-        for _ in range(RESTARTS):
+        for _ in range(restarts):
             time.sleep(rng.uniform(0.5, 1.5))
             mosquitto.stop()
             mosquitto.start()

@@ -26,9 +26,8 @@ from tests.servers.service import Service, wait_until
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(280)]
 
-SEEN_WITHIN_S = 3.0
-"""A limit that a loaded machine keeps and a store that is waited for does not."""
-KILLS = 20
+KILLS = [3, pytest.param(20, marks=pytest.mark.soak)]
+OUTAGES_S = [5.0, pytest.param(60.0, marks=pytest.mark.soak)]
 PUMPS = 10
 FIRE_EVERY_S = 0.5
 
@@ -40,8 +39,8 @@ class Load:
         self.rate = rate
         self.values: dict[str, dict[int, float]] = {f"P-{number}": {} for number in range(PUMPS)}
         """Pump -> time key (ns) -> value: what must be in the store."""
-        self.fires: dict[str, float] = {}
-        """Address -> time.monotonic() when it was sent."""
+        self.fires: list[str] = []
+        """Addresses of the fires that were sent."""
         self._stop = threading.Event()
         self._client = Client(CallbackAPIVersion.VERSION2, client_id="load", clean_session=False)
         self._client.max_inflight_messages_set(2000)
@@ -89,7 +88,7 @@ class Load:
 
     def _send_fire(self, address: str) -> None:
         event = json.dumps({"at": time.time_ns() // 1_000_000, "type": "fire", "loop": "1", "address": address})
-        self.fires[address] = time.monotonic()
+        self.fires.append(address)
         self._last = self._client.publish("gengfu/hq/fire_panel/F-1/event", event, qos=1)
 
 
@@ -128,9 +127,9 @@ def service_on(mosquitto: Mosquitto, url: str, folder: Path, more: str = "") -> 
 
 
 def check_alarms(load: Load, watch: AlarmWatch) -> None:
-    wait_until(lambda: len(fires_seen(watch)) == len(load.fires), "every fire was seen", 30)
-    lags = {address: fires_seen(watch)[address] - sent for address, sent in load.fires.items()}
-    assert max(lags.values()) < SEEN_WITHIN_S, sorted(lags.items(), key=lambda item: -item[1])[:5]
+    """Also while the store is in trouble: an alarm that waited for it would be seen afterwards only."""
+    sent = set(load.fires)
+    wait_until(lambda: sent <= fires_seen(watch).keys(), "every fire that was sent so far is seen", 60)
 
 
 def fires_seen(watch: AlarmWatch) -> dict[str, float]:
@@ -153,8 +152,9 @@ def wait_until_stored(service: Service, load: Load) -> None:
     wait_until(lambda: service.metric("gengfu_spool_readings") == 0, "the spool is empty", 120)
 
 
-def test_influxdb_stopped_for_a_minute_costs_no_alarm_and_no_reading(
-    mosquitto: Mosquitto, influx: InfluxDB, tmp_path: Path
+@pytest.mark.parametrize("seconds", OUTAGES_S)
+def test_influxdb_stopped_under_load_costs_no_alarm_and_no_reading(
+    mosquitto: Mosquitto, influx: InfluxDB, tmp_path: Path, seconds: float
 ) -> None:
     with service_on(mosquitto, influx.url, tmp_path) as service, AlarmWatch(service.http_port) as watch:
         with load_on(mosquitto) as load:
@@ -169,7 +169,8 @@ def test_influxdb_stopped_for_a_minute_costs_no_alarm_and_no_reading(
                 lambda: service.get("/api/v1/equipment/hq:P-1/latest")["latest"]["flow"]["value"] > shown,
                 "the newest values go on",
             )
-            wait_until(lambda: time.monotonic() - stopped >= 60, "a minute is over", 90)
+            wait_until(lambda: time.monotonic() - stopped >= seconds, "it lasts", 90)
+            check_alarms(load, watch)
             influx.start()
             wait_until(lambda: service.metric("gengfu_history_reachable") == 1, "it is found again", 30)
             load.stop()
@@ -179,7 +180,7 @@ def test_influxdb_stopped_for_a_minute_costs_no_alarm_and_no_reading(
     assert stored(influx) == load.values
 
 
-@pytest.mark.parametrize(("fault", "value", "seconds"), [("delay_s", 5.0, 16.0), ("status", 503, 10.0)])
+@pytest.mark.parametrize(("fault", "value", "seconds"), [("delay_s", 5.0, 8.0), ("status", 503, 5.0)])
 def test_a_store_that_is_slow_or_busy_under_load_costs_no_alarm_and_no_reading(
     mosquitto: Mosquitto, influx: InfluxDB, proxy: FaultyProxy, tmp_path: Path, fault: str, value: float, seconds: float
 ) -> None:
@@ -190,6 +191,7 @@ def test_a_store_that_is_slow_or_busy_under_load_costs_no_alarm_and_no_reading(
             began = time.monotonic()
             wait_until(lambda: service.metric("gengfu_spool_readings") > 0, "readings wait on disk", 30)
             wait_until(lambda: time.monotonic() - began >= seconds, "it lasts", 30)
+            check_alarms(load, watch)
             setattr(proxy, fault, 0)
             load.stop()
         wait_until_stored(service, load)
@@ -197,8 +199,9 @@ def test_a_store_that_is_slow_or_busy_under_load_costs_no_alarm_and_no_reading(
     assert stored(influx) == load.values
 
 
+@pytest.mark.parametrize("kills", KILLS)
 def test_kill_9_while_the_spool_is_being_emptied_loses_nothing_and_doubles_nothing(
-    mosquitto: Mosquitto, influx: InfluxDB, proxy: FaultyProxy, tmp_path: Path
+    mosquitto: Mosquitto, influx: InfluxDB, proxy: FaultyProxy, tmp_path: Path, kills: int
 ) -> None:
     rng = random.Random(20)
     with service_on(mosquitto, proxy.url, tmp_path) as service:
@@ -207,7 +210,7 @@ def test_kill_9_while_the_spool_is_being_emptied_loses_nothing_and_doubles_nothi
             wait_until(lambda: service.metric("gengfu_spool_readings") > 12_000, "much waits on disk", 60)
             load.rate = 100
             proxy.status, proxy.delay_s = 0, 0.4
-            for _ in range(KILLS):
+            for _ in range(kills):
                 writes = proxy.writes
                 wait_until(lambda before=writes: proxy.writes > before, "the spool is being emptied")
                 time.sleep(rng.uniform(0, 0.6))  # a random moment of it is the point of this test
@@ -248,6 +251,7 @@ def test_a_full_spool_drops_the_oldest_history_and_says_so_while_alarms_go_on(
             load.stop()
         lost = 'gengfu_history_lost_readings_total{reason="spool_full"}'
         wait_until(lambda: service.metric("gengfu_messages_waiting") == 0, "all has come")
+        check_alarms(load, watch)
         proxy.status = 0
         wait_until_stored(service, load)
         check_alarms(load, watch)

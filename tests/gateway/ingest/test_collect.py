@@ -102,7 +102,7 @@ class MixedLoad(Load):
 
 
 @pytest.mark.server
-@pytest.mark.parametrize(("protocol", "kills"), [(4, 2), (5, 4)])
+@pytest.mark.parametrize(("protocol", "kills"), [(4, 2), (5, 2)])
 def test_collectors_that_are_killed_lose_nothing_and_write_nothing_twice(
     protocol: int, kills: int, building: Building, monkeypatch: pytest.MonkeyPatch
 ) -> None:
