@@ -143,7 +143,11 @@ _SYSTEM = _table(
     _number("", "messages_waiting", "decisions_waited", "pages_dropped"),
 )
 
-_SYSTEM_EVENT = _table(_choice("type", "babbling", closed=True), _boolean("active"), _text("equipment", "text"))
+_SYSTEM_EVENT = _table(
+    _choice("type", "babbling", "two_kinds", "retired_speaks", closed=True),
+    _boolean("active"),
+    _text("equipment", "text"),
+)
 
 _STATUS = _table(_boolean("online"))
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from collectors.timeseries.store import Store, StoreUnavailable
 from collectors.write_buffer import WriteBuffer
 from gateway.alarms.alarms import AlarmMetrics, Alarms
 from gateway.alarms.babbling_devices import event_of, protected_fields, still_babbling
+from gateway.alarms.equipment_notices import EquipmentNotices, Notice, standing_notices
 from gateway.alarms.failures import Failures
 from gateway.alarms.maintenance_windows import note_turns
 from gateway.alarms.rules import Rule
@@ -37,6 +38,7 @@ from gateway.api.platform_routes import READY, STANDING_BY, working
 from gateway.backup.regular import LOOK_S, RegularBackups
 from gateway.clocks import Clock, DataClock, wall_ms
 from gateway.dated_source import DatedSource
+from gateway.equipment.latest import latest_of
 from gateway.equipment.ledger import Ledger
 from gateway.ingest import broker_address
 from gateway.people.audit_key import checkpoints_folder, key_file, open_key
@@ -180,6 +182,7 @@ class Owner:
             self._deciding(alarms, lookout), self._feed.note, self._decoder, self._ledger.hear,
             own={BEAT_TOPIC: self._watchdog.read}, babbling=await self._babbling(),
         )  # fmt: skip
+        standing = await self._standing_notices()
         self._report(alarms, tickets, broker)
         self._watchdog.own()
         tick_s = self._settings.alarms.tick_s
@@ -199,7 +202,7 @@ class Owner:
                 group.create_task(_every(_LAST_MESSAGES_S, self._ledger.keep_last_messages), name="last_messages")
                 group.create_task(_every(LOOK_S, self._beside_alarms("backups", self._backups.tick)), name="backups")
                 way = partial(way_of_messages, broker, collector, self._buffer, alarms, self._feed)
-                supervising = self._supervising(alarms, tickets, lookout, way)
+                supervising = self._supervising(alarms, tickets, lookout, way, standing)
                 group.create_task(_every(EVERY_S, supervising), name="self_supervision")
                 group.create_task(_every(_BEAT_LOOK_S, self._beating(broker)), name="watchdog")
                 group.create_task(_every(SEAL_S, self._beside_alarms("audit", self._sealing(epoch))), name="audit")
@@ -223,12 +226,21 @@ class Owner:
         limit, protected = self._settings.collect.messages_per_s, protected_fields(self._rules)
         return Babbling(limit, protected, event_of, standing, now=self._clock())
 
+    async def _standing_notices(self) -> Collection[Notice]:
+        """What is said of equipment already; what is not known is said once more, and changes nothing."""
+        try:
+            return await standing_notices(self._database)
+        except DatabaseTrouble as error:
+            log.warning("which notices stand is not known", why=str(error))
+            return ()
+
     async def _make_alarms(self, epoch: int) -> Alarms | None:
         """Take up where the last owner left; None where the database does not let us, and all begins again."""
         window_ms = int(self._settings.alarms.late_window_s * 1000)
         alarms = Alarms(
             self._database, self._rules, window_ms, epoch, self._alarm_metrics, self._fact_metrics, self._failures,
             self._quarantine, self._clock, self._known_values, int(self._settings.alarms.chatter_quiet_s * 1000),
+            lambda: self._ledger.estate,
         )  # fmt: skip
         try:
             await self._holding(epoch, self._catch_up())
@@ -290,7 +302,10 @@ class Owner:
 
     def _known_values(self, site: str, equipment: str) -> dict[str, Value]:
         """What an equipment said before the start: conditions go by it until it speaks again."""
-        latest = self._store.latest().get((site, equipment))
+        if (site, equipment) in self._ledger.estate.retired:
+            return {}
+        item, table = self._ledger.equipment.get((site, equipment)), self._store.latest()
+        latest = table.get((site, equipment)) if item is None else latest_of(item, table)
         return {} if latest is None else {name: entry.value for name, entry in latest.fields.items()}
 
     def _deciding(self, alarms: Alarms, lookout: Lookout) -> Callable[[Sequence[Reading]], Awaitable[None]]:
@@ -324,9 +339,15 @@ class Owner:
         return beat
 
     def _supervising(
-        self, alarms: Alarms, tickets: Tickets, lookout: Lookout, way: Callable[[], dict[str, Value]]
+        self,
+        alarms: Alarms,
+        tickets: Tickets,
+        lookout: Lookout,
+        way: Callable[[], dict[str, Value]],
+        standing: Collection[Notice],
     ) -> Callable[[], Awaitable[None]]:
         around: dict[str, Value] = {}
+        notices = EquipmentNotices(standing)
         supervision = SelfSupervision(
             self._settings.storage.data_dir,
             self._buffer,
@@ -342,6 +363,7 @@ class Owner:
             around.update(await lookout.findings())
             found = [supervision.look(self._clock())]
             found += await lookout.silence(listening=bool(found[0].fields["broker_reachable"]))
+            found += notices.look(self._ledger.equipment.values(), self._ledger.last_messages, self._clock())
             await alarms.decide(found)
             self._feed.note(found)
 

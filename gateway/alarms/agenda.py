@@ -61,6 +61,11 @@ class Agenda:
             due += [moment for key in station.unsettled for moment in station.watches[key].waits_until()]
         return min(due, default=None)
 
+    def leave(self, station: Station) -> None:
+        """Look at a station no more."""
+        self.strike(station, tuple(station.watches.values()))
+        self.waiting.pop(station, None)
+
     def strike(self, station: Station, watches: Collection[Watch]) -> None:
         """Look at these watches no more."""
         for watch in watches:

@@ -19,6 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collectors.reading import Reading
 from gateway.alarms.damping import CHATTER_QUIET_MS, Damping, ended_chatter
 from gateway.alarms.decisions import Row, Written, by_person, go_by, identity_of, key_of, move, withdraw, write_up
+from gateway.alarms.equipment_ends import RENAMED_MEANWHILE
+from gateway.alarms.estate_changes import EstateNews, apply_changes, settle, what_changed
 from gateway.alarms.failures import Failures
 from gateway.alarms.known_equipment import Recall, is_watched, nothing_known
 from gateway.alarms.outcomes import Decision, Failure, Outcome, no_rule
@@ -32,6 +34,7 @@ from gateway.alarms.recording import (
 )
 from gateway.alarms.replanning import Replanned, note_of, replanned
 from gateway.alarms.rule_versions import overrides, versions_after
+from gateway.alarms.rulebook import Place as RulePlace
 from gateway.alarms.rulebook import Rulebook
 from gateway.alarms.rules import FRESH, Memory, Rule, RuleType
 from gateway.alarms.states import WAITING, Event, State
@@ -42,6 +45,7 @@ from gateway.alarms.unanswered import unanswered
 from gateway.alarms.verification import verified
 from gateway.alarms.watchdog import BEAT_RULE, proofs, told_apart
 from gateway.alarms.watches import Watches
+from gateway.equipment.estate import Estate
 from gateway.people.audit import CLOCK, RULES, Cause, Via
 from gateway.storage import lease
 from gateway.storage.database import Database, DatabaseTrouble
@@ -96,6 +100,7 @@ class Alarms:
         clock: Clock,
         recall: Recall = nothing_known,
         chatter_quiet_ms: int = CHATTER_QUIET_MS,
+        estate: Callable[[], Estate] = Estate,
     ) -> None:
         self.trouble = ""
         """Why decisions cannot be written now, "" while they can."""
@@ -105,7 +110,9 @@ class Alarms:
         self._quarantine = quarantine
         self._database = database
         self._rules = (*rules, BEAT_RULE)
-        self._rulebook = Rulebook(self._rules)
+        self._estate = estate
+        self._estate_taken_up = estate()
+        self._rulebook = Rulebook(self._rules, retired=self._estate_taken_up.retired)
         self._rules_taken_up = 0
         self._late_window_ms = late_window_ms
         self._epoch = epoch
@@ -127,11 +134,15 @@ class Alarms:
 
     async def load(self) -> None:
         """Take up the rules' memory where the last owner left it, and end what no rule watches any more."""
+        self._estate_taken_up = self._estate()
+        # What is retired meanwhile ends below, as no rule watches it any more.
+        await self._settle_estate(EstateNews(dict(self._estate_taken_up.renamed)))
         async with self._database.reading() as connection:
             rows = (await connection.execute(select(rule_memory))).all()
             await self._damping.load(connection, self._clock())
             self._rules_taken_up = await read_cursor(connection, RULES_TAKEN_UP)
-            self._rulebook = Rulebook(self._rules, await overrides(connection, self._rules_taken_up))
+            changed = await overrides(connection, self._rules_taken_up)
+            self._rulebook = Rulebook(self._rules, changed, self._estate_taken_up.retired)
         # Not the beat's: with a clock that was set back meanwhile it would look like one of long ago.
         kept = (row for row in rows if row.rule != BEAT_RULE.id)
         memories = {Key(*row[:4]): msgspec.convert(row.body, Memory) for row in kept}
@@ -140,6 +151,40 @@ class Alarms:
         await self._end_withdrawn()
         self.suppressing.go_by(self._rulebook)
         await self.suppressing.load()
+
+    async def _take_up_estate(self) -> None:
+        """Go by what people have done to equipment since the last look, in whichever process."""
+        estate = self._estate()
+        if estate is self._estate_taken_up:
+            return
+        news = what_changed(self._estate_taken_up, estate)
+        self._rulebook = self._rulebook.with_retired(estate.retired)
+        self.suppressing.go_by(self._rulebook)
+        apply_changes(self._watches, self._rulebook, news)
+        await self._retrying(lambda: self._settle_estate(news))
+        await self._take_up_rules()
+        await self._watch_renamed(news)
+        self._estate_taken_up = estate
+        log.info("changed equipment taken up", changes=[str(item) for item in news])
+
+    async def _settle_estate(self, news: EstateNews) -> None:
+        """Bring into order what was decided before the owner knew of a change."""
+        if not news:
+            return
+        async with self._database.transaction() as connection:
+            await lease.verify(connection, self._epoch)
+            await settle(connection, news, self._clock())
+
+    async def _watch_renamed(self, news: EstateNews) -> None:
+        """A rule that names equipment by its code may be for another one now."""
+        changes = [
+            Replanned(RulePlace(rule.id, site, new), f"equipment renamed: {code} -> {new}")
+            for (site, code), new in news.renamed.items()
+            for rule in self._rulebook.every_rule()
+        ]
+        if changes:
+            outcome = self._watches.take_up(self._rulebook, changes, self._clock())
+            await self._commit(outcome, [], RENAMED_MEANWHILE)
 
     async def _take_up_rules(self) -> bool:
         """Go by what people have changed in the rules since the last look, in whichever process; whether anything."""
@@ -220,6 +265,7 @@ class Alarms:
     async def decide(self, readings: Sequence[Reading]) -> None:
         """Judge readings; return when what follows is committed. Raises LeaseLost."""
         async with self._one_at_a_time:
+            await self._take_up_estate()
             events = [reading for reading in readings if reading.digest]
             if events:
                 readings = await self._without_repeats(readings, events)
@@ -228,6 +274,7 @@ class Alarms:
     async def tick(self) -> None:
         """Let delays end by the clock, and record what nobody has answered in time. Raises LeaseLost."""
         async with self._one_at_a_time:
+            await self._take_up_estate()
             await self._retrying(self.suppressing.tick)
             overdue = self.suppressing.overdue()
             if overdue:

@@ -42,6 +42,10 @@ def status_of(topic: Topic) -> Topic:
     return Topic(topic.site, topic.kind, topic.equipment, Channel.STATUS)
 
 
+def _renamed(key: Key, site: str, code: str, new: str) -> Key:
+    return key._replace(equipment=new) if key[:2] == (site, code) else key
+
+
 class KnownEquipment:
     """Every channel of every equipment that has been heard, with the rules on it."""
 
@@ -89,6 +93,36 @@ class KnownEquipment:
         if key in standing:
             standing.remove(key)
         return memory
+
+    def forget(self, is_gone: Callable[[str, str, Kind], bool]) -> None:
+        """Forget channels, alarms that stand and delays that run of equipment: (site, code, kind) says whose."""
+        for topic in [topic for topic in self.stations if is_gone(topic.site, topic.equipment, topic.kind)]:
+            station = self.stations.pop(topic)
+            self._agenda.leave(station)
+            for key in station.watches:
+                self._memories.pop(key, None)
+        for key in [key for key in self._memories if self._is_gone(key, is_gone)]:
+            del self._memories[key]
+        for standing in [of for of, keys in self._standing.items() if any(self._is_gone(key, is_gone) for key in keys)]:
+            del self._standing[standing]
+
+    def _is_gone(self, key: Key, is_gone: Callable[[str, str, Kind], bool]) -> bool:
+        rule = self.rulebook.described(key.rule, key.site, key.equipment)
+        return rule is not None and is_gone(key.site, key.equipment, rule.kind)
+
+    def rename(self, site: str, code: str, new: str) -> None:
+        """Let everything that is known of an equipment go on under its new code."""
+        for topic in [topic for topic in self.stations if (topic.site, topic.equipment) == (site, code)]:
+            station = self.stations.pop(topic)
+            known = self.stations.pop(renamed := Topic(site, topic.kind, new, topic.channel), None)
+            if known is not None:  # heard before anybody knew that both are one
+                self._agenda.leave(known)
+            self.stations[renamed] = station
+            station.rename(new)
+        self._memories = {_renamed(key, site, code, new): memory for key, memory in self._memories.items()}
+        for of in [of for of in self._standing if of[:2] == (site, code)]:
+            keys = [_renamed(key, site, code, new) for key in self._standing.pop(of)]
+            self._standing[site, new, of[2]] = keys
 
     def add_station(self, topic: Topic) -> Station:
         """A channel that is heard for the first time."""

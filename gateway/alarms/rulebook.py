@@ -3,7 +3,7 @@
 What is nearer to the equipment wins, key by key: the equipment's change, then its site's, then the file.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -15,6 +15,7 @@ from gateway.alarms.rule_files import RuleError
 from gateway.alarms.rules import Rule, RuleType, is_for
 
 _ALL: Final = ("*",)
+_ASKS_FOR_MESSAGES: Final = frozenset({RuleType.NO_DATA, RuleType.ABSENCE, RuleType.UNANSWERED})
 
 
 class Place(NamedTuple):
@@ -43,7 +44,14 @@ class Override(msgspec.Struct, frozen=True):
 class Rulebook:
     """Which rules watch an equipment, and how."""
 
-    def __init__(self, rules: Iterable[Rule], overrides: Iterable[Override] = ()) -> None:
+    def __init__(
+        self,
+        rules: Iterable[Rule],
+        overrides: Iterable[Override] = (),
+        retired: Collection[tuple[str, str]] = frozenset(),
+    ) -> None:
+        self.retired = retired
+        """(site, code) of equipment that only rules of life safety watch any more."""
         self.filed = {rule.id: rule for rule in rules}
         """Rules as their files have them, by id."""
         self.overrides: dict[Place, Override] = {}
@@ -52,6 +60,7 @@ class Rulebook:
         """The newest version at each place where something was ever changed."""
         self.problems: list[str] = []
         """What is changed and cannot be used, and why: what lies below it holds instead."""
+        self._every_override = tuple(overrides)
         self._made: dict[Place, Rule] = {}
         self._by_kind: dict[Kind, list[str]] = {}
         self._own: dict[str, list[str]] = {}
@@ -60,7 +69,9 @@ class Rulebook:
         self._changed_equipment: set[tuple[str, str]] = set()
         for rule in self.filed.values():
             self._by_kind.setdefault(rule.kind, []).append(rule.id)
-        for override in sorted(overrides, key=lambda item: item.place):  # a site's before those of its equipment
+        for override in sorted(
+            self._every_override, key=lambda item: item.place
+        ):  # a site's before those of its equipment
             self.versions[override.place] = override.version
             if override.changes:
                 self._lay_over(override)
@@ -98,7 +109,11 @@ class Rulebook:
 
     def with_overrides(self, overrides: Iterable[Override]) -> "Rulebook":
         """The same files with other changes."""
-        return Rulebook(self.filed.values(), overrides)
+        return Rulebook(self.filed.values(), overrides, self.retired)
+
+    def with_retired(self, retired: Collection[tuple[str, str]]) -> "Rulebook":
+        """The same rules with other equipment retired."""
+        return Rulebook(self.filed.values(), self._every_override, retired)
 
     def every_rule(self) -> list[Rule]:
         """Each as the files have it, and as it is changed at some place."""
@@ -131,7 +146,10 @@ class Rulebook:
         return True
 
     def rules_for(self, site: str, kind: Kind, equipment: str) -> list[Rule]:
-        """The rules that watch an equipment: without those in the place of which another one stands."""
+        """The rules that watch an equipment: without those in the place of which another one stands.
+
+        Of retired equipment nothing is expected, but what it says of life safety is an alarm all the same.
+        """
         if (site, equipment) in self._changed_equipment:
             found = self._in_force(site, kind, equipment)
         else:
@@ -139,7 +157,10 @@ class Rulebook:
             self._of_site[site, kind] = found
         rules = [rule for rule in found if rule.equipment == _ALL or is_for(rule, equipment)]
         replaced = {identity for rule in rules for identity in rule.instead_of}
-        return [rule for rule in rules if rule.id not in replaced]
+        watching = [rule for rule in rules if rule.id not in replaced]
+        if (site, equipment) in self.retired:
+            return [rule for rule in watching if rule.life_safety and rule.type not in _ASKS_FOR_MESSAGES]
+        return watching
 
     def _in_force(self, site: str, kind: Kind, equipment: str) -> list[Rule]:
         found = [self.in_force(identity, site, equipment) for identity in self.ids(site, kind)]

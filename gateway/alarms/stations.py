@@ -147,6 +147,13 @@ class Station:
         self.silence = self.online_of = None
         return watches
 
+    def rename(self, code: str) -> None:
+        """Its equipment has another code from now on; what waits goes on waiting."""
+        for watch in self.watches.values():
+            watch.key = watch.key._replace(equipment=code)
+        self.watches = {watch.key: watch for watch in self.watches.values()}
+        self.unsettled = {key._replace(equipment=code) for key in self.unsettled}
+
     def measured_at(self, name: str) -> int:
         """When the known value of a field was measured, 0 where there is none."""
         return max(self.complete_at, self.times.get(name, 0)) if name in self.values else 0

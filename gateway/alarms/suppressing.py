@@ -35,7 +35,7 @@ from gateway.alarms.suppression import (
     turns_after,
 )
 from gateway.clocks import Clock
-from gateway.equipment import links
+from gateway.equipment import lifecycle, links
 from gateway.equipment.topology import Topology
 from gateway.people.audit import CLOCK, Cause, Via
 from gateway.storage import lease
@@ -46,7 +46,7 @@ from gateway.storage.tables import fact
 CONSUMER: Final = "suppression"
 FOLLOWED: Final = (
     shelving.SHELVED, shelving.UNSHELVED, outages.TAKEN_OUT, outages.RETURNED, *maintenance_windows.CHANGED,
-    links.LINKED, links.UNLINKED,
+    links.LINKED, links.UNLINKED, lifecycle.RENAMED, lifecycle.RETIRED, lifecycle.REPLACED,
 )  # fmt: skip
 """Facts that change a plan. Their body names the equipment whose alarms are to be weighed; without one the whole
 site's are."""

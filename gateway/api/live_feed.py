@@ -36,6 +36,7 @@ from gateway.api.platform_routes import ready_body
 from gateway.api.routes import Services
 from gateway.api.session_routes import site_body
 from gateway.api.ticket_routes import open_ticket_bodies, ticket_bodies
+from gateway.equipment.latest import latest_of
 from gateway.people.accounts import Person
 from gateway.people.approvals import ApprovalRecord
 from gateway.people.logins import Standing
@@ -204,7 +205,7 @@ class LiveFeed:
             site, _, code = identity.partition(":")
             item = self._services.ledger.equipment.get((site, code))
             if item is not None:
-                latest = self._services.store.latest().get((site, code))
+                latest = latest_of(item, self._services.store.latest())
                 self._tell(LiveEquipment(0, equipment_body(item, latest, outages)), site)
 
     def _tell_approvals(self, records: Iterable[ApprovalRecord], listeners: Iterable[_Listener]) -> None:
@@ -235,6 +236,8 @@ class LiveFeed:
                 for name in names
                 if name in latest.fields and name != "online"
             }
+            if who in self._services.ledger.estate.retired:
+                continue
             identity = f"{who[0]}:{who[1]}"
             message = LiveReading(0, identity, is_online(latest), to_datetime(latest.heard_at), values)
             self._tell(message, who[0])
@@ -339,7 +342,7 @@ class LiveFeed:
                 site_body(site) for site in services.ledger.sites.values() if watched is None or site.code in watched
             ],
             profiles=profile_bodies(),
-            equipment=await equipment_bodies(services, watched),
+            equipment=[body for body in await equipment_bodies(services, watched) if body.retired_at is None],
             alarms=await open_alarm_bodies(services, watched),
             tickets=await open_ticket_bodies(services.database, _sites(person, services, Act.READ_TICKETS)),
             maintenance=await standing_window_bodies(services, watched),

@@ -97,7 +97,7 @@ async def _bodies(services: Services, where: ColumnElement[bool]) -> list[Window
 
 async def list_windows(call: Call) -> Page[WindowBody]:
     query, now = call.query, call.services.clock()
-    looked_at = places(call.sites(Act.WATCH), query.site, query.equipment)
+    looked_at = places(call.sites(Act.WATCH), query.site, query.equipment, call.services.ledger.codes_of)
     if query.phase in {Phase.UPCOMING, Phase.ON, Phase.CANCELLED}:
         branches = [(in_phase(query.phase, now), *checked_beside(maintenance_window, looked_at))]
     else:

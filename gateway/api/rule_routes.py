@@ -84,7 +84,8 @@ async def list_rule_versions(call: Call) -> Page[RuleVersionBody]:
     if query.cursor is not None and not 0 < query.cursor < 2**63:
         raise ProblemError("bad_query", "cursor is not one that a list has given")
     of_rule = rule_version.c.rule == call.path["id"]
-    branches = branches_of(rule_version, places(call.sites(Act.WATCH), query.site, query.equipment), of_rule)
+    codes_of = call.services.ledger.codes_of
+    branches = branches_of(rule_version, places(call.sites(Act.WATCH), query.site, query.equipment, codes_of), of_rule)
     key, versions = rule_version.c.id, select(rule_version)
     rows, following = await page_of(call, versions, key, query.cursor, query.limit, branches)
     return Page([_version_body(call, dict(row)) for row in rows], None if following is None else str(following))

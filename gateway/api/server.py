@@ -19,6 +19,7 @@ from gateway.api import (
     approval_routes,
     attachment_routes,
     audit_routes,
+    equipment_life_routes,
     equipment_routes,
     link_routes,
     maintenance_routes,
@@ -89,7 +90,8 @@ def route_table() -> list[tuple[str, Route]]:
     The first that fits answers: what names `attachments` of a ticket stands before what takes any action.
     """
     subjects = (
-        session_routes, account_routes, people_routes, token_routes, equipment_routes, link_routes, outage_routes,
+        session_routes, account_routes, people_routes, token_routes, equipment_routes,
+        equipment_life_routes, link_routes, outage_routes,
         maintenance_routes, site_routes, alarm_routes, alarm_acts_routes, shelving_routes,
         attachment_routes, ticket_routes, rule_routes, rule_test_routes, audit_routes, approval_routes,
         performance_routes, platform_routes,

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collectors.reading import to_datetime
 from gateway.api.alarm_routes import alarm_bodies, journal_entries, on_sites
 from gateway.api.bodies import Page, TicketAct, TicketBody, TicketDetail
-from gateway.api.pages import Branch, branches_of, checked_beside, page_of, places
+from gateway.api.pages import Branch, CodesOf, branches_of, checked_beside, page_of, places
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, Route
 from gateway.api.session_routes import texts
@@ -88,14 +88,14 @@ async def open_ticket_bodies(database: Database, sites: frozenset[str] | None) -
 
 async def list_tickets(call: Call) -> Page[TicketBody]:
     query: TicketQuery = call.query
-    branches = _branches(query, call.sites(Act.READ_TICKETS))
+    branches = _branches(query, call.sites(Act.READ_TICKETS), call.services.ledger.codes_of)
     rows, following = await page_of(call, select(ticket), ticket.c.id, query.cursor, query.limit, branches)
     return Page(await _bodies(call, rows), following)
 
 
-def _branches(query: TicketQuery, sites: frozenset[str] | None) -> Sequence[Branch]:
+def _branches(query: TicketQuery, sites: frozenset[str] | None, codes_of: CodesOf) -> Sequence[Branch]:
     """What is open is found among what is open; the past by place and the state in which it ended."""
-    looked_at = places(sites, query.site, query.equipment)
+    looked_at = places(sites, query.site, query.equipment, codes_of)
     beside = checked_beside(ticket, looked_at)
     if query.type:
         beside.append(ticket.c.type == query.type.value)
