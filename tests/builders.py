@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from collectors.topics import parse_topic
 from gateway.alarms.alarms import AlarmMetrics, Alarms
 from gateway.alarms.failures import Failures
 from gateway.alarms.rules import Priority, Rule, RuleType, TicketWish
+from gateway.equipment.estate import Estate
 from gateway.people.audit import Cause, Via
 from gateway.storage import lease
 from gateway.storage.database import Database
@@ -131,7 +132,9 @@ async def only_row(database: Database, table: Table) -> dict[str, Any]:
 class Desk:
     """The owner's side on one database: alarms and tickets under one lease and one clock."""
 
-    def __init__(self, database: Database, rules: Sequence[Rule], clock: Clock, epoch: int) -> None:
+    def __init__(
+        self, database: Database, rules: Sequence[Rule], clock: Clock, epoch: int, estate: Callable[[], Estate]
+    ) -> None:
         self.database = database
         self.clock = clock
         self.epoch = epoch
@@ -139,7 +142,7 @@ class Desk:
         metrics, failures = FactMetrics(self.registry), Failures(self.registry, clock)
         self.alarms = Alarms(
             database, rules, WINDOW_MS, epoch, AlarmMetrics(self.registry), metrics, failures,
-            Quarantine(database, self.registry), clock,
+            Quarantine(database, self.registry), clock, estate=estate,
         )  # fmt: skip
         self.tickets = Tickets(database, epoch, metrics, clock)
 
@@ -166,12 +169,14 @@ class Desk:
             assert not failed, failed
 
 
-async def open_desk(database: Database, *rules: Rule, clock: Clock | None = None) -> Desk:
+async def open_desk(
+    database: Database, *rules: Rule, clock: Clock | None = None, estate: Callable[[], Estate] = Estate
+) -> Desk:
     """Take the lease and take up the rules' memory, as an owner does when it starts."""
     clock = clock or Clock()
     epoch = await lease.take(database, "test", clock.now)
     assert epoch is not None
-    desk = Desk(database, rules, clock, epoch)
+    desk = Desk(database, rules, clock, epoch, estate)
     await desk.alarms.load()
     return desk
 

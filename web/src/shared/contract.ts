@@ -75,6 +75,25 @@ export interface EquipmentBody {
   latest: Record<string, FieldValue>
   /** What of it is out of service; a part "" is all of it. */
   out_of_service: OutageBody[]
+  /** Of equipment that is not in use and still sends, for those who may adopt it. */
+  last_message: LastMessageBody | null
+  retired_at: Time | null
+  replaced_by: string | null
+  replaces: string | null
+  former_codes: string[]
+  former_kinds: Kind[]
+  /** Id of the equipment of another kind whose code it sends. */
+  shares_code_with: string | null
+}
+
+export interface LastMessageBody {
+  topic: string
+  received_at: Time
+  payload: string
+  encoding: string
+  size: number
+  /** Messages since it was heard first, or retired. */
+  count: number
 }
 
 /** Least, mean and greatest of the bucket that starts at `at`, and how many samples it holds. */

@@ -227,7 +227,10 @@ class Draft {
   private putEquipment(equipment: EquipmentBody): void {
     const known = this.state.equipment.get(equipment.id)
     if (known && equipment.version < known.version) return
-    this.map('equipment').set(equipment.id, equipment)
+    const map = this.map('equipment')
+    for (const code of equipment.former_codes) map.delete(`${equipment.site}:${code}`)
+    if (equipment.retired_at === null) map.set(equipment.id, equipment)
+    else map.delete(equipment.id)
   }
 
   private putTicket(ticket: TicketBody): void {

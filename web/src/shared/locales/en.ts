@@ -2,6 +2,7 @@
 
 import approvals from '@/control_room/approval_texts.en'
 import setAside from '@/control_room/set_aside_texts.en'
+import ledger from '@/equipment/texts.en'
 import people from '@/people/texts.en'
 
 import problem from './problems.en'
@@ -241,6 +242,7 @@ const en: typeof zhCN = {
     mains: { true: 'on', false: 'lost' },
     battery: { true: 'good', false: 'faulty' },
   },
+  ...ledger,
   ...people,
   ...setAside,
   ...approvals,

@@ -2,6 +2,7 @@
 
 import approvals from '@/control_room/approval_texts.zh-CN'
 import setAside from '@/control_room/set_aside_texts.zh-CN'
+import ledger from '@/equipment/texts.zh-CN'
 import people from '@/people/texts.zh-CN'
 
 import problem from './problems.zh-CN'
@@ -240,6 +241,7 @@ export default {
     mains: { true: '正常', false: '断电' },
     battery: { true: '正常', false: '故障' },
   },
+  ...ledger,
   ...people,
   ...setAside,
   ...approvals,
