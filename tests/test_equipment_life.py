@@ -111,7 +111,7 @@ async def test_a_code_is_never_given_twice(house: House, code: str) -> None:
 async def test_retiring_ends_alarms_memory_and_outages_and_keeps_history(house: House) -> None:
     scene = await open_scene(house)
     await hot(scene)
-    outage = Outage(T0, T0 + 10**9, "demo:engineer", None, "seal")
+    outage = Outage(since=T0, planned_end=T0 + 10**9, person="demo:engineer", second_person=None, reason="seal")
     await take_out_of_service(house.services.database, Place("HQ", "P-1"), "", outage, OPERATOR, T0)
     await scene.act(retire, "HQ:P-1", RetireEquipment(1, "scrapped"))
     assert await scene.alarms() == []

@@ -76,6 +76,13 @@ export function anEquipment(given: Partial<EquipmentBody> = {}): EquipmentBody {
     last_seen: ago(1_000),
     latest: {},
     out_of_service: [],
+    last_message: null,
+    retired_at: null,
+    replaced_by: null,
+    replaces: null,
+    former_codes: [],
+    former_kinds: [],
+    shares_code_with: null,
     ...given,
   }
 }
