@@ -129,6 +129,7 @@ async def test_retiring_ends_alarms_memory_and_outages_and_keeps_history(house: 
     scene.desk.clock.now += 10 * 24 * 3_600_000
     await scene.desk.alarms.tick()
     assert await scene.alarms() == [], "nothing is expected of it: no no-data alarm"
+    scene.desk.clock.now = T0 + 200_000  # logins end by this clock too
     house.log_in(Role.ADMIN)
     assert "HQ:P-1" not in [item["id"] for item in (await house.get("/api/v1/equipment"))[1]["items"]]
     (listed,) = (await house.get("/api/v1/equipment?retired=true"))[1]["items"]

@@ -165,7 +165,9 @@ class Alarms:
         await self._take_up_rules()
         await self._watch_renamed(news)
         self._estate_taken_up = estate
-        log.info("changed equipment taken up", changes=[str(item) for item in news])
+        log.info(
+            "changed equipment taken up", renamed=len(news.renamed), retired=len(news.retired), back=len(news.back)
+        )
 
     async def _settle_estate(self, news: EstateNews) -> None:
         """Bring into order what was decided before the owner knew of a change."""
