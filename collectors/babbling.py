@@ -147,6 +147,9 @@ class Babbling:
             speaker_of: a topic's text -> whose it is, None where nobody's.
         """
         passed = now - self._turned_at
+        if passed < 0:
+            self._clock_was_set(passed)
+            return []
         if passed < TURN_MS:
             return []
         self._turned_at = now
@@ -155,6 +158,15 @@ class Babbling:
         for who in {**rates, **self._loud}:
             babbles += self._judge(who, rates.get(who, 0.0), now)
         return self._due(now) + [self._tell(babble, now) for babble in babbles]
+
+    def _clock_was_set(self, by: int) -> None:
+        """The clock was set back: what waits for a time waits no longer than before."""
+        self._turned_at += by
+        self._judged_from += by
+        for loud in self._loud.values():
+            loud.over_since += by
+            loud.quiet_since += by
+            loud.passed_at = {form: at + by for form, at in loud.passed_at.items()}
 
     def _rates(self, passed: int, speaker_of: Callable[[str], Topic | None]) -> dict[Speaker, float]:
         """Messages a second of everybody loud, or above half the limit."""

@@ -1,22 +1,22 @@
-"""The broker's side of ingest: paho-mqtt on the asyncio loop, acknowledged by hand.
+"""The broker's side of ingest: an MQTT session on the asyncio loop, acknowledged by hand.
 
-The paho callback only queues: an exception there would deliver the same packet for ever, or lose it.
-Acknowledgements are kept back until the owner says so, go out in order of arrival and never for an
-earlier connection, because a broker uses packet ids again after a reconnect.
+The connection is served by a thread of its own: a loop that is busy, or has no room, costs neither the keep-alive nor
+the session. Acknowledgements are kept back until the owner says so, go out in order of arrival and never for an
+earlier connection, because a broker uses packet ids again after a reconnect. Whether to connect again is decided on the
+loop: a process whose loop does not run takes the session away from nobody.
 
-    socket --64 KiB reads--> paho --> queue --next_batch--> collector
-    socket <--one write per batch-- acknowledge <-----------'
+    socket --64 KiB reads--> network thread --> inbox --next_batch--> collector
+    socket <---one write per batch--- acknowledge <-----------------------'
 """
 
 import asyncio
 import random
 import ssl
-import struct
+import threading
 import time
-from collections import deque
-from collections.abc import Iterable, Sequence
-from itertools import chain
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Final
 
 import msgspec
 import structlog
@@ -26,21 +26,19 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from collectors.mqtt.client import MqttClient
+from collectors.mqtt.inbox import Inbox
+from collectors.mqtt.message import Message
+from collectors.mqtt.network import Network
+from collectors.mqtt.packets import DUP, RETAIN, Packet
+
 log = structlog.get_logger(__name__)
 
-MAX_WAITING: Final = 50_000
-"""Messages. Beyond it the socket is not read until the collector has caught up; the broker holds the rest."""
-_READS_A_WAKE: Final = 8
-_RECEIVE_BYTES: Final = 64 * 1024
 _SESSION_EXPIRY_S: Final = 7 * 24 * 3600
-_PUBLISH: Final = 0x30
-_QOS_2: Final = 0x04
-_DUP: Final = 0x08
-_RETAIN: Final = 0x01
-_PUBACK: Final = 0x40
-_PUBACK_HEAD: Final = 0x4002
 _FIRST_RETRY_S: Final = 0.5
 _LAST_RETRY_S: Final = 15.0
+_PARTING_S: Final = 2.0
+"""For the network thread to end. One that is just opening a connection may take longer; nobody waits for it."""
 _REFUSALS: Final = frozenset({"Bad user name or password", "Not authorized", "Client identifier not valid", "Banned",
                               "Bad authentication method"})  # fmt: skip
 _TAKEN_OVER: Final = "Session taken over"
@@ -61,163 +59,53 @@ class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
     certificate_file: str = ""
     key_file: str = ""
     keepalive_s: int = 30
+    max_packet_kb: int = 5120
+    """Larger packets are not taken: MQTT 5 has the broker discard them, with 3.1.1 only their head is kept."""
 
 
 class BrokerRefused(Exception):
     """The broker will not have us (wrong password, not authorized): trying again does not help."""
 
 
-class Message(msgspec.Struct, gc=False):
-    """One message as it came; `connection` says on which connection its `mid` is valid."""
-
-    topic: str
-    payload: bytes
-    mid: int
-    connection: int
-    received_ns: int
-    redelivered: bool = False
-    retained: bool = False
-
-
-class _Packet(NamedTuple):
-    """A PUBLISH packet, as far as it matters here."""
-
-    topic: bytes
-    payload: bytes
-    mid: int
-    head: int
-    """The first byte: its DUP and RETAIN bits tell how the message came."""
-
-
-class _BufferedSocket:
-    """A socket that reads 64 KiB at a time and takes PUBLISH packets out of what has come.
-
-    paho asks for a packet in three reads, two of them of one byte, and spends longer on it than everything behind it
-    together. Packets of any other kind are still paho's.
-    """
-
-    def __init__(self, raw: Any, *, has_properties: bool) -> None:
-        self._raw = raw
-        self._has_properties = has_properties
-        self._buffer = b""
-        self._at = 0
-        self._malformed = False
-
-    def recv(self, size: int) -> bytes:
-        if self._at >= len(self._buffer):
-            self._buffer, self._at = self._raw.recv(_RECEIVE_BYTES), 0
-        piece = self._buffer[self._at : self._at + size]
-        self._at += len(piece)
-        return piece
-
-    def fill(self) -> int:
-        """Read what has come; how many bytes, 0 at the end of the connection. Raises BlockingIOError or OSError."""
-        try:
-            data = self._raw.recv(_RECEIVE_BYTES)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            raise BlockingIOError from None
-        self._buffer, self._at = self._buffer[self._at :] + data, 0
-        return len(data)
-
-    @property
-    def has_hidden_bytes(self) -> bool:
-        """TLS may hold decrypted bytes that make no descriptor readable."""
-        return isinstance(self._raw, ssl.SSLSocket) and self._raw.pending() > 0
-
-    @property
-    def has_other_packet(self) -> bool:
-        """Whether what comes next is for paho: any packet but a PUBLISH of QoS 0 or 1 in good shape."""
-        waits = self._at < len(self._buffer)
-        return waits and (self._malformed or not _is_plain_publish(self._buffer[self._at]))
-
-    def take_publishes(self) -> list[_Packet]:
-        """Every complete PUBLISH packet up to the next packet of another kind (MQTT 3.1.1 and 5, section 3.3)."""
-        buffer, at, end = self._buffer, self._at, len(self._buffer)
-        taken: list[_Packet] = []
-        while at < end and _is_plain_publish(head := buffer[at]):
-            size, start = _remaining_length(buffer, at + 1)
-            if start == 0 or start + size > end:
-                break
-            stop = start + size
-            after_topic = start + 2 + int.from_bytes(buffer[start : start + 2], "big")
-            mid, body = 0, after_topic
-            if head & 0x06:
-                mid, body = int.from_bytes(buffer[body : body + 2], "big"), body + 2
-            if self._has_properties:
-                length, after_length = _remaining_length(buffer, body)
-                body = after_length + length
-            if not after_topic <= body <= stop:
-                self._malformed = True  # paho will say so and part
-                break
-            taken.append(_Packet(buffer[start + 2 : after_topic], buffer[body:stop], mid, head))
-            at = stop
-        self._at = at
-        return taken
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._raw, name)
-
-
-def _is_plain_publish(head: int) -> bool:
-    return head & 0xF0 == _PUBLISH and not head & _QOS_2
-
-
-def _remaining_length(buffer: bytes, at: int) -> tuple[int, int]:
-    """A length of one to four bytes, and where what it measures begins; (0, 0) while it is not all here."""
-    value = shift = 0
-    for index in range(at, min(at + 4, len(buffer))):
-        digit = buffer[index]
-        value |= (digit & 0x7F) << shift
-        if digit < 0x80:
-            return value, index + 1
-        shift += 7
-    return 0, 0
-
-
-class _Client(Client):
-    """paho's client with a buffered socket and acknowledgements that leave in one write."""
-
-    def _create_socket(self) -> Any:
-        return _BufferedSocket(super()._create_socket(), has_properties=self._protocol == MQTTProtocolVersion.MQTTv5)
-
-    @property
-    def buffer(self) -> _BufferedSocket | None:
-        """The buffered socket, while connected and between two packets."""
-        between = self._in_packet["command"] == 0
-        return self._sock if between and isinstance(self._sock, _BufferedSocket) else None
-
-    @property
-    def has_hidden_bytes(self) -> bool:
-        return isinstance(self._sock, _BufferedSocket) and self._sock.has_hidden_bytes
-
-    def acknowledge_all(self, mids: Sequence[int]) -> None:
-        """Queue one write that holds a PUBACK for each packet id (the same bytes in MQTT 3.1.1 and 5)."""
-        words = chain.from_iterable((_PUBACK_HEAD, mid) for mid in mids)
-        self._packet_queue(_PUBACK, struct.pack(f"!{2 * len(mids)}H", *words), 0, 1)
+def always() -> bool:
+    """Where nobody else connects under our name."""
+    return True
 
 
 class Broker:
     """One session at the broker, persistent unless said otherwise, kept up until `close`."""
 
     def __init__(
-        self, address: BrokerAddress, subscriptions: Sequence[str], *, persistent: bool = True, own: Sequence[str] = ()
+        self,
+        address: BrokerAddress,
+        subscriptions: Sequence[str],
+        *,
+        persistent: bool = True,
+        own: Sequence[str] = (),
+        may_connect: Callable[[], bool] = always,
     ) -> None:
-        """Keep one session; without an `own` topic, where we only hear ourselves, it works as well."""
+        """Keep one session; without an `own` topic, where we only hear ourselves, it works as well.
+
+        `may_connect` is asked before each connection: a client that connects under the same name takes the session
+        away from the one that has it.
+        """
         self.address = address
+        self._may_connect = may_connect
         self._persistent = persistent
         self.trouble = "not connected yet"
         """Why there is no connection, "" while there is one."""
         self.subscriptions = subscriptions
         self._own = own
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[Message] = deque()
+        self._inbox = Inbox()
         self._arrived = asyncio.Event()
-        self._lost = asyncio.Event()
+        self._is_told = False
+        """Whether the loop is about to hear that something has arrived."""
         self._refusal: str | None = None
-        self._connection = 0
-        self._paused = False
         self._closing = False
+        self._thread: threading.Thread | None = None
         self._client = self._make_client()
+        self._network = Network(self._client, self._take, lambda: self._inbox.is_full)
 
     # -- the owner's side ------------------------------------------------------------------------------
 
@@ -229,10 +117,12 @@ class Broker:
         """
         attempt = 0
         while not self._closing:
-            self._lost.clear()
+            if not self._may_connect():
+                self._note("not connecting: the session may belong to another process")
+                await self._pause(attempt=0)
+                continue
             try:
-                await asyncio.to_thread(self._connect)
-                await self._keep_up()
+                await self._in_thread(self._connect_and_serve)
                 attempt = 0
             except OSError as error:
                 self._note(f"cannot reach {self.address.host}:{self.address.port}: {error}")
@@ -242,13 +132,15 @@ class Broker:
             await self._pause(attempt)
 
     async def next_batch(self, most: int) -> list[Message]:
-        """Wait for messages and take up to `most` of them, oldest first."""
-        while not self._waiting:
+        """Wait for messages and take up to `most` of them, oldest first; fewer where they are large."""
+        while not self._inbox:
             self._arrived.clear()
-            await self._arrived.wait()
-        taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
-        if self._paused and len(self._waiting) < MAX_WAITING // 2:
-            self._resume_reading()
+            if not self._inbox:
+                await self._arrived.wait()
+        was_full = self._inbox.is_full
+        taken = self._inbox.take(most)
+        if was_full and not self._inbox.is_full:
+            self._network.wake()
         return taken
 
     @property
@@ -259,44 +151,50 @@ class Broker:
     @property
     def waiting(self) -> int:
         """Messages that have come and were not taken yet."""
-        return len(self._waiting)
+        return len(self._inbox)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of their payloads."""
+        return self._inbox.size
 
     @property
     def oldest_ns(self) -> int:
         """When the oldest message was received that was not taken yet, in epoch ns; 0 where none waits."""
-        return self._waiting[0].received_ns if self._waiting else 0
+        return self._inbox.oldest_ns
 
     def acknowledge(self, messages: Iterable[Message]) -> None:
-        """Acknowledge messages in the order given; those of an earlier connection are left to be sent again."""
-        mids = [message.mid for message in messages if message.mid and message.connection == self._connection]
-        if mids:
-            self._client.acknowledge_all(mids)
+        """Acknowledge messages in the order given; those of an earlier connection when they are sent again."""
+        self._acknowledge_ids(self._inbox.finish(messages))
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Say something ourselves, over this connection; while there is none it goes out with the next one."""
         self._client.publish(topic, payload, qos=1)
+        self._network.wake()
 
     async def close(self) -> None:
         """Say good-bye to the broker; what was not acknowledged stays there."""
         self._closing = True
         if self._client.is_connected():
             self._client.disconnect()
-            self._client.loop_write()
-        self._lost.set()
+        self._network.end()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, _PARTING_S)
 
     # -- connecting ------------------------------------------------------------------------------------
 
-    def _make_client(self) -> _Client:
+    def _make_client(self) -> MqttClient:
         address = self.address
         version = MQTTProtocolVersion(address.protocol)
         is_v5 = version is MQTTProtocolVersion.MQTTv5
-        client = _Client(
+        client = MqttClient(
             CallbackAPIVersion.VERSION2,
             client_id=address.client_id,
             clean_session=None if is_v5 else not self._persistent,
             protocol=version,
             manual_ack=True,
         )
+        client.largest_packet = address.max_packet_kb * 1024
         if address.username:
             client.username_pw_set(address.username, address.password or None)
         if address.tls or address.ca_file:
@@ -304,35 +202,48 @@ class Broker:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
-        client.on_socket_open = self._on_socket_open
-        client.on_socket_close = self._on_socket_close
-        client.on_socket_register_write = self._on_register_write
-        client.on_socket_unregister_write = self._on_unregister_write
+        client.on_socket_register_write = lambda *_: self._network.wake()
         return client
 
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        """Do it in a thread that a process which ends does not wait for; raises what it raises."""
+        done: asyncio.Future[None] = self._loop.create_future()
+        self._thread = threading.Thread(target=self._work, args=(work, done), name="broker", daemon=True)
+        self._thread.start()
+        try:
+            await done
+        finally:
+            del done  # an error and the frames that it came through would hold each other, and a socket with them
+
+    def _work(self, work: Callable[[], None], done: "asyncio.Future[None]") -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - it is raised on the loop
+            self._on_loop(partial(_set_done, done, error))
+        else:
+            self._on_loop(partial(_set_done, done, None))
+
+    def _on_loop(self, work: Callable[[], None]) -> None:
+        """Have the loop do it; nothing where the loop has ended meanwhile."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(work)
+
+    def _connect_and_serve(self) -> None:
+        self._connect()
+        self._network.serve()
+
     def _connect(self) -> None:
-        """Open the connection; blocks on name look-up, TCP and TLS, so it runs in a thread."""
-        if self.address.protocol == MQTTProtocolVersion.MQTTv5:
+        """Open the connection; blocks on name look-up, TCP and TLS."""
+        address, client = self.address, self._client
+        if address.protocol == MQTTProtocolVersion.MQTTv5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
             properties.SessionExpiryInterval = _SESSION_EXPIRY_S if self._persistent else 0
-            self._client.connect(
-                self.address.host,
-                self.address.port,
-                self.address.keepalive_s,
-                clean_start=not self._persistent,
-                properties=properties,
+            properties.MaximumPacketSize = client.largest_packet
+            client.connect(
+                address.host, address.port, address.keepalive_s, clean_start=not self._persistent, properties=properties
             )
         else:
-            self._client.connect(self.address.host, self.address.port, self.address.keepalive_s)
-
-    async def _keep_up(self) -> None:
-        """Do paho's housekeeping (keep-alive) each second until the connection is lost."""
-        while not self._lost.is_set():
-            self._client.loop_misc()
-            try:
-                await asyncio.wait_for(self._lost.wait(), timeout=1)
-            except TimeoutError:
-                continue
+            client.connect(address.host, address.port, address.keepalive_s)
 
     async def _pause(self, attempt: int) -> None:
         """Wait before the next try; the jitter keeps a fleet from coming back all at once."""
@@ -349,7 +260,7 @@ class Broker:
                 log.info("broker connected", host=self.address.host, port=self.address.port)
         self.trouble = trouble
 
-    # -- paho's callbacks ------------------------------------------------------------------------------
+    # -- paho's callbacks, in the network thread -------------------------------------------------------
 
     def _on_connect(
         self, client: Client, _userdata: object, flags: ConnectFlags, reason: ReasonCode, _properties: object
@@ -362,6 +273,8 @@ class Broker:
         if self._closing:  # the answer came after our good-bye
             client.disconnect()
             return
+        if not flags.session_present:
+            self._inbox.forget_session()
         self._take_up(client, is_known=flags.session_present)
 
     def _take_up(self, client: Client, *, is_known: bool) -> None:
@@ -394,113 +307,45 @@ class Broker:
         reason: ReasonCode,
         _properties: object,
     ) -> None:
-        # From here on every earlier packet id belongs to a dead connection; what waits will be sent again.
-        self._connection += 1
-        self._waiting = deque(message for message in self._waiting if not message.mid)
-        self._paused = False  # the next connection is read from its beginning
+        self._inbox.end_connection()
         if self._closing:
             self.trouble = "closed"
         else:
             taken = f"; another process connects as {self.address.client_id}" if str(reason) == _TAKEN_OVER else ""
             self._note(f"connection lost: {reason}{taken}")
-        self._lost.set()
 
-    # paho opens the connection in a thread and calls these from there; the loop may only be touched from its own.
-
-    def _on_socket_open(self, _client: Client, _userdata: object, sock: Any) -> None:
-        self._loop.call_soon_threadsafe(self._watch, sock)
-
-    def _watch(self, sock: Any) -> None:
-        if sock.fileno() >= 0:
-            self._loop.add_reader(sock.fileno(), self._read)
-
-    def _on_socket_close(self, _client: Client, _userdata: object, sock: Any) -> None:
-        descriptor = sock.fileno()
-        if descriptor >= 0:
-            self._loop.remove_reader(descriptor)
-            self._loop.remove_writer(descriptor)
-
-    def _on_register_write(self, _client: Client, _userdata: object, sock: Any) -> None:
-        self._loop.call_soon_threadsafe(self._watch_write, sock)
-
-    def _watch_write(self, sock: Any) -> None:
-        # Most acknowledgements fit into the socket at once; a writer is registered only for the rest.
-        if sock.fileno() < 0:
-            return
-        self._client.loop_write()
-        if self._client.want_write() and sock.fileno() >= 0:
-            self._loop.add_writer(sock.fileno(), self._client.loop_write)
-
-    def _on_unregister_write(self, _client: Client, _userdata: object, sock: Any) -> None:
-        if sock.fileno() >= 0:
-            self._loop.remove_writer(sock.fileno())
-
-    # -- reading ---------------------------------------------------------------------------------------
-
-    def _read(self) -> None:
-        """Take what has come, a bounded part at a time, so that others get their turn."""
-        for _ in range(_READS_A_WAKE):
-            if not self._read_once():
-                break
-        if len(self._waiting) > MAX_WAITING:
-            self._pause_reading()
-        elif self._client.has_hidden_bytes:
-            self._loop.call_soon(self._read_on)
-
-    def _read_once(self) -> bool:
-        """Take what one look at the socket brings; whether there may be more."""
-        buffer = self._client.buffer
-        if buffer is not None:
-            try:
-                ended = buffer.fill() == 0
-            except BlockingIOError:
-                return False
-            except OSError:
-                ended = True
-            if not ended:
-                self._take_packets(buffer)
-                return True
-        # paho goes on with the packet it is in the middle of, or finds the end too and tells us.
-        self._client.loop_read()
-        buffer = self._client.buffer
-        if buffer is not None:
-            self._take_packets(buffer)  # what came behind that packet
-        return False
-
-    def _read_on(self) -> None:
-        if not self._paused:
-            self._read()
-
-    def _take_packets(self, buffer: _BufferedSocket) -> None:
-        self._take(buffer.take_publishes())
-        while self._client.buffer is buffer and buffer.has_other_packet:
-            self._client.loop_read()
-            self._take(buffer.take_publishes())
-
-    def _take(self, packets: list[_Packet]) -> None:
-        if not packets:
-            return
-        connection, now = self._connection, time.time_ns()
-        self._waiting.extend(
+    def _take(self, packets: list[Packet]) -> None:
+        """Put what has come into the inbox, and tell the loop once."""
+        connection, now = self._inbox.connection, time.time_ns()
+        messages = [
             Message(
-                topic.decode("utf-8", "replace"), payload, mid, connection, now, bool(head & _DUP), bool(head & _RETAIN)
+                topic.decode("utf-8", "replace"), payload, mid, connection, now, bool(head & DUP), bool(head & RETAIN),
+                oversize,
             )
-            for topic, payload, mid, head in packets
-        )
+            for topic, payload, mid, head, oversize in packets
+        ]  # fmt: skip
+        self._acknowledge_ids(self._inbox.put(messages))
+        if not self._is_told:
+            self._is_told = True
+            self._on_loop(self._tell)
+
+    def _tell(self) -> None:
+        self._is_told = False
         self._arrived.set()
 
-    def _pause_reading(self) -> None:
-        sock = self._client.socket()
-        if sock is not None and not self._paused:
-            self._paused = True
-            self._loop.remove_reader(sock.fileno())
+    def _acknowledge_ids(self, mids: Sequence[int]) -> None:
+        if mids:
+            self._client.acknowledge_all(mids)
+            self._network.wake()
 
-    def _resume_reading(self) -> None:
-        self._paused = False
-        sock = self._client.socket()
-        if sock is not None and sock.fileno() >= 0:
-            self._watch(sock)
-            self._loop.call_soon(self._read_on)
+
+def _set_done(done: "asyncio.Future[None]", error: Exception | None) -> None:
+    if done.done():  # nobody waits any more
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
 
 
 def _tls_context(address: BrokerAddress) -> ssl.SSLContext:

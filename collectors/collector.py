@@ -2,7 +2,9 @@
 
     next_batch -> decode -> decide (alarms, committed) -> [settling] -> write (durable) -> acknowledge
 
-Two stages run at once: while one batch is written, the next is decoded and decided. Batches settle in order of
+Two stages run at once: while one part of a batch is written, the next is decoded and decided. Parts are bounded by
+readings and by the time that they take on the loop, so that the lease is renewed and pages are answered in between; a
+message with many samples is decided in several, and acknowledged with the last of them. They settle in order of
 arrival, so acknowledgements do too. A store that is slow or down holds back neither: after two seconds the write
 buffer keeps the readings on disk instead.
 """
@@ -11,34 +13,52 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Final, Protocol
 
 import msgspec
 
 from collectors.babbling import TURN_MS, Babbling
-from collectors.broker import Message
+from collectors.device_clocks import DeviceClocks
 from collectors.fields import Channel
+from collectors.message_reader import (
+    FAULTS_SHOWN,
+    QUARANTINE_BYTES,
+    Content,
+    Inspect,
+    MessageReader,
+    Quarantined,
+    ReadOwn,
+    quarantined,
+)
 from collectors.metrics import IngestMetrics
-from collectors.payloads.decoder import Decoder, Route
-from collectors.payloads.native import decode
-from collectors.payloads.samples import Fault, Reason
+from collectors.mqtt.message import Message
+from collectors.payloads.decoder import Decoder
+from collectors.payloads.faults import Reason
 from collectors.reading import Quality, Reading
 from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Refused
-from collectors.topics import Topic
+from collectors.unread_topics import UnreadTopics
 
 BATCH: Final = 4_000
 """Messages. Small enough for decisions to come every few milliseconds, large enough to share one fsync."""
 MOST_SETTLING: Final = 40_000
-"""Messages that are decided and not yet durable: enough for the seconds in which the store is given up."""
+"""Readings that are decided and not yet durable: enough for the seconds in which the store is given up. A message
+without any counts as one."""
 _SETTLED_AT_ONCE: Final = 8_000
-"""Messages one write may hold."""
-_KNOWN_TOPICS: Final = 50_000
-_TOPIC_LENGTH: Final = 512
-"""Characters. MQTT permits 65,535; such a topic is looked at anew each time and not remembered."""
-QUARANTINE_BYTES: Final = 8 * 1024
+"""Of them one write may hold."""
+_MOST_DECIDED: Final = 4_000
+"""Readings of one decision."""
+_FEWEST_DECIDED: Final = 50
+_LOOP_S: Final = 0.05
+"""Seconds of processor time for which decoding, or deciding, a part may hold the loop."""
+_LOOKED_AT_EVERY: Final = 64
+"""Messages that are decoded between two looks at that time."""
+_LARGE: Final = 32 * 1024
+"""Bytes. A larger payload is decoded in a thread: JSON of a few megabytes takes longer than the loop may be held."""
+_LATE_NS: Final = 1_000_000_000
+"""A message that has waited for so long to be judged says that we are behind."""
 
 
 class Source(Protocol):
@@ -54,25 +74,20 @@ class Keeper(Protocol):
     async def write(self, readings: Sequence[Reading]) -> None: ...
 
 
-class Quarantined(msgspec.Struct, frozen=True):
-    """A message that could not be read, or part of it: first 8 KiB, reason, what was expected."""
-
-    received_at: int
-    topic: str
-    payload: bytes
-    size: int
-    reason: str
-    detail: str
-
-
 _topic_of: Final = attrgetter("topic")
 Decide = Callable[[Sequence[Reading]], Awaitable[None]]
 """Returns when what follows from the readings is committed."""
 Quarantine = Callable[[Sequence[Quarantined]], Awaitable[None]]
 """Returns when the messages put aside are kept."""
+Announce = Callable[[Sequence[Reading]], None]
+"""Told of readings that are durable: the live feed."""
+Hear = Callable[[Message, Sequence[Reading]], None]
+"""Told of each message and its readings before anything is decided: who keeps the last message of unknown equipment."""
 
 
-class _Batch(msgspec.Struct):
+class _Part(msgspec.Struct):
+    """What is decided and made durable together: readings, and the messages of which none are left after these."""
+
     messages: list[Message]
     readings: list[Reading]
     aside: list[Quarantined]
@@ -80,14 +95,10 @@ class _Batch(msgspec.Struct):
     """How many of the messages are the service's own."""
     own_readings: list[Reading] = []
 
-
-Announce = Callable[[Sequence[Reading]], None]
-"""Told of readings that are durable: the live feed."""
-Hear = Callable[[Message, Sequence[Reading]], None]
-"""Told of each message and its readings before anything is decided: who keeps the last message of unknown equipment."""
-
-ReadOwn = Callable[[bytes, int], list[Reading]]
-"""Reads a payload that the service sent to itself, received at a time in epoch ns. Raises nothing."""
+    @property
+    def weight(self) -> int:
+        """By which settling is bounded."""
+        return max(len(self.messages), len(self.readings))
 
 
 async def no_decision(_readings: Sequence[Reading]) -> None:
@@ -115,6 +126,9 @@ class Collector:
         first_arrival: int = 0,
         own: Mapping[str, ReadOwn] | None = None,
         babbling: Babbling | None = None,
+        clocks: DeviceClocks | None = None,
+        inspect: Inspect | None = None,
+        unread: UnreadTopics | None = None,
     ) -> None:
         """Wire it up; `own` topics are the service's messages to itself: judged, but neither counted nor kept."""
         self._source = source
@@ -123,21 +137,20 @@ class Collector:
         self._quarantine = quarantine
         self._decide = decide
         self._announce = announce
-        self._decoder = decoder or Decoder()
+        self._reader = MessageReader(decoder or Decoder(), own or {}, first_arrival, inspect, unread)
         self._hear = hear
         self._metrics = metrics
-        self._settling: deque[_Batch] = deque()
+        self._settling: deque[_Part] = deque()
         self._unsettled = 0
         self._moved = asyncio.Condition()
-        self._routes: dict[str, Route] = {}
-        self._arrivals = first_arrival
-        self._own = dict(own or {})
         self._babbling = babbling
+        self._clocks = clocks or DeviceClocks()
         self._heard_at = 0
-        # Whose a third-party topic is, as far as messages have told.
-        self._speakers: dict[str, Topic] = {}
         self._judging_since: float | None = None
         self._longest_judging_s = 0.0
+        self._most_decided = _MOST_DECIDED
+        self.oldest_unjudged_ns = 0
+        """When the oldest message was received that was taken and is not judged yet, in epoch ns; 0: none is."""
 
     def longest_judging_s(self) -> float:
         """The longest that messages were judged since this was last asked; those count that still are."""
@@ -159,16 +172,16 @@ class Collector:
         while True:
             messages = await self._next_messages()
             self._judging_since = time.monotonic()
-            batch = self._without_babble(self._decode(messages))
-            await self._sequences.recognise(batch.readings)
-            await self._decide([*batch.readings, *batch.own_readings] if batch.own_readings else batch.readings)
+            if messages:
+                self.oldest_unjudged_ns = messages[0].received_ns
+            self._count_babble(messages)
+            async for part in self._parts_of(messages):
+                self._leave_out_babble(part)
+                await self._judge(part)
+                await self._pass_on(part)
+            self.oldest_unjudged_ns = 0
             self._note_judging()
             self._judging_since = None
-            async with self._moved:
-                await self._moved.wait_for(lambda: self._unsettled < MOST_SETTLING)
-                self._settling.append(batch)
-                self._unsettled += len(batch.messages)
-                self._moved.notify_all()
 
     async def _next_messages(self) -> list[Message]:
         """What has come; nothing after a second in which somebody loud has fallen silent."""
@@ -179,138 +192,141 @@ class Collector:
                 return await self._source.next_batch(BATCH)
         return []
 
-    def _without_babble(self, batch: _Batch) -> _Batch:
-        """Count who sends how much, and leave out what one sends too much."""
-        babbling, messages = self._babbling, batch.messages
-        if babbling is None:
-            return batch
+    # -- decoding --------------------------------------------------------------------------------------
+
+    async def _parts_of(self, messages: Sequence[Message]) -> AsyncIterator[_Part]:
+        """Decode messages into parts that hold the loop for a short time each; without messages one empty part."""
+        part, began = _Part([], [], []), time.thread_time()
+        for number, message in enumerate(messages):
+            if len(message.payload) > _LARGE:
+                content = await asyncio.to_thread(self._reader.read, message)
+                began = time.thread_time()
+            else:
+                content = self._reader.read(message)
+            if self._hear is not None and not content.own:
+                self._hear(message, content.readings)
+            self._reader.look_closer(message, content)
+            rest = content.readings
+            while len(part.readings) + len(rest) > self._most_decided:
+                room = self._most_decided - len(part.readings)
+                part.readings += rest[:room]
+                rest = rest[room:]
+                yield self._counted(part)
+                part, began = _Part([], [], []), time.thread_time()
+                self.oldest_unjudged_ns = message.received_ns
+            self._finish(part, message, content, rest)
+            if number % _LOOKED_AT_EVERY == 0 and time.thread_time() - began > _LOOP_S:
+                yield self._counted(part)
+                part, began = _Part([], [], []), time.thread_time()
+                self.oldest_unjudged_ns = message.received_ns
+        if part.messages or not messages:
+            yield self._counted(part)
+
+    def _finish(self, part: _Part, message: Message, content: Content, rest: list[Reading]) -> None:
+        """Put a message into the part that holds the last of its readings."""
+        part.messages.append(message)
+        if content.own:
+            part.own += 1
+            part.own_readings += rest
+            return
+        part.readings += rest
+        if content.faults:
+            part.aside += quarantined(message, content.faults, content.site)
+            for fault in content.faults[:FAULTS_SHOWN]:
+                self._metrics.faults.labels(fault.reason.value).inc()
+
+    def _counted(self, part: _Part) -> _Part:
+        self._metrics.messages.inc(len(part.messages) - part.own)
+        self._metrics.readings.inc(len(part.readings))
+        for reading in part.readings:
+            if reading.quality:
+                for flag in Quality(reading.quality).names():
+                    self._metrics.doubtful.labels(flag).inc()
+        return part
+
+    # -- babbling --------------------------------------------------------------------------------------
+
+    def _count_babble(self, messages: Sequence[Message]) -> None:
+        """Count who sends how much."""
+        if self._babbling is None:
+            return
         if messages:
             self._heard_at = messages[-1].received_ns // 1_000_000
-            babbling.count(map(_topic_of, messages), messages[-1].connection, self._heard_at)
+            self._babbling.count(map(_topic_of, messages), messages[-1].connection, self._heard_at)
         else:
             self._heard_at += TURN_MS
+
+    def _leave_out_babble(self, part: _Part) -> None:
+        babbling = self._babbling
+        if babbling is None:
+            return
         before = babbling.sampled
-        batch.readings = babbling.sift(batch.readings, self._heard_at)
-        batch.readings += babbling.turn(self._heard_at, self._speaker_of)
+        part.readings = babbling.sift(part.readings, self._heard_at)
+        part.readings += babbling.turn(self._heard_at, self._reader.speaker_of)
         if babbling.sampled > before:
             self._metrics.sampled.inc(babbling.sampled - before)
-        return batch
 
-    def _speaker_of(self, text: str) -> Topic | None:
-        route = self._routes.get(text)
-        return route if isinstance(route, Topic) else self._speakers.get(text)
+    # -- deciding --------------------------------------------------------------------------------------
+
+    async def _judge(self, part: _Part) -> None:
+        """Have a part decided, and learn from it how many readings the next one may hold."""
+        await self._sequences.recognise(part.readings)
+        part.readings += self._clocks.note(part.readings)
+        began = time.thread_time()
+        await self._decide([*part.readings, *part.own_readings] if part.own_readings else part.readings)
+        spent = time.thread_time() - began
+        if spent > _LOOP_S:
+            self._most_decided = max(_FEWEST_DECIDED, int(len(part.readings) * _LOOP_S / spent))
+        elif len(part.readings) >= self._most_decided:
+            self._most_decided = min(_MOST_DECIDED, 2 * self._most_decided)
+        await asyncio.sleep(0)  # a decision of which nothing follows has not given way to anybody
+
+    async def _pass_on(self, part: _Part) -> None:
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._unsettled < MOST_SETTLING)
+            self._settling.append(part)
+            self._unsettled += part.weight
+            self._moved.notify_all()
+
+    # -- settling --------------------------------------------------------------------------------------
 
     async def _settle(self) -> None:
         while True:
-            batch = await self._next_to_settle()
-            if batch.aside:
-                await self._quarantine(batch.aside)
-            states = [reading for reading in batch.readings if reading.topic.channel is not Channel.EVENT]
+            part, weight = await self._next_to_settle()
+            if part.aside:
+                await self._quarantine(part.aside)
+            states = [reading for reading in part.readings if reading.topic.channel is not Channel.EVENT]
             if states:
                 await self._keep(states)
-            self._source.acknowledge(batch.messages)
+            self._source.acknowledge(part.messages)
             async with self._moved:
-                self._unsettled -= len(batch.messages)
+                self._unsettled -= weight
                 self._moved.notify_all()
             self._metrics.buffer.set(self._unsettled)
-            self._metrics.acknowledged.inc(len(batch.messages) - batch.own)
-            if not batch.messages:
+            self._metrics.acknowledged.inc(len(part.messages) - part.own)
+            if not part.messages:
                 continue
-            self._metrics.acknowledgement.observe((time.time_ns() - batch.messages[0].received_ns) / 1e9)
+            self._metrics.acknowledgement.observe((time.time_ns() - part.messages[0].received_ns) / 1e9)
 
-    async def _next_to_settle(self) -> _Batch:
-        """All that waits, oldest first, as one batch: what came during one write shares the next."""
+    async def _next_to_settle(self) -> tuple[_Part, int]:
+        """All that waits, oldest first, as one part, and its weight: what came during one write shares the next."""
         async with self._moved:
             await self._moved.wait_for(lambda: self._settling)
-            batch = self._settling.popleft()
-            while self._settling and len(batch.messages) + len(self._settling[0].messages) <= _SETTLED_AT_ONCE:
+            part = self._settling.popleft()
+            weight = part.weight
+            while self._settling and weight + self._settling[0].weight <= _SETTLED_AT_ONCE:
                 further = self._settling.popleft()
-                batch.messages += further.messages
-                batch.readings += further.readings
-                batch.aside += further.aside
-                batch.own += further.own
-            return batch
+                weight += further.weight
+                part.messages += further.messages
+                part.readings += further.readings
+                part.aside += further.aside
+                part.own += further.own
+            return part, weight
 
     async def _keep(self, states: list[Reading]) -> None:
         self._metrics.buffer.set(self._unsettled)
         await self._buffer.write(states)
         self._announce(states)
-
-    def _decode(self, messages: list[Message]) -> _Batch:
-        batch = _Batch(messages, [], [])
-        for message in messages:
-            route = self._routes.get(message.topic) or self._learn_route(message.topic)
-            received_at = message.received_ns // 1_000_000
-            if route is None:
-                batch.own += 1
-                batch.own_readings += self._own[message.topic](message.payload, message.received_ns)
-                continue
-            if isinstance(route, Topic):
-                decoded = decode(route, message.payload, received_at, self._arrivals)
-            elif isinstance(route, Fault):
-                self._put_aside(batch, message, route)
-                continue
-            else:
-                decoded = route.decode(message.payload, received_at, self._arrivals)
-                if decoded.readings and self._babbling is not None:
-                    self._note_speaker(message.topic, decoded.readings[0].topic)
-            self._arrivals += len(decoded.readings)
-            if self._hear is not None:
-                self._hear(message, decoded.readings)
-            if message.redelivered or message.retained:
-                _mark(message, decoded.readings)
-            batch.readings += decoded.readings
-            if decoded.faults:
-                for fault in decoded.faults[:_FAULTS_SHOWN]:
-                    self._put_aside(batch, message, fault)
-        self._count(batch)
-        return batch
-
-    def _learn_route(self, topic: str) -> Route | None:
-        """How a topic is read; None: it is the service's own."""
-        if topic in self._own:
-            return None
-        route = self._decoder.route(topic)
-        if len(topic) <= _TOPIC_LENGTH and not isinstance(route, Fault):
-            if len(self._routes) >= _KNOWN_TOPICS:
-                self._routes.clear()
-            self._routes[topic] = route
-        return route
-
-    def _note_speaker(self, text: str, topic: Topic) -> None:
-        if len(self._speakers) >= _KNOWN_TOPICS:
-            self._speakers.clear()
-        self._speakers[text] = topic
-
-    def _put_aside(self, batch: _Batch, message: Message, fault: Fault) -> None:
-        self._metrics.faults.labels(fault.reason.value).inc()
-        kept = message.payload[:QUARANTINE_BYTES]
-        received_at = message.received_ns // 1_000_000
-        batch.aside.append(
-            Quarantined(
-                received_at, message.topic[:_TOPIC_LENGTH], kept, len(message.payload), fault.reason.value, fault.detail
-            )
-        )
-
-    def _count(self, batch: _Batch) -> None:
-        self._metrics.messages.inc(len(batch.messages) - batch.own)
-        self._metrics.readings.inc(len(batch.readings))
-        for reading in batch.readings:
-            if reading.quality:
-                for flag in Quality(reading.quality).names():
-                    self._metrics.doubtful.labels(flag).inc()
-
-
-def _mark(message: Message, readings: Sequence[Reading]) -> None:
-    """Carry over how the broker delivered it. Only a status is meant to be found by who comes later."""
-    for reading in readings:
-        reading.redelivered = message.redelivered
-        if message.retained and reading.quality & Quality.NO_TIME and reading.topic.channel is not Channel.STATUS:
-            reading.quality |= Quality.RETAINED
-
-
-_FAULTS_SHOWN: Final = 3
-"""Entries in the quarantine for one message; more would say the same again."""
 
 
 def as_quarantined(refused: Sequence[Refused]) -> list[Quarantined]:
@@ -321,4 +337,5 @@ def as_quarantined(refused: Sequence[Refused]) -> list[Quarantined]:
 def _as_quarantined(reading: Reading, why: str) -> Quarantined:
     payload = msgspec.json.encode(reading.fields)
     reason = Reason.REFUSED_BY_STORE.value
-    return Quarantined(reading.received_at, str(reading.topic), payload[:QUARANTINE_BYTES], len(payload), reason, why)
+    kept = payload[:QUARANTINE_BYTES]
+    return Quarantined(reading.received_at, str(reading.topic), kept, len(payload), reason, why, reading.topic.site)

@@ -36,9 +36,9 @@ class DepartingBroker(Broker):
         while True:
             while not self.connected:  # noqa: ASYNC110 - the connection's own task keeps it up
                 await asyncio.sleep(_LOOK_AGAIN_S)
-            connection = self._connection
+            connection = self._inbox.connection
             _, mid = self._client.unsubscribe(list(self.subscriptions))
-            while self._connection == connection:
+            while self._inbox.connection == connection:
                 if self._answered_to == mid:
                     return
                 await asyncio.sleep(_LOOK_AGAIN_S)

@@ -50,14 +50,20 @@ class Field(msgspec.Struct, frozen=True):
     choices: tuple[str, ...] = ()
     closed: bool = False
     """Whether another text than the choices is a fault: what an event means must never be guessed."""
+    trouble: bool | None = None
+    """Booleans: the value that means trouble, so that words like "alarm" and "normal" can be read; None: neither."""
+
+
+UNREADABLE: Final = "unreadable"
+"""Type of the event that the service makes of a message of life safety that it cannot read."""
 
 
 def _number(unit: str, *names: str) -> list[Field]:
     return [Field(name, FieldType.NUMBER, unit) for name in names]
 
 
-def _boolean(*names: str) -> list[Field]:
-    return [Field(name, FieldType.BOOLEAN) for name in names]
+def _boolean(*names: str, trouble: bool | None = None) -> list[Field]:
+    return [Field(name, FieldType.BOOLEAN, trouble=trouble) for name in names]
 
 
 def _text(*names: str) -> list[Field]:
@@ -75,7 +81,9 @@ def _table(*groups: list[Field]) -> dict[str, Field]:
 _ELEVATOR = _table(
     _choice("service_mode", "normal", "inspection", "fire_recall", "firefighter", "emergency_power",
             "earthquake", "stopped", "unknown"),
-    _boolean("moving", "in_door_zone", "occupied", "alarm_button", "intercom_ok"),
+    _boolean("moving", "in_door_zone", "occupied"),
+    _boolean("alarm_button", trouble=True),
+    _boolean("intercom_ok", trouble=False),
     _choice("direction", "up", "down", "none"),
     _choice("door", "open", "closed", "opening", "closing"),
     _choice("power", "mains", "backup", "off"),
@@ -90,7 +98,8 @@ _ELEVATOR = _table(
 )  # fmt: skip
 
 _PUMP = _table(
-    _boolean("running", "leak"),
+    _boolean("running"),
+    _boolean("leak", trouble=True),
     _choice("mode", "auto", "manual", "off"),
     _number("MPa", "suction_pressure", "discharge_pressure", "setpoint"),
     _number("m³/h", "flow"),
@@ -104,20 +113,24 @@ _PUMP = _table(
     _number("h", "run_hours"),
 )
 
-_FIRE_PANEL = _table(_boolean("mains", "battery"), _choice("mode", "auto", "manual"))
+_FIRE_PANEL = _table(_boolean("mains", "battery", trouble=False), _choice("mode", "auto", "manual"))
 
 _FIRE_PANEL_EVENT = _table(
     _choice("type", "fire", "supervisory", "fault", "disabled", "started", "feedback", "reset", "silenced",
-            "test", "check_post", closed=True),
+            "test", "check_post", UNREADABLE, closed=True),
     _boolean("active"),
-    _text("loop", "address", "zone", "text"),
+    _text("loop", "address", "zone", "text", "field"),
     _choice("device_type", "smoke", "heat", "call_point", "flow_switch", "gas", "other"),
 )  # fmt: skip
+
+_UNREADABLE_EVENT = _table(_choice("type", UNREADABLE), _text("field", "text"))
+"""What the service itself says of an equipment whose message of life safety cannot be read."""
 
 _PATROL_EVENT = _table(_text("tag", "checkpoint", "card", "sun"))
 
 _SENSOR = _table(
-    _boolean("leak", "smoke", "mains"),
+    _boolean("leak", "smoke", "gas", "carbon_monoxide", "heat", "panic", "level_alarm", trouble=True),
+    _boolean("mains", trouble=False),
     _number("°C", "temperature"),
     _number("%", "humidity", "battery"),
     _number("m", "level"),
@@ -126,7 +139,16 @@ _SENSOR = _table(
 
 _SYSTEM = _table(
     _boolean(
-        "history_reachable", "losing_readings", "work_set_aside", "backup_ok", "checkpoint_ok", "damaged_file_kept"
+        "history_reachable",
+        "losing_readings",
+        "work_set_aside",
+        "part_failing",
+        "backup_ok",
+        "checkpoint_ok",
+        "audit_ok",
+        "damaged_file_kept",
+        "history_stopped",
+        "alarm_reserve_in_use",
     ),
     _boolean(
         "broker_reachable",
@@ -144,12 +166,12 @@ _SYSTEM = _table(
 )
 
 _SYSTEM_EVENT = _table(
-    _choice("type", "babbling", "two_kinds", "retired_speaks", closed=True),
+    _choice("type", "babbling", "device_clock", "unmapped_alarm", "two_kinds", "retired_speaks", closed=True),
     _boolean("active"),
-    _text("equipment", "text"),
+    _text("equipment", "field", "text"),
 )
 
-_STATUS = _table(_boolean("online"))
+_STATUS = _table(_boolean("online", trouble=False))
 
 _NOTHING: Final[dict[str, Field]] = {}
 
@@ -159,6 +181,9 @@ FIELDS: Final[dict[tuple[Kind, Channel], dict[str, Field]]] = {
     (Kind.FIRE_PANEL, Channel.TELEMETRY): _FIRE_PANEL,
     (Kind.FIRE_PANEL, Channel.EVENT): _FIRE_PANEL_EVENT,
     (Kind.PATROL_READER, Channel.EVENT): _PATROL_EVENT,
+    (Kind.ELEVATOR, Channel.EVENT): _UNREADABLE_EVENT,
+    (Kind.PUMP, Channel.EVENT): _UNREADABLE_EVENT,
+    (Kind.SENSOR, Channel.EVENT): _UNREADABLE_EVENT,
     (Kind.SENSOR, Channel.TELEMETRY): _SENSOR,
     (Kind.SYSTEM, Channel.TELEMETRY): _SYSTEM,
     (Kind.SYSTEM, Channel.EVENT): _SYSTEM_EVENT,

@@ -29,7 +29,18 @@ class Quality(IntFlag):
     UNKNOWN_FIELD = 32
     """Has fields that the contract does not name."""
     RETAINED = 64
-    """Kept by the broker from some time before, without a time of its own: shown, but no alarm follows from it."""
+    """Kept by the broker from some time before, without a time of its own: shown where nothing newer is known. Of life
+    safety it raises its alarm, once."""
+    CONVERTED = 128
+    """Its framing, its encoding or the spelling of a value was not the contract's, and could be read all the same."""
+    IMPLAUSIBLE = 256
+    """A value lies outside the plausible range of its field: stored and shown; only the rule `doubtful` judges it."""
+    OTHER_UNIT = 1 << 13
+    """Its `at` was given in seconds, microseconds or nanoseconds, and was read as such."""
+    CLOCK_WRONG = 1 << 14
+    """The device's clock is behind, or was never set: the reading counts when it came."""
+    REPEATED = 1 << 15
+    """The same time and fields as before, or kept by the broker: no sign that the device is alive."""
 
     def names(self) -> list[str]:
         """The flags as lower-case words, for people and for JSON."""
@@ -56,6 +67,10 @@ class Reading(msgspec.Struct, gc=False):
     """The broker sends it again (the DUP mark): a second delivery is likely."""
     digest: str = ""
     """For events: hash of topic and sample, by which a second delivery is known. Empty for telemetry."""
+    site_name: str = ""
+    """What the device calls its site, where that differs from the site's code."""
+    equipment_name: str = ""
+    """What the device is called in its messages, where that differs from the equipment's code."""
 
 
 def to_datetime(milliseconds: int) -> datetime:

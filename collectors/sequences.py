@@ -1,8 +1,9 @@
 """Remembers at what time a sample without a time first came, so that its second delivery is the same sample.
 
 Only samples with `seq` and without `at` come here. The memory is one small SQLite file, written before the sample
-goes any further. It forgets after an hour, and at once where a device counts from the beginning again: its first new
-alarm must not be taken for the old one.
+goes any further. It forgets after an hour, and at once where a device counts from the beginning again, on whichever of
+its channels. Events are not looked up in it, but for the taps of a guard's round: a number that came before says
+nothing about a fire. Messages that come again come in their order, so what they say in the end is right all the same.
 """
 
 import asyncio
@@ -17,8 +18,10 @@ import msgspec
 import structlog
 
 from collectors.damaged_files import is_damage, keep_aside
+from collectors.fields import Channel, Kind
 from collectors.payloads.samples import place_in_time
 from collectors.reading import Quality, Reading
+from collectors.topics import ROOT, Topic
 
 log = structlog.get_logger(__name__)
 
@@ -39,14 +42,28 @@ _REMEMBER: Final = (  # one that is over and not removed yet is as good as gone
 )
 _FORGOTTEN_AT_ONCE: Final = 100
 _FORGET: Final = "DELETE FROM seen WHERE topic = ?1 AND EXISTS (SELECT 1 FROM seen WHERE topic = ?1 AND seq > ?2)"
+"""`topic` holds what the channels of a device have in common: it has one counter for all of them."""
 _FIRST_NUMBERS: Final = 1
 """A counter begins at 0 or 1: after higher numbers, one of these says that the device has started again."""
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
+_TAP_FIELDS: Final = frozenset({"tag", "checkpoint"})
+
+
 def needs_memory(reading: Reading) -> bool:
-    """Whether a second delivery of this reading could only be known by its sequence number."""
-    return reading.seq is not None and bool(reading.quality & Quality.NO_TIME)
+    """Whether a second delivery of this reading is known by its sequence number, and by nothing else."""
+    if reading.seq is None or not reading.quality & Quality.NO_TIME:
+        return False
+    return reading.topic.channel is not Channel.EVENT or _is_tap(reading)
+
+
+def _is_tap(reading: Reading) -> bool:
+    return reading.topic.kind is Kind.PATROL_READER and not _TAP_FIELDS.isdisjoint(reading.fields)
+
+
+def _device_of(topic: Topic) -> str:
+    return f"{ROOT}/{topic.site}/{topic.kind}/{topic.equipment}"
 
 
 class SequenceMemory:
@@ -145,11 +162,11 @@ class SequenceMemory:
             # Twice as many as may come, so that it never grows; not all at once: alarms wait behind this.
             connection.execute(_FORGET_OLD, (oldest, _FORGOTTEN_AT_ONCE + 2 * len(readings)))
             for reading in readings:
-                topic = str(reading.topic)
+                device = _device_of(reading.topic)
                 if reading.seq is not None and reading.seq <= _FIRST_NUMBERS and not reading.redelivered:
-                    connection.execute(_FORGET, (topic, _FIRST_NUMBERS))
-                sample = _encode((topic, reading.seq, reading.fields))
-                row = (sample, reading.received_at, reading.key, topic, reading.seq)
+                    connection.execute(_FORGET, (device, _FIRST_NUMBERS))
+                sample = _encode((str(reading.topic), reading.seq, reading.fields))
+                row = (sample, reading.received_at, reading.key, device, reading.seq)
                 connection.execute(_REMEMBER, (*row, oldest))
                 first = connection.execute("SELECT received_at, key FROM seen WHERE sample = ?", (sample,)).fetchone()
                 place_in_time(reading, *first)

@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from collectors.disk.trouble_words import words_for_file
 from collectors.metrics import HistoryMetrics
 from collectors.reading import Reading
 from collectors.spool.spool import Loss, Spool
@@ -40,6 +41,15 @@ _TRIES_OF_ONE: Final = 10
 Sleep = Callable[[float], Awaitable[None]]
 SetAside = Callable[[Sequence[Refused]], Awaitable[None]]
 """Returns when readings that the store will never take are kept for the administrator."""
+
+IsPaused = Callable[[], bool]
+"""Whether the store may not be written now, because it takes disk space that alarms need."""
+PAUSED: Final = "the disk is almost full: history is stopped, readings wait in the spool; free space on it"
+
+
+def never_paused() -> bool:
+    """For a store that shares no disk with the alarms."""
+    return False
 
 
 class _Sifted(msgspec.Struct):
@@ -67,6 +77,7 @@ class WriteBuffer:
         *,
         sleep: Sleep = asyncio.sleep,
         patience_s: float = PATIENCE_S,
+        is_paused: IsPaused = never_paused,
     ) -> None:
         self.trouble = ""
         """Why the store does not take readings now, "" while it does."""
@@ -76,6 +87,7 @@ class WriteBuffer:
         self._metrics = metrics
         self._sleep = sleep
         self._patience_s = patience_s
+        self._is_paused = is_paused
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self._is_direct = True
         self._filled = asyncio.Event()
@@ -91,7 +103,8 @@ class WriteBuffer:
         try:
             await self._make_disk_ready()
         except OSError as error:
-            log.error("the folder for readings that wait cannot be used; tried again", why=str(error))
+            log.error("the folder for readings that wait cannot be used; tried again",
+                      why=words_for_file(error), detail=str(error))  # fmt: skip
             self._filled.set()  # what an earlier run left there is looked for again
 
     async def _make_disk_ready(self) -> None:
@@ -173,7 +186,10 @@ class WriteBuffer:
     # -- directly --------------------------------------------------------------------------------------
 
     async def _write_directly(self, readings: Sequence[Reading]) -> bool:
-        """Whether the store has them; False: it cannot, or not in time."""
+        """Whether the store has them; False: it cannot or may not, or not in time."""
+        if self._is_paused():
+            self._note(PAUSED)
+            return False
         writing = asyncio.create_task(self._store.write(readings), name="store.write")
         try:
             await asyncio.wait({writing}, timeout=self._patience_s)
@@ -187,7 +203,7 @@ class WriteBuffer:
         try:
             refused = writing.result()
         except Exception as error:  # noqa: BLE001 - whatever a store does, alarms must not end with it
-            self._note(_reason(error))
+            self._note(_reason(error), error)
             return False
         self._note("")
         await self._refuse(refused)
@@ -202,7 +218,8 @@ class WriteBuffer:
                 await self._make_disk_ready()
                 await self._on_disk(self._spool.append, readings)
             except OSError as error:
-                log.error("readings wait: neither the store nor the disk takes them", why=str(error))
+                log.error("readings wait: neither the store nor the disk takes them",
+                          why=words_for_file(error), detail=str(error))  # fmt: skip
             else:
                 self._tries_left = _TRIES_BEFORE_LOSS
                 return
@@ -222,7 +239,7 @@ class WriteBuffer:
         if self._unfinished is not None:
             await asyncio.wait({self._unfinished})
             if not self._unfinished.cancelled() and (error := self._unfinished.exception()) is not None:
-                self._note(_reason(error))
+                self._note(_reason(error), error)
             self._unfinished = None
 
     async def _write_until_taken(self, readings: Sequence[Reading]) -> None:
@@ -231,16 +248,21 @@ class WriteBuffer:
             tries += 1
             sifted = _Sifted()
             try:
+                self._require_space()
                 await self._sift(readings, sifted)
                 sifted.require_a_store(is_patient=len(readings) > 1 or tries < _TRIES_OF_ONE)
             except Exception as error:  # noqa: BLE001 - whatever a store does, alarms must not end with it
-                self._note(_reason(error))
+                self._note(_reason(error), error)
                 await self._sleep(pause)
                 pause = min(pause * 2, _LAST_RETRY_S)
             else:
                 self._note("")
                 await self._refuse([*sifted.refused, *sifted.failed])
                 return
+
+    def _require_space(self) -> None:
+        if self._is_paused():
+            raise StoreUnavailable(PAUSED)
 
     async def _sift(self, readings: Sequence[Reading], sifted: _Sifted) -> None:
         """Write readings, in halves where the store fails in a way that it does not explain.
@@ -275,10 +297,10 @@ class WriteBuffer:
             log.error("refused readings could not be kept for the administrator", readings=len(refused),
                       first=refused[0].why, why=_reason(error))  # fmt: skip
 
-    def _note(self, trouble: str) -> None:
+    def _note(self, trouble: str, error: BaseException | None = None) -> None:
         """Say once what is the matter, and once that it is over."""
         if trouble and trouble != self.trouble:
-            log.error("readings go to disk: the store does not take them", why=trouble)
+            log.error("readings go to disk: the store does not take them", why=trouble, detail=_detail(error))
         elif self.trouble and not trouble:
             log.info("the store takes readings again", waiting=self._spool.waiting)
         self.trouble = trouble
@@ -291,3 +313,8 @@ class WriteBuffer:
 def _reason(error: BaseException) -> str:
     """What is the matter: a store explains itself; of any other error the kind is told too."""
     return str(error) if isinstance(error, StoreUnavailable) else f"{type(error).__name__}: {error}"
+
+
+def _detail(error: BaseException | None) -> str | None:
+    """What stands behind it, for the log."""
+    return None if error is None or error.__cause__ is None else str(error.__cause__)

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from typing import Final
 
 import structlog
-from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from collectors.collector import as_quarantined
+from collectors.disk.disk_states import DiskState
 from collectors.metrics import HistoryMetrics
 from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Refused, Store
@@ -20,6 +21,7 @@ from gateway.alarms.duty_positions import DutyPositions
 from gateway.alarms.rule_files import load_rules
 from gateway.alarms.rule_tests import RuleTests
 from gateway.alarms.watchdog import Watchdog, show_age
+from gateway.api.connections import limit_of, listening
 from gateway.api.live_feed import LiveFeed
 from gateway.api.live_floods import LiveFloods
 from gateway.api.platform_routes import READY
@@ -28,9 +30,10 @@ from gateway.api.server import make_app
 from gateway.clocks import Clock, DataClock, claim_folder, name_of, wall_ms
 from gateway.equipment.ledger import PLATFORM, Equipment, Ledger, Site
 from gateway.equipment.topology import Link
-from gateway.ingest import forget_old, make_buffer, make_decoder, make_store
+from gateway.ingest import forget_old, make_buffer, make_decoder, make_disk_space, make_store, watch_disk
 from gateway.listening import entrance_of, require_administrator, require_safe_settings, tls_context
 from gateway.owner import Owner
+from gateway.owner_duties import Resources
 from gateway.part_metrics import PartStates
 from gateway.people.approval_rules import ApprovalRules, NotForTwo, read_rules
 from gateway.people.audit import Cause, Via
@@ -42,11 +45,17 @@ from gateway.settings import Settings, SettingsError
 from gateway.storage import lease
 from gateway.storage.database import Database
 from gateway.storage.facts import newest_fact
+from gateway.storage.last_events import newest_event_at
 from gateway.storage.migrate import migrate_when_there
 from gateway.storage.quarantine import Quarantine
+from gateway.supervision.duties import Duties, Duty, every
+from gateway.supervision.lease_keeping import LeaseKeeper
+from gateway.supervision.lookout import disk_state
 from gateway.tickets.attachment_files import AttachmentFiles
 
 log = structlog.get_logger(__name__)
+
+_FORGET_VALUES_S: Final = 30.0
 
 
 def database_url(settings: Settings) -> str:
@@ -72,6 +81,11 @@ def approval_rules(settings: Settings) -> ApprovalRules:
 
 async def _set_aside(quarantine: Quarantine, refused: Sequence[Refused]) -> None:
     await quarantine.keep(as_quarantined(refused))
+
+
+async def _forget_unlisted(store: Store, ledger: Ledger) -> None:
+    """Newest values of equipment beyond the limit of unknown ones, which nobody can look at."""
+    store.forget_latest([who for who in store.latest() if who not in ledger.equipment])
 
 
 class Application:
@@ -113,21 +127,23 @@ class Application:
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(lease.lock_folder(folder))
             claim_folder(folder, name_of(self._clock))
-            database = Database(database_url(settings))
+            disk = make_disk_space(settings, folder)
+            disk.open()  # before anything is written: a start on a full disk needs the reserve
+            database = Database(database_url(settings), make_room=disk.make_room)
             stack.push_async_callback(database.close)
             await migrate_when_there(database, folder)
             told = await newest_fact(database)  # before the ledger is read: what comes after is heard of by its fact
             ledger = await self._open_ledger(database)
-            store = make_store(settings, folder)
+            store = make_store(settings, folder, disk)
             stack.push_async_callback(store.close)
             await store.open()
-            self._set_clock(store)
+            await self._set_clock(store, database)
             sequences = SequenceMemory(folder / "sequences.db")
             stack.push_async_callback(sequences.close)
             await sequences.open()
-            quarantine = Quarantine(database, self.registry)
+            quarantine = Quarantine(database, self.registry, lambda: disk.state is not DiskState.NORMAL)
             history = HistoryMetrics(self.registry)
-            buffer = make_buffer(settings, folder, store, partial(_set_aside, quarantine), history)
+            buffer = make_buffer(settings, folder, store, partial(_set_aside, quarantine), history, disk)
             stack.push_async_callback(buffer.close)
             await buffer.open()
             self._parts["history"] = lambda: buffer.trouble or READY
@@ -139,32 +155,46 @@ class Application:
             services = self._services(database, ledger, store, people, rule_tests, attachments)
             feed = LiveFeed(services)
             await self._listen(stack, services, feed)
-            owner = Owner(
+            duties = Duties(self._parts, self.registry)
+            given = Resources(
                 settings=settings, decoder=self._decoder, rules=self._rules, database=database, ledger=ledger,
                 buffer=buffer, keeper=buffer if settings.history.write else WrittenElsewhere(store),
-                quarantine=quarantine, store=store, sequences=sequences, feed=feed, parts=self._parts,
-                registry=self.registry, clock=self._clock, watchdog=self._watchdog, attachments=attachments,
+                quarantine=quarantine, store=store, sequences=sequences, feed=feed, clock=self._clock,
+                watchdog=self._watchdog, attachments=attachments, lease=LeaseKeeper(database), duties=duties, disk=disk,
             )  # fmt: skip
+            owner = Owner(given, self._parts, self.registry)
+            floods = LiveFloods(services, feed)
             stop_on_signals(stack, self.stop)
-            async with asyncio.TaskGroup() as group:  # a task that fails ends the service, with its error
-                tasks = [
-                    group.create_task(database.hear_others(), name="database"),
-                    group.create_task(feed.run(told), name="live_feed"),
-                    group.create_task(LiveFloods(services, feed).run(), name="live_floods"),
-                    group.create_task(buffer.run(), name="write_buffer"),
-                    group.create_task(people.logins.run(wall_ms), name="logins"),
-                    group.create_task(people.throttle.run(wall_ms), name="throttle"),
-                    group.create_task(people.approvals.run(wall_ms), name="approvals"),
-                    group.create_task(owner.run(), name="owner"),
-                ]
-                if settings.history.write:  # who writes also erases
-                    forgetting = forget_old(store, settings.storage.history_days, self._clock)
-                    tasks.append(group.create_task(forgetting, name="retention"))
-                self.started.set()
-                await self._stop.wait()
-                log.info("stopping")
-                for task in tasks:
-                    task.cancel()
+            everything = [
+                Duty("ownership", owner.run, True),
+                Duty("disk", partial(watch_disk, disk), False, partial(disk_state, disk)),
+                Duty("other_commits", database.hear_others, False),
+                Duty("live_feed", partial(feed.run, told), False),
+                Duty("live_floods", floods.run, False),
+                Duty("write_buffer", buffer.run, False),
+                Duty("logins", partial(people.logins.run, wall_ms), False),
+                Duty("throttle", partial(people.throttle.run, wall_ms), False),
+                Duty("approvals", partial(people.approvals.run, wall_ms), False),
+                *self._forgetting(store, ledger),
+            ]
+            await self._carry_out(duties, everything, owner)
+
+    async def _carry_out(self, duties: Duties, everything: Sequence[Duty], owner: Owner) -> None:
+        """Work until `stop`. A vital duty that fails ends the service, with its error."""
+        async with asyncio.TaskGroup() as group:
+            working = group.create_task(duties.carry_out(everything), name="duties")
+            self.started.set()
+            await self._stop.wait()
+            log.info("stopping")
+            await owner.finish()
+            working.cancel()
+
+    def _forgetting(self, store: Store, ledger: Ledger) -> list[Duty]:
+        """Who writes the history also erases what of it is too old."""
+        values = every(_FORGET_VALUES_S, partial(_forget_unlisted, store, ledger))
+        erase = partial(forget_old, store, self.settings.storage.history_days, self._clock)
+        erasing = [Duty("history_erasing", erase, False)] if self.settings.history.write else []
+        return [Duty("newest_values", values, False), *erasing]
 
     def stop(self) -> None:
         """Ask the service to stop in order."""
@@ -174,9 +204,10 @@ class Application:
         """Each part and "ready", or what it waits for."""
         return {name: state() for name, state in self._parts.items()}
 
-    def _set_clock(self, store: Store) -> None:
+    async def _set_clock(self, store: Store, database: Database) -> None:
         """On the data's clock the service goes on where the data had come to."""
         if isinstance(self._clock, DataClock):
+            self._clock.see(await newest_event_at(database))
             for latest in store.latest().values():
                 self._clock.see(max((value.at for value in latest.fields.values()), default=0))
             log.warning("the clock runs on the data: for tests and studies, never to watch a building")
@@ -230,12 +261,9 @@ class Application:
 
     async def _listen(self, stack: contextlib.AsyncExitStack, services: Services, feed: LiveFeed) -> None:
         http = self.settings.http
-        app = make_app(services, feed, web_app_folder(), entrance_of(http, demo=self._demo))
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        tls = tls_context(http)
-        await web.TCPSite(runner, http.host, http.port, ssl_context=tls).start()
-        port = runner.addresses[0][1]
+        entrance = entrance_of(http, demo=self._demo)
+        app = make_app(services, feed, web_app_folder(), entrance)
+        tls, limit = tls_context(http), limit_of(entrance, http.connections_per_address, self.registry)
+        port = await stack.enter_async_context(listening(app, http.host, http.port, tls, limit))
         self.address = f"http{'s' if tls else ''}://{http.host}:{port}"
         log.info("listening", address=self.address)

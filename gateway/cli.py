@@ -229,6 +229,9 @@ def verify_the_audit(
         list[Path] | None, typer.Option(help="Public key to trust; may stand often. Default: those of this service.")
     ] = None,
     checkpoints: Annotated[Path | None, typer.Option(help="Folder of checkpoints that were kept elsewhere.")] = None,
+    head: Annotated[
+        list[Path] | None, typer.Option(help="Head of another service on the database; may stand often.")
+    ] = None,
     file: Annotated[Path | None, typer.Option(help="Verify this export; no database is asked.")] = None,
     export: Annotated[Path | None, typer.Option(help="Write the audit to this file as well, as JSON lines.")] = None,
 ) -> None:
@@ -239,7 +242,7 @@ def verify_the_audit(
     Example: gengfu verify-audit --data-dir /var/lib/gengfu --checkpoints /mnt/elsewhere/checkpoints
     """
     loaded = load(settings, {"storage": given(data_dir=data_dir)})
-    run(verify_audit(loaded, key or (), checkpoints, file, export, typer.echo))
+    run(verify_audit(loaded, key or (), checkpoints, head or (), file, export, typer.echo))
 
 
 @cli.command()

@@ -8,10 +8,14 @@ import time
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 Clock: TypeAlias = Callable[[], int]
 """Now, in epoch milliseconds."""
+
+
+_LEAST_STEP_MS: Final = 1_000
+"""Time servers move a clock that is nearly right by far less at once."""
 
 
 class ClockName(StrEnum):
@@ -30,6 +34,33 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def steady_s() -> float:
+    """Seconds by a clock that nobody sets, and that goes on while the machine sleeps."""
+    return steady_ms() / 1000
+
+
+def steady_ms() -> int:
+    """Milliseconds by a clock that nobody sets, and that goes on while the machine sleeps."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+class ClockSteps:
+    """By how much a clock is set, found by comparison with one that nobody sets."""
+
+    def __init__(self, clock: Clock = wall_ms, steady: Clock = steady_ms) -> None:
+        self._clock = clock
+        self._steady = steady
+        self._apart = clock() - steady()
+
+    def __call__(self) -> int:
+        """Milliseconds by which it was set since this was last asked; 0 where that is less than a second."""
+        step = self._clock() - self._steady() - self._apart
+        if abs(step) < _LEAST_STEP_MS:
+            return 0
+        self._apart += step
+        return step
+
+
 class DataClock:
     """The newest time of measurement in the data; stands still while nothing comes, and never goes back.
 
@@ -45,6 +76,11 @@ class DataClock:
     def see(self, measured_at: int) -> None:
         """Something was measured then."""
         self._newest_ms = max(self._newest_ms, measured_at)
+
+
+def steps_of(clock: Clock) -> Clock:
+    """What says by how much this clock is set; that of the data is never set."""
+    return (lambda: 0) if isinstance(clock, DataClock) else ClockSteps(clock)
 
 
 def name_of(clock: Clock) -> ClockName:

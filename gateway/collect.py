@@ -21,15 +21,25 @@ import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 
-from collectors.broker import Broker, Message
-from collectors.collector import Collector, Quarantined, as_quarantined
+from collectors.broker import Broker
+from collectors.collector import Collector, as_quarantined
 from collectors.departure import DepartingBroker, end_session
+from collectors.in_hand import InHand
+from collectors.message_reader import Quarantined
 from collectors.metrics import HistoryMetrics, IngestMetrics
 from collectors.payloads.samples import KEY_STEPS
 from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Refused, Store
 from collectors.write_buffer import WriteBuffer
-from gateway.ingest import broker_address, forget_old, make_buffer, make_decoder, make_store
+from gateway.ingest import (
+    broker_address,
+    forget_old,
+    make_buffer,
+    make_decoder,
+    make_disk_space,
+    make_store,
+    watch_disk,
+)
 from gateway.part_metrics import PartStates
 from gateway.process import stop_on_signals
 from gateway.settings import Settings, SettingsError
@@ -44,52 +54,14 @@ FINISH_S: Final = 5.0
 """Seconds for what is in hand at the end; then it goes back to the broker."""
 _LOOK_AGAIN_S: Final = 0.1
 _SHOWN: Final = 100
+_IDLE_S: Final = 75.0
+"""A connection without a whole request for so long is closed."""
 _READY: Final = "ready"
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class StoreNotShared(SettingsError):
     """The store in the settings is a file of one process."""
-
-
-class InHand:
-    """The broker as a source that can be shut: then nothing more is taken, and what was taken is finished."""
-
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-        self._shut = False
-        self._messages = 0
-        self.taken = 0
-        """Messages since the start."""
-        self._empty = asyncio.Event()
-        self._empty.set()
-
-    async def next_batch(self, most: int) -> list[Message]:
-        if self._shut:
-            await asyncio.Event().wait()  # for good: the collector is cancelled when it has finished
-        batch = await self._broker.next_batch(most)
-        self._messages += len(batch)
-        self.taken += len(batch)
-        self._empty.clear()
-        return batch
-
-    def acknowledge(self, messages: Sequence[Message]) -> None:
-        self._broker.acknowledge(messages)
-        self._messages -= len(messages)
-        if not self._messages:
-            self._empty.set()
-
-    async def emptied(self) -> None:
-        """Return when all that has come so far is brought to its end."""
-        while self._messages or self._broker.waiting:  # noqa: ASYNC110 - minutes may pass, and once in a life
-            await asyncio.sleep(_LOOK_AGAIN_S)
-
-    async def finish(self, within_s: float) -> int:
-        """Take nothing more; return how many messages are still not brought to their end after that time."""
-        self._shut = True
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._empty.wait(), within_s)
-        return self._messages
 
 
 class HistoryWriter:
@@ -131,17 +103,20 @@ class HistoryWriter:
         settings, folder = self._settings, self.folder
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(_locked(folder))
-            database = Database(f"sqlite+aiosqlite:///{folder / 'quarantine.db'}")
+            disk = make_disk_space(settings, folder)
+            disk.open()
+            self._parts["disk"] = lambda: disk.trouble
+            database = Database(f"sqlite+aiosqlite:///{folder / 'quarantine.db'}", make_room=disk.make_room)
             stack.push_async_callback(database.close)
             await migrate(database, folder)
-            store = make_store(settings, folder)
+            store = make_store(settings, folder, disk)
             stack.push_async_callback(store.close)
             await store.open()
             sequences = SequenceMemory(folder / "sequences.db")
             stack.push_async_callback(sequences.close)
             await sequences.open()
             quarantine, history = Quarantine(database, self._registry), HistoryMetrics(self._registry)
-            buffer = make_buffer(settings, folder, store, partial(_keep_refused, quarantine), history)
+            buffer = make_buffer(settings, folder, store, partial(_keep_refused, quarantine), history, disk)
             stack.push_async_callback(buffer.close)
             await buffer.open()
             broker = self._make_broker()
@@ -159,6 +134,7 @@ class HistoryWriter:
                     group.create_task(collector.run(), name="collector"),
                     group.create_task(buffer.run(), name="write_buffer"),
                     group.create_task(forget_old(store, settings.storage.history_days, self._clock), name="retention"),
+                    group.create_task(watch_disk(disk), name="disk"),
                 ]
                 if isinstance(broker, DepartingBroker):
                     tasks.append(group.create_task(self._retire(broker, in_hand, buffer, store), name="retire"))
@@ -194,7 +170,7 @@ class HistoryWriter:
             else "The broker knows no such name (any more): nothing waits there."
         )
         while True:
-            await in_hand.emptied()
+            await in_hand.emptied(broker)
             before = in_hand.taken
             await broker.settle()
             if in_hand.taken == before and not broker.waiting:
@@ -244,7 +220,8 @@ class HistoryWriter:
         app.router.add_get("/metrics", self._show_metrics)
         if collect.http_host in _LOOPBACK:  # it holds what devices said, and there is no login here
             app.router.add_get("/quarantine", _quarantine_of(database))
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
+        app.on_response_prepare.append(_name_no_software)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=2, keepalive_timeout=_IDLE_S)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, collect.http_host, collect.http_port).start()
@@ -285,6 +262,10 @@ async def _leave_to_the_service(_messages: Sequence[Quarantined]) -> None:
 async def _keep_refused(quarantine: Quarantine, refused: Sequence[Refused]) -> None:
     log.warning("the store refuses readings", first=refused[0].why, readings=len(refused))
     await quarantine.keep(as_quarantined(refused))
+
+
+async def _name_no_software(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.popall("Server", None)
 
 
 async def _alive(_request: web.Request) -> web.Response:

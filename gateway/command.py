@@ -16,6 +16,7 @@ from gateway.backup.restore import NotEmpty
 from gateway.backup.sealed_file import BackupDamaged, PassphraseNeeded
 from gateway.backup_commands import NoPlace
 from gateway.clocks import FolderOfOtherClock
+from gateway.people.audit_head import NotReadable
 from gateway.people.audit_key import AuditKeyError
 from gateway.people.audit_proof import NotAnExport
 from gateway.remote import RemoteError
@@ -46,6 +47,7 @@ EXPECTED: Final = (
     AuditNotWhole,
     NoAudit,
     NotAnExport,
+    NotReadable,
     BackupDamaged,
     NoPlace,
     NotEmpty,

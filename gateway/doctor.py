@@ -13,17 +13,20 @@ from typing import Final
 import msgspec
 
 from collectors.fields import Channel, fields_of
-from collectors.payloads.decoder import Decoder, Route
+from collectors.mqtt.message import Message
+from collectors.payloads.decoder import Beside, Decoder, NamedTopic, Route, decode_by
+from collectors.payloads.faults import Fault, Reason
 from collectors.payloads.mapped import MappedTopic
 from collectors.payloads.mapping import Defaults, load_mappings, shipped_names
-from collectors.payloads.native import decode
-from collectors.payloads.samples import Decoded, Fault, Reason
+from collectors.payloads.samples import Decoded
 from collectors.reading import Quality, Reading, Value, to_datetime
 from collectors.topics import Topic
 from gateway.alarms.rules import Rule, RuleType, TicketWish, inputs_of, is_for, is_match
+from gateway.alarms.unreadable import UnreadableMessages
 from gateway.alarms.watches import Watches
 
 _SHOWN: Final = 200
+_NS_PER_MS: Final = 1_000_000
 _LATE_WINDOW_MS: Final = 60_000
 _READINGS_SHOWN: Final = 20
 _LEFT_OUT_SHOWN: Final = 12
@@ -43,6 +46,7 @@ _ADVICE: Final[dict[Reason, str]] = {
     Reason.TOO_MANY_SAMPLES: "Let the device send what it has buffered in smaller messages.",
     Reason.BAD_TIME: "Name the format of the time, and its zone if it has none; until then receipt counts.",
     Reason.REFUSED_BY_STORE: "The field was stored with another type before; give it another name.",
+    Reason.LEFT_OUT: "Name these places under fields in a mapping, if they matter to somebody.",
     Reason.NOT_DECIDED: "Look at this equipment by hand, then report the error: a rule or its alarm failed on it.",
 }
 _QUALITY: Final[dict[Quality, str]] = {
@@ -52,6 +56,8 @@ _QUALITY: Final[dict[Quality, str]] = {
     Quality.LATE: "too late to change an alarm",
     Quality.PARTIAL: "some of it could not be read and was left out",
     Quality.RETAINED: "kept by the broker from before, without a time: shown, but no alarm follows",
+    Quality.CONVERTED: "framing, encoding or spelling was not the contract's, and could be read all the same",
+    Quality.IMPLAUSIBLE: "a value cannot be true: stored and shown; only the rule `doubtful` judges it",
     Quality.UNKNOWN_FIELD: "has fields that the wire contract does not name: stored and marked unknown",
 }
 
@@ -94,7 +100,7 @@ def examine(
     route = decoder.route(topic)
     lines = [f"Topic    {topic}", f"Payload  {len(payload)} bytes: {_excerpt(payload)}"]
     lines += [f"Decoder  {_describe(route)}"]
-    decoded = _decode(route, payload, received_at)
+    decoded = decode_by(route, payload, received_at)
     for number, reading in enumerate(decoded.readings[:_READINGS_SHOWN], 1):
         lines += ["", f"Reading {number} of {len(decoded.readings)}: {reading.topic}", *_reading_lines(reading)]
     if len(decoded.readings) > _READINGS_SHOWN:
@@ -106,17 +112,20 @@ def examine(
         lines += [f"  {fault.reason}: {fault.detail}\n    {_ADVICE[fault.reason]}" for fault in decoded.faults[:10]]
     if isinstance(route, Fault) and route.reason is Reason.NO_MAPPING:
         lines += _suggestions(topic, defaults)
-    if decoded.readings:
-        lines += ["", "Rules", *_rule_lines(rules, decoded.readings)]
+    unreadable = _unreadable_events(rules, topic, payload, received_at, route, decoded)
+    if decoded.readings or unreadable:
+        lines += ["", "Rules", *_rule_lines(rules, [*decoded.readings, *unreadable])]
     return Findings(lines, bool(decoded.readings))
 
 
-def _decode(route: Route, payload: bytes, received_at: int) -> Decoded:
-    if isinstance(route, Fault):
-        return Decoded([], [route])
-    if isinstance(route, Topic):
-        return decode(route, payload, received_at)
-    return route.decode(payload, received_at)
+def _unreadable_events(
+    rules: Sequence[Rule], topic: str, payload: bytes, received_at: int, route: Route, decoded: Decoded
+) -> list[Reading]:
+    """What the service would say of a message of life safety that it cannot read."""
+    if not decoded.faults:
+        return []
+    message = Message(topic, payload, 0, 0, received_at * _NS_PER_MS)
+    return UnreadableMessages(rules, lambda _site, _equipment: ()).look(message, route, decoded)
 
 
 def _end(decoded: Decoded) -> str:
@@ -128,8 +137,10 @@ def _end(decoded: Decoded) -> str:
 
 
 def _describe(route: Route) -> str:
-    if isinstance(route, Topic):
+    if isinstance(route, Topic | NamedTopic):
         return "native: the topic is of the wire contract"
+    if isinstance(route, Beside):
+        return f"none: housekeeping that mapping {route.mapping} lists under beside"
     if isinstance(route, Fault):
         return "none"
     bound = ", ".join(f"{name} = {text}" for name, text in route.bound.items())
@@ -173,7 +184,7 @@ def _written(value: Value) -> str:
 
 def _mapping_lines(route: MappedTopic, payload: bytes) -> list[str]:
     lines = [f"  left out: {text}" for text in route.sentinels(payload)[:_LEFT_OUT_SHOWN]]
-    pointers = route.left_out(payload)
+    pointers = [where for where, _ in route.left_out(payload)]
     if pointers:
         more = " ..." if len(pointers) > _LEFT_OUT_SHOWN else ""
         lines.append(f"  the mapping does not look at {', '.join(pointers[:_LEFT_OUT_SHOWN])}{more}")

@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from collectors.broker import BrokerAddress
+from collectors.disk.disk_space import LOOK_S, DiskSpace
 from collectors.metrics import HistoryMetrics
 from collectors.payloads.decoder import Decoder
 from collectors.payloads.mapping import Defaults, load_mappings
@@ -17,7 +18,7 @@ from collectors.timeseries.influx import InfluxStore
 from collectors.timeseries.influx_access import Access
 from collectors.timeseries.sqlite import SqliteStore
 from collectors.timeseries.store import Store, StoreUnavailable
-from collectors.write_buffer import SetAside, WriteBuffer
+from collectors.write_buffer import IsPaused, SetAside, WriteBuffer, never_paused
 from gateway.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -36,20 +37,21 @@ def mapping_defaults(settings: Settings) -> Defaults:
     return Defaults(settings.collect.site, settings.equipment.time_zone)
 
 
-def make_store(settings: Settings, folder: Path) -> Store:
+def make_store(settings: Settings, folder: Path, disk: DiskSpace) -> Store:
     """Where the settings say that readings are kept.
 
     Args:
         settings: which store, and how it is reached.
         folder: the data folder of this process.
+        disk: on which that folder is.
     """
-    return GuardedStore(_make_store(settings, folder))
+    return GuardedStore(_make_store(settings, folder, disk))
 
 
-def _make_store(settings: Settings, folder: Path) -> Store:
+def _make_store(settings: Settings, folder: Path, disk: DiskSpace) -> Store:
     history = settings.history
     if history.store == "sqlite":
-        return SqliteStore(folder / "history.db")
+        return SqliteStore(folder / "history.db", is_paused=lambda: disk.history_stopped)
     access = Access(
         url=history.url,
         bucket=history.bucket,
@@ -63,12 +65,32 @@ def _make_store(settings: Settings, folder: Path) -> Store:
 
 
 def make_buffer(
-    settings: Settings, folder: Path, store: Store, set_aside: SetAside, metrics: HistoryMetrics
+    settings: Settings, folder: Path, store: Store, set_aside: SetAside, metrics: HistoryMetrics, disk: DiskSpace
 ) -> WriteBuffer:
-    """What makes readings durable, with its spool in the data folder of this process."""
+    """What makes readings durable, with its spool in the data folder of this process.
+
+    A store that is a file in this folder is not written while the disk is almost full.
+    """
     metrics.rollups.set_function(store.rollups_refused)
-    spool = Spool(folder / "spool", settings.history.spool_mb * _MEGABYTE, metrics.lose)
-    return WriteBuffer(store, spool, set_aside, metrics)
+    spool = Spool(folder / "spool", settings.history.spool_mb * _MEGABYTE, metrics.lose, room=disk)
+    return WriteBuffer(store, spool, set_aside, metrics, is_paused=history_pause(settings, disk))
+
+
+def make_disk_space(settings: Settings, folder: Path) -> DiskSpace:
+    """The disk of a data folder, with its reserves."""
+    return DiskSpace(folder, settings.storage.reserve_mb * _MEGABYTE)
+
+
+def history_pause(settings: Settings, disk: DiskSpace) -> IsPaused:
+    """When history may not be written: never, where it is on another machine's disk."""
+    return (lambda: disk.history_stopped) if settings.history.store == "sqlite" else never_paused
+
+
+async def watch_disk(disk: DiskSpace) -> None:
+    """Look at the disk each second, until cancelled."""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        await asyncio.to_thread(disk.look)
 
 
 def broker_address(settings: Settings) -> BrokerAddress:

@@ -37,6 +37,12 @@ class BrokerSettings(_Section):
     client_id: str = Field("gengfu", min_length=1, description="Our name at the broker; the session is kept under it.")
     username: str = Field("", description="User at the broker, empty for none.")
     password: SecretStr = Field(SecretStr(""), description="Password at the broker.")
+    max_packet_kb: int = Field(
+        5120,
+        ge=64,
+        le=262_144,
+        description="Largest MQTT packet that is taken, in KiB; larger ones are not read.",
+    )
     protocol: Literal[4, 5] = Field(5, description="MQTT version: 4 (that is 3.1.1) or 5.")
     tls: bool = Field(False, description="Encrypt, and check the broker's certificate.")
     ca_file: str = Field("", description="CA that signed the broker's certificate; empty: the system's.")
@@ -84,6 +90,9 @@ class HttpSettings(_Section):
     trusted_proxies: tuple[str, ...] = Field(
         (), description="Addresses or networks of that proxy, where it runs on another machine or in a container."
     )
+    connections_per_address: int = Field(
+        400, ge=10, le=100_000, description="Connections that one address may have at a time; a proxy has no limit."
+    )
     upload_mb: int = Field(20, ge=1, le=1000, description="Megabytes of one file that is attached to a ticket.")
 
     @field_validator("trusted_proxies")
@@ -103,6 +112,9 @@ class StorageSettings(_Section):
         "", description="Folder of attached files; empty: attachments in data_dir. Several services share one."
     )
     history_days: int = Field(730, ge=1, description="Days for which readings are kept.")
+    reserve_mb: int = Field(
+        64, ge=1, le=65_536, description="Megabytes of data_dir's disk kept for alarms; history stops at twice as many."
+    )
 
     @property
     def attachments(self) -> Path:
@@ -190,6 +202,12 @@ class AlarmSettings(_Section):
         if twice:
             raise ValueError(f"{', '.join(twice)} belongs to more than one position")
         return positions
+
+
+class TicketSettings(_Section):
+    incident_scope: Literal["zone", "room", "floor", "building"] = Field(
+        "room", description="How large a place is whose life-safety alarms are one incident, with one emergency ticket."
+    )
 
 
 class EquipmentSettings(_Section):
@@ -283,6 +301,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = StorageSettings()
     history: HistorySettings = HistorySettings()
     alarms: AlarmSettings = AlarmSettings()
+    tickets: TicketSettings = TicketSettings()
     equipment: EquipmentSettings = EquipmentSettings()
     people: PeopleSettings = PeopleSettings()
     approval: ApprovalSettings = ApprovalSettings()

@@ -10,9 +10,10 @@ def check_address(site: str, kind: Kind, equipment: str) -> None:
     Raises:
         TopicError: one of them has characters that a topic may not have.
     """
+    topic = Topic(site, kind, equipment, Channel.TELEMETRY)
     try:
-        parse_topic(str(Topic(site, kind, equipment, Channel.TELEMETRY)))
+        is_address = parse_topic(str(topic)) == topic
     except TopicError:
-        raise TopicError(
-            f"site '{site}', equipment '{equipment}': each may have 1 to 64 letters, digits and _.- only"
-        ) from None
+        is_address = False
+    if not is_address:
+        raise TopicError(f"site '{site}', equipment '{equipment}': each may have 1 to 64 letters, digits and _.- only")

@@ -6,7 +6,9 @@ from typing import Any
 from sqlalchemy import text
 
 from gateway.people.audit import Cause, Via, audited, write_records
+from gateway.people.audit_head import read_head
 from gateway.people.audit_key import open_key, read_public_keys
+from gateway.people.audit_outside import Outside
 from gateway.people.audit_proof import Keys, Proof, check_database
 from gateway.people.audit_sealer import DAY_MS, Sealer
 from gateway.people.permissions import Role
@@ -26,13 +28,14 @@ class Book:
         self.clock = Clock()
         self.key_file = folder / "audit.key"
         self.checkpoints = folder / "checkpoints"
+        self.head_file = folder / "audit.head"
         self.epoch = epoch
         self.sealer = self.new_sealer()
         self._written = 0
 
     def new_sealer(self) -> Sealer:
         key = open_key(self.key_file)
-        return Sealer(self.database, self.epoch, key, self.checkpoints, KEPT_DAYS, self.clock)
+        return Sealer(self.database, self.epoch, key, self.checkpoints, self.head_file, KEPT_DAYS, self.clock)
 
     @property
     def keys(self) -> Keys:
@@ -61,7 +64,10 @@ class Book:
             await connection.execute(text(statement), values)
 
     async def check(self, **options: Any) -> Proof:
-        return await check_database(self.database, options.pop("keys", self.keys), **options)
+        """Against the own head, and whatever else is given of what stands outside of the database."""
+        keys, head = options.pop("keys", self.keys), read_head(self.head_file)
+        outside = {"heads": [] if head is None else [head], **options}
+        return await check_database(self.database, keys, Outside(**outside))
 
     async def named(self, **options: Any) -> list[tuple[str, int, int]]:
         proof = await self.check(**options)

@@ -133,7 +133,13 @@ class Desk:
     """The owner's side on one database: alarms and tickets under one lease and one clock."""
 
     def __init__(
-        self, database: Database, rules: Sequence[Rule], clock: Clock, epoch: int, estate: Callable[[], Estate]
+        self,
+        database: Database,
+        rules: Sequence[Rule],
+        clock: Clock,
+        epoch: int,
+        steps: Callable[[], int],
+        estate: Callable[[], Estate],
     ) -> None:
         self.database = database
         self.clock = clock
@@ -142,7 +148,7 @@ class Desk:
         metrics, failures = FactMetrics(self.registry), Failures(self.registry, clock)
         self.alarms = Alarms(
             database, rules, WINDOW_MS, epoch, AlarmMetrics(self.registry), metrics, failures,
-            Quarantine(database, self.registry), clock, estate=estate,
+            Quarantine(database, self.registry), clock, steps=steps, estate=estate,
         )  # fmt: skip
         self.tickets = Tickets(database, epoch, metrics, clock)
 
@@ -170,13 +176,17 @@ class Desk:
 
 
 async def open_desk(
-    database: Database, *rules: Rule, clock: Clock | None = None, estate: Callable[[], Estate] = Estate
+    database: Database,
+    *rules: Rule,
+    clock: Clock | None = None,
+    steps: Callable[[], int] = lambda: 0,
+    estate: Callable[[], Estate] = Estate,
 ) -> Desk:
     """Take the lease and take up the rules' memory, as an owner does when it starts."""
     clock = clock or Clock()
     epoch = await lease.take(database, "test", clock.now)
     assert epoch is not None
-    desk = Desk(database, rules, clock, epoch, estate)
+    desk = Desk(database, rules, clock, epoch, steps, estate)
     await desk.alarms.load()
     return desk
 

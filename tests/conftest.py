@@ -16,10 +16,18 @@ from tests.influxdb import InfluxDB
 from tests.mosquitto import Mosquitto
 from tests.postgres import Postgres
 from tests.server_house import House, open_house
+from tests.transaction_guard import checked, install
 
 settings.register_profile("untimed", deadline=None)  # machines are shared: speed is measured by `make bench`
 settings.load_profile("untimed")
 TEMPLATE = "gengfu_template"
+install()
+
+
+@pytest.fixture(autouse=True)
+def transactions_do_nothing_but_statements() -> Iterator[None]:
+    """In every test."""
+    yield from checked()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from collectors.broker import Message
+from collectors.mqtt.message import Message
 from collectors.reading import Reading
 from gateway.alarms.rule_files import shipped_rules
 from gateway.api.routes import Handler

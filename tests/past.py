@@ -68,7 +68,7 @@ _ROWS: Final[dict[str, dict[str, str]]] = {
     "maintenance_window": {
         "id": "'00e' || (1000000 + i)", "site": _SITE, "kind": "'pump'", "equipment": "'P-' || (i % 50)", "part": "''",
         "zone": "''", "starts_at": _AT, "ends_at": f"{_AT} + 900", "person": "'demo:operator'", "reason": "''",
-        "created_at": _AT, "closed_at": f"{_AT} + 900", "version": "1",
+        "created_at": _AT, "outcome": "'over'", "version": "1",
     },
     "approval": {
         "id": "'00f' || (1000000 + i)", "site": _SITE, "act": "'shelve_alarm'", "method": "'POST'", "route": "'x'",
@@ -99,6 +99,6 @@ async def fill(database: Database, alarms: int, *tables: str) -> None:
 async def _fill(connection: AsyncConnection, table: str, columns: dict[str, str], many: int) -> None:
     spread = str(max(1, 34_560_000 // many))  # over the four hundred days
     names, values = ", ".join(f'"{name}"' for name in columns), ", ".join(columns.values()).replace(":spread", spread)
-    rows = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {many})"
+    rows = f"WITH RECURSIVE n(i) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT i + 1 FROM n WHERE i < {many})"
     statement = f"INSERT INTO {table} ({names}) {rows} SELECT {values} FROM n"
     await connection.execute(text(statement.replace(":", r"\:")))

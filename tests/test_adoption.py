@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from collectors.broker import Message
+from collectors.mqtt.message import Message
 from gateway.api.bodies import payload_text
 from gateway.people.permissions import Role
 from gateway.remote import RemoteError, adopt, list_unknown, logged_in

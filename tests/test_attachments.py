@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import uuid
 from collections.abc import Sequence
 from hashlib import sha256
@@ -20,7 +21,7 @@ from gateway.storage import lease
 from gateway.storage.tables import attachment, audit, fact, journal, ticket
 from gateway.tickets import attachment_files as files_module
 from gateway.tickets import attachments as attachments_module
-from gateway.tickets.attachment_files import ABANDONED_S, OF_ONE, UNREFERENCED_S
+from gateway.tickets.attachment_files import ABANDONED_S, OF_ONE, PLACING_S, UNREFERENCED_S, AttachmentFiles
 from gateway.tickets.attachments import AttachmentSweep
 from tests.builders import T0, only_row, rows_of
 from tests.photos import HTML, PDF, SVG, exif_of, photo, pixels
@@ -384,8 +385,8 @@ from gateway.tickets.attachment_types import JPEG
 from gateway.tickets.attachments import NewAttachment, add
 
 class Files(AttachmentFiles):
-    async def put(self, file, identity):
-        await super().put(file, identity)
+    async def put(self, checked, identity):
+        await super().put(checked, identity)
         os.kill(os.getpid(), signal.SIGKILL)
 
 async def main(url, folder, source, number):
@@ -412,11 +413,47 @@ async def test_kill_9_between_file_and_row_leaves_nothing_that_is_seen_and_the_s
     assert (await post.read(ID))[0] == 404
     assert (await post.house.get(post.path))[1]["items"] == []
     await (await post.sweep()).sweep()
+    assert f"01/{ID}" in post.files(), "its row may still be on its way"
+    age(post.folder / "01" / ID, PLACING_S + 60)
+    await (await post.sweep()).sweep()
     assert f"01/{ID}" not in post.files()
     assert (await post.send(photo(), id=ID))[0] == 201, "and it can be sent again"
     await (await post.sweep()).sweep()
     assert f"01/{ID}" in post.files()
     assert pixels((await post.read(ID))[1]) == pixels(photo())
+
+
+async def test_a_slow_disk_that_takes_an_attachment_keeps_no_acknowledgement_waiting(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, reached = threading.Event(), threading.Event()
+    real = AttachmentFiles._place
+
+    def place(files: AttachmentFiles, file: Path, target: Path) -> None:
+        reached.set()
+        assert slow.wait(60)
+        real(files, file, target)
+
+    monkeypatch.setattr(AttachmentFiles, "_place", place)
+    sending = asyncio.create_task(post.send(photo(), id=ID))
+    await until(reached.is_set, "the disk is working on the file")
+    (alarm,) = (await post.house.get("/api/v1/alarms?state=open"))[1]["items"]
+    acknowledged, _ = await post.house.post(f"/api/v1/alarms/{alarm['id']}/acknowledge", {"version": alarm["version"]})
+    assert (acknowledged, sending.done()) == (200, False)
+    slow.set()
+    assert (await sending)[0] == 201
+
+
+async def test_of_two_files_that_are_sent_at_once_under_one_id_the_row_tells_of_the_one_that_is_kept(
+    post: Post,
+) -> None:
+    answers = await asyncio.gather(*(post.send(photo(size=(40 + number, 30)), id=ID) for number in range(3)))
+    statuses = {status for status, _ in answers}
+    assert 201 in statuses, answers
+    assert statuses <= {201, 503}, answers
+    row = await only_row(post.house.services.database, attachment)
+    _, data, _ = await post.read(ID)
+    assert sha256(data).hexdigest() == row["sha256"]
 
 
 # -- files that no row tells of ------------------------------------------------------------------------------------
@@ -427,6 +464,7 @@ async def test_a_file_whose_row_has_gone_is_set_aside_for_a_week_and_then_remove
     await post.send(photo(), id=str(uuid.UUID(int=9)))
     async with post.house.services.database.transaction() as connection:
         await connection.execute(delete(attachment).where(attachment.c.id == ID))
+    age(post.folder / "01" / ID, PLACING_S + 60)
     sweep = await post.sweep()
     await sweep.sweep()
     assert post.files() == [f"00/{uuid.UUID(int=9)}", f"unreferenced/{ID}"]
@@ -443,6 +481,7 @@ async def test_a_database_that_comes_back_finds_its_files(post: Post) -> None:
     row = await only_row(post.house.services.database, attachment)
     async with post.house.services.database.transaction() as connection:
         await connection.execute(delete(attachment))
+    age(post.folder / "01" / ID, PLACING_S + 60)
     sweep = await post.sweep()
     await sweep.sweep()
     async with post.house.services.database.transaction() as connection:

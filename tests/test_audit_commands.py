@@ -35,7 +35,7 @@ def verify(folder: Path, *options: str) -> tuple[int, str]:
 
 def test_a_whole_audit_is_said_to_be_whole(book: Book, tmp_path: Path) -> None:
     code, output = verify(tmp_path, "--checkpoints", str(book.checkpoints))
-    assert (code, output) == (0, "8 rows (1 to 8), 2 signed days, 2 checkpoints\nThe audit is whole.\n")
+    assert (code, output) == (0, "8 rows (1 to 8), 2 signed days, 2 checkpoints, 1 heads\nThe audit is whole.\n")
 
 
 def test_a_changed_row_is_named_and_the_command_fails(book: Book, tmp_path: Path) -> None:

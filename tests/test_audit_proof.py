@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.people.audit_key import AuditKeyError, open_key
+from gateway.people.audit_outside import Outside
 from gateway.people.audit_proof import NotAnExport, check_file, export, read_checkpoints
 from gateway.storage.database import Database
 from tests.audit_book import KEPT_DAYS, Book, open_book
@@ -86,8 +87,9 @@ async def test_what_is_signed_anew_with_the_stolen_key_differs_from_the_checkpoi
     await book.spoil("DELETE FROM audit_day WHERE first >= 5")
     book.clock.now = Clock().now + 24 * 3600 * 1000
     await book.new_sealer().seal()
-    assert await book.named() == [], "here all fits again"
-    named = await book.named(copies=read_checkpoints(tmp_path / "elsewhere"))
+    assert await book.named() == [("forged", 14, 14)], "the head of before says so"
+    assert await book.named(heads=[]) == [], "without it all fits again"
+    named = await book.named(heads=[], copies=read_checkpoints(tmp_path / "elsewhere"))
     assert named == [("forged", 5, 8), ("day_removed", 9, 12)]
 
 
@@ -121,7 +123,7 @@ async def exported(book: Book, tmp_path: Path) -> Path:
 
 async def test_an_export_is_whole_without_the_database(book: Book, tmp_path: Path) -> None:
     file = await exported(book, tmp_path)
-    proof = check_file(file, book.keys, read_checkpoints(book.checkpoints))
+    proof = check_file(file, book.keys, Outside(copies=read_checkpoints(book.checkpoints)))
     assert (proof.rows, proof.days, proof.findings) == (14, 4, ())
     with pytest.raises(FileExistsError):
         await export(book.database, file)

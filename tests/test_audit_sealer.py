@@ -97,20 +97,24 @@ async def test_a_checkpoint_that_was_written_is_never_written_over(book: Book) -
     (file,) = book.checkpoints.glob("*.json")
     file.write_text("mine")
     await book.spoil("UPDATE audit_day SET hash = :h", h="0" * 64)
-    await book.new_sealer().tick()
+    sealer = book.new_sealer()
+    await sealer.tick()
     assert file.read_text() == "mine"
+    assert str(file) in sealer.trouble, "that it is not the one of that day is told"
 
 
 async def test_rows_are_sealed_also_where_no_checkpoint_can_be_written(book: Book) -> None:
     book.checkpoints.write_text("a file where the folder should be")
-    assert book.sealer.findings() == {}, "nobody has tried yet"
+    assert book.sealer.findings() == {"audit_ok": True}, "nobody has tried yet"
     await book.write_days(2)
     assert await book.named() == []
-    assert book.sealer.findings() == {"checkpoint_ok": False}
+    assert book.sealer.findings() == {"audit_ok": True, "checkpoint_ok": False}
+    assert "File exists" in book.sealer.trouble
     book.checkpoints.unlink()
-    book.clock.now += 3600 * 1000
+    book.clock.now += 60 * 1000
     await book.sealer.tick()
-    assert book.sealer.findings() == {"checkpoint_ok": True}
+    assert book.sealer.findings() == {"audit_ok": True, "checkpoint_ok": True}
+    assert book.sealer.trouble == ""
     assert len(list(book.checkpoints.glob("*.json"))) == 2
 
 

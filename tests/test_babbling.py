@@ -15,8 +15,9 @@ from prometheus_client import CollectorRegistry
 
 from collectors.babbling import GRACE_MS, QUIET_MS, SUSTAINED_MS, TURN_MS, Babble, Babbling, Speaker
 from collectors.broker import Broker, BrokerAddress
-from collectors.collector import Collector, Quarantined
+from collectors.collector import Collector
 from collectors.fields import Kind
+from collectors.message_reader import Quarantined
 from collectors.metrics import IngestMetrics
 from collectors.reading import Quality, Reading, Value
 from collectors.sequences import SequenceMemory
@@ -91,6 +92,17 @@ def test_of_the_telemetry_the_newest_of_each_second_passes_and_the_rest_is_count
     assert held + len(passed) in (5000, 4999), "the newest one may still be held"
     values = [reading.fields["flow"] for reading in passed]
     assert values.count(499.0) >= 9, "the last of a second is among them"
+
+
+def test_a_clock_that_is_set_back_neither_holds_values_back_nor_ends_the_count() -> None:
+    line = Line()
+    line.become_loud()
+    line.now -= 3_600_000
+    passed = [reading for _ in range(5) for reading in line.second(noise(500))]
+    assert len(passed) >= 4, "one a second, as before"
+    while len(line.said) < 2:
+        line.second([])
+    assert line.said[1] == Babble(LOUD, began=False, rate=0)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from(["auto", "off"]), st.sampled_from([0.0, 7.0])), min_size=1))

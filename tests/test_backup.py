@@ -19,6 +19,7 @@ from gateway.backup.contents import copy_sqlite, settings_without_secrets
 from gateway.backup.restore import NotEmpty, restore_backup
 from gateway.backup.sealed_file import BackupDamaged, Header, PassphraseNeeded, SealedWriter
 from gateway.backup.stoppable import StoppableThread, Stopped
+from gateway.people.audit_head import read_restores
 from gateway.settings import Settings, load_settings
 from gateway.storage.database import Database
 from gateway.storage.tables import audit
@@ -75,6 +76,7 @@ async def test_everything_that_is_needed_is_in_it_and_nothing_that_is_secret(boo
     names = names_in(made)
     assert {name for name in names if not name.startswith("audit-")} == {
         "gengfu.db", "sequences.db", "spool/0001.frames", "attachments/01/0190b3f0", "settings.toml",
+        "audit.head",
         "checkpoints/2025-11-22.json", "checkpoints/2025-11-23.json", f"checkpoints/{public_key(tmp_path)}",
         "rules_and_mappings/0-site.rules.yaml",
     }  # fmt: skip
@@ -116,6 +118,8 @@ async def test_what_is_restored_is_what_was_there(book: Book, tmp_path: Path) ->
     assert await rows_of(restored, audit) == await rows_of(book.database, audit)
     again = Book(restored, target, book.epoch)
     assert await again.named() == []
+    assert (target / "audit.head").read_bytes() == (tmp_path / "audit.head").read_bytes()
+    assert len(read_restores(target)) == 1, "that it was restored is noted, for what checkpoints elsewhere say"
     await restored.close()
     assert load_settings(target / "settings.toml").storage.data_dir == tmp_path
     assert sorted(path.name for path in target.parent.iterdir()) == ["data"]

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from collectors.broker import Message
-from gateway.collect import InHand
+from collectors.in_hand import InHand
+from collectors.mqtt.message import Message
 from tests.influxdb import InfluxDB
 from tests.load import PUMPS, Load
 from tests.mosquitto import Mosquitto
@@ -379,7 +379,7 @@ def fake() -> FakeBroker:
 
 
 async def test_what_is_in_hand_is_finished_and_nothing_more_is_taken(fake: FakeBroker) -> None:
-    in_hand = InHand(fake)  # type: ignore[arg-type]  # of a broker it has only what is needed
+    in_hand = InHand(fake)
     fake.batches.put_nowait([message(1), message(2)])
     taken = await in_hand.next_batch(10)
     ending = asyncio.create_task(in_hand.finish(10))
@@ -396,7 +396,7 @@ async def test_what_is_in_hand_is_finished_and_nothing_more_is_taken(fake: FakeB
 
 
 async def test_what_cannot_be_finished_is_left_to_the_broker(fake: FakeBroker) -> None:
-    in_hand = InHand(fake)  # type: ignore[arg-type]  # the same
+    in_hand = InHand(fake)
     fake.batches.put_nowait([message(1), message(2)])
     await in_hand.next_batch(10)
     assert await in_hand.finish(0.01) == 2
@@ -404,4 +404,4 @@ async def test_what_cannot_be_finished_is_left_to_the_broker(fake: FakeBroker) -
 
 
 async def test_with_empty_hands_the_end_is_at_once(fake: FakeBroker) -> None:
-    assert await InHand(fake).finish(10) == 0  # type: ignore[arg-type]  # the same
+    assert await InHand(fake).finish(10) == 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,13 +11,16 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from collectors import collector as collector_module
-from collectors.broker import Broker, BrokerAddress, Message
-from collectors.collector import Collector, Quarantined, as_quarantined
+from collectors import message_reader
+from collectors.broker import Broker, BrokerAddress
+from collectors.collector import Collector, as_quarantined
+from collectors.message_reader import Quarantined
 from collectors.metrics import HistoryMetrics, IngestMetrics
+from collectors.mqtt.message import Message
+from collectors.names import code_of
 from collectors.payloads.decoder import Decoder
-from collectors.payloads.mapped import permitted_name
+from collectors.payloads.faults import Reason
 from collectors.payloads.mapping import Defaults, load_mappings
-from collectors.payloads.samples import Reason
 from collectors.reading import Reading
 from collectors.sequences import SequenceMemory
 from collectors.spool.spool import Spool
@@ -220,6 +224,112 @@ async def test_memory_is_bounded_while_the_store_hangs(line: Line, monkeypatch: 
     assert [reading.fields["flow"] for reading in line.written] == [float(number) for number in range(20)]
 
 
+async def test_a_message_of_many_samples_is_decided_in_parts_and_acknowledged_with_the_last(line: Line) -> None:
+    samples = ",".join(f'{{"at":{T0 + number},"flow":{number}}}' for number in range(10_000))
+    long, short = line.arrive((PUMP, f"[{samples}]"), flow(10_000))
+    await line.all_acknowledged(2)
+    assert line.acknowledged == [long, short]
+    assert line.events.count("decided") >= 3
+    assert line.events.index("acknowledged") > line.events.index("written")
+    assert [reading.fields["flow"] for reading in line.written] == [float(number) for number in range(10_001)]
+    assert line.count("gengfu_messages_total") == 2
+    assert line.count("gengfu_readings_total") == 10_001
+
+
+async def test_nothing_of_a_long_message_is_acknowledged_while_its_last_part_is_not_durable(line: Line) -> None:
+    line.writing.shut()
+    samples = ",".join(f'{{"at":{T0 + number},"flow":{number}}}' for number in range(9_000))
+    line.arrive((PUMP, f"[{samples}]"))
+    await until(lambda: len(line.decided) == 9_000, "all of it is decided")
+    assert line.acknowledged == []
+    line.writing.open()
+    await line.all_acknowledged(1)
+    assert len(line.written) == 9_000
+
+
+async def test_others_have_their_turn_between_the_parts_and_slow_decisions_make_them_smaller(line: Line) -> None:
+    sizes: list[int] = []
+    turns = 0
+
+    async def decide(readings: Sequence[Reading]) -> None:
+        sizes.append(len(readings))
+        began = time.thread_time()
+        while time.thread_time() - began < len(readings) * 100e-6:  # a tenth of a millisecond of work for each
+            continue
+        line.decided += readings
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    line.decide = decide  # type: ignore[method-assign]
+    collector = Collector(
+        line,
+        line,
+        line.sequences,
+        line.quarantine,
+        IngestMetrics(CollectorRegistry()),
+        decide,  # type: ignore[arg-type]
+    )
+    samples = ",".join(f'{{"at":{T0 + number},"flow":{number}}}' for number in range(10_000))
+    messages = [Message(PUMP, f"[{samples}]".encode(), 1, 1, T0 * 1_000_000)]
+    busy = asyncio.create_task(others())
+    async for part in collector._parts_of(messages):
+        before = turns
+        await collector._judge(part)
+        assert turns > before
+    busy.cancel()
+    assert sum(sizes) == 10_000
+    assert max(sizes[1:]) <= 1_000, "fifty milliseconds are worth five hundred of them here"
+
+
+async def test_of_a_packet_that_is_too_large_the_head_is_kept_and_from_a_fire_panel_it_is_an_event(line: Line) -> None:
+    batch = [
+        Message(topic, b'{"type":"fire"}', mid, 1, T0 * 1_000_000, oversize=9_000_000)
+        for mid, topic in enumerate((PUMP, PANEL), 1)
+    ]
+    line._arrivals.put_nowait(batch)
+    await line.all_acknowledged(2)
+    assert [(kept.topic, kept.reason, kept.size) for kept in line.aside] == [
+        (PUMP, "too_large", 9_000_000), (PANEL, "too_large", 9_000_000),
+    ]  # fmt: skip
+    assert ["unreadable" in str(reading.fields["text"]) for reading in line.decided] == [True]
+
+
+@pytest.mark.server
+async def test_starved_with_a_backlog_each_message_is_handled_once_and_the_session_is_kept(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """Deciding holds the loop for longer than the keep-alive, again and again."""
+    line = Line(tmp_path)
+    await line.sequences.open()
+    broker = Broker(BrokerAddress(port=mosquitto.port, keepalive_s=1), [SUBSCRIPTION])
+    held = 0
+
+    async def decide(readings: Sequence[Reading]) -> None:
+        nonlocal held
+        if held < 3 and readings:
+            held += 1
+            time.sleep(2)  # noqa: ASYNC251 - a loop that is held up is what is tested
+        line.decided += readings
+
+    metrics = IngestMetrics(line.registry)
+    collector = Collector(broker, line, line.sequences, line.quarantine, metrics, decide)  # type: ignore[arg-type]
+    running = asyncio.create_task(broker.run()), asyncio.create_task(collector.run())
+    await until(lambda: broker.connected, "the broker lets us in")
+    await send(mosquitto.port, [(PUMP, f'{{"at":{T0 + number},"flow":1}}'.encode()) for number in range(20_000)])
+    await until(lambda: line.count("gengfu_messages_acknowledged_total") == 20_000, "all is handled", 60)
+    assert held == 3
+    assert len(line.decided) == line.count("gengfu_messages_total") == 20_000
+    assert broker._inbox.connection == 0, "the connection was never lost"
+    await broker.close()
+    running[1].cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    await line.sequences.close()
+
+
 async def test_an_event_is_durable_by_its_decision_and_no_point_of_a_time_series(line: Line) -> None:
     line.arrive((PANEL, f'{{"at":{T0},"type":"fire"}}'))
     await line.all_acknowledged(1)
@@ -306,7 +416,7 @@ async def test_messages_readings_and_doubts_are_counted(line: Line) -> None:
 
 
 async def test_topics_that_are_made_up_do_not_fill_the_memory(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collector_module, "_KNOWN_TOPICS", 10)
+    monkeypatch.setattr(message_reader, "_KNOWN_TOPICS", 10)
     for number in range(50):
         line.arrive((f"gengfu/garden/pump/P{number}/telemetry", f'{{"at":{T0},"flow":{number}}}'))
     await line.all_acknowledged(50)
@@ -379,7 +489,7 @@ async def test_a_third_party_device_is_subscribed_to_and_read_by_its_mapping(
                                 ("zigbee2mqtt/smoke2", b"[]"), (PUMP, b'{"flow":1}')])  # fmt: skip
     await until(lambda: len(line.written) == 2, "both readings are written")
     assert [str(reading.topic) for reading in line.decided] == [
-        f"gengfu/hq/sensor/{permitted_name('smoke 1')}/telemetry", PUMP,
+        f"gengfu/hq/sensor/{code_of('smoke 1')}/telemetry", PUMP,
     ]  # fmt: skip
     assert [kept.reason for kept in line.aside] == ["no_fields"]
     assert heard == [("zigbee2mqtt/smoke 1", 1), ("zigbee2mqtt/smoke2", 0), (PUMP, 1)]

@@ -40,8 +40,28 @@ def test_the_service_answers_to_its_own_names_only(entrance: Entrance, host: str
         ("https://watch.example.net:99999", "127.0.0.1:8080", False),
     ],
 )
-def test_a_page_is_ours_by_its_whole_origin(origin: str, host: str, own: bool) -> None:
+def test_a_page_behind_the_proxy_is_ours_by_its_whole_origin(origin: str, host: str, own: bool) -> None:
     assert PUBLIC.is_own_origin(origin, host) is own
+
+
+@pytest.mark.parametrize(
+    ("entrance", "origin", "host", "own"),
+    [
+        (PLAIN, "http://127.0.0.1:8080", "127.0.0.1:8080", True),
+        (PLAIN, "https://127.0.0.1:8080", "127.0.0.1:8080", False),
+        (PLAIN, "http://127.0.0.1", "127.0.0.1:80", True),  # the port that goes without saying
+        (PLAIN, "https://127.0.0.1", "127.0.0.1", False),
+        (PLAIN, "http://127.0.0.1:8080/page", "127.0.0.1:8080", False),  # no origin has a path
+        (PLAIN, "http://me@127.0.0.1:8080", "127.0.0.1:8080", False),
+        (Entrance(tls=True), "https://127.0.0.1:8443", "127.0.0.1:8443", True),
+        (Entrance(tls=True), "http://127.0.0.1:8443", "127.0.0.1:8443", False),
+        (PUBLIC, "http://watch.example.net", "watch.example.net", False),
+        (PUBLIC, "https://watch.example.net", "watch.example.net", False),
+        (PUBLIC, "https://watch.example.net:8443", "watch.example.net", True),
+    ],
+)
+def test_scheme_and_port_are_part_of_an_origin(entrance: Entrance, origin: str, host: str, own: bool) -> None:
+    assert entrance.is_own_origin(origin, host) is own
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from collectors.broker import Message
 from collectors.fields import Kind
+from collectors.mqtt.message import Message
 from gateway.alarms.equipment_ends import end_alarms, move_alarms
 from gateway.alarms.suppression import Place
 from gateway.equipment.ledger import Equipment, Ledger

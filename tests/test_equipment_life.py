@@ -176,6 +176,24 @@ async def test_life_safety_that_stood_at_the_retirement_is_raised_anew_by_the_ne
     assert [of for of, _ in await scene.names()] == ["S-1"]
 
 
+async def test_life_safety_raised_before_the_owner_knew_of_the_retirement_still_returns(house: House) -> None:
+    scene = await open_scene(house)
+    await scene.say(sample(SMOKE, {"smoke": False}, T0))
+    now, before = scene.desk.alarms._estate, scene.ledger.estate
+    scene.desk.alarms._estate = lambda: before
+    await scene.act(retire, "HQ:SMK-1", RetireEquipment(scene.version("SMK-1"), "gone"))
+    await scene.say(sample(SMOKE, {"smoke": True}, T0 + 10_000))
+    scene.desk.alarms._estate = now
+    await scene.desk.alarms.tick()
+    ((raised,)) = [row for row in await scene.alarms() if row["equipment"] == "SMK-1"]
+    assert raised["active"]
+    await scene.act(adopt_again, "HQ:SMK-1")
+    await scene.desk.alarms.tick()
+    await scene.say(*(sample(SMOKE, {"smoke": False}, T0 + at) for at in (20_000, 90_000)))
+    ((returned,)) = [row for row in await scene.alarms(is_open=False) if row["equipment"] == "SMK-1"]
+    assert (returned["id"], returned["active"]) == (raised["id"], False)
+
+
 async def test_what_watches_over_lives_is_retired_and_replaced_by_two_people_only(house: House) -> None:
     scene = await open_scene(house)
     for handler, body in (

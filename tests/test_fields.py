@@ -9,7 +9,7 @@ NUMBER, BOOLEAN, TEXT = FieldType.NUMBER, FieldType.BOOLEAN, FieldType.TEXT
 SERVICE_MODES = ("normal", "inspection", "fire_recall", "firefighter", "emergency_power", "earthquake",
                  "stopped", "unknown")  # fmt: skip
 EVENT_TYPES = ("fire", "supervisory", "fault", "disabled", "started", "feedback", "reset", "silenced", "test",
-               "check_post")  # fmt: skip
+               "check_post", "unreadable")  # fmt: skip
 DETECTORS = ("smoke", "heat", "call_point", "flow_switch", "gas", "other")
 
 CONTRACT: dict[tuple[Kind, Channel], dict[tuple[FieldType, str], str]] = {
@@ -41,19 +41,23 @@ CONTRACT: dict[tuple[Kind, Channel], dict[tuple[FieldType, str], str]] = {
     (Kind.FIRE_PANEL, TELEMETRY): {(BOOLEAN, ""): "mains battery", (TEXT, ""): "mode"},
     (Kind.FIRE_PANEL, EVENT): {
         (BOOLEAN, ""): "active",
-        (TEXT, ""): "type loop address zone device_type text",
+        (TEXT, ""): "type loop address zone device_type text field",
     },
+    **{(kind, EVENT): {(TEXT, ""): "type field text"} for kind in (Kind.ELEVATOR, Kind.PUMP, Kind.SENSOR)},
     (Kind.PATROL_READER, EVENT): {(TEXT, ""): "tag checkpoint card sun"},
     (Kind.SENSOR, TELEMETRY): {
-        (BOOLEAN, ""): "leak smoke mains",
+        (BOOLEAN, ""): "leak smoke gas carbon_monoxide heat panic level_alarm mains",
         (NUMBER, "°C"): "temperature",
         (NUMBER, "%"): "humidity battery",
         (NUMBER, "m"): "level",
         (NUMBER, "MPa"): "pressure",
     },
     (Kind.SYSTEM, TELEMETRY): {
-        (BOOLEAN, ""): "history_reachable losing_readings work_set_aside backup_ok checkpoint_ok broker_reachable "
-        "damaged_file_kept "
+        (
+            BOOLEAN,
+            "",
+        ): "history_reachable losing_readings work_set_aside part_failing backup_ok checkpoint_ok audit_ok "
+        "damaged_file_kept history_stopped alarm_reserve_in_use broker_reachable "
         "history_behind clock_synchronised clock_jumped site_silent out_of_service_overdue",
         (NUMBER, "%"): "spool_used disk_free",
         (NUMBER, "h"): "backup_age_h",
@@ -61,7 +65,7 @@ CONTRACT: dict[tuple[Kind, Channel], dict[tuple[FieldType, str], str]] = {
         (NUMBER, "d"): "certificate_days",
         (NUMBER, ""): "messages_waiting decisions_waited pages_dropped",
     },
-    (Kind.SYSTEM, EVENT): {(TEXT, ""): "type equipment text", (BOOLEAN, ""): "active"},
+    (Kind.SYSTEM, EVENT): {(TEXT, ""): "type equipment field text", (BOOLEAN, ""): "active"},
     **{(kind, STATUS): {(BOOLEAN, ""): "online"} for kind in WIRE_KINDS},
 }
 
@@ -96,4 +100,4 @@ def test_a_closed_set_lists_its_texts(kind: Kind, channel: Channel, name: str, c
 
 
 def test_a_channel_that_the_contract_does_not_fill_has_no_known_fields() -> None:
-    assert fields_of(Kind.SENSOR, EVENT) == {}
+    assert fields_of(Kind.PATROL_READER, TELEMETRY) == {}

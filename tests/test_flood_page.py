@@ -1,4 +1,7 @@
-"""The control room's page in a flood, in a real browser: folded, critical on top, and unfolded with one click."""
+"""The control room's page in a flood, in a real browser: folded, critical on top, and unfolded with one click.
+
+An incident is one row too.
+"""
 
 import asyncio
 from pathlib import Path
@@ -36,9 +39,16 @@ async def test_a_flood_is_told_and_folded_and_a_fire_stands_on_top(browser, tmp_
         await expect(rows).to_have_count(15)
         await folded.click()
         await expect(rows).to_have_count(2)
+        await send(mosquitto.port, [("gengfu/hq/sensor/S-1/telemetry", b'{"smoke":true,"heat":true}')])
+        incident = folded.filter(has_text="1 more of the same incident")
+        await expect(incident).to_contain_text("1 unacknowledged", timeout=30_000)
+        await expect(rows).to_have_count(3)
+        await incident.click()
+        await expect(rows).to_have_count(4)
         assert complaints == []
         page, _ = await open_page(browser, f"http://127.0.0.1:{service.http_port}", "zh-CN")
         await expect(page.get_by_test_id("flood-banner")).to_contain_text("报警泛滥", timeout=30_000)
+        await expect(page.get_by_test_id("folded").first).to_contain_text("同一事件另有 1 条报警")
     finally:
         service.kill()
         mosquitto.stop()

@@ -15,9 +15,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import func, select
 
-from collectors.broker import Message
-from collectors.collector import Collector, Quarantined
+from collectors.collector import Collector
+from collectors.message_reader import Quarantined
 from collectors.metrics import HistoryMetrics, IngestMetrics
+from collectors.mqtt.message import Message
 from collectors.payloads.decoder import Decoder
 from collectors.payloads.mapping import Defaults, load_mappings, shipped_names
 from collectors.reading import Reading

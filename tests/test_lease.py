@@ -132,3 +132,11 @@ def test_a_folder_is_free_again_after_an_orderly_end(tmp_path: Path) -> None:
     with lock_folder(tmp_path):
         pass
     assert lease.OWNER == "alarms"
+
+
+async def test_a_lease_from_before_the_clock_was_set_back_keeps_nobody_out(database: Database, other: Database) -> None:
+    """Its owner is gone, and it would end an hour from now."""
+    assert await take(database, "a", T0) == 1
+    assert await take(other, "b", T0 - 3_600_000) == 2
+    with pytest.raises(LeaseLost):
+        await check(database, 1)

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from collectors.broker import Message
+from collectors.mqtt.message import Message
 from gateway.equipment.ledger import (
     MESSAGE_BYTES,
     Equipment,

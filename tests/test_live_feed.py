@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType
+from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import OperationalError
 
 from collectors.reading import Reading
@@ -16,8 +18,10 @@ from gateway.alarms.acts import acknowledge
 from gateway.api import live_feed
 from gateway.equipment.ledger import Ledger
 from gateway.people.permissions import Role
-from gateway.storage.facts import newest_fact
+from gateway.storage.facts import Fact, newest_fact
 from gateway.storage.tables import alarm
+from gateway.supervision import duties as duties_module
+from gateway.supervision.duties import Duties, Duty
 from tests.builders import (
     OPERATOR,
     PUMP_STATUS,
@@ -377,15 +381,59 @@ async def test_changes_that_could_not_be_read_send_every_listener_for_a_new_snap
     assert len((await again.next())["alarms"]) == 1
 
 
+@pytest.mark.parametrize("error", [locked(), KeyError("poison"), None], ids=["locked", "poison", "hangs"])
 async def test_a_snapshot_that_cannot_be_made_closes_instead_of_keeping_silent(
-    house: House, listen: Listen, monkeypatch: pytest.MonkeyPatch
+    house: House, listen: Listen, monkeypatch: pytest.MonkeyPatch, error: Exception | None
 ) -> None:
     async def fail(*_arguments: Any) -> Any:
-        raise locked()
+        if error is None:
+            await asyncio.Event().wait()
+        else:
+            raise error
 
+    monkeypatch.setattr(live_feed, "SNAPSHOT_S", 0.1)
     monkeypatch.setattr(live_feed, "open_alarm_bodies", fail)
     listener = await listen(with_snapshot=True)
     assert await listener.close_code() == 1013
+
+
+async def test_a_message_that_cannot_be_sent_closes_instead_of_keeping_silent(house: House, listen: Listen) -> None:
+    listener = await listen()
+    (connection,) = house.feed._listeners
+    connection.waiting.put_nowait(object())  # type: ignore[arg-type]
+    assert await listener.close_code() == 1013
+
+
+async def test_a_feed_that_fails_is_restarted_and_every_listener_takes_a_new_snapshot(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duties_module, "FIRST_PAUSE_S", 0.01)
+    real, failures = house.feed._learn, [KeyError("poison")]
+
+    async def fail_once(facts: Sequence[Fact]) -> None:
+        if failures:
+            raise failures.pop()
+        await real(facts)
+
+    monkeypatch.setattr(house.feed, "_learn", fail_once)
+    told = await newest_fact(house.services.database)
+    feed = Duty("live_feed", partial(house.feed.run, told), False)
+    running = asyncio.create_task(Duties({}, CollectorRegistry()).carry_out([feed]))
+    await until(lambda: house.services.database._wakers, "the feed follows facts")
+    house.show(f"login-of-{Role.OPERATOR}")
+    async with house.client.ws_connect(LIVE) as socket:
+        listener = Listener(socket)
+        await listener.next_of("system")
+        await house.raise_fire()
+        assert await listener.close_code() == 1013
+    async with house.client.ws_connect(LIVE) as socket:
+        listener = Listener(socket)
+        assert len((await listener.next())["alarms"]) == 1
+        await listener.next_of("system")
+        await house.raise_hot()
+        assert (await listener.next_of("alarm"))["alarm"]["rule"] == "pump.hot"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_listener_that_goes_is_forgotten(house: House, listen: Listen) -> None:

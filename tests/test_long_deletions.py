@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Table, insert
 
 from collectors.chunks import FIRST
-from collectors.collector import Quarantined
+from collectors.message_reader import Quarantined
 from gateway.people.accounts import new_row
 from gateway.people.audit import CLOCK
 from gateway.people.forgetting import forget_person

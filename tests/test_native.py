@@ -12,9 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from collectors.fields import FIELDS, Channel, Field, FieldType, Kind
-from collectors.payloads import native, samples
+from collectors.payloads import field_values, native, samples
+from collectors.payloads.faults import Reason
 from collectors.payloads.native import decode
-from collectors.payloads.samples import Decoded, Reason
+from collectors.payloads.samples import Decoded
 from collectors.reading import Quality, Reading, Value
 from collectors.topics import Topic
 
@@ -56,7 +57,7 @@ def shape_of(decoded: Decoded) -> object:
 
 def sample_value(field: Field) -> Value:
     if field.type is FieldType.NUMBER:
-        return 12.5
+        return 3.5  # plausible for every one of them
     if field.type is FieldType.BOOLEAN:
         return True
     return field.choices[-1] if field.choices else "3A 层"
@@ -124,7 +125,7 @@ def test_a_value_is_kept_in_the_type_of_its_field(topic: Topic, name: str, sent:
 @pytest.mark.parametrize(
     ("topic", "name", "sent", "complaint"),
     [
-        (SENSOR, "temperature", '"21"', "temperature: expected a number, found a text"),  # no guessing
+        (SENSOR, "temperature", '"21,5"', "temperature: expected a number, found a text"),  # 21.5 or 215: no guessing
         (SENSOR, "temperature", "true", "expected a number, found a boolean"),
         (SENSOR, "temperature", "null", "expected a number, found null"),
         (SENSOR, "temperature", "NaN", "found a number that is not finite"),
@@ -139,7 +140,7 @@ def test_a_value_is_kept_in_the_type_of_its_field(topic: Topic, name: str, sent:
         (SENSOR, "temperature", "{}", "found an object"),
         (SENSOR, "temperature", "[1]", "found an array"),
         (SENSOR, "leak", "2", "leak: expected a boolean, found a number"),
-        (SENSOR, "leak", '"yes"', "expected a boolean, found a text"),  # only the two words are beyond doubt
+        (SENSOR, "leak", '"open"', "expected a boolean, found a text"),  # of a valve, or of a contact?
         (SENSOR, "leak", '""', "expected a boolean, found a text"),
         (LIFT, "floor", "true", "floor: expected a text, found a boolean"),
         (READER, "card", "1e15", "card: expected a text, found a number"),  # digits may be lost already
@@ -194,9 +195,6 @@ def test_a_bad_sample_does_not_take_its_neighbours_along() -> None:
         (b'{"leak":tru', Reason.NOT_JSON),  # cut off on the way
         (b'{"leak":true}x', Reason.NOT_JSON),
         (b"\xff\xfe", Reason.NOT_JSON),
-        ('{"text":"三楼"}'.encode("gb18030"), Reason.NOT_JSON),  # the usual wrong encoding in the field
-        ('{"leak":true}'.encode("utf-16"), Reason.NOT_JSON),
-        (b'\xef\xbb\xbf{"leak":true}', Reason.NOT_JSON),  # a byte order mark is no JSON
         (b"[" * 100_000, Reason.NOT_JSON),
         (b'{"a":' * 100_000, Reason.NOT_JSON),
         (b"\x00", Reason.NOT_JSON),
@@ -226,7 +224,7 @@ def test_of_many_unknown_fields_some_are_kept_and_the_known_ones_all() -> None:
     unknown = {f"x{number}": 1 for number in range(10_000)}
     decoded = read(json.dumps({**unknown, "leak": True, "temperature": 20}))
     (reading,) = decoded.readings
-    assert len(reading.fields) == samples.MAX_FIELDS
+    assert len(reading.fields) == field_values.MAX_FIELDS
     assert reading.fields["leak"] is True
     assert reading.fields["temperature"] == 20.0
     assert Quality(reading.quality) == Quality.NO_TIME | Quality.PARTIAL | Quality.UNKNOWN_FIELD
@@ -438,7 +436,7 @@ def assert_kept_is_clean(decoded: Decoded) -> None:
     for reading in decoded.readings:
         assert reading.fields
         for name, value in reading.fields.items():
-            assert 0 < len(name) <= samples.MAX_NAME
+            assert 0 < len(name) <= field_values.MAX_NAME
             assert type(value) in {float, bool, str}
             assert not isinstance(value, float) or math.isfinite(value)
         assert 0 <= reading.key < 2**63
@@ -490,7 +488,7 @@ def test_of_an_array_that_is_too_long_the_first_samples_are_read() -> None:
     assert [fault.reason for fault in decoded.faults] == [Reason.TOO_MANY_SAMPLES]
 
 
-@pytest.mark.parametrize("word", ["alarm", "fire_alarm", "火警"])
+@pytest.mark.parametrize("word", ["alarm", "pre_alarm", "预警"])
 def test_an_event_of_unknown_type_is_kept_and_counted(word: str) -> None:
     payload = json.dumps({"at": NOW, "type": word, "loop": "1"}).encode()
     decoded = native.decode(PANEL, payload, NOW)

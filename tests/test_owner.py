@@ -7,12 +7,9 @@ import asyncio
 import json
 import random
 import time
-import urllib.parse
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
@@ -29,6 +26,7 @@ from tests.load import ACTIVATIONS_OWED, Load, expected_activations, load_on
 from tests.mosquitto import Mosquitto
 from tests.postgres import Postgres
 from tests.service import Service, wait_until
+from tests.service_pair import Pair
 from tests.waiting import until
 from tests.wire import send
 
@@ -49,51 +47,6 @@ def own_postgres() -> Iterator[Postgres]:
     server = Postgres(durable=True).start()
     yield server
     server.close()
-
-
-class Pair:
-    """Two services on one PostgreSQL, one InfluxDB and one broker; each has a folder of its own."""
-
-    def __init__(self, folder: Path, server: Postgres, influxdb: InfluxDB, mosquitto: Mosquitto, **more: str) -> None:
-        self.server = server
-        self.name = server.new_name()
-        self.bucket = f"{folder.parent.name}-{folder.name}"
-        self._influxdb = influxdb
-        environment = {
-            "GENGFU_STORAGE__DATABASE_URL": server.create(self.name).replace("+asyncpg", ""),
-            "GENGFU_HISTORY__STORE": "influxdb",
-            "GENGFU_HISTORY__URL": influxdb.url,
-            "GENGFU_HISTORY__BUCKET": self.bucket,
-            **more,
-        }
-        self.services = [Service(folder / name, mosquitto.port, **environment) for name in ("a", "b")]
-
-    def start(self) -> tuple[Service, Service]:
-        """The owner, and who stands by."""
-        first, second = self.services
-        first.start()
-        wait_until(first.owns, "the first service owns the alarms")
-        second.start_ready()
-        assert second.parts()["owner"] == "standing by"
-        return first, second
-
-    def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        return self.server.run(statement, self.name)
-
-    def count(self, table: str) -> int:
-        return int(self.rows(f"SELECT count(*) FROM {table}")[0][0])
-
-    def samples(self) -> Counter[tuple[str, int]]:
-        """(pump, turn) of each sample in the history."""
-        statement = 'SELECT "bearing_temperature" FROM "pump" GROUP BY "equipment"'
-        query = urllib.parse.urlencode({"db": self.bucket, "epoch": "ns", "q": statement})
-        with urllib.request.urlopen(f"{self._influxdb.url}/query?{query}", timeout=30) as answer:
-            (result,) = json.loads(answer.read())["results"]
-        return Counter(
-            (series["tags"]["equipment"], at % 1_000_000)
-            for series in result.get("series", [])
-            for at, _ in series["values"]
-        )
 
 
 @pytest.fixture
@@ -372,7 +325,7 @@ async def test_the_lease_is_renewed_while_the_alarms_are_taken_up(
     tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or with a large estate two services would take it from each other for ever, and nobody would own the alarms."""
-    monkeypatch.setattr(owner_module, "_RENEW_S", 0.02)
+    monkeypatch.setattr(owner_module, "RENEW_S", 0.02)
     real, real_renew, renewed, taken_up = Alarms.load, lease.renew, list[int](), list[bool]()
 
     async def renew(database: Database, epoch: int, now: int) -> None:

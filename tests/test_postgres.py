@@ -9,9 +9,9 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage import facts, lease, postgres
-from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble, is_refusal
 from gateway.storage.facts import NewFact, follow, newest_fact, write_facts
-from gateway.storage.postgres import is_refusal
 from gateway.storage.tables import fact, site
 from tests.builders import T0, rows_of
 from tests.postgres import Postgres
@@ -53,7 +53,7 @@ async def tell(connection: AsyncConnection, thing: str) -> None:
 async def end_sessions(database: Database) -> None:
     """What an administrator, or a server that goes down, does to every connection but the asking one."""
     async with database.reading() as connection:
-        others = "pid <> pg_backend_pid() AND datname = current_database() AND application_name = 'gengfu'"
+        others = "pid <> pg_backend_pid() AND datname = current_database() AND application_name LIKE 'gengfu %'"
         await connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"))
 
 

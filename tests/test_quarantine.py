@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from collectors.collector import Quarantined
+from collectors.message_reader import Quarantined
 from gateway.storage import quarantine
 from gateway.storage.database import Database
 from gateway.storage.quarantine import Quarantine, newest_quarantined

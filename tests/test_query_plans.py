@@ -11,14 +11,16 @@ from typing import Any, Final
 import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
-from sqlalchemy import text
+from sqlalchemy import Select, select, text
 from yarl import URL
 
 from collectors.reading import Reading, to_datetime
 from gateway.alarms import acts
+from gateway.alarms.alarms import RULES_TAKEN_UP
 from gateway.alarms.duty_positions import ONE_DESK
 from gateway.alarms.flood_watch import floods_now
 from gateway.alarms.maintenance_windows import note_turns
+from gateway.alarms.rule_files import shipped_rules
 from gateway.alarms.rule_versions import Wish, change
 from gateway.alarms.rulebook import Place as RulePlace
 from gateway.alarms.rules import RuleType
@@ -29,14 +31,15 @@ from gateway.alarms.suppression import Shelf
 from gateway.api.alarm_routes import open_alarm_bodies
 from gateway.api.live_floods import LiveFloods
 from gateway.api.maintenance_routes import standing_window_bodies
-from gateway.api.server import route_table
+from gateway.api.server import PREFIX, route_table
 from gateway.api.ticket_routes import open_ticket_bodies
 from gateway.people.audit_key import open_key
 from gateway.people.audit_sealer import Sealer
 from gateway.people.permissions import Role
 from gateway.storage.database import Database
+from gateway.storage.facts import move_cursor
 from gateway.storage.statistics import refresh_statistics
-from gateway.storage.tables import alarm, metadata, ticket
+from gateway.storage.tables import alarm, alarm_is_open, metadata, ticket, ticket_is_open
 from gateway.tickets.states import STEPS, Action
 from gateway.tickets.tickets import FACTS_TAKE_MS
 from gateway.tickets.tickets import act as act_on_ticket
@@ -51,9 +54,9 @@ from tests.builders import (
     make_rule,
     open_desk,
     panel_event,
-    rows_of,
     sample,
 )
+from tests.changeable_rules import RULES as CHANGEABLE
 from tests.past import DAY_MS, fill
 from tests.query_plans import GROWING, LIMITED, Asked, recorded, scans_of_postgres, scans_of_sqlite
 from tests.server_house import House
@@ -86,9 +89,10 @@ async def require_no_scan(database: Database, asked: Sequence[Asked]) -> None:
     """With statistics, and without any."""
     assert len(asked) > 10
     await forget_statistics(database)
-    assert await explained(database, asked) == []
+    found = await explained(database, asked)
     await refresh_statistics(database)
-    assert await explained(database, asked) == []
+    found += await explained(database, asked)
+    assert not found, "\n\n".join(found)
 
 
 async def forget_statistics(database: Database) -> None:
@@ -105,6 +109,8 @@ async def forget_statistics(database: Database) -> None:
 
 async def test_no_tick_and_no_step_of_an_alarm_scans_what_grows(database: Database, tmp_path: Path) -> None:
     await fill(database, PAST)
+    async with database.transaction() as connection:
+        await move_cursor(connection, RULES_TAKEN_UP, PAST)
     with recorded(database) as asked:
         desk = await open_desk(database, *RULES)
         await go_through_alarms(desk)
@@ -113,7 +119,8 @@ async def test_no_tick_and_no_step_of_an_alarm_scans_what_grows(database: Databa
         await note_turns(database, desk.epoch, desk.clock())
         await rule_change(desk)
         key = open_key(tmp_path / "audit.key")
-        await Sealer(database, desk.epoch, key, tmp_path / "checkpoints", 3_650, desk.clock).seal()
+        head, folder = tmp_path / "audit.head", tmp_path / "checkpoints"
+        await Sealer(database, desk.epoch, key, folder, head, 3_650, desk.clock).seal()
     read = {table for one in asked for table in GROWING if f"FROM {table}" in one.statement}
     assert {"alarm", "activation", "fact", "audit", "event", "maintenance_window", "rule_version"} <= read
     await require_no_scan(database, asked)
@@ -135,8 +142,9 @@ async def go_through_alarms(desk: Desk) -> None:
     shelf = Shelf(since=clock(), until=clock() + 1_000, one_shot=False, person="demo:operator", second_person=None,
                   reason="noise")  # fmt: skip
     await shelve(database, hot["id"], hot["version"], shelf, OPERATOR)
-    number = (await rows_of(database, ticket))[-1]["number"]
-    await act_on_ticket(database, number, Action.ACKNOWLEDGE, await version_of(database, number), "", OPERATOR, clock())
+    emergency = await only_open(database, select(ticket).where(ticket_is_open, ticket.c.type == "emergency"))
+    number, version = emergency["number"], emergency["version"]
+    await act_on_ticket(database, number, Action.ACKNOWLEDGE, version, "", OPERATOR, clock())
     await caught_up(desk)
     clock.now += 1_000
     await tick(desk)
@@ -152,7 +160,7 @@ async def tick(desk: Desk) -> None:
 
 async def rule_change(desk: Desk) -> None:
     wish = Wish(RulePlace("pump.hot", "HQ", ""), {"above": 85}, 0, "a test")
-    await change(desk.database, RULES, wish, OPERATOR, "demo:manager", desk.clock())
+    await change(desk.database, CHANGEABLE, wish, OPERATOR, "demo:manager", desk.clock())
     await desk.alarms.tick()
 
 
@@ -161,13 +169,12 @@ def pump(fields: dict[str, Any], at: int) -> Reading:
 
 
 async def open_alarm(database: Database, rule: str) -> dict[str, Any]:
-    (row,) = [row for row in await rows_of(database, alarm) if row["rule"] == rule and row["closed_at"] is None]
-    return row
+    return await only_open(database, select(alarm).where(alarm_is_open, alarm.c.rule == rule))
 
 
-async def version_of(database: Database, number: str) -> int:
-    (row,) = [row for row in await rows_of(database, ticket) if row["number"] == number]
-    return int(row["version"])
+async def only_open(database: Database, statement: Select[Any]) -> dict[str, Any]:
+    async with database.reading() as connection:
+        return dict((await connection.execute(statement)).mappings().one())
 
 
 # -- the pages ------------------------------------------------------------------------------------------
@@ -177,7 +184,7 @@ VALUES: Final[dict[str, Sequence[str]]] = {
     "actor": ["system:rules"],
     "alarm": ["00a1000003"],
     "end": [to_datetime(T0 - 100 * DAY_MS).isoformat()],
-    "equipment": ["HQ:P-3"],
+    "equipment": ["HQ:P-1"],
     "field": ["flow"],
     "limit": ["2"],
     "points": ["10"],
@@ -196,10 +203,15 @@ PATHS: Final = {
     "/api/v1/alarms/{id}": "00a1000003",
     "/api/v1/tickets/{number}": "R-PAST-1000003",
     "/api/v1/tickets/{number}/attachments": "R-PAST-1000003",
+    "/api/v1/people/{person}": "demo:operator",
+    "/api/v1/people/{person}/logins": "demo:operator",
+    "/api/v1/equipment/{equipment}/latest": "HQ:P-1",
+    "/api/v1/equipment/{equipment}/history": "HQ:P-1",
+    "/api/v1/equipment/{equipment}/links": "HQ:P-1",
     "/api/v1/maintenance-windows/{window}": "00e1000003",
-    "/api/v1/rules/{id}": "pump.flow_low",
+    "/api/v1/rules/{id}": shipped_rules()[0].id,
     "/api/v1/rules/{id}/versions": "pump.3",
-    "/api/v1/approvals/{id}": "00f1000003",
+    "/api/v1/approvals/{approval}": "00f1000003",
     "/api/v1/equipment/{equipment}": "HQ:P-1",
 }
 """Routes about one thing, and one that is there."""
@@ -213,13 +225,13 @@ async def test_no_page_of_a_list_scans_what_grows_however_it_is_narrowed(
 ) -> None:
     """Every list of the table of routes with each filter, each two of them, and all: a new one is tried by itself."""
     database = house.services.database
-    await fill(database, PAST)
     await house.raise_fire()
+    await fill(database, PAST)
     await house.log_in_with(grants)
     with recorded(database) as asked:
         for path, query in list(requests()):
             status, body = await house.get(URL(path).with_query(query))
-            assert status == 200, (path, query, body)
+            assert status == 200 or (status == 404 and not query), (path, query, body)
             if isinstance(body, dict) and body.get("next"):
                 status, _ = await house.get(URL(path).with_query({**query, "cursor": body["next"]}))
                 assert status == 200, (path, query)
@@ -233,8 +245,9 @@ async def test_no_page_of_a_list_scans_what_grows_however_it_is_narrowed(
 
 def requests() -> Iterator[tuple[str, dict[str, str]]]:
     for path, route in route_table():
-        if route.method != "GET" or route.gives or (route.query is None and "{" in path and path not in PATHS):
+        if route.method != "GET" or route.gives or not path.startswith(PREFIX):
             continue
+        assert "{" not in path or path in PATHS, f"say in PATHS with which thing {path} is tried"
         yield from ((path_of(path), query) for query in queries_of(path, route.query))
 
 
@@ -249,7 +262,8 @@ def queries_of(path: str, query: type[msgspec.Struct] | None) -> Iterator[dict[s
     filters = [name for name in names if name not in always]
     chosen = [one for size in (0, 1, 2, len(filters)) for one in itertools.combinations(filters, size)]
     for some in dict.fromkeys(chosen):
-        for combined in itertools.product(*(values[name] for name in some)):
+        few = {name: values[name] if len(some) == 1 else values[name][:2] for name in some}
+        for combined in itertools.product(*few.values()):
             yield always | dict(zip(some, combined, strict=True))
 
 

@@ -4,8 +4,9 @@ The data lies beside the checkout and is not ours; without it these tests are sk
 """
 
 import csv
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from tests.builders import Clock, Desk, open_desk, rows_of
 DATA: Final = Path(__file__).resolve().parents[2] / "shared" / "data"
 FIRES: Final = DATA / "fire" / "fsri"
 LIFTS: Final = DATA / "elevator" / "db_fasta_elevator_status_2022-01.csv"
+DAY_MS: Final = 86_400_000
 MACHINE: Final = DATA / "pump" / "nab" / "machine_temperature_system_failure.csv"
 
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="no real data at ../shared/data (other licences, not ours)")
@@ -106,7 +108,23 @@ async def test_real_lifts_raise_exactly_their_own_outages(database: Database) ->
     counted = Counter(row["equipment"] for row in found if row["rule"] == "db_fasta.out_of_service")
     assert counted == outages
     assert sum(outages.values()) > 1_500
-    assert {row["rule"] for row in found} == {"db_fasta.out_of_service", "elevator.offline"}
+    again = Counter(row["equipment"] for row in found if row["rule"] == "elevator.fails_again")
+    assert again == lifts_that_fail_again()
+    assert {row["rule"] for row in found} == {"db_fasta.out_of_service", "elevator.offline", "elevator.fails_again"}
+
+
+def lifts_that_fail_again() -> Counter[str]:
+    """How often each lift was out of service for the fourth time in 30 days; of one moment the first row counts."""
+    said: dict[str, dict[int, bool]] = defaultdict(dict)
+    for row in table(LIFTS):
+        said[f"DB-{row['equipmentnumber']}"].setdefault(ms(row["date"]), row["stateExplanation"] == "not available")
+    again: Counter[str] = Counter()
+    for lift, states in said.items():
+        begins = [at for (_, before), (at, out) in pairwise(sorted(states.items())) if out and not before]
+        for number, at in enumerate(begins):
+            earlier = sum(other > at - 30 * DAY_MS for other in begins[:number])
+            again[lift] += earlier == 3  # with more the alarm stands already
+    return +again
 
 
 async def test_a_real_machine_raises_in_its_shutdown_and_in_its_failure_only(

@@ -8,6 +8,7 @@ import pytest
 from collectors.fields import WIRE_KINDS, Channel, Kind, fields_of
 from collectors.reading import Value
 from gateway.alarms.conditions import Either, Limit, Not
+from gateway.alarms.doubtful import DOUBTFUL
 from gateway.alarms.rule_files import LANGUAGES, RuleError, load_rules, parse_rules, shipped_rules
 from gateway.alarms.rules import Priority, Rule, RuleType, TicketWish, inputs_of, is_match
 from gateway.equipment.topology import Relation
@@ -301,7 +302,7 @@ def test_a_shipped_rule_is_complete(rule: Rule) -> None:
     assert rule.source.strip()
     fields = fields_of(rule.kind, Channel.TELEMETRY) | fields_of(rule.kind, Channel.STATUS)
     named = set(inputs_of(rule))
-    assert named <= set(fields)
+    assert named <= {*fields, DOUBTFUL}
 
 
 @pytest.mark.parametrize("rule", [rule for rule in SHIPPED if rule.life_safety], ids=lambda rule: rule.id)
@@ -311,10 +312,11 @@ def test_life_safety_never_waits_and_always_opens_an_emergency(rule: Rule) -> No
     assert rule.playbook
 
 
-def test_fire_smoke_and_the_lifts_calls_for_help_are_life_safety() -> None:
+def test_fire_smoke_gas_calls_for_help_and_what_cannot_be_read_of_them_are_life_safety() -> None:
     assert {rule.id for rule in SHIPPED if rule.life_safety} == {
-        "fire_panel.fire", "sensor.smoke", "elevator.alarm_button", "elevator.entrapment_fault",
-        "elevator.entrapment",
+        "fire_panel.unreadable", "elevator.unreadable", "sensor.unreadable", "sensor.gas", "sensor.carbon_monoxide",
+        "sensor.heat", "sensor.panic", "fire_panel.fire", "sensor.smoke", "elevator.alarm_button",
+        "elevator.entrapment_fault", "elevator.entrapment",
     }  # fmt: skip
 
 

@@ -120,6 +120,8 @@ OFF = {"off_delay": 10}
         (ON, [(1, 90), (10, 90)], []),  # one millisecond short
         (ON, [(1, 90), (11, 90)], [raised(11)]),
         (ON, [(1, 90), (50, 90)], [raised(11)]),  # raised for when the delay ended, not for when it was seen
+        (ON, [(1, 90), (10, 90), (11, 70)], []),  # over at the moment at which the delay ends: it did not outlast it
+        (OFF, [(1, 90), (5, 70), (15, 90)], [raised(1)]),  # likewise back at that moment: it never was over for so long
         (ON, [(1, 90), (50, 70)], [raised(11), returned(50)]),  # a value holds until the next one comes
         (ON, [(1, 90), (8, 70), (9, 90), (18, 90)], []),  # the interruption begins the delay anew
         (ON, [(1, 90), (8, 70), (9, 90), (19, 90)], [raised(19)]),
@@ -160,6 +162,14 @@ def test_a_sample_that_the_clock_overtook_ends_what_the_clock_raised() -> None:
     assert not memory.active
 
 
+def test_what_is_over_when_its_delay_ends_is_disproved_where_the_clock_was_faster() -> None:
+    rule = make_rule(on_delay=10)
+    _, memory = play(rule, [(0, 90)])
+    memory, changes = mature(rule, memory, 10)
+    assert changes == (raised(10),)
+    assert play(rule, [(10, 70)], memory)[0] == [disproved(10)]
+
+
 def test_a_change_is_never_dated_before_the_one_it_follows() -> None:
     """As above, but the sample is older still and an off-delay runs from it."""
     rule = make_rule(on_delay=10, off_delay=5)
@@ -195,13 +205,12 @@ def expected_changes(rule: Rule, breaches: dict[int, bool], end: int) -> list[Ch
     """What holds at each millisecond, worked out one by one."""
     holds, since, active, found = False, 0, False, []
     for now in range(end + 1):
-        for _ in range(2):  # a delay ends before the sample of that moment, and may end at it where it is none
-            delay = rule.off_delay if active else rule.on_delay
-            if holds is not active and now - since >= delay:
-                active = holds
-                found.append(Change(active, now))
-            if breaches.get(now, holds) is not holds:
-                holds, since = breaches[now], now
+        if breaches.get(now, holds) is not holds:  # the sample of a moment comes before the end of a delay
+            holds, since = breaches[now], now
+        delay = rule.off_delay if active else rule.on_delay
+        if holds is not active and now - since >= delay:
+            active = holds
+            found.append(Change(active, now))
     return found
 
 

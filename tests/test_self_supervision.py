@@ -41,7 +41,14 @@ def test_everything_that_is_found_is_a_field_of_the_kind_and_has_a_rule(tmp_path
     way = way_of_messages(*parts, buffers, SimpleNamespace(waited=0), SimpleNamespace(dropped=0))  # type: ignore[arg-type]  # fakes
     clocks = {"clock_synchronised", "clock_jumped", "devices_clock_apart", "database_clock_apart"}
     around = {*clocks, "certificate_days", "site_silent", "backup_ok", "backup_age_h"}
-    around |= {"out_of_service_overdue", "checkpoint_ok"}
+    around |= {
+        "out_of_service_overdue",
+        "checkpoint_ok",
+        "audit_ok",
+        "part_failing",
+        "history_stopped",
+        "alarm_reserve_in_use",
+    }
     found = {*look(tmp_path, buffer), *way, *around}
     assert found == set(fields_of(Kind.SYSTEM, Channel.TELEMETRY))
     assert found - {"backup_age_h", "messages_waiting"} == {

@@ -20,6 +20,7 @@ from tests.waiting import until
 
 NOW = 1_790_000_000_000
 PANEL = Topic("garden", Kind.FIRE_PANEL, "F1", Channel.EVENT)
+READER = Topic("garden", Kind.PATROL_READER, "R1", Channel.EVENT)
 PUMP = Topic("garden", Kind.PUMP, "P1", Channel.TELEMETRY)
 
 
@@ -41,21 +42,25 @@ def fire(received_at: int, payload: str = '{"seq":1,"type":"fire","loop":"1"}', 
     return reading
 
 
+def tap(received_at: int, payload: str = '{"seq":1,"tag":"04A1","card":"1"}', topic: Topic = READER) -> Reading:
+    return fire(received_at, payload, topic)
+
+
 def identity(reading: Reading) -> tuple[int, int, str]:
     return reading.measured_at, reading.key, reading.digest
 
 
 async def test_a_second_delivery_has_the_key_time_and_digest_of_the_first(memory: SequenceMemory) -> None:
-    first, second = fire(NOW), fire(NOW + 60_000)
-    assert first.digest != second.digest, "without the memory they would be two fires"
+    first, second = tap(NOW), tap(NOW + 60_000)
+    assert first.digest != second.digest, "without the memory they would be two taps"
     await memory.recognise([first])
     await memory.recognise([second])
-    assert identity(second) == identity(first) == identity(fire(NOW))
+    assert identity(second) == identity(first) == identity(tap(NOW))
     assert second.received_at == NOW + 60_000
 
 
 async def test_both_deliveries_in_one_batch_are_one_sample(memory: SequenceMemory) -> None:
-    first, second = fire(NOW), fire(NOW + 1)
+    first, second = tap(NOW), tap(NOW + 1)
     await memory.recognise([first, second])
     assert identity(second) == identity(first)
 
@@ -63,16 +68,16 @@ async def test_both_deliveries_in_one_batch_are_one_sample(memory: SequenceMemor
 @pytest.mark.parametrize(
     ("payload", "topic"),
     [
-        ('{"seq":2,"type":"fire","loop":"1"}', PANEL),  # the next message
-        ('{"seq":1,"type":"fire","loop":"2"}', PANEL),  # the counter began again: what it says is different
+        ('{"seq":2,"tag":"04A1","card":"1"}', READER),  # the next message
+        ('{"seq":1,"tag":"04A2","card":"1"}', READER),  # the counter began again: what it says is different
         (
             '{"seq":1,"type":"fire","loop":"1"}',
-            Topic("garden", Kind.FIRE_PANEL, "F2", Channel.EVENT),
+            Topic("garden", Kind.PATROL_READER, "F2", Channel.EVENT),
         ),  # another
     ],
 )
 async def test_another_sample_stays_another(memory: SequenceMemory, payload: str, topic: Topic) -> None:
-    first, other = fire(NOW), fire(NOW + 1, payload, topic)
+    first, other = tap(NOW), tap(NOW + 1, payload, topic)
     await memory.recognise([first, other])
     assert other.measured_at == NOW + 1
     assert identity(other) != identity(first)
@@ -82,18 +87,18 @@ async def test_another_sample_stays_another(memory: SequenceMemory, payload: str
     ("later", "is_known"),
     [
         (REMEMBERED_MS, True),  # exactly an hour
-        (REMEMBERED_MS + 1, False),  # a device that restarted counts from the beginning: a new alarm
+        (REMEMBERED_MS + 1, False),  # a device that restarted counts from the beginning: a new tap
     ],
 )
 async def test_after_an_hour_it_is_a_new_sample(memory: SequenceMemory, later: int, is_known: bool) -> None:
-    first, second = fire(NOW), fire(NOW + later)
+    first, second = tap(NOW), tap(NOW + later)
     await memory.recognise([first])
     await memory.recognise([second])
     assert (identity(second) == identity(first)) is is_known
 
 
 async def test_the_memory_survives_a_restart(file: Path) -> None:
-    first, second = fire(NOW), fire(NOW + 5)
+    first, second = tap(NOW), tap(NOW + 5)
     for reading in (first, second):
         memory = SequenceMemory(file)
         await memory.open()
@@ -135,11 +140,11 @@ async def test_a_file_in_trouble_is_tried_again_and_nothing_is_half_remembered(
     monkeypatch.setattr(sequences, "_TRIES", 10_000)
     change_file(
         file,
-        'CREATE TRIGGER disk_full BEFORE INSERT ON seen WHEN instr(CAST(NEW.sample AS TEXT), \'"loop":"2"\')'
+        'CREATE TRIGGER disk_full BEFORE INSERT ON seen WHEN instr(CAST(NEW.sample AS TEXT), \'"tag":"2"\')'
         " BEGIN SELECT RAISE(ABORT, 'disk full'); END",
     )
-    other = '{"seq":1,"type":"fire","loop":"2"}'
-    first, second = fire(NOW), fire(NOW, other)
+    other = '{"seq":1,"tag":"2"}'
+    first, second = tap(NOW), tap(NOW, other)
     with capture_logs() as said:
         recognising = asyncio.create_task(memory.recognise([first, second]))
         await until(lambda: said, "the first try failed")
@@ -147,7 +152,7 @@ async def test_a_file_in_trouble_is_tried_again_and_nothing_is_half_remembered(
         change_file(file, "DROP TRIGGER disk_full")
         await recognising
     assert said[0]["why"] == "disk full"
-    again = [fire(NOW + 7), fire(NOW + 7, other)]
+    again = [tap(NOW + 7), tap(NOW + 7, other)]
     await memory.recognise(again)
     assert [identity(one) for one in again] == [identity(first), identity(second)]
 
@@ -158,11 +163,11 @@ async def test_a_file_that_stays_in_trouble_holds_back_nobody(
     monkeypatch.setattr(sequences, "_RETRY_S", 0.01)
     change_file(file, "CREATE TRIGGER disk_full BEFORE INSERT ON seen BEGIN SELECT RAISE(ABORT, 'disk full'); END")
     with capture_logs() as said:
-        await memory.recognise([fire(NOW)])
+        await memory.recognise([tap(NOW)])
     assert said[-1]["log_level"] == "error"
     assert said[-1]["readings"] == 1
     change_file(file, "DROP TRIGGER disk_full")
-    first, second = fire(NOW), fire(NOW + 7)
+    first, second = tap(NOW), tap(NOW + 7)
     await memory.recognise([first])
     await memory.recognise([second])
     assert identity(first) == identity(second), "it remembers again"
@@ -175,20 +180,45 @@ def change_file(file: Path, statement: str) -> None:
 
 
 async def test_a_device_that_counts_from_the_beginning_again_is_heard(memory: SequenceMemory) -> None:
-    before = fire(NOW)
-    await memory.recognise([before, fire(NOW + 1, '{"seq":2,"type":"reset"}')])
-    again = fire(NOW + 2)
+    before = tap(NOW)
+    await memory.recognise([before, tap(NOW + 1, '{"seq":2,"tag":"04A2"}')])
+    again = tap(NOW + 2)
     await memory.recognise([again])
-    assert identity(again) != identity(before), "the same words, but another fire"
+    assert identity(again) != identity(before), "the same words, but another tap"
+
+
+async def test_a_device_has_one_counter_for_all_its_channels(memory: SequenceMemory) -> None:
+    before = tap(NOW, '{"seq":2,"tag":"04A1"}')
+    telemetry = Topic("garden", Kind.PATROL_READER, "R1", Channel.TELEMETRY)
+    await memory.recognise([before, fire(NOW + 1, '{"seq":0,"battery":90}', telemetry)])
+    again = tap(NOW + 2, '{"seq":2,"tag":"04A1"}')
+    await memory.recognise([again])
+    assert identity(again) != identity(before)
 
 
 async def test_what_the_broker_sends_again_is_known_also_from_the_beginning(memory: SequenceMemory) -> None:
-    before = fire(NOW)
-    await memory.recognise([before, fire(NOW + 1, '{"seq":2,"type":"reset"}')])
-    repeated = fire(NOW + 2)
+    before = tap(NOW)
+    await memory.recognise([before, tap(NOW + 1, '{"seq":2,"tag":"04A2"}')])
+    repeated = tap(NOW + 2)
     repeated.redelivered = True
     await memory.recognise([repeated])
     assert identity(repeated) == identity(before)
+
+
+@pytest.mark.parametrize("redelivered", [False, True])
+async def test_an_event_is_never_a_repeat_by_its_number_alone(memory: SequenceMemory, redelivered: bool) -> None:
+    first, second = fire(NOW), fire(NOW + 60_000)
+    second.redelivered = redelivered
+    await memory.recognise([first])
+    await memory.recognise([second])
+    assert identity(second) != identity(first)
+
+
+def test_two_events_of_one_moment_with_one_number_are_two() -> None:
+    """What waited in the broker comes in one millisecond: a fire, its reset, and after a restart the next fire."""
+    payload = '{"seq":2,"type":"fire"}'
+    digests = {decode(PANEL, payload.encode(), NOW, arrival).readings[0].digest for arrival in (7, 9)}
+    assert len(digests) == 2
 
 
 async def test_a_damaged_file_is_put_aside_and_a_new_one_begun(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import OperationalError
 
-from collectors.collector import Quarantined
+from collectors.message_reader import Quarantined
 from gateway.api.entrance import Entrance
 from gateway.api.live_feed import LiveFeed
 from gateway.api.platform_routes import STANDING_BY, working

@@ -71,7 +71,7 @@ async def test_being_right_forgives_everywhere_and_what_others_did_from_the_addr
         await one.admit(Attempt(f"name{number}", "198.51.100.4", None), now)
     await one.keep()
     assert await other.admit(STRANGER, now) == 0
-    other.forgive(STRANGER)
+    other.forgive(STRANGER, now)
     await other.keep()
     assert [await one.admit(STRANGER, now) for _ in range(6)] == [0, 0, 0, 0, 0, 1_000]
     assert await one.admit(Attempt("somebody", "198.51.100.4", None), now) > 0

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +105,9 @@ def lease_ends_at(folder: Path) -> int:
         return int(connection.execute("SELECT expires_at FROM lease").fetchone()[0])
 
 
-def replay_rows(mosquitto: Mosquitto, folder: Path) -> None:
+def replay_rows(mosquitto: Mosquitto, folder: Path, rows: str = ROWS) -> None:
     (folder / "rooms.yaml").write_text(MAPPING, "utf-8")
-    (folder / "rooms.csv").write_text(ROWS, "utf-8")
+    (folder / "rooms.csv").write_text(rows, "utf-8")
     command = [GENGFU, "replay", str(folder / "rooms.csv"), "--map", str(folder / "rooms.yaml"), "--keep-times"]
     subprocess.run([*command, "--speed", "0", "--mqtt-port", str(mosquitto.port)], check=True, timeout=60)
 
@@ -130,6 +131,64 @@ def test_on_the_datas_clock_delays_act_in_the_datas_time(mosquitto: Mosquitto, t
         path = f"/api/v1/alarms/{alarm['id']}/acknowledge"
         status, body = service.post(path, {"version": version})
         assert (status, body["acknowledged_at"][:16]) == (200, "2013-12-16T10:02")
+
+
+HOT_S = (5, 10, 11, 59, 600)
+"""How long a room is hot, one after the other; the rule waits 10 s, and what is over just then has not outlasted it."""
+
+
+def hot_rooms(rooms: int, hours: int) -> list[tuple[datetime, int, int]]:
+    """(since when, room, for how many seconds): each room once an hour, a few of them at the same time."""
+    begin = datetime(2013, 12, 16, 10, tzinfo=UTC)
+    return [
+        (begin + timedelta(hours=hour, seconds=5 * room), room, HOT_S[(room + hour) % len(HOT_S)])
+        for hour in range(hours)
+        for room in range(rooms)
+    ]
+
+
+def as_rows(spells: list[tuple[datetime, int, int]]) -> str:
+    said = [(since, room, 70) for since, room, _ in spells]
+    said += [(since + timedelta(seconds=lasts), room, 21) for since, room, lasts in spells]
+    lines = [f"{room},{at:%Y-%m-%d %H:%M:%S},{celsius}," for at, room, celsius in sorted(said)]
+    return "\n".join(["room,when,celsius,there", *lines, ""])
+
+
+def test_a_replay_as_fast_as_possible_raises_exactly_what_an_independent_count_says(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """Hundreds of messages within seconds that are a day of the data, while ticks come each half second."""
+    spells = hot_rooms(rooms=10, hours=20)
+    outlasted = sorted(
+        (f"study:S-{room}", f"{since + timedelta(seconds=10):%Y-%m-%dT%H:%M:%SZ}")
+        for since, room, lasts in spells
+        if lasts > 10
+    )
+    with serving(Service(tmp_path / "data", mosquitto.port, "--clock", "data")) as service:
+        wait_until(lambda: service.metric("gengfu_watchdog_age_seconds") < 60, "beats come through before any data")
+        assert alarms(service) == {}, "nothing is raised in 1970"
+        replay_rows(mosquitto, tmp_path, as_rows(spells))
+        wait_until(lambda: service.metric("gengfu_messages_acknowledged_total") == 2 * len(spells), "all is judged")
+        found = every(service, "activations")
+        assert sorted((row["equipment"], row["started_at"]) for row in found) == outlasted
+        assert {row["rule"] for row in found} == {"sensor.too_hot"}
+        tickets = wait_until(lambda: every(service, "tickets"), "the tickets")
+        firsts = dict(reversed(outlasted))
+        assert {row["equipment"]: row["opened_at"][:13] for row in tickets} == {
+            equipment: at[:13] for equipment, at in firsts.items()
+        }, "opened in the hour of the data in which the first alarm came"
+
+
+def every(service: Service, name: str) -> list[dict[str, Any]]:
+    """All items of a list, page by page."""
+    items: list[dict[str, Any]] = []
+    cursor = ""
+    while True:
+        page = service.get(f"/api/v1/{name}?limit=500&cursor={cursor}")
+        items += page["items"]
+        if not page["next"]:
+            return items
+        cursor = page["next"]
 
 
 def test_a_folder_keeps_the_times_of_one_clock(mosquitto: Mosquitto, tmp_path: Path) -> None:

@@ -71,13 +71,55 @@ def test_being_right_forgives_and_what_others_did_from_the_address_stays() -> No
     throttle = Throttle()
     now = fail(throttle, STRANGER, 4)
     throttle.count(STRANGER, now)
-    throttle.forgive(STRANGER)
+    throttle.forgive(STRANGER, now)
     assert fail(throttle, STRANGER, 4, now) == now
     for number in range(60):
         throttle.count(Attempt(f"name{number}", STRANGER.address, None), now)
     throttle.count(STRANGER, now)
-    throttle.forgive(STRANGER)
+    throttle.forgive(STRANGER, now)
     assert throttle.wait(STRANGER, now) > 0
+
+
+def test_a_success_at_one_address_keeps_what_was_guessed_at_the_account_from_others() -> None:
+    throttle = Throttle()
+    for number in range(100):
+        throttle.count(Attempt("wei", f"203.0.{number}.1", None), T0)
+    throttle.count(STRANGER, T0)
+    throttle.forgive(STRANGER, T0)
+    assert throttle.wait(ELSEWHERE, T0) > 0
+
+
+@given(
+    own=st.lists(st.booleans(), max_size=30),
+    guesses=st.lists(st.integers(0, 5), max_size=80),
+)
+def test_who_owns_one_account_clears_nothing_of_what_counts_guesses_at_others(
+    own: list[bool], guesses: list[int]
+) -> None:
+    """Guesses at others with one's own tries between them: the others' counts are as without these tries."""
+    with_own, without = Throttle(), Throttle()
+    mine = Attempt("mallory", STRANGER.address, None)
+    for number, guess in enumerate(guesses):
+        for throttle in (with_own, without):
+            throttle.count(Attempt(f"name{guess}", STRANGER.address, None), T0)
+        if number < len(own):
+            with_own.count(mine, T0)
+            if own[number]:
+                with_own.forgive(mine, T0)
+    for guess in range(6):
+        other = Attempt(f"name{guess}", STRANGER.address, None)
+        assert with_own.wait(other, T0) >= without.wait(other, T0)
+
+
+def test_successes_of_one_account_are_slowed_after_a_hundred_and_nobody_else_by_them() -> None:
+    """Each costs a tenth of a second of a processor, a login, and rows of the audit."""
+    throttle, now = Throttle(), T0
+    for _ in range(100):
+        now = fail(throttle, OWN_PHONE, 1, now)
+        throttle.forgive(OWN_PHONE, now)
+    assert now == T0
+    assert throttle.wait(OWN_PHONE, now) == throttle.wait(STRANGER, now) == 1_000
+    assert throttle.wait(Attempt("li", STRANGER.address, None), now) == 0
 
 
 def test_failures_are_forgotten() -> None:

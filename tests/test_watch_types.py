@@ -120,8 +120,9 @@ def test_a_rate_looks_at_the_change_over_its_window_and_not_at_a_spike() -> None
 
 def test_a_rate_needs_half_a_window_before_it_says_anything() -> None:
     watches = make_watches(rate())
-    assert take(watches, pump(T0, bearing_temperature=20.0), pump(T0 + 299_999, bearing_temperature=90.0)) == []
-    assert take(watches, pump(T0 + 300_000, bearing_temperature=90.0)) == [("pump.rising", True, 300_000)]
+    rising = [pump(T0 + n * 60_000, bearing_temperature=20.0 + 20 * n) for n in range(5)]
+    assert take(watches, *rising, pump(T0 + 299_999, bearing_temperature=120.0)) == []
+    assert take(watches, pump(T0 + 300_000, bearing_temperature=120.0)) == [("pump.rising", True, 300_000)]
 
 
 def test_a_rate_does_not_depend_on_the_order_of_arrival() -> None:

@@ -393,15 +393,15 @@ def test_late_samples_between_samples_in_order_do_not_look_like_a_clock_set_back
         assert take(watches, bearing(60, T0 + after), bearing(91, T0 + after - hour, T0 + after)) == []
 
 
-def test_what_a_broker_kept_without_a_time_raises_and_clears_nothing() -> None:
+def test_what_a_broker_kept_without_a_time_clears_nothing_and_raises_only_life_safety() -> None:
     old = int(Quality.RETAINED | Quality.NO_TIME)
-    watches = make_watches(smoke_rule(), fire_rule())
-    assert take(watches, smoke(True, T0, T0, old)) == []
-    take(watches, smoke(True, T0 + 1, T0 + 1))
+    watches = make_watches(smoke_rule(), fire_rule(), make_rule())
+    assert take(watches, sample(PUMP, {"bearing_temperature": 99.0}, T0, quality=old)) == []
+    assert take(watches, smoke(True, T0, T0, old)) == [("sensor.smoke", True, 0)]
     assert take(watches, smoke(False, T0 + 2, T0 + 2, old)) == []
     fire = panel_event(T0, type="fire", loop="1", address="1")
     fire.quality |= old
-    assert take(watches, fire) == []
+    assert take(watches, fire) == [("1-1", True, 0)]
 
 
 def test_conditions_go_by_what_was_known_before_the_start() -> None:

@@ -3,12 +3,37 @@
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
+import msgspec
+
+from collectors.payloads import native
+from collectors.payloads.faults import Fault, Reason
 from collectors.payloads.mapped import MappedTopic
 from collectors.payloads.mapping import MessageMapping
-from collectors.payloads.samples import Fault, Reason
-from collectors.topics import ROOT, SUBSCRIPTION, Topic, TopicError, parse_topic
+from collectors.payloads.samples import Decoded
+from collectors.topics import ROOT, SUBSCRIPTION, Names, Topic, TopicError, names_in, parse_topic
 
-Route: TypeAlias = Topic | MappedTopic | Fault
+
+class NamedTopic(msgspec.Struct, frozen=True):
+    """The route of a native topic whose site or equipment has a name beside its code."""
+
+    topic: Topic
+    names: Names
+
+    def decode(self, payload: bytes, received_at: int, arrival: int = 0) -> Decoded:
+        """Read a message; the arguments are those of `native.decode`."""
+        decoded = native.decode(self.topic, payload, received_at, arrival)
+        for reading in decoded.readings:
+            reading.site_name, reading.equipment_name = self.names.site, self.names.equipment
+        return decoded
+
+
+class Beside(msgspec.Struct, frozen=True):
+    """The route of a gateway's own housekeeping: nobody needs to read it."""
+
+    mapping: str
+
+
+Route: TypeAlias = Topic | NamedTopic | MappedTopic | Beside | Fault
 """How a topic's messages are read: natively, by a mapping, or why not at all."""
 _OURS: Final = f"{ROOT}/"
 
@@ -19,17 +44,48 @@ class Decoder:
     def __init__(self, mappings: Sequence[MessageMapping] = ()) -> None:
         ranked = [(pattern.rank, pattern, mapping) for mapping in mappings for pattern in mapping.patterns]
         self._ranked = sorted(ranked, key=lambda entry: entry[0])
-        self.subscriptions = [SUBSCRIPTION, *dict.fromkeys(entry[1].subscription for entry in ranked)]
+        self._beside = [(pattern, mapping.name) for mapping in mappings for pattern in mapping.beside]
+        self.subscriptions = [SUBSCRIPTION, *_without_overlaps([entry[1].subscription for entry in ranked])]
 
     def route(self, text: str) -> Route:
         """How messages with this topic are read."""
         if text.startswith(_OURS):
-            try:
-                return parse_topic(text)
-            except TopicError as error:
-                return Fault(Reason.BAD_TOPIC, str(error))
+            return _native_route(text)
+        for pattern, name in self._beside:
+            if pattern.match(text) is not None:
+                return Beside(name)
         for _, pattern, mapping in self._ranked:
             bound = pattern.match(text)
             if bound is not None:
                 return MappedTopic(mapping, bound)
         return Fault(Reason.NO_MAPPING, "no mapping takes this topic; collect.mappings says which are in use")
+
+
+def decode_by(route: Route, payload: bytes, received_at: int, arrival: int = 0) -> Decoded:
+    """Read a message by its route; nothing where that is a fault or housekeeping."""
+    if isinstance(route, Topic):
+        return native.decode(route, payload, received_at, arrival)
+    if isinstance(route, Fault | Beside):
+        return Decoded([], [route] if isinstance(route, Fault) else [])
+    return route.decode(payload, received_at, arrival)
+
+
+def _native_route(text: str) -> Topic | NamedTopic | Fault:
+    try:
+        topic = parse_topic(text)
+    except TopicError as error:
+        return Fault(Reason.BAD_TOPIC, str(error))
+    names = names_in(text, topic)
+    return NamedTopic(topic, names) if names.site or names.equipment else topic
+
+
+def _without_overlaps(subscriptions: Sequence[str]) -> list[str]:
+    """All below the roots of patterns that begin with a name, and the other patterns as they are.
+
+    What is published beside a pattern under the same root is noticed so. Of two subscriptions that overlap some brokers
+    would make two messages.
+    """
+    roots = {first for first, _, _ in (text.partition("/") for text in subscriptions) if first not in {"+", "#", ""}}
+    return list(
+        dict.fromkeys(f"{first}/#" if (first := text.partition("/")[0]) in roots else text for text in subscriptions)
+    )

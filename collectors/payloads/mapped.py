@@ -5,7 +5,7 @@ document --each--> records --when--> fields, time, seq --> reading (checked in s
 
 import base64
 import binascii
-import hashlib
+import itertools
 import math
 import re
 from collections.abc import Container, Iterator, Mapping
@@ -15,15 +15,17 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from collectors.fields import Channel, FieldType, Kind
+from collectors.fields import WIRE_KINDS, Channel, Field, FieldType, fields_of
+from collectors.names import MAX_NAME, code_of
+from collectors.payloads.epochs import read_epoch
+from collectors.payloads.faults import Fault, Reason
+from collectors.payloads.field_values import json_name
+from collectors.payloads.framing import Row, decode_text, strip_frame
 from collectors.payloads.json_pointer import MISSING, Steps, find, leaves, parse_pointer, write_pointer
 from collectors.payloads.mapping import KEY, MessageMapping, Output, Scalar, Source, Template, TimeSource
 from collectors.payloads.samples import (
     Decoded,
-    Fault,
-    Reason,
     in_range,
-    json_name,
     make_reading,
     parse_json,
     read_rfc3339,
@@ -31,17 +33,15 @@ from collectors.payloads.samples import (
     refused,
     refused_by_size,
 )
-from collectors.reading import Reading, Value, to_milliseconds
-from collectors.topics import Topic
+from collectors.payloads.spellings import alarm_state_of, boolean_of, number_of
+from collectors.reading import Quality, Reading, Value, to_milliseconds
+from collectors.topics import Names, Topic, channel_of, kind_of
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_NOT_PERMITTED: Final = re.compile(r"[^A-Za-z0-9_.-]")
-_HASH_DIGITS: Final = 6
-_NAME_LENGTH: Final = 64
 _LEAVES_SHOWN: Final = 200
 _WORD: Final = re.compile(r"[^\W_]+(?:_[^\W_]+)*")
-_TRUE: Final = frozenset({"true", "on", "yes", "1"})
-_FALSE: Final = frozenset({"false", "off", "no", "0"})
+_CONVERTED: Final = int(Quality.CONVERTED)
+UNIT_UNKNOWN: Final = "_unit_unknown"
+"""Ends the name of a number of unknown unit: under the contract's own name it would be taken to have its unit."""
 
 
 class _Trace(msgspec.Struct):
@@ -50,6 +50,7 @@ class _Trace(msgspec.Struct):
     faults: list[Fault] = []
     sentinels: list[str] = []
     """Values that stand for "no value"."""
+    quality: int = 0
 
 
 class MappedTopic(msgspec.Struct, frozen=True):
@@ -64,34 +65,51 @@ class MappedTopic(msgspec.Struct, frozen=True):
         if unreadable is not None:
             return unreadable
         trace = _Trace()
-        document = _parse(payload, self.mapping.encoding, trace.faults)
+        document, was_mended = _parse(payload, self.mapping.encoding, trace.faults)
         if trace.faults and document is None:
             return Decoded([], trace.faults)
+        trace.quality = _CONVERTED if was_mended else 0
         readings: list[Reading] = []
-        for output in self.mapping.outputs:
-            for _, key, record in _records(document, output.each):
+        documents = document if isinstance(document, Row) else [document]
+        for output, one in itertools.product(self.mapping.outputs, documents):
+            for _, key, record in _records(one, output.each):
                 names = self.bound if key is None else {**self.bound, KEY: key}
                 reading = self._read(output, record, names, received_at, arrival + len(readings), trace)
                 if reading is not None:
                     readings.append(reading)
         if not readings and not trace.faults:
             return refused(Reason.NO_FIELDS, self._nothing_found(trace))
-        return Decoded(readings, trace.faults)
+        return Decoded(readings, trace.faults, (self.mapping.name, _shape_of(document)))
 
-    def left_out(self, payload: bytes) -> list[str]:
-        """JSON pointers of what no part of the mapping looks at; for people who write mappings."""
-        document = _parse(payload, self.mapping.encoding, [])
+    def targets(self) -> list[tuple[Topic, frozenset[str]]]:
+        """Whose messages these are, as far as the topic alone says it, each with the fields that are looked for."""
+        found: dict[Topic, frozenset[str]] = {}
+        for output in self.mapping.outputs:
+            topic = self._topic(output, None, self.bound, [])
+            if topic is not None:
+                found[topic[0]] = found.get(topic[0], frozenset()) | frozenset(output.fields)
+        return list(found.items())
+
+    @property
+    def site(self) -> str:
+        """The site's code, "" where only the messages say it."""
+        name = _fill(self.mapping.outputs[0].site, None, self.bound)
+        return code_of(name) if name else ""
+
+    def left_out(self, payload: bytes) -> list[tuple[str, Any]]:
+        """JSON pointers and values of what no part of the mapping looks at."""
+        document, _ = _parse(payload, self.mapping.encoding, [])
         taken = {steps for output in self.mapping.outputs for steps in _taken(document, output)}
         return [
-            write_pointer(steps)
-            for steps, _ in leaves(document, _LEAVES_SHOWN)
+            (write_pointer(steps), value)
+            for steps, value in leaves(document, _LEAVES_SHOWN)
             if not any(steps[:length] in taken for length in range(len(steps) + 1))
         ]
 
     def sentinels(self, payload: bytes) -> list[str]:
         """Values of a message that stand for "no value"."""
         trace = _Trace()
-        document = _parse(payload, self.mapping.encoding, [])
+        document, _ = _parse(payload, self.mapping.encoding, [])
         for output in self.mapping.outputs:
             for _, _, record in _records(document, output.each):
                 if _applies(output, record):
@@ -108,15 +126,25 @@ class MappedTopic(msgspec.Struct, frozen=True):
         sample = _take_fields(output, record, trace)
         if not sample:
             return None
-        topic = self._topic(output, record, names, faults)
-        if topic is None:
+        found = self._topic(output, record, names, faults)
+        if found is None:
             return None
+        topic, said = found
         measured_at = None if output.time is None else _read_time(output.time, record, faults)
         seq = MISSING if output.seq is None else find(record, output.seq)
         sequence = None if seq is MISSING or seq is None else read_sequence(seq, faults)
-        return make_reading(topic, sample, measured_at, sequence, received_at, arrival, faults, faults_before)
+        if output.rest is not None and not output.are_units_known:
+            sample = _without_guessed_units(sample, output, topic)
+        reading = make_reading(
+            topic, sample, measured_at, sequence, received_at, arrival, faults, faults_before, trace.quality
+        )
+        if reading is not None and said is not None:
+            reading.site_name, reading.equipment_name = said.site, said.equipment
+        return reading
 
-    def _topic(self, output: Output, record: Any, names: Mapping[str, str], faults: list[Fault]) -> Topic | None:
+    def _topic(
+        self, output: Output, record: Any, names: Mapping[str, str], faults: list[Fault]
+    ) -> tuple[Topic, Names | None] | None:
         parts = {}
         for role in ("site", "kind", "equipment", "channel"):
             text = _fill(getattr(output, role), record, names)
@@ -125,12 +153,16 @@ class MappedTopic(msgspec.Struct, frozen=True):
                 return None
             parts[role] = text
         equipment = self.mapping.names.get(parts["equipment"], parts["equipment"])
-        try:
-            kind, channel = Kind(parts["kind"]), Channel(parts["channel"])
-        except ValueError as error:
-            faults.append(Fault(Reason.BAD_TOPIC, f"{str(error)[:100]}; permitted: {', '.join((*Kind, *Channel))}"))
+        kind, channel = kind_of(parts["kind"]), channel_of(parts["channel"])
+        if kind is None or channel is None:
+            said, permitted = (parts["kind"], WIRE_KINDS) if kind is None else (parts["channel"], tuple(Channel))
+            faults.append(Fault(Reason.BAD_TOPIC, f"{said[:100]!r} is not one of {', '.join(permitted)}"))
             return None
-        return Topic(permitted_name(parts["site"]), kind, permitted_name(equipment), channel)
+        topic = Topic(code_of(parts["site"]), kind, code_of(equipment), channel)
+        if (topic.site, topic.equipment) == (parts["site"], equipment):
+            return topic, None
+        site_name = "" if topic.site == parts["site"] else parts["site"][:MAX_NAME]
+        return topic, Names(site_name, "" if topic.equipment == equipment else equipment[:MAX_NAME])
 
     def _nothing_found(self, trace: _Trace) -> str:
         wanted = [name for output in self.mapping.outputs for name in output.fields]
@@ -138,29 +170,52 @@ class MappedTopic(msgspec.Struct, frozen=True):
         return "; ".join((text, *trace.sentinels[:3]))
 
 
-def permitted_name(text: str) -> str:
-    """A name as our topics permit it.
-
-    Other characters become _, and then six digits of a hash follow: two devices never become one.
-    """
-    if _NAME.fullmatch(text):
-        return text
-    digits = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_HASH_DIGITS // 2).hexdigest()
-    return f"{_NOT_PERMITTED.sub('_', text)[: _NAME_LENGTH - _HASH_DIGITS - 1]}-{digits}"
+def _shape_of(document: Any) -> object:
+    """By which names a message is known to be like another one: two levels of them."""
+    if not isinstance(document, dict):
+        return _names_of(document)
+    return tuple(
+        (name, _names_of(value)) if isinstance(value, dict | list) else name for name, value in document.items()
+    )
 
 
-def _parse(payload: bytes, encoding: str, faults: list[Fault]) -> Any:
+def _names_of(value: Any) -> object:
+    if isinstance(value, list):
+        return _names_of(value[0]) if value else ()
+    return tuple(value) if isinstance(value, dict) else ()
+
+
+def _without_guessed_units(sample: dict[str, Any], output: Output, topic: Topic) -> dict[str, Any]:
+    """A number that came by `rest` has no known unit: it does not stand under a name whose unit the contract says."""
+    known = fields_of(topic.kind, topic.channel)
+    return {
+        f"{name}{UNIT_UNKNOWN}" if name not in output.fields and name in known and known[name].unit else name: value
+        for name, value in sample.items()
+    }
+
+
+def _parse(payload: bytes, encoding: str, faults: list[Fault]) -> tuple[Any, bool]:
+    """The document of a payload, and whether framing or encoding had to be taken off."""
     try:
         if encoding == "text":
-            return payload.decode("utf-8").strip()
+            return _parse_text(payload, faults)
         if encoding == "hex":
             payload = bytes.fromhex(payload.decode("ascii"))
         elif encoding == "base64":
             payload = base64.b64decode(payload.strip(), validate=True)
     except (ValueError, binascii.Error):
-        faults.append(Fault(Reason.BAD_ENCODING, f"expected {'UTF-8' if encoding == 'text' else encoding} text"))
-        return None
+        faults.append(Fault(Reason.BAD_ENCODING, f"expected {encoding} text"))
+        return None, False
     return parse_json(payload, faults)
+
+
+def _parse_text(payload: bytes, faults: list[Fault]) -> tuple[str | None, bool]:
+    decoded = decode_text(payload)
+    if decoded is None:
+        faults.append(Fault(Reason.BAD_ENCODING, "expected text in UTF-8 or GB 18030"))
+        return None, False
+    text, was_converted = decoded
+    return strip_frame(text), was_converted or "\x00" in text
 
 
 def _records(
@@ -181,7 +236,17 @@ def _records(
 
 
 def _applies(output: Output, record: Any) -> bool:
-    for steps, wanted in output.when.items():
+    if not _are_fulfilled(output.when, record):
+        return False
+    for steps, words in output.unless.items():
+        value = find(record, steps)
+        if isinstance(value, str) and any(word in value.lower() for word in words):
+            return False
+    return True
+
+
+def _are_fulfilled(conditions: Mapping[Steps, frozenset[Scalar]], record: Any) -> bool:
+    for steps, wanted in conditions.items():
         value = find(record, steps)
         if value is MISSING or (wanted and not _is_one_of(value, wanted)):
             return False
@@ -195,65 +260,85 @@ def _is_one_of(value: Any, values: Container[Scalar]) -> bool:
 
 def _take_fields(output: Output, record: Any, trace: _Trace) -> dict[str, Any]:
     sample: dict[str, Any] = {}
+    used = set(output.places)
     for name, source in output.fields.items():
-        value = _take(name, source, record, trace)
-        if value is not None:
-            sample[name] = value
+        for each in (source, *source.alternatives):
+            steps, value = _take_from(name, each, record, trace, used)
+            if steps is None:
+                continue
+            used.add(steps)
+            if value is not None:
+                sample[name] = value
+            break
     others = MISSING if output.rest is None else find(record, output.rest)
     if isinstance(others, dict):
         assert output.rest is not None  # noqa: S101 - others were found by it
-        spoken_for = _pointers(output)
         for name, value in others.items():
-            known = name in sample or name in output.ignore or (*output.rest, name) in spoken_for
+            known = name in sample or name in output.ignore or (*output.rest, name) in used
             if not known and isinstance(value, float | bool | str):
                 sample[name] = value
     return sample
 
 
-def _take(name: str, source: Source, record: Any, trace: _Trace) -> Any:
-    """The field's value; None where the message has none or it cannot be understood."""
+def _take_from(name: str, source: Source, record: Any, trace: _Trace, used: set[Steps]) -> tuple[Steps | None, Any]:
+    """Where the message says something, and what; no place where it says nothing here. Notes what is used."""
+    if source.when and not _are_fulfilled(source.when, record):
+        return None, None
     for steps in source.pointers:
         value = find(record, steps)
         if value is MISSING or value is None:
             continue
+        if source.about and not (isinstance(value, str) and any(word in value.lower() for word in source.about)):
+            continue
         if _is_one_of(value, source.unless):
+            if not isinstance(value, str):  # a word that is none of this field's may still say something
+                used.add(steps)
             trace.sentinels.append(f"{write_pointer(steps)} is {_shown(value)}, which stands for no value")
             continue
-        converted = _convert(value, source)
+        converted = _alarm_said(name, value) if source.is_alarm_text else _convert(name, value, source)
         if converted is None:
             where = write_pointer(steps) or "the payload"
-            expected = _expected(source)
-            trace.faults.append(
-                Fault(Reason.BAD_FIELD, f"{name} ({where}): expected {expected}, found {_shown(value)}")
-            )
-        return converted
-    return None
+            detail = f"{name} ({where}): expected {_expected(source)}, found {_shown(value)}"
+            trace.faults.append(Fault(Reason.BAD_FIELD, detail, field=name))
+        return steps, converted
+    return None, None
 
 
-def _convert(value: Any, source: Source) -> Any:
+def _alarm_said(name: str, value: Any) -> bool | None:
+    """What a vendor's word, sentence or bit says of an alarm; None where it says nothing of one."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        return bool(value) if value in {0.0, 1.0} else None
+    if not isinstance(value, str):
+        return None
+    word = boolean_of(value, Field(name, FieldType.BOOLEAN, trouble=True))
+    return alarm_state_of(value) if word is None else word
+
+
+def _convert(name: str, value: Any, source: Source) -> Any:
     if source.values:
         return source.values[value] if _is_one_of(value, source.values) else source.otherwise
     if source.any_word:
         return not source.any_word.isdisjoint(_WORD.findall(value)) if isinstance(value, str) else None
     if source.becomes is not None:
-        value = _as_type(value, source.becomes)
+        value = _as_type(name, value, source.becomes)
     if source.bit is not None:
         whole = isinstance(value, float) and math.isfinite(value) and value.is_integer() and value >= 0
         return bool(int(value) >> source.bit & 1) if whole else None
     if source.scale != 1.0 or source.offset != 0.0:
+        if isinstance(value, str):
+            value = number_of(value)
         return float(f"{value * source.scale + source.offset:.12g}") if isinstance(value, float) else None
     return value
 
 
-def _as_type(value: Any, wanted: FieldType) -> Value | None:
-    if wanted is FieldType.NUMBER and isinstance(value, str):
-        try:
-            return float(value) if "_" not in value else None
-        except ValueError:
-            return None
-    if wanted is FieldType.BOOLEAN and isinstance(value, str):
-        word = value.strip().lower()
-        return True if word in _TRUE else False if word in _FALSE else None
+def _as_type(name: str, value: Any, wanted: FieldType) -> Value | None:
+    if isinstance(value, str):
+        if wanted is FieldType.NUMBER:
+            return number_of(value)
+        if wanted is FieldType.BOOLEAN:
+            return boolean_of(value, Field(name, FieldType.BOOLEAN))
     if wanted is FieldType.BOOLEAN and isinstance(value, float):
         return bool(value) if value in {0.0, 1.0} else None
     if wanted is FieldType.TEXT and isinstance(value, float):
@@ -276,6 +361,8 @@ def _expected(source: Source) -> str:
         return "one of " + ", ".join(map(_shown, source.values))
     if source.any_word:
         return "a text"
+    if source.is_alarm_text:
+        return "words that say whether an alarm is on"
     if source.bit is not None:
         return "a whole number"
     return f"a {source.becomes}" if source.becomes is not None else "a number"
@@ -325,7 +412,7 @@ def _milliseconds(value: Any, form: str, zone: str) -> int | None:
     try:
         if form in {"epoch_s", "epoch_ms"}:
             number = float(value) if isinstance(value, str | float) else math.nan
-            return round(number * (1000 if form == "epoch_s" else 1)) if math.isfinite(number) else None
+            return read_epoch(round(number * (1000 if form == "epoch_s" else 1)))[0] if math.isfinite(number) else None
         if not isinstance(value, str):
             return None
         if form == "rfc3339":
@@ -338,14 +425,8 @@ def _milliseconds(value: Any, form: str, zone: str) -> int | None:
 
 def _pointers(output: Output) -> set[Steps]:
     """Every place in a record at which an output looks, beside the rest."""
-    places = {steps for source in output.fields.values() for steps in source.pointers} | set(output.when)
-    if output.time is not None:
-        places |= set(output.time.pointers)
-    if output.seq is not None:
-        places.add(output.seq)
-    for template in (output.site, output.kind, output.equipment, output.channel):
-        places |= {parse_pointer(name) for name in template.placeholders if name.startswith("/")}
-    return places
+    sources = [each for source in output.fields.values() for each in (source, *source.alternatives)]
+    return {steps for source in sources for steps in (*source.pointers, *source.when)} | output.places
 
 
 def _taken(document: Any, output: Output) -> Iterator[Steps]:

@@ -27,6 +27,8 @@ ENCODINGS: Final = ("json", "text", "hex", "base64")
 TIME_FORMATS: Final = ("rfc3339", "epoch_s", "epoch_ms", "local")
 _PYTHON_TYPE: Final = {FieldType.NUMBER: float, FieldType.BOOLEAN: bool, FieldType.TEXT: str}
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
+_ALARM_TEXT: Final = "alarm"
+_WIRE_UNITS: Final = "wire"
 KEY: Final = "key"
 """Placeholder for the name of the member that `each` stands at."""
 
@@ -42,7 +44,7 @@ class Defaults(msgspec.Struct, frozen=True):
     zone: str = "UTC"
 
 
-class _WrittenField(msgspec.Struct, forbid_unknown_fields=True, rename={"pointers": "from"}):
+class _WrittenField(msgspec.Struct, forbid_unknown_fields=True, rename={"pointers": "from", "alternatives": "or"}):
     pointers: _Text
     type: str = ""
     scale: float = 1.0
@@ -52,6 +54,9 @@ class _WrittenField(msgspec.Struct, forbid_unknown_fields=True, rename={"pointer
     any_word: list[str] = []
     bit: int | None = None
     unless: list[Scalar] = []
+    about: list[str] = []
+    when: dict[str, list[Scalar]] = {}
+    alternatives: list["_WrittenField"] = []
 
 
 class _WrittenTime(msgspec.Struct, forbid_unknown_fields=True, rename={"pointers": "from"}):
@@ -66,8 +71,10 @@ class _WrittenOutput(msgspec.Struct, forbid_unknown_fields=True):
     channel: str = Channel.TELEMETRY.value
     each: _Text = []
     when: dict[str, list[Scalar]] = {}
+    unless: dict[str, list[str]] = {}
     fields: dict[str, str | _WrittenField] = {}
     rest: str | None = None
+    units: str = ""
     ignore: list[str] = []
     time: _WrittenTime | None = None
     seq: str | None = None
@@ -83,6 +90,7 @@ class _WrittenMapping(msgspec.Struct, forbid_unknown_fields=True):
     payload: str = "json"
     site: str = ""
     names: dict[str, str] = {}
+    beside: list[str] = []
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -97,6 +105,14 @@ class Source(msgspec.Struct, frozen=True):
     any_word: frozenset[str] = frozenset()
     bit: int | None = None
     unless: frozenset[Scalar] = frozenset()
+    is_alarm_text: bool = False
+    """Its texts say in words whether an alarm is on."""
+    about: tuple[str, ...] = ()
+    """Only texts with one of these words (in lower case) count; others are passed over."""
+    when: Mapping[Steps, frozenset[Scalar]] = {}
+    """It counts only where the record says so."""
+    alternatives: tuple["Source", ...] = ()
+    """Where the value comes from when it does not come from here."""
 
 
 class TimeSource(msgspec.Struct, frozen=True):
@@ -131,11 +147,17 @@ class Output(msgspec.Struct, frozen=True):
     channel: Template
     each: tuple[Steps, ...]
     when: Mapping[Steps, frozenset[Scalar]]
+    unless: Mapping[Steps, tuple[str, ...]]
+    """Parts of texts (in lower case) by which a record says that its values are none: it was not decrypted."""
     fields: Mapping[str, Source]
     rest: Steps | None
+    are_units_known: bool
+    """Whether all that comes by `rest` under a name of the wire contract has the contract's unit too."""
     ignore: frozenset[str]
     time: TimeSource | None
     seq: Steps | None
+    places: frozenset[Steps]
+    """Where it looks beside fields and the rest: conditions, time, sequence number, and what its topic is made of."""
 
 
 class MessageMapping(msgspec.Struct, frozen=True):
@@ -148,6 +170,8 @@ class MessageMapping(msgspec.Struct, frozen=True):
     names: Mapping[str, str]
     """Names in messages -> codes of equipment, where they are to differ."""
     outputs: tuple[Output, ...]
+    beside: tuple[TopicPattern, ...] = ()
+    """Topics under the same root that carry no readings: the gateway's own housekeeping."""
 
 
 def shipped_names() -> list[str]:
@@ -273,28 +297,42 @@ def _make(written: _WrittenMapping, defaults: Defaults) -> MessageMapping:
         except ValueError as error:
             raise ValueError(f"readings, number {number}: {error}") from error
     encoding = _permitted("payload", written.payload, ENCODINGS)
-    return MessageMapping(written.name, written.about, patterns, encoding, written.names, tuple(outputs))
+    beside = tuple(parse_pattern(text) for text in written.beside)
+    return MessageMapping(written.name, written.about, patterns, encoding, written.names, tuple(outputs), beside)
 
 
 def _make_output(written: _WrittenOutput, site: Template, bound: frozenset[str], defaults: Defaults) -> Output:
     kind, channel = _template(written.kind), _template(written.channel)
+    time = None if written.time is None else _make_time(written.time, defaults)
+    seq = None if written.seq is None else parse_pointer(written.seq)
+    templates = (site, kind, _template(written.equipment), channel)
     output = Output(
         site=site,
         kind=kind,
         equipment=_template(written.equipment),
         channel=channel,
         each=tuple(parse_pointer(text) for text in _list(written.each)),
-        when={parse_pointer(text): frozenset(values) for text, values in written.when.items()},
+        when=_conditions(written.when),
+        unless={parse_pointer(text): tuple(map(str.lower, words)) for text, words in written.unless.items()},
         fields={name: _named(name, field) for name, field in written.fields.items()},
         rest=None if written.rest is None else parse_pointer(written.rest),
+        are_units_known=_permitted("units", written.units, ("", _WIRE_UNITS)) == _WIRE_UNITS,
         ignore=frozenset(written.ignore),
-        time=None if written.time is None else _make_time(written.time, defaults),
-        seq=None if written.seq is None else parse_pointer(written.seq),
+        time=time,
+        seq=seq,
+        places=frozenset(
+            {
+                *map(parse_pointer, (*written.when, *written.unless)),
+                *(time.pointers if time is not None else ()),
+                *(() if seq is None else (seq,)),
+                *(parse_pointer(name) for each in templates for name in each.placeholders if name.startswith("/")),
+            }
+        ),
     )
     if not output.fields and output.rest is None:
         raise ValueError("it takes nothing: name fields, or with 'rest' an object of which all is taken")
     permitted = bound | ({KEY} if output.each else set())
-    for template in (site, kind, output.equipment, channel):
+    for template in templates:
         for name in template.placeholders:
             if not name.startswith("/") and name not in permitted:
                 names = ", ".join(sorted(permitted)) or "none"
@@ -317,15 +355,24 @@ def _check_types(output: Output, kind: Kind, channel: Channel) -> None:
         if name not in known:
             continue
         wanted = known[name].type
-        becomes = {type(value) for value in source.values.values()}
-        if source.otherwise is not None:
-            becomes.add(type(source.otherwise))
-        if source.any_word or source.bit is not None:
-            becomes.add(bool)
-        if source.becomes is not None and not becomes:
-            becomes.add(_PYTHON_TYPE[source.becomes])
-        if becomes - {_PYTHON_TYPE[wanted]}:
+        if any(_types_of(each) - {_PYTHON_TYPE[wanted]} for each in (source, *source.alternatives)):
             raise ValueError(f"field {name} of a {kind} is a {wanted}; here it becomes something else")
+
+
+def _types_of(source: Source) -> set[type]:
+    """What a source's values become, as far as the mapping itself says so."""
+    becomes: set[type] = {type(value) for value in source.values.values()}
+    if source.otherwise is not None:
+        becomes.add(type(source.otherwise))
+    if source.any_word or source.bit is not None or source.is_alarm_text:
+        becomes.add(bool)
+    if source.becomes is not None and not becomes:
+        becomes.add(_PYTHON_TYPE[source.becomes])
+    return becomes
+
+
+def _conditions(written: Mapping[str, list[Scalar]]) -> dict[Steps, frozenset[Scalar]]:
+    return {parse_pointer(text): frozenset(values) for text, values in written.items()}
 
 
 def _named(name: str, field: str | _WrittenField) -> Source:
@@ -344,7 +391,11 @@ def _make_source(written: _WrittenField) -> Source:
         raise ValueError("values, any_word and bit exclude each other")
     if written.otherwise is not None and not written.values:
         raise ValueError("otherwise stands beside values")
-    type_ = FieldType(_permitted("type", written.type, tuple(FieldType))) if written.type else None
+    if written.type == _ALARM_TEXT and (written.values or written.any_word or written.bit is not None):
+        raise ValueError("type alarm reads whole sentences: it has no values, any_word or bit beside it")
+    permitted = (*tuple(FieldType), _ALARM_TEXT)
+    is_alarm_text = bool(written.type) and _permitted("type", written.type, permitted) == _ALARM_TEXT
+    type_ = FieldType(written.type) if written.type and not is_alarm_text else None
     pointers = tuple(parse_pointer(text) for text in _list(written.pointers))
     if not pointers:
         raise ValueError("from names at least one JSON pointer")
@@ -358,6 +409,10 @@ def _make_source(written: _WrittenField) -> Source:
         frozenset(written.any_word),
         written.bit,
         frozenset(written.unless),
+        is_alarm_text,
+        tuple(map(str.lower, written.about)),
+        _conditions(written.when),
+        tuple(map(_make_source, written.alternatives)),
     )
 
 

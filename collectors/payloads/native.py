@@ -5,35 +5,35 @@ message is kept, because a lift whose door sensor talks nonsense may still be ca
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
-from collectors.fields import Channel, Kind
+from collectors.payloads.epochs import read_epoch
+from collectors.payloads.faults import Fault, Reason
+from collectors.payloads.field_values import json_name
 from collectors.payloads.samples import (
     Decoded,
-    Fault,
-    Reason,
     in_range,
-    json_name,
     make_reading,
     parse_json,
     read_rfc3339,
     read_sequence,
     refused_by_size,
 )
-from collectors.reading import Reading, Value
+from collectors.reading import Quality, Reading, Value
 from collectors.topics import Topic
 
 _Sample = dict[str, Value]
+_CONVERTED: Final = int(Quality.CONVERTED)
+_OTHER_UNIT: Final = int(Quality.OTHER_UNIT)
 _fast = msgspec.json.Decoder(_Sample | list[_Sample])
 MAX_SAMPLES: Final = 10_000
 """Samples a message; more of them would hold up everybody behind it."""
 
 
 def decode(topic: Topic, payload: bytes, received_at: int, arrival: int = 0) -> Decoded:
-    """Read a message; an event of a fire panel of which nothing can be read is an event all the same.
+    """Read a message.
 
     Args:
         topic: where it came from.
@@ -41,37 +41,17 @@ def decode(topic: Topic, payload: bytes, received_at: int, arrival: int = 0) -> 
         received_at: epoch milliseconds of receipt.
         arrival: readings that came before this message; it keeps two samples without a time apart.
     """
-    decoded = _decode(topic, payload, received_at, arrival)
-    if topic.kind is Kind.FIRE_PANEL and topic.channel is Channel.EVENT and not decoded.readings:
-        return _with_unreadable_event(topic, decoded.faults, received_at, arrival)
-    return decoded
-
-
-def _with_unreadable_event(topic: Topic, faults: Sequence[Fault], received_at: int, arrival: int) -> Decoded:
-    """A fire whose text comes in another encoding must not end in the quarantine alone: somebody has to look.
-
-    A message without content is none: so a retained one is taken back.
-    """
-    reason = faults[0].reason
-    if reason is Reason.EMPTY:
-        return Decoded([], faults)
-    sample = {"text": f"unreadable message ({reason}); it is in the quarantine"}
-    reading = make_reading(topic, sample, None, None, received_at, arrival, list(faults), 0)
-    return Decoded([] if reading is None else [reading], faults)
-
-
-def _decode(topic: Topic, payload: bytes, received_at: int, arrival: int) -> Decoded:
     unreadable = refused_by_size(payload)
     if unreadable is not None:
         return unreadable
     faults: list[Fault] = []
-    document = _parse(payload, faults)
+    document, quality = _parse(payload, faults)
     if faults and document is None:
         return Decoded([], faults)
     samples = document if isinstance(document, list) else [document]
     readings: list[Reading] = []
     for sample in samples[:MAX_SAMPLES]:
-        reading = _read_sample(topic, sample, received_at, arrival + len(readings), faults)
+        reading = _read_sample(topic, sample, received_at, arrival + len(readings), faults, quality)
         if reading is not None:
             readings.append(reading)
     if not samples:
@@ -81,35 +61,44 @@ def _decode(topic: Topic, payload: bytes, received_at: int, arrival: int) -> Dec
     return Decoded(readings, faults)
 
 
-def _parse(payload: bytes, faults: list[Fault]) -> Any:
+def _parse(payload: bytes, faults: list[Fault]) -> tuple[Any, int]:
     """Parse fast what is of the contract's shape; anything else slowly, so that its good part is kept."""
     try:
         document = _fast.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return parse_json(payload, faults)
+        return _parse_slowly(payload, faults)
     keys = len(document) if isinstance(document, dict) else sum(map(len, document))
-    return document if payload.count(b'":') <= keys else parse_json(payload, faults)
+    return (document, 0) if payload.count(b'":') <= keys else _parse_slowly(payload, faults)
 
 
-def _read_sample(topic: Topic, sample: Any, received_at: int, arrival: int, faults: list[Fault]) -> Reading | None:
+def _parse_slowly(payload: bytes, faults: list[Fault]) -> tuple[Any, int]:
+    document, was_mended = parse_json(payload, faults)
+    return document, _CONVERTED if was_mended else 0
+
+
+def _read_sample(
+    topic: Topic, sample: Any, received_at: int, arrival: int, faults: list[Fault], quality: int
+) -> Reading | None:
     if type(sample) is not dict:
         faults.append(Fault(Reason.NOT_OBJECT, f"expected an object, found {json_name(sample)}"))
         return None
     faults_before = len(faults)
     at, seq = sample.pop("at", None), sample.pop("seq", None)
-    measured_at = None if at is None else _read_time(at, faults)
+    measured_at, is_other_unit = (None, False) if at is None else _read_time(at, faults)
     sequence = None if seq is None else read_sequence(seq, faults)
-    return make_reading(topic, sample, measured_at, sequence, received_at, arrival, faults, faults_before)
+    if is_other_unit:
+        quality |= _OTHER_UNIT
+    return make_reading(topic, sample, measured_at, sequence, received_at, arrival, faults, faults_before, quality)
 
 
-def _read_time(at: object, faults: list[Fault]) -> int | None:
+def _read_time(at: object, faults: list[Fault]) -> tuple[int | None, bool]:
+    """Epoch milliseconds, and whether they were given in another unit; None and a fault where it is no time."""
+    is_other_unit, milliseconds = False, None
     if isinstance(at, str):
-        milliseconds = read_rfc3339(at)
+        milliseconds = read_rfc3339(at.strip())
     elif isinstance(at, float) and math.isfinite(at):
-        milliseconds = int(at)
-    else:
-        milliseconds = None
+        milliseconds, is_other_unit = read_epoch(at)
     if milliseconds is not None and in_range(milliseconds):
-        return milliseconds
+        return milliseconds, is_other_unit
     faults.append(Fault(Reason.BAD_TIME, "'at' must be RFC 3339 with a zone, or epoch milliseconds"))
-    return None
+    return None, False

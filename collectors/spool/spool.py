@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 import structlog
@@ -50,6 +50,25 @@ Lose = Callable[[Loss, int], None]
 Hear = Callable[[Sequence[Reading]], None]
 
 
+class Room(Protocol):
+    """The space on the disk that readings may take; see `disk_space.DiskSpace`."""
+
+    def take_room_for_readings(self, size: int) -> bool: ...
+    def make_room_for_readings(self) -> bool: ...
+
+
+class WholeDisk:
+    """The room of a spool with which nobody shares a disk."""
+
+    def take_room_for_readings(self, _size: int) -> bool:
+        """Always: the disk itself says when it is full."""
+        return True
+
+    def make_room_for_readings(self) -> bool:
+        """Nothing is kept for them."""
+        return False
+
+
 class _Segment(msgspec.Struct):
     """A file: the number of its first reading, the number after its last one, its bytes."""
 
@@ -70,8 +89,16 @@ class _Place(NamedTuple):
 class Spool:
     """The readings that wait in one folder. Raises OSError where the disk does not work."""
 
-    def __init__(self, folder: Path, most_bytes: int, lose: Lose, segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        most_bytes: int,
+        lose: Lose,
+        segment_bytes: int = SEGMENT_BYTES,
+        room: Room | None = None,
+    ) -> None:
         self._folder = folder
+        self._room = room or WholeDisk()
         self._most_bytes = most_bytes
         self._segment_bytes = min(segment_bytes, most_bytes // 4)
         self._lose = lose
@@ -130,11 +157,12 @@ class Spool:
             self._drop_oldest()
         while True:
             try:
+                self._require_room(len(data))
                 self._write(data, len(readings))
             except OSError as error:
-                if error.errno not in _NO_ROOM or not self._segments:
+                if error.errno not in _NO_ROOM:
                     raise
-                self._drop_oldest()
+                self._make_room(error)
             else:
                 return
 
@@ -169,6 +197,19 @@ class Spool:
             self._remove_oldest()
 
     # -- writing ---------------------------------------------------------------------------------------
+
+    def _require_room(self, size: int) -> None:
+        """Raises OSError where the rest of the disk is left to alarms."""
+        if not self._room.take_room_for_readings(size):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._folder))
+
+    def _make_room(self, error: OSError) -> None:
+        """Take what is kept for readings; else drop the oldest. Raises the error where there are none."""
+        if self._room.make_room_for_readings():
+            return
+        if not self._segments:
+            raise error
+        self._drop_oldest()
 
     def _write(self, data: bytes, count: int) -> None:
         if self._file is None or self._segments[-1].size + len(data) > self._segment_bytes:

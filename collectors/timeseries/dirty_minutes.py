@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, TypeVar
 import structlog
 
 from collectors.damaged_files import is_damage, keep_aside
+from collectors.disk.trouble_words import words_for_file
 from collectors.timeseries.store import Series, StoreUnavailable
 
 log = structlog.get_logger(__name__)
@@ -95,7 +96,7 @@ class DirtyMinutes:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._done, work, arguments)
         except (sqlite3.Error, OSError) as error:
-            raise StoreUnavailable(f"{self._path}: {error}") from error
+            raise StoreUnavailable(f"{self._path}: {words_for_file(error)}") from error
 
     def _done(self, work: Callable[..., Answer], arguments: tuple[object, ...]) -> Answer:
         """Do it, with a new file where the old one turns out to be damaged."""

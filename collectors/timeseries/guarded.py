@@ -5,7 +5,7 @@ unavailable; nobody is prepared for the rest, and alarms run in the same process
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -58,8 +58,17 @@ class GuardedStore:
         with contextlib.suppress(StoreFailed), self._guarding("foresee"):
             self._store.foresee(readings)
 
+    def hear(self, equipment: tuple[str, str], kind: str, received_at: int) -> None:
+        self._store.hear(equipment, kind, received_at)
+
     def latest(self) -> Mapping[tuple[str, str], Latest]:
         return self._store.latest()
+
+    def forget_latest(self, equipment: Iterable[tuple[str, str]]) -> None:
+        self._store.forget_latest(equipment)
+
+    def clock_was_set(self, now: int) -> None:
+        self._store.clock_was_set(now)
 
     async def refresh_latest(self) -> set[tuple[str, str]]:
         with self._guarding("refresh_latest"):

@@ -10,7 +10,7 @@ when that one has summed it up (seconds); rollups that two processes make of one
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Final
@@ -117,8 +117,17 @@ class InfluxStore:
     def foresee(self, readings: Sequence[Reading]) -> None:
         self._latest.absorb(readings)
 
+    def hear(self, equipment: Who, kind: str, received_at: int) -> None:
+        self._latest.hear(equipment, kind, received_at)
+
     def latest(self) -> LatestTable:
         return self._latest
+
+    def forget_latest(self, equipment: Iterable[Who]) -> None:
+        self._latest.forget(equipment)
+
+    def clock_was_set(self, now: int) -> None:
+        self._latest.not_after(now)
 
     async def refresh_latest(self) -> set[Who]:
         before = {who: latest.heard_at for who, latest in self._latest.items()}
@@ -209,22 +218,23 @@ class InfluxStore:
             await self._server().bucket.learn()
 
     async def _restore_latest(self) -> None:
-        """Ask for the last value of every field: of clocks that are right, and of those that were ahead."""
+        """Ask for the last value of every field: of clocks that are right, and of those that were not."""
+        wrong = Quality.FUTURE | Quality.CLOCK_WRONG
         asked = [(kind, name) for kind, names in (await self._known_fields()).items() for name in sorted(names)]
         statements = [
-            f'SELECT last("{name}"), "{RECEIVED}" FROM "{kind}" WHERE "{QUALITY}" & {Quality.FUTURE:d} = {flag}'
+            f'SELECT last("{name}"), "{RECEIVED}" FROM "{kind}" WHERE "{QUALITY}" & {wrong:d} {test} 0'
             " GROUP BY site, equipment"
             for kind, name in asked
-            for flag in (0, int(Quality.FUTURE))
+            for test in ("=", ">")
         ]
         found: dict[Who, Latest] = {}
         for index, results in enumerate(await self._server().ask(*statements)):
-            name, is_ahead = wire_name(asked[index // 2][1]), bool(index % 2)
+            name, is_wrong = wire_name(asked[index // 2][1]), bool(index % 2)
             for result in results:
                 who = (result.tags["site"], result.tags["equipment"])
                 latest = found.setdefault(who, Latest(result.name, 0, {}))
                 for at, value, received_at in result.values:
-                    _take(latest, name, as_sent(value), received_at if is_ahead else at // KEYS_PER_MS, received_at)
+                    _take(latest, name, as_sent(value), received_at if is_wrong else at // KEYS_PER_MS, received_at)
         for who, latest in found.items():
             known = self._latest.get(who)  # something may have come before the server could be asked
             if known is not None:

@@ -1,12 +1,13 @@
-"""Newest values kept in memory: what a tile shows, whatever the order of arrival."""
+"""Current values kept in memory: what a tile shows, whatever the order of arrival. The rule is `device_clocks`'."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from collectors.device_clocks import doubt_of, is_life, rank_of
 from collectors.reading import Quality, Reading
 from collectors.timeseries.store import Latest, LatestValue
 
-_FUTURE: Final = int(Quality.FUTURE)  # a flag of an enumeration costs ten times as much, three times a reading
+_RETAINED: Final = int(Quality.RETAINED)
 Who = tuple[str, str]
 """(site, equipment)."""
 
@@ -36,6 +37,11 @@ class LatestTable(Mapping[Who, Latest]):
             newest[who] = reading
         return heard
 
+    def hear(self, who: Who, kind: str, received_at: int) -> None:
+        """Something that is no value, an event, was received of an equipment at a time (epoch ms)."""
+        known = self[who] if who in self else self._merged.setdefault(who, Latest(kind, 0, {}))
+        known.heard_at = max(known.heard_at, received_at)
+
     def put(self, who: Who, latest: Latest) -> None:
         """Set what is known of an equipment from before."""
         self._merged[who] = latest
@@ -50,6 +56,21 @@ class LatestTable(Mapping[Who, Latest]):
             return
         known.heard_at = max(known.heard_at, latest.heard_at)
         known.fields = {**latest.fields, **known.fields}
+
+    def forget(self, equipment: Iterable[Who]) -> None:
+        """Know no newest values of these any more, until they are heard again."""
+        for who in equipment:
+            self._merged.pop(who, None)
+            self._newest.pop(who, None)
+
+    def not_after(self, now: int) -> None:
+        """The clock was set back: nothing is known from later than `now`, and what comes next is newer (epoch ms)."""
+        for who in tuple(self):
+            known = self[who]
+            known.heard_at = min(known.heard_at, now)
+            for name, (value, at) in known.fields.items():
+                if at > now:
+                    known.fields[name] = LatestValue(value, now)
 
     def __getitem__(self, who: Who) -> Latest:
         newest = self._newest.pop(who, None)
@@ -67,23 +88,22 @@ class LatestTable(Mapping[Who, Latest]):
         known = self._merged.get(who)
         if known is None or known.kind != reading.topic.kind.value:  # values of two kinds are never shown as one
             known = self._merged[who] = Latest(reading.topic.kind.value, 0, {})
-        known.heard_at = max(known.heard_at, reading.received_at)
-        at = _rank(reading)
+        at, is_kept = rank_of(reading), bool(reading.quality & _RETAINED)
+        is_current = False
         for name, value in reading.fields.items():
             before = known.fields.get(name)
-            if before is None or before.at <= at:
+            if before is None or (before.at <= at and not is_kept):
                 known.fields[name] = LatestValue(value, at)
-
-
-def _rank(reading: Reading) -> int:
-    """When it was measured; a clock that is ahead must not freeze its value on the screen, so then when it came."""
-    return reading.received_at if reading.quality & _FUTURE else reading.measured_at
+                is_current = True
+        if is_current and is_life(reading) and reading.received_at >= known.heard_at:
+            known.heard_at, known.clock = reading.received_at, doubt_of(reading)
 
 
 def _replaces(reading: Reading, before: Reading) -> bool:
     """Whether nothing of the earlier reading is still the newest."""
     return (
-        _rank(reading) >= _rank(before)
+        rank_of(reading) >= rank_of(before)
         and reading.received_at >= before.received_at
         and reading.fields.keys() >= before.fields.keys()
+        and is_life(reading)
     )

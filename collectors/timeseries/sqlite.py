@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from operator import itemgetter
@@ -20,6 +20,7 @@ import structlog
 
 from collectors.chunks import FIRST, next_chunk
 from collectors.damaged_files import is_damage, keep_aside
+from collectors.disk.trouble_words import words_for_file
 from collectors.fields import Channel, Kind
 from collectors.reading import Reading, Value
 from collectors.timeseries import sqlite_rollups
@@ -68,15 +69,19 @@ _decode_fields: Final = msgspec.json.Decoder(dict[str, Value]).decode
 class SqliteStore:
     """The default store: nothing to install, durable with every batch (WAL, synchronous=FULL)."""
 
-    def __init__(self, path: Path, stopwatch: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, path: Path, stopwatch: Callable[[], float] = time.monotonic, is_paused: Callable[[], bool] = lambda: False
+    ) -> None:
         """Nothing is opened yet.
 
         Args:
             path: of the file.
             stopwatch: gives seconds; by it each transaction of erasing and of rollups is sized so that it is short.
+            is_paused: whether rollups and erasing wait, because the disk is almost full.
         """
         self._path = path
         self._stopwatch = stopwatch
+        self._is_paused = is_paused
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="history-write")
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="history-read")
         self._series: dict[Series, int] = {}
@@ -136,8 +141,17 @@ class SqliteStore:
     def foresee(self, readings: Sequence[Reading]) -> None:
         self._latest.absorb(readings)
 
+    def hear(self, equipment: Who, kind: str, received_at: int) -> None:
+        self._latest.hear(equipment, kind, received_at)
+
     def latest(self) -> LatestTable:
         return self._latest
+
+    def forget_latest(self, equipment: Iterable[Who]) -> None:
+        self._latest.forget(equipment)
+
+    def clock_was_set(self, now: int) -> None:
+        self._latest.not_after(now)
 
     async def refresh_latest(self) -> set[Who]:
         return set()  # nobody else writes into this file
@@ -159,6 +173,8 @@ class SqliteStore:
         chunk, erased = FIRST, 0
         while True:
             await asyncio.sleep(chunk.pause_s)
+            if self._is_paused():
+                raise StoreUnavailable("the disk is almost full: nothing is erased until there is space again")
             async with self._rolling:  # or a pass would put down again what it had read before
                 erasure = erasure or await self._on(self._writer, self._begin_erasure, moment)
                 found, took = await self._on(self._writer, self._erase, erasure, chunk.rows)
@@ -195,7 +211,7 @@ class SqliteStore:
             await asyncio.sleep(_ROLL_UP_EVERY_S)
             began = time.monotonic()
             try:
-                while await self.roll_up():
+                while not self._is_paused() and await self.roll_up():
                     spent = time.monotonic() - began
                     await asyncio.sleep(spent * _REST)  # a long backlog must not starve what comes in
                     began = time.monotonic()
@@ -216,7 +232,7 @@ class SqliteStore:
             if is_damage(error):
                 bodies = [(*who, _encode(latest).decode()) for who, latest in self._latest.items()]
                 await loop.run_in_executor(self._writer, self._replace_file, begun, str(error), bodies)
-            raise StoreUnavailable(f"{self._path}: {error}") from error
+            raise StoreUnavailable(f"{self._path}: {words_for_file(error)}") from error
         finally:
             restored, self._restored = self._restored, []
             for who, latest in restored:

@@ -2,8 +2,8 @@
 
 * `write` returns when the readings are durable. Writing a reading again changes nothing; two readings
   with one time key and different fields become one with the fields of both, the later write winning.
-* `latest` is the newest value of each field by time of measurement (of receipt, where the clock is ahead) and survives
-  a restart. In memory it may run ahead of a write that is being tried again.
+* `latest` is the newest value of each field by time of measurement (of receipt, where the clock is in doubt) and
+  survives a restart. In memory it may run ahead of a write that is being tried again.
 * `history` gives numbers as buckets of min, mean and max (one a sample where there are few), text and booleans as
   the changes of their value. It is exact at any moment, late data included: rollups (by minute, hour and day) are only
   used where nothing was written since they were made.
@@ -14,11 +14,12 @@
   it is the older ones that are left out, and said to be.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
 
+from collectors.device_clocks import Doubt
 from collectors.reading import Reading, Value
 
 DEFAULT_POINTS = 500
@@ -50,11 +51,14 @@ class LatestValue(NamedTuple):
 
 
 class Latest(msgspec.Struct):
-    """The newest value of each field of one equipment, and when it was last heard (epoch ms of receipt)."""
+    """The current value of each field of one equipment, and how far they may be believed; see `device_clocks`."""
 
     kind: str
     heard_at: int
+    """When the last sample was received that was news (epoch ms); 0 where nothing but kept values is known."""
     fields: dict[str, LatestValue]
+    clock: Doubt = Doubt.NONE
+    """What is wrong with the clock of the last of them."""
 
 
 class Bucket(NamedTuple):
@@ -109,8 +113,17 @@ class Store(Protocol):
     def foresee(self, readings: Sequence[Reading]) -> None:
         """Let `latest` show readings that will be written later. Does not wait for anything."""
 
+    def hear(self, equipment: tuple[str, str], kind: str, received_at: int) -> None:
+        """Let `latest` show that something which is no value, an event, was received at a time (epoch ms)."""
+
     def latest(self) -> Mapping[tuple[str, str], Latest]:
         """(site, equipment) -> newest values. The store's own live view: look, do not change."""
+
+    def forget_latest(self, equipment: Iterable[tuple[str, str]]) -> None:
+        """Let `latest` show nothing of these until they are heard again; the history keeps what it has."""
+
+    def clock_was_set(self, now: int) -> None:
+        """The clock was set, perhaps back: nothing in `latest` is from later than now (epoch ms)."""
 
     async def refresh_latest(self) -> set[tuple[str, str]]:
         """Let `latest` show what other processes have written too; whom that concerns. Raises StoreUnavailable."""

@@ -53,18 +53,26 @@ class Agenda:
             yield due, watch, station
 
     def next_due(self, now: int) -> int | None:
-        """When something may change by the clock alone, counts that stand at any moment; None while nothing waits."""
+        """When something may change by the clock alone, None while nothing waits."""
         due = [self._due[0][0]] if self._due else []
         if self.counting:
-            due.append(now)
+            due.append(max(now, min(watch.counted_until for watch in self.counting)))
         for station in self.waiting:
             due += [moment for key in station.unsettled for moment in station.watches[key].waits_until()]
         return min(due, default=None)
 
-    def leave(self, station: Station) -> None:
-        """Look at a station no more."""
-        self.strike(station, tuple(station.watches.values()))
-        self.waiting.pop(station, None)
+    def forget(self, stations: Collection[Station]) -> None:
+        """Look at nothing of these any more."""
+        gone = set(stations)
+        for station in gone:
+            self.waiting.pop(station, None)
+        self.counting = {watch: station for watch, station in self.counting.items() if station not in gone}
+        self._due = [entry for entry in self._due if entry[3] not in gone]
+        heapq.heapify(self._due)
+
+    def clock_was_set(self, by: int) -> None:
+        """What is due stays due in the same time from now, by a clock that shows `by` ms more."""
+        self._due = [(due + by, number, watch, station) for due, number, watch, station in self._due]
 
     def strike(self, station: Station, watches: Collection[Watch]) -> None:
         """Look at these watches no more."""

@@ -6,7 +6,7 @@ for its own sake is found and put aside: the rule is asked again at the next sam
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.reading import Reading
+from gateway.alarms.clock_steps import by_new_clock, not_after
 from gateway.alarms.damping import CHATTER_QUIET_MS, Damping, ended_chatter
 from gateway.alarms.decisions import Row, Written, by_person, go_by, identity_of, key_of, move, withdraw, write_up
 from gateway.alarms.equipment_ends import RENAMED_MEANWHILE
@@ -24,6 +25,7 @@ from gateway.alarms.estate_changes import EstateNews, apply_changes, settle, wha
 from gateway.alarms.failures import Failures
 from gateway.alarms.known_equipment import Recall, is_watched, nothing_known
 from gateway.alarms.outcomes import Decision, Failure, Outcome, no_rule
+from gateway.alarms.progress import Asked, keeping_up
 from gateway.alarms.recording import (
     alarms_by_id,
     due_for_re_alarm,
@@ -32,6 +34,7 @@ from gateway.alarms.recording import (
     open_alarms_of,
     save,
 )
+from gateway.alarms.repeats import FirstDelivery, first_delivery, is_repeat, name_anew
 from gateway.alarms.replanning import Replanned, note_of, replanned
 from gateway.alarms.rule_versions import overrides, versions_after
 from gateway.alarms.rulebook import Place as RulePlace
@@ -42,17 +45,20 @@ from gateway.alarms.stations import Key
 from gateway.alarms.suppressing import Suppressing
 from gateway.alarms.suppression import Place
 from gateway.alarms.unanswered import unanswered
+from gateway.alarms.unknown_equipment import UnknownEquipment
 from gateway.alarms.verification import verified
 from gateway.alarms.watchdog import BEAT_RULE, proofs, told_apart
 from gateway.alarms.watches import Watches
 from gateway.equipment.estate import Estate
 from gateway.people.audit import CLOCK, RULES, Cause, Via
 from gateway.storage import lease
-from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.facts import Consumer, Fact, FactMetrics, move_cursor, read_cursor
+from gateway.storage.plain_words import in_plain_words
 from gateway.storage.portions import in_portions
 from gateway.storage.quarantine import Quarantine
-from gateway.storage.singling_out import NOBODYS_FAULT, single_out
+from gateway.storage.singling_out import NOBODYS_FAULT, reason_of, single_out
 from gateway.storage.tables import activation, alarm, alarm_is_open, event, rule_memory
 
 log = structlog.get_logger(__name__)
@@ -63,6 +69,8 @@ RULES_TAKEN_UP: Final = "alarms.rules"
 _TOLD: Final = ("ticket.acknowledge",)
 """Facts that alarms follow."""
 _RETRY_S: Final = 0.5
+_WAITS_AT_MOST_MS: Final = 600_000
+"""For so long after the clock was set messages may come to be judged that were received before."""
 _RULE_CHANGED: Final = Cause("system:rules", Via.FACT, why="rule changed")
 Clock = Callable[[], int]
 """Now, in epoch milliseconds."""
@@ -79,6 +87,11 @@ class AlarmMetrics:
             "gengfu_alarm_latency_seconds",
             "Time from receipt of the sample that raised an alarm to its commit",
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+            registry=registry,
+        )
+        self.forgotten = Counter(
+            "gengfu_unknown_equipment_forgotten",
+            "Unknown equipment beyond the limit that was forgotten, the least recently heard first",
             registry=registry,
         )
         self.retries = Counter("gengfu_decision_retries", "Decision transactions written again", registry=registry)
@@ -100,8 +113,12 @@ class Alarms:
         clock: Clock,
         recall: Recall = nothing_known,
         chatter_quiet_ms: int = CHATTER_QUIET_MS,
+        progress: Asked = keeping_up,
+        unknown: UnknownEquipment | None = None,
+        steps: Clock = lambda: 0,
         estate: Callable[[], Estate] = Estate,
     ) -> None:
+        """Judge by `rules` under the lease's `epoch`; `steps` says by how many ms the clock has been set."""
         self.trouble = ""
         """Why decisions cannot be written now, "" while they can."""
         self.waited = 0
@@ -118,10 +135,20 @@ class Alarms:
         self._epoch = epoch
         self._metrics = metrics
         self._clock = clock
+        self._steps = steps
+        # The last step of the clock, and until when messages from before it may come.
+        self._stepped_by, self._stepped_until = 0, 0
+        # The last event of each equipment, and how many events were given an identity of their own.
+        self._newest_events: dict[tuple[str, str], Reading] = {}
+        self._named = 0
         self._recall = recall
+        self._progress = progress
+        self._unknown = UnknownEquipment() if unknown is None else unknown
         self._watches = Watches(self._rules, {}, late_window_ms)
         self._damping = Damping(chatter_quiet_ms)
         self._one_at_a_time = asyncio.Lock()
+        self._failing_parts: dict[str, str] = {}
+        """Part of the tick -> why it fails, other than for a database that is away."""
         check = partial(lease.verify, epoch=epoch)
         self._tickets = Consumer(database, CONSUMER, _TOLD, self._follow, check, fact_metrics, clock)
         self.suppressing = Suppressing(database, epoch, fact_metrics, clock, self._rulebook)
@@ -129,8 +156,9 @@ class Alarms:
     @property
     def notice(self) -> str:
         """What people should know though the work goes on, "" while there is nothing."""
+        parts = (f"{name} cannot be looked at: {why}" for name, why in self._failing_parts.items())
         said = (self._failures.notice, self._tickets.notice, self.suppressing.notice, *self._rulebook.problems)
-        return "; ".join(filter(None, said))
+        return "; ".join(filter(None, (*said, *parts)))
 
     async def load(self) -> None:
         """Take up the rules' memory where the last owner left it, and end what no rule watches any more."""
@@ -145,8 +173,9 @@ class Alarms:
             self._rulebook = Rulebook(self._rules, changed, self._estate_taken_up.retired)
         # Not the beat's: with a clock that was set back meanwhile it would look like one of long ago.
         kept = (row for row in rows if row.rule != BEAT_RULE.id)
-        memories = {Key(*row[:4]): msgspec.convert(row.body, Memory) for row in kept}
-        self._watches = Watches(self._rulebook, memories, self._late_window_ms, self._recall)
+        now = self._clock()
+        memories = {Key(*row[:4]): not_after(msgspec.convert(row.body, Memory), now) for row in kept}
+        self._watches = Watches(self._rulebook, memories, self._late_window_ms, self._recall, self._unknown)
         await self._take_up_rules()
         await self._end_withdrawn()
         self.suppressing.go_by(self._rulebook)
@@ -160,8 +189,8 @@ class Alarms:
         news = what_changed(self._estate_taken_up, estate)
         self._rulebook = self._rulebook.with_retired(estate.retired)
         self.suppressing.go_by(self._rulebook)
-        apply_changes(self._watches, self._rulebook, news)
-        await self._retrying(lambda: self._settle_estate(news))
+        standing = await self._retrying(lambda: self._settle_estate(news))
+        apply_changes(self._watches, self._rulebook, news, standing)
         await self._take_up_rules()
         await self._watch_renamed(news)
         self._estate_taken_up = estate
@@ -169,13 +198,13 @@ class Alarms:
             "changed equipment taken up", renamed=len(news.renamed), retired=len(news.retired), back=len(news.back)
         )
 
-    async def _settle_estate(self, news: EstateNews) -> None:
-        """Bring into order what was decided before the owner knew of a change."""
+    async def _settle_estate(self, news: EstateNews) -> set[Key]:
+        """Bring into order what was decided before the owner knew of a change. Returns the alarms that still stand."""
         if not news:
-            return
+            return set()
         async with self._database.transaction() as connection:
             await lease.verify(connection, self._epoch)
-            await settle(connection, news, self._clock())
+            return await settle(connection, news, self._clock())
 
     async def _watch_renamed(self, news: EstateNews) -> None:
         """A rule that names equipment by its code may be for another one now."""
@@ -218,7 +247,9 @@ class Alarms:
         except NOBODYS_FAULT:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is found and put aside
-            log.warning("what follows from changed rules is written one by one", why=str(error))
+            log.warning(
+                "what follows from changed rules is written one by one", why=reason_of(error), detail=str(error)
+            )
             await self._commit(outcome, [], cause)
             await self._retrying(lambda: self._write(Outcome([], {}, []), [], cause, move_on))
         else:
@@ -267,30 +298,83 @@ class Alarms:
     async def decide(self, readings: Sequence[Reading]) -> None:
         """Judge readings; return when what follows is committed. Raises LeaseLost."""
         async with self._one_at_a_time:
-            await self._take_up_estate()
+            self._follow_clock()
+            await self._part("changed equipment", self._take_up_estate)
+            if self._stepped_by:
+                by_new_clock(readings, self._clock(), self._stepped_by)
             events = [reading for reading in readings if reading.digest]
             if events:
                 readings = await self._without_repeats(readings, events)
-            await self._commit(self._watches.take(readings), readings, RULES)
+            before = self._unknown.forgotten
+            outcome = self._watches.take(readings)
+            self._metrics.forgotten.inc(self._unknown.forgotten - before)
+            await self._commit(outcome, readings, RULES)
 
     async def tick(self) -> None:
         """Let delays end by the clock, and record what nobody has answered in time. Raises LeaseLost."""
         async with self._one_at_a_time:
-            await self._take_up_estate()
-            await self._retrying(self.suppressing.tick)
-            overdue = self.suppressing.overdue()
-            if overdue:
-                await self._commit(self._watches.take(overdue), overdue, CLOCK)
-            if await self._take_up_rules():
-                await self._retrying(lambda: self.suppressing.weigh_all(_RULE_CHANGED))
-            await self._commit(self._watches.tick(self._clock()), [], CLOCK)
-            if due := self._damping.due(self._clock()):
-                await self._retrying(lambda: self._end_chatter(due))
-            prompts = self._rulebook.of_type(RuleType.UNANSWERED)
-            if prompts:
-                missed = await self._retrying(lambda: self._missed(prompts))
-                await self._commit(Outcome(missed, {}, []), [], CLOCK)
-            await self._retrying(self._re_alarm)
+            self._follow_clock()
+            await self._part("changed equipment", self._take_up_estate)
+            await self._part("suppression", self._tick_suppression)
+            await self._part("changed rules", self._tick_rules)
+            await self._part("delays", self._tick_delays)
+            await self._part("chatter", self._tick_chatter)
+            await self._part("prompts", self._tick_prompts)
+            await self._part("re-alarm", lambda: self._retrying(self._re_alarm))
+
+    async def _part(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do one part of the work. One that fails for another reason than the database's state holds up no other."""
+        try:
+            await work()
+        except NOBODYS_FAULT:
+            raise
+        except Exception as error:
+            why = reason_of(error)
+            if self._failing_parts.get(name) != why:
+                log.error(
+                    "a part of the alarms' work fails; it is tried again at each tick",
+                    part=name,
+                    why=why,
+                    exc_info=error,
+                )
+            self._failing_parts[name] = why
+        else:
+            self._failing_parts.pop(name, None)
+
+    async def _tick_suppression(self) -> None:
+        await self._retrying(self.suppressing.tick)
+        overdue = self.suppressing.overdue()
+        if overdue:
+            await self._commit(self._watches.take(overdue), overdue, CLOCK)
+
+    async def _tick_rules(self) -> None:
+        if await self._take_up_rules():
+            await self._retrying(lambda: self.suppressing.weigh_all(_RULE_CHANGED))
+
+    async def _tick_delays(self) -> None:
+        judged = self._progress(self._clock())
+        await self._commit(self._watches.tick(judged.until, is_behind=judged.is_behind), [], CLOCK)
+
+    async def _tick_chatter(self) -> None:
+        now = self._clock()
+        if due := self._damping.due(now, self._progress(now).until):
+            await self._retrying(lambda: self._end_chatter(due))
+
+    async def _tick_prompts(self) -> None:
+        prompts = self._rulebook.of_type(RuleType.UNANSWERED)
+        if prompts:
+            missed = await self._retrying(lambda: self._missed(prompts))
+            await self._commit(Outcome(missed, {}, []), [], CLOCK)
+
+    def _follow_clock(self) -> None:
+        """Have all that is remembered go by the clock as it is set now."""
+        now, by = self._clock(), self._steps()
+        if by:
+            log.warning("the clock was set; what the rules remember goes by the new time", milliseconds=by)
+            self._watches.clock_was_set(by)
+            self._stepped_by, self._stepped_until = by, now + _WAITS_AT_MOST_MS
+        elif self._stepped_by and now >= self._stepped_until:
+            self._stepped_by = 0
 
     async def _re_alarm(self) -> None:
         """Have what has stood acknowledged for too long ask again."""
@@ -341,19 +425,41 @@ class Alarms:
 
     async def _without_repeats(self, readings: Sequence[Reading], events: list[Reading]) -> list[Reading]:
         """Leave out events that were committed before, and repeats within the batch."""
-        known = await self._retrying(lambda: self._known_events(events))
+        known = await self._known_as_far_as_can_be(events)
         fresh: list[Reading] = []
         for reading in readings:
             if reading.digest:
-                if reading.digest in known:
-                    continue
-                known.add(reading.digest)
+                who = (reading.topic.site, reading.topic.equipment)
+                first = known.get(reading.digest)
+                if first is not None:
+                    if is_repeat(reading, first, self._newest_events.get(who)):
+                        continue
+                    self._named += 1
+                    name_anew(reading, self._named)
+                known[reading.digest] = first_delivery(reading)
+                self._newest_events[who] = reading
             fresh.append(reading)
         return fresh
 
-    async def _known_events(self, events: Sequence[Reading]) -> set[str]:
+    async def _known_as_far_as_can_be(self, events: Sequence[Reading]) -> dict[str, FirstDelivery]:
+        """Where nobody can tell, they are taken for new: each is then written, or put aside, by itself."""
+        try:
+            known: dict[str, FirstDelivery] = await self._retrying(lambda: self._first_deliveries(events))
+        except NOBODYS_FAULT:
+            raise
+        except Exception as error:
+            log.error(
+                "nobody can tell which events have come before",
+                events=len(events),
+                why=reason_of(error),
+                exc_info=error,
+            )
+            return {}
+        return known
+
+    async def _first_deliveries(self, events: Sequence[Reading]) -> dict[str, FirstDelivery]:
         async with self._database.reading() as connection:
-            return await _known_events(connection, events)
+            return await _first_deliveries(connection, events)
 
     async def _commit(self, outcome: Outcome, readings: Sequence[Reading], cause: Cause) -> None:
         """Write what follows; what cannot be written is put aside, and its rule asked again."""
@@ -369,7 +475,7 @@ class Alarms:
             if isinstance(item, Reading):
                 failures.append(Failure(no_rule(item.topic), error, item))
                 return
-            self._watches.take_back(item, await self._retrying(lambda: self._recorded_memory(item)))
+            self._watches.take_back(item, await self._memory_on_record(item))
             failures.append(Failure(item, error, _shown_by(outcome, item, readings)))
 
         keys = dict.fromkeys((*outcome.memories, *(decision.key for decision in outcome.decisions)))
@@ -388,6 +494,17 @@ class Alarms:
                 self._metrics.raised.labels(decision.rule.priority.value).inc()
                 self._metrics.latency.observe(max(0, committed_at - decision.received_at) / 1000)
 
+    async def _memory_on_record(self, key: Key) -> Memory:
+        """What to go on from; nothing, where not even that can be read: the next sample then decides anew."""
+        try:
+            found: Memory = await self._retrying(lambda: self._recorded_memory(key))
+        except NOBODYS_FAULT:
+            raise
+        except Exception as error:
+            log.error("the memory of a rule cannot be read", key=str(key), why=reason_of(error), exc_info=error)
+            return FRESH
+        return found
+
     async def _recorded_memory(self, key: Key) -> Memory:
         where = [rule_memory.c[name] == value for name, value in key._asdict().items()]
         async with self._database.reading() as connection:
@@ -400,12 +517,13 @@ class Alarms:
             try:
                 result = await work()
             except DatabaseTrouble as error:
+                why = in_plain_words(error)
                 if not self.trouble:
-                    log.error("decisions wait: the database does not take them", why=str(error))
-                self.trouble = str(error)
+                    log.error("decisions wait: the database does not take them", why=why, detail=str(error))
+                self.trouble = why
                 self._metrics.retries.inc()
                 self.waited += 1
-                await asyncio.sleep(_RETRY_S)
+                await asyncio.sleep(0 if self._database.take_made_room() else _RETRY_S)
             else:
                 self.trouble = ""
                 return result
@@ -417,7 +535,7 @@ class Alarms:
             await self.suppressing.take_up(connection)
             open_alarms = await open_alarms_of(connection, {str(item.key) for item in decisions})
             known = await _known_activations(connection, decisions)
-            await _keep_events(connection, events, await _known_events(connection, events))
+            await _keep_events(connection, events, await _first_deliveries(connection, events))
             now = self._clock()
             seen = await verified(connection, decisions, open_alarms)
             written = write_up(decisions, open_alarms, known, cause, now, seen, self._damping.is_chatter)
@@ -461,14 +579,16 @@ async def _known_activations(connection: AsyncConnection, decisions: Sequence[De
     return known
 
 
-async def _known_events(connection: AsyncConnection, events: Sequence[Reading]) -> set[str]:
-    known: set[str] = set()
+async def _first_deliveries(connection: AsyncConnection, events: Sequence[Reading]) -> dict[str, FirstDelivery]:
+    known: dict[str, FirstDelivery] = {}
+    columns = select(event.c.digest, event.c.quality, event.c.received_at)
     for part in in_portions([reading.digest for reading in events]):
-        known.update(await connection.scalars(select(event.c.digest).where(event.c.digest.in_(part))))
+        found = await connection.execute(columns.where(event.c.digest.in_(part)))
+        known |= {digest: FirstDelivery(quality, received_at) for digest, quality, received_at in found}
     return known
 
 
-async def _keep_events(connection: AsyncConnection, events: Sequence[Reading], known: set[str]) -> None:
+async def _keep_events(connection: AsyncConnection, events: Sequence[Reading], known: Container[str]) -> None:
     """Keep what is not `known`: a commit whose answer was lost on the way is written again."""
     rows = [_event_row(reading) for reading in events if reading.digest not in known]
     if rows:
@@ -494,8 +614,10 @@ async def _keep_memories(connection: AsyncConnection, memories: dict[Key, Memory
     if not memories:
         return
     await _forget(connection, list(memories))
-    rows = [{**key._asdict(), "body": msgspec.to_builtins(memory)} for key, memory in memories.items()]
-    await connection.execute(insert(rule_memory), rows)
+    kept = {key: memory for key, memory in memories.items() if memory != FRESH}
+    rows = [{**key._asdict(), "body": msgspec.to_builtins(memory)} for key, memory in kept.items()]
+    if rows:
+        await connection.execute(insert(rule_memory), rows)
 
 
 async def _forget(connection: AsyncConnection, keys: Sequence[Key]) -> None:

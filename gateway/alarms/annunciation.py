@@ -13,6 +13,7 @@ from gateway.alarms.decisions import Row, Written, key_of
 from gateway.alarms.suppression import BY_CAUSES, Plans, Reason, Subject, Suppression, standing
 from gateway.people.audit import Cause, JournalRow, audited
 from gateway.storage.facts import NewFact
+from gateway.storage.plain_words import in_plain_words
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +52,12 @@ def suppressions_of(alarm: Row) -> tuple[Suppression, ...]:
     try:
         return msgspec.convert(tuple(alarm["suppressions"]), tuple[Suppression, ...])
     except msgspec.ValidationError as error:
-        log.error("what keeps an alarm quiet cannot be read: it is annunciated", alarm=alarm["id"], why=str(error))
+        log.error(
+            "what keeps an alarm quiet cannot be read: it is annunciated",
+            alarm=alarm["id"],
+            why=in_plain_words(error),
+            detail=str(error),
+        )
         return ()
 
 

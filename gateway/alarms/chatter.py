@@ -43,21 +43,24 @@ def proposed_off_delay(active: Sequence[tuple[int, int | None]]) -> OffDelay | N
     return best
 
 
+_KEYS_REMEMBERED: Final = 20_000
+
+
 class Recent:
-    """When each key became active in the last minute; told the same activation twice, it counts it once."""
+    """When each key became active in the last minute; told the same activation twice, it counts it once.
+
+    It forgets by how many keys there are and not by the clock: a backlog is measured at another time than now.
+    """
 
     def __init__(self) -> None:
         self._times: dict[Hashable, dict[str, int]] = {}
 
     def is_chatter(self, key: Hashable, identity: str, at: int) -> bool:
         """Take an activation into account, and say whether it is the third within a minute, or a later one."""
-        times = self._times.setdefault(key, {})
+        times = self._times.pop(key, {})
         times[identity] = at
         near = {one: moment for one, moment in times.items() if at - WITHIN_MS < moment}
         self._times[key] = near
+        if len(self._times) > _KEYS_REMEMBERED:
+            del self._times[next(iter(self._times))]
         return sum(moment <= at for moment in near.values()) >= CHATTER
-
-    def forget(self, now: int) -> None:
-        """Let go of what lies more than a minute back."""
-        for key in [key for key, times in self._times.items() if max(times.values()) <= now - WITHIN_MS]:
-            del self._times[key]

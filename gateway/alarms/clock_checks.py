@@ -4,8 +4,8 @@ from typing import Final
 
 from gateway.alarms.agenda import Agenda
 from gateway.alarms.outcomes import Alone, Outcome, keep
-from gateway.alarms.rules import is_breached, judge, mature
-from gateway.alarms.series import is_series_breached
+from gateway.alarms.rules import is_breached, judge, judge_in_order, mature
+from gateway.alarms.series import counted_until, is_series_breached
 from gateway.alarms.silence_checks import check_silence
 from gateway.alarms.stations import Station, Watch
 
@@ -29,8 +29,13 @@ class ClockChecks:
         due = self._agenda.next_due(self._ticked_at)
         return None if due is None else max(self._ticked_at + _SOONEST_MS, due)
 
-    def tick(self, now: int) -> Outcome:
-        """Let delays end by the clock, and notice what has not come or not happened."""
+    def clock_was_set(self, by: int) -> None:
+        """Go on by another clock, `by` ms later than the one before."""
+        self._ticked_at += by
+        self._listening_since += by
+
+    def tick(self, now: int, *, is_behind: bool = False) -> Outcome:
+        """Let delays end by the clock, and notice what has not come or not happened; see `progress` for both."""
         agenda, outcome = self._agenda, Outcome([], {}, [])
         if not 0 <= now - self._ticked_at <= _LISTENING_MS:
             self._listening_since = now
@@ -38,10 +43,12 @@ class ClockChecks:
         for station in tuple(agenda.waiting):
             for key in tuple(station.unsettled):
                 with Alone(key, None, outcome):
-                    self._settle(station, station.watches[key], now, outcome)
+                    self._settle(station, station.watches[key], now, is_behind, outcome)
             if not station.unsettled:
                 del agenda.waiting[station]
         for watch, station in tuple(agenda.counting.items()):
+            if now < watch.counted_until:
+                continue
             with Alone(watch.key, None, outcome):
                 self._count_again(station, watch, now, outcome)
         for due, watch, station in agenda.due(now):
@@ -52,11 +59,11 @@ class ClockChecks:
                     check_silence(agenda, station, watch, watch.silence, now, self._listening_since, outcome)
         return outcome
 
-    def _settle(self, station: Station, watch: Watch, now: int, outcome: Outcome) -> None:
+    def _settle(self, station: Station, watch: Watch, now: int, is_behind: bool, outcome: Outcome) -> None:
         """Let a delay end, or have the newest values say what becomes of what disorder has raised."""
         rule, memory = watch.rule, watch.memory
         if watch.silence is not None:
-            judgement = judge(rule, memory, watch.silence.is_breached, now, now)
+            judgement = judge_in_order(rule, memory, watch.silence.is_breached, now)
         elif watch.settle_at and now >= watch.settle_at:
             watch.settle_at = 0
             breached = is_breached(rule, station.values, memory.active)
@@ -66,8 +73,10 @@ class ClockChecks:
         elif not rule.life_safety and station.is_clock_in_doubt(now, self._late_window_ms):
             return
         else:
+            # While we are behind, a sample that denies it may be waiting; but not for ever.
+            patience = self._late_window_ms if is_behind and not rule.life_safety else 0
             judgement = mature(rule, memory, now)
-            if not judgement.changes:
+            if not judgement.changes or now - max(watch.waits_until()) < patience:
                 return
         keep(watch, judgement, station.values, now, outcome)
         if watch.memory.pending_since is None:
@@ -81,10 +90,12 @@ class ClockChecks:
         at = max(station.newest_at + now - station.received_at, watch.memory.known_at + 1)
         if is_series_breached(watch.rule, watch.points, at, active=True) is False:
             keep(watch, judge(watch.rule, watch.memory, False, at, now), station.values, now, outcome)
+        else:
+            watch.counted_until = now + max(1, counted_until(watch.rule, watch.points, at) - at)
 
     def _check_absence(self, station: Station, watch: Watch, now: int, outcome: Outcome) -> None:
         due = (now if watch.happening or watch.seen_at is None else watch.seen_at) + watch.rule.after
         if due <= now:
-            keep(watch, judge(watch.rule, watch.memory, True, now, now), station.values, now, outcome)
+            keep(watch, judge_in_order(watch.rule, watch.memory, True, now), station.values, now, outcome)
             due = now + watch.rule.after
         self._agenda.remind(station, watch, due)

@@ -52,12 +52,11 @@ class Damping:
         # Not of every change of its row: that its cause ended, say, makes it no less quiet.
         self._heard |= {line.thing: now for line in written.journal if line.event in CHATTERED}
 
-    def due(self, now: int) -> list[str]:
-        """The alarms that have been quiet for long enough."""
-        self._recent.forget(now)
+    def due(self, now: int, judged_until: int) -> list[str]:
+        """The alarms that have been quiet for long enough, by all that is judged."""
         # Heard in the future: the clock was set back since, and it is quiet from now on.
         self._heard = {identity: min(heard, now) for identity, heard in self._heard.items()}
-        return [identity for identity, heard in self._heard.items() if now - heard >= self._quiet_ms]
+        return [identity for identity, heard in self._heard.items() if judged_until - heard >= self._quiet_ms]
 
     def over(self, ended: Sequence[str]) -> None:
         """They are alarms like any other again."""

@@ -6,7 +6,7 @@ from collectors.reading import Quality, Reading
 from gateway.alarms.agenda import Agenda
 from gateway.alarms.outcomes import Alone, Outcome, keep
 from gateway.alarms.rules import RuleType, is_breached, judge
-from gateway.alarms.stations import SERIES, Key, Station, Watch, ask, time_of
+from gateway.alarms.stations import SERIES, Key, Station, Watch, ask, judged, time_of
 
 
 class Disorder:
@@ -61,8 +61,9 @@ class Disorder:
                 if breached is not None:
                     corrects = len(watch.inputs) > 1 or watch.rule.type in SERIES
                     when = newest if watch.rule.type in SERIES or (corrects and breached) else at
-                    judgement = judge(watch.rule, watch.memory, breached, when, reading.received_at, corrects=corrects)
-                    keep(watch, judgement, station.values, reading.received_at, outcome)
+                    judgement = judged(watch, breached, when, reading.received_at, corrects=corrects)
+                    told = reading.fields if watch.rule.type in SERIES else station.values
+                    keep(watch, judgement, told, reading.received_at, outcome)
                     self._agenda.note(station, watch)
                     waits = judgement.memory.active is not breached
                 if not waits:

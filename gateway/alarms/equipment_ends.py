@@ -44,13 +44,25 @@ async def end_alarms(
         now: epoch ms.
         spare_life_safety: leave those of life safety: they were raised after it was retired.
     """
-    written = Written()
+    written, spared = Written(), set()
     for row in await open_alarms_at(connection, {place}):
-        if not (spare_life_safety and row["life_safety"]):
+        if spare_life_safety and row["life_safety"]:
+            spared.add((row["part"], row["rule"]))
+        else:
             end_for_retired(row, written, cause, now, why)
     await save(connection, written)
-    for table in _KEPT:
+    for table in (shelf, out_of_service):
         await connection.execute(delete(table).where(*_at(table, place)))
+    await _forget_memories_but(connection, place, spared)
+
+
+async def _forget_memories_but(connection: AsyncConnection, place: Place, spared: set[tuple[str, str]]) -> None:
+    """Forget what rules remember of an equipment, but for these (part, rule)."""
+    columns = rule_memory.c
+    its_own = _at(rule_memory, place)
+    for part, rule in (await connection.execute(select(columns.part, columns.rule).where(*its_own))).all():
+        if (part, rule) not in spared:
+            await connection.execute(delete(rule_memory).where(*its_own, columns.part == part, columns.rule == rule))
 
 
 async def move_alarms(connection: AsyncConnection, place: Place, code: str, cause: Cause, now: int) -> None:

@@ -1,10 +1,12 @@
 """The owner takes up what people have done to equipment: what it remembers moves or goes, and what is open follows."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.fields import Kind
+from gateway.alarms.decisions import key_of
 from gateway.alarms.equipment_ends import (
     RENAMED_MEANWHILE,
     RETIRED_MEANWHILE,
@@ -12,7 +14,9 @@ from gateway.alarms.equipment_ends import (
     forget_memories,
     move_alarms,
 )
+from gateway.alarms.recording import open_alarms_at
 from gateway.alarms.rulebook import Rulebook
+from gateway.alarms.stations import Key
 from gateway.alarms.suppression import Place
 from gateway.alarms.watches import Watches
 from gateway.equipment.estate import Estate, Who
@@ -43,8 +47,8 @@ def what_changed(before: Estate, after: Estate) -> EstateNews:
     )
 
 
-def apply_changes(watches: Watches, rulebook: Rulebook, news: EstateNews) -> None:
-    """Let the engine's memory follow. What is forgotten begins anew with its next message."""
+def apply_changes(watches: Watches, rulebook: Rulebook, news: EstateNews, standing: Collection[Key]) -> None:
+    """Let the engine's memory follow. What is forgotten begins anew with its next message; `standing` alarms stay."""
     for (site, code), new in news.renamed.items():
         watches.rename(site, code, new)
     ended = news.retired | news.back
@@ -54,11 +58,15 @@ def apply_changes(watches: Watches, rulebook: Rulebook, news: EstateNews) -> Non
 
     watches.go_by(rulebook)
     if ended or news.left:
-        watches.forget(is_gone)
+        watches.forget(is_gone, standing)
 
 
-async def settle(connection: AsyncConnection, news: EstateNews, now: int) -> None:
-    """Let what was decided meanwhile follow too; alarms of life safety that retired equipment has raised stay."""
+async def settle(connection: AsyncConnection, news: EstateNews, now: int) -> set[Key]:
+    """Let what was decided meanwhile follow too; alarms of life safety that retired equipment has raised stay.
+
+    Returns:
+        The alarms that still stand of what was retired or taken back into use.
+    """
     for (site, code), new in news.renamed.items():
         await move_alarms(connection, Place(site, code), new, RENAMED_MEANWHILE, now)
     for who in news.retired:
@@ -66,3 +74,5 @@ async def settle(connection: AsyncConnection, news: EstateNews, now: int) -> Non
         await end_alarms(connection, Place(*who), why, RETIRED_MEANWHILE, now, spare_life_safety=True)
     for site, code, _ in news.left:
         await forget_memories(connection, Place(site, code))
+    ended = {Place(*who) for who in news.retired | news.back}
+    return {key_of(row) for row in await open_alarms_at(connection, ended)} if ended else set()

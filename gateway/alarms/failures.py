@@ -7,8 +7,8 @@ import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
-from collectors.collector import Quarantined
-from collectors.payloads.samples import Reason
+from collectors.message_reader import Quarantined
+from collectors.payloads.faults import Reason
 from collectors.reading import Reading
 from gateway.alarms.outcomes import Failure
 from gateway.alarms.stations import Key
@@ -46,17 +46,18 @@ class Failures:
 
     def note(self, failures: Iterable[Failure]) -> list[Quarantined]:
         """Count and log failures; what of their readings is to be kept in quarantine."""
-        now, kept = self._clock(), []
+        now, kept = self._clock(), list[Quarantined]()
+        self._kept = {key: at for key, at in self._kept.items() if now - at < _ONE_KEPT_MS}
         for key, error, reading in failures:
             self._total.labels(key.rule).inc()
-            if now - self._last.get(key, 0) > _ONE_KEPT_MS:
+            if abs(now - self._last.get(key, 0)) > _ONE_KEPT_MS:  # either way: a clock may be set back
                 log.error(
                     "an alarm could not be decided: look at this equipment by hand, then report this line",
                     equipment=f"{key.site}:{key.equipment}", rule=key.rule, part=key.part, why=reason_of(error),
                     exc_info=error,
                 )  # fmt: skip
             self._last[key] = now
-            if reading is not None and (reading.digest or now - self._kept.get(key, 0) >= _ONE_KEPT_MS):
+            if reading is not None and (reading.digest or abs(now - self._kept.get(key, 0)) >= _ONE_KEPT_MS):
                 self._kept[key] = now
                 kept.append(_aside(key, error, reading))
         return kept

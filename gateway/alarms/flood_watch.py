@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.alarms.duty_positions import DutyPositions
 from gateway.alarms.flood import Group, OpenAlarm, grouped, since
 from gateway.alarms.performance import FLOOD_ENDS, HOUR_MS, WINDOW_MS
+from gateway.alarms.suppression import CLOCKS_DIFFER_MS
 from gateway.storage.database import Database
 from gateway.storage.index_use import after
 from gateway.storage.portions import in_portions
@@ -55,7 +56,13 @@ async def _times(connection: AsyncConnection, duty: DutyPositions, now: int) -> 
     told = (
         select(activation.c.site, activation.c.started_at)
         .join(alarm, alarm.c.id == activation.c.alarm)
-        .where(~activation.c.drill, ~activation.c.disproved, ~activation.c.damped, alarm.c.annunciated)
+        .where(
+            ~activation.c.drill,
+            ~activation.c.disproved,
+            ~activation.c.damped,
+            alarm.c.annunciated,
+            activation.c.started_at <= now + CLOCKS_DIFFER_MS,  # later ones are from before the clock was set back
+        )
         .order_by(activation.c.started_at.desc())
         .limit(_MOST_LOOKED_AT)
     )

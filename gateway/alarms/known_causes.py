@@ -1,5 +1,6 @@
 """Which alarms explain others just now, as the tables have it."""
 
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import exists, select
@@ -25,6 +26,7 @@ async def load_causes(connection: AsyncConnection, rules: CauseRules, now: int) 
     standing = of_causes.where(alarm_is_open, alarm.c.active)
     ended = of_causes.where(after(alarm.c.returned_at, now - rules.longest_release), ~alarm.c.active, ~never_was)
     found = [dict(row) for one in (standing, ended) for row in (await connection.execute(one)).mappings()]
+    found.sort(key=itemgetter("id"))  # of one subject the newest alarm counts: it comes last
     return book.after(((subject_of(row), row) for row in found), frozenset())
 
 

@@ -1,16 +1,19 @@
 """Gets to know equipment: which rules watch which channel of what has been heard. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from collectors.fields import Channel, Kind
 from collectors.reading import Value
 from collectors.topics import Topic
 from gateway.alarms.agenda import BY_CLOCK, Agenda
+from gateway.alarms.clock_steps import move_station, moved_memory
+from gateway.alarms.doubtful import DOUBTFUL, UNKNOWN_YET
 from gateway.alarms.rulebook import Rulebook
 from gateway.alarms.rules import FRESH, Memory, Rule, RuleType
 from gateway.alarms.silence import Silence
-from gateway.alarms.stations import Guard, Key, Plan, Station, Watch
+from gateway.alarms.stations import MOST_WATCHES, Guard, Key, Plan, Station, Watch
+from gateway.alarms.unknown_equipment import UnknownEquipment
 
 _STATUS_FIELDS: Final = frozenset({"online"})
 Recall = Callable[[str, str], Mapping[str, Value]]
@@ -49,8 +52,16 @@ def _renamed(key: Key, site: str, code: str, new: str) -> Key:
 class KnownEquipment:
     """Every channel of every equipment that has been heard, with the rules on it."""
 
-    def __init__(self, rulebook: Rulebook, memories: Mapping[Key, Memory], recall: Recall, agenda: Agenda) -> None:
+    def __init__(
+        self,
+        rulebook: Rulebook,
+        memories: Mapping[Key, Memory],
+        recall: Recall,
+        agenda: Agenda,
+        unknown: UnknownEquipment | None = None,
+    ) -> None:
         self.stations: dict[Topic, Station] = {}
+        self.unknown = UnknownEquipment() if unknown is None else unknown
         self.rulebook = rulebook
         self.recall_values = recall
         self._plans: dict[str, Plan] = {}
@@ -94,17 +105,40 @@ class KnownEquipment:
             standing.remove(key)
         return memory
 
-    def forget(self, is_gone: Callable[[str, str, Kind], bool]) -> None:
-        """Forget channels, alarms that stand and delays that run of equipment: (site, code, kind) says whose."""
-        for topic in [topic for topic in self.stations if is_gone(topic.site, topic.equipment, topic.kind)]:
-            station = self.stations.pop(topic)
-            self._agenda.leave(station)
-            for key in station.watches:
-                self._memories.pop(key, None)
-        for key in [key for key in self._memories if self._is_gone(key, is_gone)]:
+    def forget(self, is_gone: Callable[[str, str, Kind], bool], standing: Collection[Key] = ()) -> None:
+        """Forget channels and delays that run of equipment: (site, code, kind) says whose.
+
+        What is remembered of `standing` alarms stays, so that they can return.
+        """
+        gone = [topic for topic in self.stations if is_gone(topic.site, topic.equipment, topic.kind)]
+        self._memories |= {
+            key: watch.memory
+            for topic in gone
+            for key, watch in self.stations[topic].watches.items()
+            if key in standing
+        }
+        self._leave(gone)
+        for key in [key for key in self._memories if key not in standing and self._is_gone(key, is_gone)]:
             del self._memories[key]
-        for standing in [of for of, keys in self._standing.items() if any(self._is_gone(key, is_gone) for key in keys)]:
-            del self._standing[standing]
+        for of, keys in tuple(self._standing.items()):
+            self._standing[of] = [key for key in keys if key in self._memories]
+        self._stand(standing)
+
+    def _leave(self, topics: Iterable[Topic]) -> None:
+        """Watch channels no more."""
+        stations = []
+        for topic in topics:
+            stations.append(self.stations.pop(topic))
+            self.unknown.leave(topic)
+        self._agenda.forget(stations)
+
+    def _stand(self, standing: Collection[Key]) -> None:
+        """Have alarms that stand found by what ends them: a reset, the clock."""
+        for key in standing:
+            found = self._standing.setdefault((key.site, key.equipment, key.rule), [])
+            if key not in found and key in self._memories:
+                found.append(key)
+        self.know_what_stands(lambda key: key in standing)
 
     def _is_gone(self, key: Key, is_gone: Callable[[str, str, Kind], bool]) -> bool:
         rule = self.rulebook.described(key.rule, key.site, key.equipment)
@@ -114,10 +148,12 @@ class KnownEquipment:
         """Let everything that is known of an equipment go on under its new code."""
         for topic in [topic for topic in self.stations if (topic.site, topic.equipment) == (site, code)]:
             station = self.stations.pop(topic)
-            known = self.stations.pop(renamed := Topic(site, topic.kind, new, topic.channel), None)
-            if known is not None:  # heard before anybody knew that both are one
-                self._agenda.leave(known)
+            self.unknown.leave(topic)
+            renamed = Topic(site, topic.kind, new, topic.channel)
+            if renamed in self.stations:  # heard before anybody knew that both are one
+                self._leave([renamed])
             self.stations[renamed] = station
+            station.is_unknown = self.unknown.meet(renamed)
             station.rename(new)
         self._memories = {_renamed(key, site, code, new): memory for key, memory in self._memories.items()}
         for of in [of for of in self._standing if of[:2] == (site, code)]:
@@ -127,6 +163,7 @@ class KnownEquipment:
     def add_station(self, topic: Topic) -> Station:
         """A channel that is heard for the first time."""
         station = self.stations[topic] = Station()
+        station.is_unknown = self.unknown.meet(topic)
         rules = self.rulebook.rules_for(topic.site, topic.kind, topic.equipment)
         known = self.recall_values(topic.site, topic.equipment)
         station.recalled = {
@@ -137,7 +174,49 @@ class KnownEquipment:
         station.values = {name: known[name] for name in asked if name in known}
         for rule in rules:
             self._add_rule(station, topic, rule)
+        if any(watch.memory.active for watch in station.by_state.get(DOUBTFUL, ())):
+            station.doubtful = UNKNOWN_YET
         return station
+
+    def make_room(self, heard: Topic) -> dict[Key, Memory]:
+        """Forget unknown equipment beyond what is kept. Returns what is to be forgotten of its rules' memory.
+
+        `heard` is being judged just now and stays; so does what waits for a delay of life safety.
+        """
+
+        def keeps(channels: list[Topic]) -> bool:
+            who = channels[0].site, channels[0].equipment
+            return who == (heard.site, heard.equipment) or any(self._is_urgent(topic) for topic in channels)
+
+        gone = list(self.unknown.surplus(keeps))
+        if not gone:
+            return {}
+        forgotten: dict[Key, Memory] = {}
+        stations = [self.stations.pop(topic) for topic in gone]
+        self._agenda.forget(stations)
+        for station in stations:
+            for key, watch in station.watches.items():
+                if watch.memory.active or watch.memory.pending_since is not None:
+                    self._memories[key] = watch.memory  # its alarm stands: heard again, it goes on from here
+                else:
+                    forgotten[key] = FRESH
+                    self._memories.pop(key, None)
+        return forgotten
+
+    def _forget_quiet_parts(self, station: Station) -> None:
+        """A panel that makes up ever new addresses must not fill the memory: parts on which nothing stands go."""
+        quiet = [
+            key for key, watch in station.watches.items()
+            if watch.rule.type is RuleType.EVENT and not watch.memory.active and key not in station.unsettled
+        ]  # fmt: skip
+        for key in quiet:
+            del station.watches[key]
+            self._memories.pop(key, None)
+        station.most_watches = max(MOST_WATCHES, 2 * len(station.watches))
+
+    def _is_urgent(self, topic: Topic) -> bool:
+        station = self.stations[topic]
+        return any(station.watches[key].rule.life_safety for key in station.unsettled if key in station.watches)
 
     def watch_anew(self, topic: Topic, station: Station) -> dict[Key, Watch]:
         """Have the rules that are in force now watch a channel. Returns the watches that are no more."""
@@ -149,6 +228,12 @@ class KnownEquipment:
                     station.watches[key] = watch
             self._add_rule(station, topic, rule)
         return {key: watch for key, watch in before.items() if key not in station.watches}
+
+    def clock_was_set(self, by: int) -> None:
+        """Have all that is remembered go by a clock that shows `by` ms more."""
+        self._memories = {key: moved_memory(memory, by, measured=by < 0) for key, memory in self._memories.items()}
+        for station in self.stations.values():
+            move_station(station, by)
 
     def _plan(self, rule: Rule) -> Plan:
         """Worked out once for all equipment where nobody has changed the rule."""
@@ -195,14 +280,17 @@ class KnownEquipment:
             watch.silence = silence = Silence(rule, watch.memory)
             if silence.interval and not silence.silent:
                 self._agenda.remind(station, watch, silence.due_at)
-        elif topic.channel is rule.channel:
+        elif topic.channel is rule.channel or topic.channel is Channel.EVENT:
             status = status_of(topic)
             station.silence = (self.stations.get(status) or self.add_station(status)).watches[key].silence
+            station.begins_silence = topic.channel is rule.channel
 
     def add_watch(self, station: Station, key: Key, kind: Kind, rule: Rule) -> Watch:
         """One rule on one part, as it was remembered."""
         if key in station.watches:
             return station.watches[key]
+        if len(station.watches) >= station.most_watches:
+            self._forget_quiet_parts(station)
         watch = station.watches[key] = Watch(key, kind, self._plan(rule), self._memories.get(key, FRESH))
         if watch.memory.pending_since is not None:
             self._agenda.unsettle(station, key)

@@ -115,7 +115,7 @@ async def _change(
         await connection.execute(
             update(maintenance_window)
             .where(maintenance_window.c.id == identity)
-            .values(**_row(after), closed_at=after.cancelled_at)
+            .values(**_row(after), outcome=None if after.cancelled_at is None else Phase.CANCELLED.value)
         )
         await _record(connection, before, after, what, cause, now)
     return after
@@ -136,7 +136,7 @@ async def note_turns(database: Database, epoch: int, now: int) -> None:
             await _record(connection, window, window, what, CLOCK, now)
             if what == _ENDED:
                 ended = maintenance_window.c.id == window.id
-                await connection.execute(update(maintenance_window).where(ended).values(closed_at=now))
+                await connection.execute(update(maintenance_window).where(ended).values(outcome=Phase.OVER.value))
     for window, what in due:
         log.info("maintenance window", what=what, id=window.id, site=window.scope.site, reason=window.reason)
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import msgspec
+
 from collectors.fields import Kind
 from collectors.reading import Reading, Value
 from collectors.topics import Topic
@@ -79,8 +81,12 @@ def keep(
     outcome: Outcome,
     digest: str = "",
     zone: str = "",
+    before: tuple[int, Value | None] | None = None,
 ) -> None:
     """Remember a judgement, and note what follows from it.
+
+    An alarm tells the value that was in breach: without a delay that of the sample which raised it, with one the value
+    that held when the delay ended. What the sample says that ended the breach is not told.
 
     Args:
         watch: what was judged.
@@ -90,14 +96,22 @@ def keep(
         outcome: where decisions and memory are noted.
         digest: of the event that shows it.
         zone: as the event says it.
+        before: when the sample was measured, and the value until then: what a delay has ended earlier rests on that.
     """
+    value, told = values.get(watch.rule.field), watch.breach_value
     memory, changes = with_habits(watch, judgement.memory), judgement.changes
+    if memory.pending_since is not None and not memory.active:
+        told = watch.breach_value = value
+        if watch.memory.pending_since is None:
+            memory = msgspec.structs.replace(memory, pending_value=value)
+    elif watch.memory.pending_since is None or watch.memory.active:
+        told = value
     quiet = quiet_bands(watch.rule, memory, values) if watch.guards else {}
     if memory != watch.memory:  # from here on nothing fails: what is remembered is decided too
         watch.memory = outcome.memories[watch.key] = memory
     for name, band in quiet.items():
         watch.guards[name].low, watch.guards[name].high = band
-    value = values.get(watch.rule.field)
-    outcome.decisions.extend(
-        Decision(watch.key, watch.rule, watch.kind, change, value, received_at, digest, zone) for change in changes
-    )
+    for change in changes:
+        held = before[1] if before is not None and change.at < before[0] else value
+        shown = told if change.raised else held
+        outcome.decisions.append(Decision(watch.key, watch.rule, watch.kind, change, shown, received_at, digest, zone))

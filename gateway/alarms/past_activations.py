@@ -62,7 +62,7 @@ def _statement(start: int, end: int, sites: Collection[str] | None) -> CompoundS
 
 
 def _on_sites(table: Any, sites: Collection[str] | None) -> list[ColumnElement[bool]]:
-    return [] if sites is None else [beside_index(table.c.site).in_(sites)]
+    return [] if sites is None else [beside_index(table.c.site.in_(sites))]
 
 
 def _activations(rows: Sequence[Any], keys: dict[_Key, str], duty: DutyPositions) -> list[Activation]:

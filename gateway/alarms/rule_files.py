@@ -22,6 +22,8 @@ from gateway.equipment.topology import Relation
 _UNITS_MS: Final = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 _SHORTEST_MS: Final = 1_000
 _DAY_MS: Final = 86_400_000
+_MONTH_MS: Final = 31 * _DAY_MS
+"""For what is rare: a count of what a field becomes remembers changes only, so few however long it looks back."""
 _SOONEST_RE_ALARM_MS: Final = 60_000
 _ID_LENGTH: Final = 128
 _PLAYBOOK_LENGTH: Final = 64
@@ -311,8 +313,8 @@ def _rate_complaint(rule: Rule, written: _Written) -> str | None:
 
 
 def _count_complaint(rule: Rule, written: _Written) -> str | None:
-    if not _SHORTEST_MS <= rule.window <= _DAY_MS:
-        return "a count has a 'window' from 1s to 1d"
+    if not _SHORTEST_MS <= rule.window <= (_MONTH_MS if rule.values else _DAY_MS):
+        return "a count has a 'window' from 1s to 1d, with 'becomes' to 31d"
     if not rule.field or written.above is None or not 0 <= written.above <= MOST_COUNTED or written.below is not None:
         return f"a count has a 'field' and 'above', from 0 to {MOST_COUNTED}"
     if written.inside or written.outside or rule.condition:

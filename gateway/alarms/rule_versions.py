@@ -49,10 +49,10 @@ class Wish(NamedTuple):
 async def overrides(connection: AsyncConnection, until: int | None = None) -> list[Override]:
     """The newest version at each place; with `until` as it was when that row's id was the newest."""
     superseded_by = rule_version.c.superseded_by
-    wanted = [superseded_by.is_(None)]
+    wanted: list[ColumnElement[bool]] = [superseded_by.is_(None)]
     if until is not None:
-        wanted = [superseded_by.is_(None) & (rule_version.c.id <= until),
-                  after(superseded_by, until) & (rule_version.c.id <= until)]  # fmt: skip
+        then = rule_version.c.id <= until
+        wanted = [superseded_by.is_(None) & then, after(superseded_by, until) & then]
     held: list[Override] = []
     for condition in wanted:
         found = await connection.execute(select(rule_version).where(condition))
@@ -67,7 +67,8 @@ def override_of(row: RowMapping) -> Override:
 
 async def versions_after(connection: AsyncConnection, row: int) -> list[dict[str, Any]]:
     """The versions that came after a row, oldest first."""
-    found = await connection.execute(select(rule_version).where(rule_version.c.id > row).order_by(rule_version.c.id))
+    later = select(rule_version).where(after(rule_version.c.id, row)).order_by(rule_version.c.id)
+    found = await connection.execute(later)
     return [dict(version) for version in found.mappings()]
 
 

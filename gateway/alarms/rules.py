@@ -2,7 +2,8 @@
 
 A rule looks at values and answers breached or not (`is_breached`); `judge` adds delays, by time of measurement,
 and remembers. A value holds until the next one comes: a breach that stood for the whole delay is raised at the
-moment the delay ended, whether a sample or the clock (`mature`) shows it first.
+moment the delay ended, whether a sample or the clock (`mature`) shows it first. What is over at that moment, or before,
+raises nothing.
 """
 
 import hashlib
@@ -137,10 +138,14 @@ class Memory(msgspec.Struct, frozen=True, omit_defaults=True):
     pending_since: int | None = None
     pending_received: int | None = None
     """When the sample that began the delay was received: by it the clock knows that the delay has passed."""
+    pending_value: Value | None = None
+    """The value that began the delay."""
     points: tuple[Point, ...] = ()
     """Counts: the changes of value within the window, and the last one before it."""
     seen_at: int | None = None
     """Absence: when it was last seen to happen, or when the equipment was first heard; epoch ms of receipt."""
+    retained: str = ""
+    """Hash of the last message kept by a broker that was taken into account: it comes again at every start."""
     interval: int = 0
     """No data: the longest usual time between two messages, in ms; 0 while it is not known."""
 
@@ -284,12 +289,14 @@ def judge(
     """
     if not corrects and (at < memory.known_at or (at == memory.known_at and not breached)):
         return Judgement(memory)  # measured before what the last change rests on: it cannot unsay it
-    matured = _mature(rule, memory, at)
+    matured = _mature(rule, memory, at, contradicted=breached is memory.active)
     memory = matured.memory
     if breached == memory.active:
         known_at = at if matured.changes else memory.known_at
         return Judgement(_settled(memory, known_at), matured.changes)
-    disproves = memory.active and at < memory.changed_at
+    # Raised when a delay ended, and over at that very moment: it did not outlast its delay.
+    at_its_begin = memory.known_at < at == memory.changed_at
+    disproves = memory.active and (at < memory.changed_at or at_its_begin)
     if disproves or _delay(rule, memory) == 0:
         change = Change(breached, max(at, memory.changed_at), disproves)
         return Judgement(Memory(breached, change.at, at), (*matured.changes, change))
@@ -298,18 +305,53 @@ def judge(
     return Judgement(memory, matured.changes)
 
 
+def judge_in_order(rule: Rule, memory: Memory, breached: bool, now: int) -> Judgement:
+    """Take into account what counts in the order in which the service notices it, as silence does.
+
+    A message may be received before a look of the clock and judged after it, so no two times are compared to decide
+    which of them is true: the later call is. `now` (epoch ms of receipt, or of the look) only dates what follows.
+    """
+    matured = _mature_by_clock(rule, memory, now, contradicted=breached is memory.active)
+    memory = matured.memory
+    if breached is memory.active:
+        return Judgement(_settled(memory, memory.known_at), matured.changes)
+    at = max(now, memory.changed_at)
+    if _delay(rule, memory) == 0:
+        return Judgement(Memory(breached, at, at), (*matured.changes, Change(breached, at)))
+    if memory.pending_since is None:
+        memory = Memory(memory.active, memory.changed_at, memory.known_at, now, now)
+    return Judgement(memory, matured.changes)
+
+
+def mature_before(rule: Rule, memory: Memory, at: int) -> Judgement:
+    """End a delay that was over before a sample of time `at`.
+
+    What the sample says depends on the state that it meets: within the deadband it keeps up what stands, and raises
+    nothing.
+    """
+    if memory.pending_since is None or at < memory.known_at or at <= memory.pending_since + _delay(rule, memory):
+        return Judgement(memory)
+    return _mature(rule, memory, at)
+
+
 def mature(rule: Rule, memory: Memory, now: int) -> Judgement:
     """Let the clock end a delay: no sample has contradicted it for the whole of it."""
+    return _mature_by_clock(rule, memory, now)
+
+
+def _mature_by_clock(rule: Rule, memory: Memory, now: int, *, contradicted: bool = False) -> Judgement:
     if memory.pending_since is None or memory.pending_received is None:
         return Judgement(memory)
-    return _mature(rule, memory, memory.pending_since + now - memory.pending_received)
+    at = memory.pending_since + now - memory.pending_received
+    return _mature(rule, memory, at, contradicted=contradicted)
 
 
-def _mature(rule: Rule, memory: Memory, at: int) -> Judgement:
+def _mature(rule: Rule, memory: Memory, at: int, *, contradicted: bool = False) -> Judgement:
+    """End a delay at its due time; a sample of just that time which contradicts it comes before."""
     if memory.pending_since is None:
         return Judgement(memory)
     due = memory.pending_since + _delay(rule, memory)
-    if at < due:
+    if at < due or (contradicted and at == due):
         return Judgement(memory)
     change = Change(not memory.active, max(due, memory.changed_at))
     return Judgement(Memory(change.raised, change.at, memory.pending_since), (change,))

@@ -27,6 +27,6 @@ async def set_aside(connection: AsyncConnection, sites: Collection[str] | None =
     """Every open alarm of some sites (None: of all) that is kept quiet, once for each reason, oldest first."""
     statement = select(alarm).where(alarm_is_open, alarm.c.annunciated.is_(False)).order_by(alarm.c.id)
     if sites is not None:
-        statement = statement.where(beside_index(alarm.c.site).in_(sites))
+        statement = statement.where(beside_index(alarm.c.site.in_(sites)))
     rows = [dict(row) for row in (await connection.execute(statement)).mappings()]
     return [SetAside(row["id"], key_of(row), row["priority"], item) for row in rows for item in suppressions_of(row)]

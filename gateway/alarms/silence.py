@@ -73,6 +73,11 @@ class Silence:
             self.longest = -math.inf
         self.due_at = since + self.limit
 
+    def clock_was_set(self, by: int) -> None:
+        """Go on by a clock that shows `by` ms more: no silence has passed with that."""
+        self.heard_at += by if self.heard_at else 0
+        self.due_at += by if self.due_at else 0
+
     def noted(self, memory: Memory) -> int:
         """The interval to keep: a new one only where it has doubled or halved, so that little is written."""
         is_near = memory.interval / 2 < self.interval < memory.interval * 2

@@ -7,7 +7,7 @@ from collectors.topics import Topic
 from gateway.alarms.agenda import Agenda
 from gateway.alarms.known_equipment import status_of
 from gateway.alarms.outcomes import Outcome, keep
-from gateway.alarms.rules import Judgement, judge
+from gateway.alarms.rules import Judgement, judge_in_order
 from gateway.alarms.silence import Silence
 from gateway.alarms.stations import Key, Station, Watch
 
@@ -51,6 +51,6 @@ def judge_silence(agenda: Agenda, station: Station, watch: Watch, silence: Silen
     """Have the rule decide on what is known of the equipment's silence."""
     said: dict[str, Value] = {} if silence.online else {"online": False}
     agenda.unsettle(station, watch.key)
-    keep(watch, judge(watch.rule, watch.memory, silence.is_breached, now, now), said, now, outcome)
+    keep(watch, judge_in_order(watch.rule, watch.memory, silence.is_breached, now), said, now, outcome)
     if watch.memory.pending_since is None:
         station.unsettled.discard(watch.key)

@@ -9,21 +9,28 @@ from collectors.fields import Kind
 from collectors.reading import Quality, Reading, Value
 from gateway.alarms.rules import (
     FRESH,
+    Judgement,
     Memory,
     Point,
     Rule,
     RuleType,
     inputs_of,
     is_breached,
+    judge,
+    judge_in_order,
     looked_at_when_differing,
     quiet_bands,
 )
 from gateway.alarms.series import add_point, is_series_breached
 from gateway.alarms.silence import Silence
 
-_DOUBTFUL_CLOCK: Final = int(Quality.FUTURE | Quality.OLD | Quality.NO_TIME)
+_DOUBTFUL_CLOCK: Final = int(Quality.FUTURE | Quality.OLD | Quality.NO_TIME | Quality.CLOCK_WRONG)
 _BURST_MS: Final = 500
 """Samples that come faster than this are a backlog: their times of measurement may lie far apart."""
+MOST_VALUES: Final = 256
+"""Fields of one channel whose newest values are remembered, beside those that rules look at."""
+MOST_WATCHES: Final = 10_000
+"""Watches of one channel, parts included. Several times what the largest fire panels have."""
 SERIES: Final = frozenset({RuleType.RATE, RuleType.COUNT})
 """Types that remember a window of samples."""
 
@@ -67,6 +74,8 @@ class Watch:
     """One rule on one part of one equipment."""
 
     __slots__ = (
+        "breach_value",
+        "counted_until",
         "guards",
         "happening",
         "inputs",
@@ -75,6 +84,7 @@ class Watch:
         "memory",
         "points",
         "reminded",
+        "retained",
         "rule",
         "seen_at",
         "settle_at",
@@ -88,18 +98,25 @@ class Watch:
         self.memory = memory
         self.inputs = plan.inputs
         self.guards: dict[str, Guard] = {}
+        # What the newest sample in breach said, while a delay runs: of it the alarm tells.
+        self.breach_value = memory.pending_value
         self.points: list[Point] = list(memory.points)
         # When what only a sample out of order has raised is compared with the newest values, 0 where nothing is.
         self.settle_at = 0
+        # A count that stands: until when only a sample can change that (epoch ms), 0 where that is not worked out.
+        self.counted_until = 0
         # Absence: whether it happens just now.
         self.happening = False
         self.seen_at = memory.seen_at
         self.reminded = False
         self.silence: Silence | None = None
+        # The last message kept by a broker that was taken into account.
+        self.retained = memory.retained
 
     def follow(self, plan: Plan) -> None:
         """Go on under a rule that was changed, or is as it was; what is remembered stays."""
         self.rule, self.inputs, self.guards = plan.rule, plan.inputs, {}
+        self.counted_until = 0
 
     def waits_until(self) -> list[int]:
         """The moments, by the time of receipt, at which the clock ends a delay or what disorder has raised."""
@@ -113,11 +130,17 @@ class Station:
     """All that watches one channel of one equipment."""
 
     __slots__ = (
-        "behind_since", "by_event", "by_limit", "by_series", "by_state", "complete_at", "late_in_a_row", "newest_at",
-        "online_of", "recalled", "received_at", "silence", "times", "unsettled", "values", "watches",
+        "begins_silence",
+        "behind_since", "by_event", "by_limit", "by_series", "by_state", "complete_at", "doubtful", "is_unknown",
+        "late_in_a_row", "most_watches", "newest_at", "online_of", "recalled", "received_at", "silence", "times",
+        "unsettled", "values", "watches",
     )  # fmt: skip
 
     def __init__(self) -> None:
+        # Beyond so many watches those of parts on which nothing stands are forgotten.
+        self.most_watches = MOST_WATCHES
+        # Whether nobody had adopted its equipment when it was heard for the first time.
+        self.is_unknown = False
         self.values: dict[str, Value] = {}
         # Names among `values` that are known from before the start only.
         self.recalled: set[str] = set()
@@ -129,6 +152,8 @@ class Station:
         # When a run of samples from before the newest one began to come in, 0 while there is none.
         self.behind_since = 0
         self.late_in_a_row = 0
+        # Fields whose newest value cannot be true, and what it was.
+        self.doubtful: dict[str, str] = {}
         self.watches: dict[Key, Watch] = {}
         self.by_limit: dict[str, list[Guard]] = {}
         self.by_state: dict[str, list[Watch]] = {}
@@ -137,6 +162,8 @@ class Station:
         # Whose silence is noticed on this channel, and who is said to be online by it.
         self.silence: Silence | None = None
         self.online_of: Watch | None = None
+        # Whether the first message on it begins the watch for silence; events of who reports otherwise only end one.
+        self.begins_silence = True
         # Watches that do not say what the newest sample says: they wait for a delay to end, or for a further sample.
         self.unsettled: set[Key] = set()
 
@@ -153,6 +180,13 @@ class Station:
             watch.key = watch.key._replace(equipment=code)
         self.watches = {watch.key: watch for watch in self.watches.values()}
         self.unsettled = {key._replace(equipment=code) for key in self.unsettled}
+
+    def forget_unasked(self) -> None:
+        """A device that makes up ever new names must not fill the memory: what no rule looks at goes."""
+        asked = {name for watch in self.watches.values() for name in (*watch.inputs, *watch.rule.condition)}
+        asked |= self.by_limit.keys() | self.by_state.keys() | self.by_series.keys()
+        self.values = {name: value for name, value in self.values.items() if name in asked}
+        self.times = {name: at for name, at in self.times.items() if name in asked}
 
     def measured_at(self, name: str) -> int:
         """When the known value of a field was measured, 0 where there is none."""
@@ -206,10 +240,18 @@ def ask(watch: Watch, values: Mapping[str, Value], reading: Reading, at: int, ne
         value = reading.fields.get(rule.field)
         if value is not None:
             add_point(rule, watch.points, at, value)
+            watch.counted_until = 0
         return is_series_breached(rule, watch.points, newest, watch.memory.active)
     if rule.type is RuleType.ABSENCE:
         return _ask_absence(watch, values, reading.received_at)
     return is_breached(rule, values, watch.memory.active)
+
+
+def judged(watch: Watch, breached: bool, at: int, received_at: int, *, corrects: bool = False) -> Judgement:
+    """What follows from an answer of `ask`: by the time of measurement, but for what the service's clock decides."""
+    if watch.rule.type is RuleType.ABSENCE:
+        return judge_in_order(watch.rule, watch.memory, breached, received_at)
+    return judge(watch.rule, watch.memory, breached, at, received_at, corrects=corrects)
 
 
 def _ask_absence(watch: Watch, values: Mapping[str, Value], received_at: int) -> bool:
@@ -220,7 +262,9 @@ def _ask_absence(watch: Watch, values: Mapping[str, Value], received_at: int) ->
 
 
 def with_habits(watch: Watch, memory: Memory) -> Memory:
-    """A memory with what its type of rule remembers besides."""
+    """A memory with what its watch remembers besides."""
+    if watch.retained:
+        memory = msgspec.structs.replace(memory, retained=watch.retained)
     if watch.rule.type is RuleType.COUNT:
         return msgspec.structs.replace(memory, points=tuple(watch.points))
     if watch.rule.type is RuleType.ABSENCE:

@@ -41,6 +41,7 @@ from gateway.people.audit import CLOCK, Cause, Via
 from gateway.storage import lease
 from gateway.storage.database import Database
 from gateway.storage.facts import Consumer, Fact, FactMetrics
+from gateway.storage.index_use import after
 from gateway.storage.tables import fact
 
 CONSUMER: Final = "suppression"
@@ -146,7 +147,7 @@ class Suppressing:
         if not self._as_of:  # nothing is read yet: no need to look through all that ever happened
             self._stale, self._as_of = True, await connection.scalar(select(func.max(fact.c.id))) or 0
         is_plan = case((fact.c.kind.in_(FOLLOWED), fact.c.id))
-        statement = select(func.max(fact.c.id), func.max(is_plan)).where(fact.c.id > self._as_of)
+        statement = select(func.max(fact.c.id), func.max(is_plan)).where(after(fact.c.id, self._as_of))
         newest, newest_plan = (await connection.execute(statement)).one()
         if newest_plan is not None or self._stale:
             await self._read(connection)

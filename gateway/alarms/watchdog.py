@@ -7,7 +7,6 @@ list, journal, audit or figure knows of it. Every process hears the fact, so eac
 """
 
 import secrets
-import time
 from collections.abc import Callable, Iterable
 from enum import IntEnum, StrEnum
 from typing import Final
@@ -21,6 +20,7 @@ from collectors.topics import Topic
 from gateway.alarms.outcomes import Decision
 from gateway.alarms.rules import BEAT, Priority, Rule, RuleType
 from gateway.alarms.stations import Key
+from gateway.clocks import steady_s
 from gateway.equipment.ledger import PLATFORM
 from gateway.storage.facts import Fact, NewFact
 
@@ -88,11 +88,6 @@ _STUCK: Final = {
 class _Trip(msgspec.Struct):
     began_at: float
     stage: _Stage = _Stage.SENT
-
-
-def steady_s() -> float:
-    """Seconds that go on while the machine sleeps and that nobody sets."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Watchdog:
@@ -164,6 +159,8 @@ class Watchdog:
     def decided(self, readings: Iterable[Reading]) -> None:
         """What follows from these is committed."""
         for reading in readings:
+            if reading.topic != _TOPIC:  # another finding of the platform, such as a device that babbles
+                continue
             trip = self._trips.get(int(reading.fields["beat"]))
             if trip is not None:
                 trip.stage = _Stage.DECIDED

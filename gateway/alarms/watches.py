@@ -5,24 +5,39 @@ in which nothing would change, and states are looked at only when a value differ
 clock can show stands on the agenda, and what waits for a delay in a list of its own: a tick looks at no others.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from collectors.fields import Kind
 from collectors.reading import Quality, Reading, Value
+from collectors.topics import Topic
 from gateway.alarms.agenda import BY_CLOCK, Agenda
 from gateway.alarms.clock_checks import ClockChecks
 from gateway.alarms.disorder import Disorder
+from gateway.alarms.doubtful import IMPLAUSIBLE, judged_part
+from gateway.alarms.kept_messages import take_kept
 from gateway.alarms.known_equipment import KnownEquipment, Recall, nothing_known
 from gateway.alarms.outcomes import Alone, Failure, Outcome, keep, no_rule
 from gateway.alarms.replanning import Replanned, take_up
 from gateway.alarms.rulebook import Rulebook
-from gateway.alarms.rules import Judgement, Memory, Rule, is_match, judge, judge_event, judge_reset, part_of
+from gateway.alarms.rules import (
+    Judgement,
+    Memory,
+    Rule,
+    RuleType,
+    is_match,
+    judge_event,
+    judge_reset,
+    mature_before,
+    part_of,
+)
 from gateway.alarms.silence_checks import hear, take_online
-from gateway.alarms.stations import Key, Station, Watch, ask, time_of
+from gateway.alarms.stations import MOST_VALUES, Key, Station, Watch, ask, judged, time_of
+from gateway.alarms.unknown_equipment import UnknownEquipment
 
 _ZONE_LENGTH: Final = 128
 _RETAINED: Final = int(Quality.RETAINED)
+_REPEATED: Final = int(Quality.REPEATED)
 
 
 class Watches:
@@ -34,11 +49,12 @@ class Watches:
         memories: Mapping[Key, Memory],
         late_window_ms: int,
         recall: Recall = nothing_known,
+        unknown: UnknownEquipment | None = None,
     ) -> None:
         self._late_window_ms = late_window_ms
         self._agenda = Agenda()
         rulebook = rules if isinstance(rules, Rulebook) else Rulebook(rules)
-        self._known = KnownEquipment(rulebook, memories, recall, self._agenda)
+        self._known = KnownEquipment(rulebook, memories, recall, self._agenda, unknown)
         self._stations = self._known.stations
         self._disorder = Disorder(self._agenda, late_window_ms)
         self._clock_checks = ClockChecks(self._agenda, late_window_ms)
@@ -50,27 +66,56 @@ class Watches:
             try:
                 station = self._stations.get(reading.topic)
                 if station is None:
-                    station = self._known.add_station(reading.topic)
+                    station = self._add_station(reading.topic, outcome)
+                elif station.is_unknown:
+                    self._known.unknown.hear(reading.topic)
                 if reading.quality & _RETAINED:
-                    continue  # a broker repeats it at every start: nobody knows how old it is
+                    take_kept(self._known, station, reading, outcome)
+                    continue
                 silence = station.silence
-                if silence is not None:
+                if (
+                    silence is not None
+                    and not reading.quality & _REPEATED
+                    and (silence.heard_at or station.begins_silence)
+                ):
                     if reading.received_at - silence.heard_at > silence.longest:
                         hear(self._agenda, self._stations, silence, reading, outcome)
                     silence.heard_at = reading.received_at
                 if reading.digest:
                     self._take_event(station, reading, outcome)
                 elif station.by_limit or station.by_state or station.by_series:
-                    self._take_state(station, reading, outcome)
+                    if reading.quality & IMPLAUSIBLE or station.doubtful:
+                        part = judged_part(station, reading)
+                        self._take_state(station, part, outcome)
+                        reading.quality = part.quality
+                    else:
+                        self._take_state(station, reading, outcome)
                 if station.online_of is not None:
                     take_online(self._agenda, station, station.online_of, reading, outcome)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and the next reading is judged
                 outcome.failures.append(Failure(no_rule(reading.topic), error, reading))
         return outcome
 
-    def tick(self, now: int) -> Outcome:
-        """Let delays end by the clock, and notice what has not come or not happened."""
-        return self._clock_checks.tick(now)
+    def _add_station(self, topic: Topic, outcome: Outcome) -> Station:
+        station = self._known.add_station(topic)
+        if station.is_unknown:
+            outcome.memories.update(self._known.make_room(topic))
+        return station
+
+    def tick(self, now: int, *, is_behind: bool = False) -> Outcome:
+        """Let delays end by the clock, and notice what has not come or not happened.
+
+        Args:
+            now: epoch ms up to which all that has come is judged.
+            is_behind: whether more may wait that would deny a delay.
+        """
+        return self._clock_checks.tick(now, is_behind=is_behind)
+
+    def clock_was_set(self, by: int) -> None:
+        """Go on by a service's clock that was set, `by` ms later (earlier, where negative) than it would show."""
+        self._known.clock_was_set(by)
+        self._agenda.clock_was_set(by)
+        self._clock_checks.clock_was_set(by)
 
     def go_by(self, rulebook: Rulebook) -> None:
         """Use other rules for equipment that is heard from now on."""
@@ -80,9 +125,9 @@ class Watches:
         """Go by another rulebook from now on."""
         return take_up(self._known, self._agenda, rulebook, changes, now)
 
-    def forget(self, is_gone: Callable[[str, str, Kind], bool]) -> None:
-        """Know nothing any more of equipment of which (site, code, kind) says so."""
-        self._known.forget(is_gone)
+    def forget(self, is_gone: Callable[[str, str, Kind], bool], standing: Collection[Key] = ()) -> None:
+        """Know nothing any more of equipment of which (site, code, kind) says so, but for alarms that stand."""
+        self._known.forget(is_gone, standing)
 
     def rename(self, site: str, code: str, new: str) -> None:
         """Let what is known of an equipment go on under its new code."""
@@ -119,13 +164,17 @@ class Watches:
                 station.allow_for_a_jump(at, reading.received_at, self._late_window_ms)
         station.newest_at, station.received_at = at, reading.received_at
         touched = self._touched(station, fields)
+        before = {**values} if station.unsettled else values
         values.update(fields)
+        if len(values) > MOST_VALUES:
+            station.forget_unasked()
+            values = station.values
         if len(fields) == len(values):
             station.complete_at = at
         else:
             station.times.update(dict.fromkeys(fields, at))
         if touched or station.unsettled:
-            self._judge(station, touched, values, at, reading, outcome)
+            self._judge(station, touched, values, before, at, reading, outcome)
 
     def _touched(self, station: Station, fields: Mapping[str, Value]) -> Sequence[Watch]:
         """The watches for which the fields may change something."""
@@ -155,6 +204,7 @@ class Watches:
         station: Station,
         touched: Iterable[Watch],
         values: Mapping[str, Value],
+        before: Mapping[str, Value],
         at: int,
         reading: Reading,
         outcome: Outcome,
@@ -166,11 +216,16 @@ class Watches:
             waits = watch.key in station.unsettled
             self._agenda.unsettle(station, watch.key)  # it stays so where the rule fails: the next sample asks it again
             with Alone(watch.key, reading, outcome):
+                held = (at, before.get(watch.rule.field))
+                if watch.memory.pending_since is not None and watch.rule.type is not RuleType.ABSENCE:
+                    over = mature_before(watch.rule, watch.memory, at)
+                    if over.changes:
+                        keep(watch, over, values, reading.received_at, outcome, before=held)
                 breached = ask(watch, values, reading, at, at)
                 if breached is not None:
                     watch.settle_at = 0
-                    judgement = judge(watch.rule, watch.memory, breached, at, reading.received_at)
-                    keep(watch, judgement, values, reading.received_at, outcome)
+                    judgement = judged(watch, breached, at, reading.received_at)
+                    keep(watch, judgement, values, reading.received_at, outcome, before=held)
                     if watch.rule.type in BY_CLOCK:
                         self._agenda.note(station, watch)
                     waits = judgement.memory.active is not breached

@@ -1,6 +1,7 @@
 """One's own account: logins, password, second factor. For people only, and only about themselves."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import segno
 
@@ -65,26 +66,24 @@ async def choose_password(call: Call) -> Reply:
     """The login that asks goes on, with another cookie; every other one ends."""
     standing, wanted = own(call), call.body
     people, now = call.services.people, call.services.wall()
-    await _ask_password(call, standing, wanted.old)
-    try:
-        await people.accounts.choose_password(standing.person.id, wanted.new, standing.login, call.cause, now)
-    except WeakPassword as error:
-        raise ProblemError(error.weakness.value, str(error)) from error
-    except TooManyLogins as error:
-        raise _busy() from error
+    async with _password_shown(call, standing, wanted.old):
+        try:
+            await people.accounts.choose_password(standing.person.id, wanted.new, standing.login, call.cause, now)
+        except WeakPassword as error:
+            raise ProblemError(error.weakness.value, str(error)) from error
     return Reply(None, status=204, cookie=await people.logins.renew(standing))
 
 
 async def begin_second_factor(call: Call) -> SecondFactorBody:
     standing = own(call)
-    await _ask_password(call, standing, call.body.password)
     person = standing.person
-    try:
-        secret, address = await call.services.people.second_factors.begin(
-            person.id, person.username, call.cause, call.services.wall()
-        )
-    except NotBegun as error:
-        raise ProblemError("not_permitted_in_state", str(error)) from error
+    async with _password_shown(call, standing, call.body.password):
+        try:
+            secret, address = await call.services.people.second_factors.begin(
+                person.id, person.username, call.cause, call.services.wall()
+            )
+        except NotBegun as error:
+            raise ProblemError("not_permitted_in_state", str(error)) from error
     image = segno.make(address).svg_data_uri(scale=4, light="white")
     return SecondFactorBody(secret, address, image)
 
@@ -104,29 +103,29 @@ async def confirm_second_factor(call: Call) -> RecoveryCodes:
 
 async def remove_second_factor(call: Call) -> Reply:
     standing = own(call)
-    await _ask_password(call, standing, call.body.password)
-    try:
-        await call.services.people.second_factors.remove(standing.person.id, call.cause, call.services.wall())
-    except NotBegun as error:
-        raise ProblemError("not_permitted_in_state", str(error)) from error
+    async with _password_shown(call, standing, call.body.password):
+        try:
+            await call.services.people.second_factors.remove(standing.person.id, call.cause, call.services.wall())
+        except NotBegun as error:
+            raise ProblemError("not_permitted_in_state", str(error)) from error
     return Reply(None, status=204)
 
 
-async def _ask_password(call: Call, standing: Standing, password: str) -> None:
+@asynccontextmanager
+async def _password_shown(call: Call, standing: Standing, password: str) -> AsyncIterator[None]:
+    """Ask for the password again; the first transaction of the block holds only while the password is still this."""
     people, now = call.services.people, call.services.wall()
     attempt = await people.logins.attempt(standing.person.username, call.place)
     try:
-        await people.passwords.is_own(standing.person.id, password, attempt, now)
+        proven = await people.passwords.is_own(standing.person.id, password, attempt, now)
+        with call.services.database.accompanied(people.passwords.holding(proven)):
+            yield
     except LoginRefused as error:
         # Not 401: the login stands, and the page must not take this for its end.
         code = "wrong_password" if error.wait_ms == 0 else error.reason.value
         raise ProblemError(code, retry_after=refused(error).retry_after) from error
     except TooManyLogins as error:
-        raise _busy() from error
-
-
-def _busy() -> ProblemError:
-    return ProblemError("busy", "try again in a moment", retry_after=2)
+        raise ProblemError("busy", "try again in a moment", retry_after=2) from error
 
 
 _FACTOR = "/me/second-factor"

@@ -13,7 +13,7 @@ from gateway.people.logins import Place, Standing, Way
 from gateway.people.people import People
 from gateway.people.permissions import Act, Decision, may
 from gateway.people.throttle import network_of
-from gateway.storage.database import DatabaseTrouble
+from gateway.storage.database_errors import DatabaseTrouble
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_SITE: Final = frozenset({"same-origin", "none"})

@@ -12,13 +12,14 @@ from gateway.alarms.rules import Priority
 from gateway.alarms.states import State
 from gateway.alarms.suppression import Reason, Suppression
 from gateway.api.bodies import ActivationBody, AlarmBody, AlarmDetail, JournalEntry, Page, SuppressionBody
-from gateway.api.pages import Branch, CodesOf, branches_of, checked_beside, page_of, places
+from gateway.api.pages import EVERYTHING, CodesOf, branches_of, checked_beside, page_of, places
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, Route, Services
 from gateway.api.session_routes import texts
 from gateway.people.accounts import Accounts
 from gateway.people.permissions import Act, may
 from gateway.storage.index_use import beside_index
+from gateway.storage.keyset import Branch
 from gateway.storage.portions import in_portions
 from gateway.storage.tables import activation, alarm, alarm_is_open, journal, ticket_alarm
 
@@ -140,13 +141,13 @@ def _branches(query: AlarmQuery, sites: frozenset[str] | None, codes_of: CodesOf
     looked_at = places(sites, query.site, query.equipment, codes_of)
     state = _state(query.state)
     if state not in {None, State.NORMAL} or query.annunciated is not None or query.under:
-        return [(alarm_is_open, *_open_ones(query, state), *checked_beside(alarm, looked_at))]
-    over = [] if state is None else [alarm.c.state == state.value]
+        return [Branch(beside=[alarm_is_open, *_open_ones(query, state), *checked_beside(alarm, looked_at)])]
+    over = [] if state is None else [alarm.c.state == State.NORMAL.value]
     if looked_at is None and query.priority is None and state is None:
-        return [()]
+        return EVERYTHING
     priorities = list(Priority) if query.priority is None else [query.priority]
     return [
-        branch for one in priorities for branch in branches_of(alarm, looked_at, alarm.c.priority == one.value, *over)
+        branch for one in priorities for branch in branches_of(alarm, looked_at, [(alarm.c.priority, one.value)], over)
     ]
 
 
@@ -154,7 +155,7 @@ def _open_ones(query: AlarmQuery, state: State | Literal["open"] | None) -> Iter
     if isinstance(state, State):
         yield alarm.c.state == state.value
     if query.priority:
-        yield beside_index(alarm.c.priority) == query.priority.value
+        yield beside_index(alarm.c.priority == query.priority.value)
     if query.annunciated is not None:
         yield alarm.c.annunciated.is_(query.annunciated)
     if query.under:
@@ -182,7 +183,7 @@ async def list_activations(call: Call) -> Page[ActivationBody]:
     if query.alarm:
         # An alarm is at one place: where that is not among those asked for, none of its activations is looked at.
         its_place = exists().where(alarm.c.id == query.alarm, *checked_beside(alarm, looked_at))
-        branches = [(activation.c.alarm == query.alarm, its_place)]
+        branches = [Branch([(activation.c.alarm, query.alarm)], [its_place])]
     rows, following = await page_of(call, select(activation), activation.c.id, query.cursor, query.limit, branches)
     return Page([_activation_body(row) for row in rows], following)
 
@@ -233,7 +234,7 @@ def _state(text: str) -> State | Literal["open"] | None:
 
 def on_sites(table: Any, sites: frozenset[str] | None) -> list[ColumnElement[bool]]:
     """Conditions for rows of some sites (None: of all) that are few already."""
-    return [] if sites is None else [beside_index(table.c.site).in_(sites)]
+    return [] if sites is None else [beside_index(table.c.site.in_(sites))]
 
 
 async def find_alarm(call: Call, act: Act) -> Row:

@@ -4,16 +4,17 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import select
 
 from collectors.reading import to_datetime, to_milliseconds
 from gateway.api.bodies import AuditBody, Page
-from gateway.api.pages import Branch, rows_of_page
+from gateway.api.pages import rows_of_page
 from gateway.api.routes import Call, Route
 from gateway.api.session_routes import texts
 from gateway.people.accounts import Accounts
 from gateway.people.permissions import Act
 from gateway.storage.index_use import beside_index
+from gateway.storage.keyset import Branch, Span
 from gateway.storage.tables import audit
 
 
@@ -33,8 +34,9 @@ async def list_audit(call: Call) -> Page[AuditBody]:
     """What belongs to no site is shown to those who may read the audit of all."""
     query: AuditQuery = call.query
     after = None if query.cursor is None else await _place_before(call, query.cursor)
-    branches = _branches(query, call.sites(Act.READ_AUDIT))
-    rows = await rows_of_page(call, select(audit), (audit.c.at, audit.c.id), after, query.limit, branches)
+    start, end = (None if moment is None else to_milliseconds(moment) for moment in (query.start, query.end))
+    branches, order = _branches(query, call.sites(Act.READ_AUDIT)), (audit.c.at, audit.c.id)
+    rows = await rows_of_page(call, select(audit), order, after, query.limit, branches, Span(start, end))
     following = str(rows[query.limit - 1]["id"]) if len(rows) > query.limit else None
     return Page([_body(row, call.services.accounts) for row in rows[: query.limit]], following)
 
@@ -50,19 +52,13 @@ async def _place_before(call: Call, cursor: int) -> tuple[int, int]:
 def _branches(query: AuditQuery, sites: frozenset[str] | None) -> list[Branch]:
     """Along the index of what is asked for most narrowly; what else is asked for is checked on the rows found."""
     wanted = {name: value for name in _NARROWEST_FIRST if (value := getattr(query, name)) is not None}
-    period: list[ColumnElement[bool]] = []
-    if query.start is not None:
-        period.append(audit.c.at >= to_milliseconds(query.start))
-    if query.end is not None:
-        period.append(audit.c.at < to_milliseconds(query.end))
     leading = next(iter(wanted), None)
     if leading is None and sites is not None:
-        return [(audit.c.site == site, *period) for site in sorted(sites)]
-    beside = [beside_index(audit.c[name]) == value for name, value in wanted.items() if name != leading]
+        return [Branch([(audit.c.site, site)]) for site in sorted(sites)]
+    beside = [beside_index(audit.c[name] == value) for name, value in wanted.items() if name != leading]
     if sites is not None:
-        beside.append(beside_index(audit.c.site).in_(sites))
-    along = [] if leading is None else [audit.c[leading] == wanted[leading]]
-    return [(*along, *period, *beside)]
+        beside.append(beside_index(audit.c.site.in_(sites)))
+    return [Branch([] if leading is None else [(audit.c[leading], wanted[leading])], beside)]
 
 
 _NARROWEST_FIRST = ("thing", "actor", "act", "site")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 
+from collectors.device_clocks import Doubt
 from collectors.fields import FieldType, Kind
 from collectors.reading import Value
 from gateway.alarms.watchdog import Code
@@ -63,6 +64,10 @@ class FieldBody(msgspec.Struct, frozen=True):
     label: Texts
     type: FieldType
     unit: str = ""
+    plausible: list[float] | None = None
+    """Lowest and highest value that can be true, ends included; null where every value can."""
+    sentinels: list[float] = []
+    """Values between them that stand for "no value"."""
 
 
 class ProfileBody(msgspec.Struct, frozen=True):
@@ -120,6 +125,9 @@ class EquipmentBody(msgspec.Struct, frozen=True):
     version: int
     online: bool | None = None
     last_seen: datetime | None = None
+    """When the last sample was received that was news; null where only what a broker has kept is known."""
+    clock: Doubt = Doubt.NONE
+    """What is wrong with its clock: "", ahead, behind or never_set."""
     latest: dict[str, FieldValue] = {}
     out_of_service: list[OutageBody] = []
     last_message: LastMessageBody | None = None
@@ -149,6 +157,7 @@ class LatestBody(msgspec.Struct, frozen=True):
     id: str
     online: bool | None
     last_seen: datetime | None
+    clock: Doubt
     latest: dict[str, FieldValue]
 
 
@@ -299,6 +308,19 @@ class Comment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     note: Annotated[str, msgspec.Meta(min_length=1, max_length=2000, pattern=r"\S")]
 
 
+class EventBody(msgspec.Struct, frozen=True):
+    """What an equipment said happened. `quality` are flags of doubt, such as `no_time`; none: nothing is doubtful."""
+
+    id: str
+    site: str
+    kind: Kind
+    equipment: str
+    measured_at: datetime
+    received_at: datetime
+    fields: dict[str, Value]
+    quality: list[str]
+
+
 class ActivationBody(msgspec.Struct, frozen=True):
     id: str
     alarm: str
@@ -376,6 +398,8 @@ class QuarantineBody(msgspec.Struct, frozen=True):
     payload: str
     encoding: str
     size: int
+    site: str
+    """"" where nobody can say of which site it is."""
 
 
 class AuditBody(msgspec.Struct, frozen=True):
@@ -443,7 +467,8 @@ class LiveReading(msgspec.Struct, frozen=True, tag_field="type", tag="reading"):
     seq: int
     equipment: str
     online: bool | None
-    last_seen: datetime
+    last_seen: datetime | None
+    clock: Doubt
     latest: dict[str, FieldValue]
 
 

@@ -49,10 +49,20 @@ class Entrance(msgspec.Struct, frozen=True):
         return name is not None and name in self.hosts | {host_of(self.public_url)}
 
     def is_own_origin(self, origin: str, host: str) -> bool:
-        """Whether a page with this origin is ours."""
-        if origin.partition("://")[2] == host and origin.partition("://")[0] in _PORTS:
+        """Whether a page with this origin is ours: by scheme, name and port (RFC 6454).
+
+        Args:
+            origin: as a browser sends it.
+            host: of the request.
+        """
+        wanted = origin_of(origin)
+        if wanted is None or urlsplit(origin).path or "@" in origin:
+            return False
+        if wanted == origin_of(self.public_url):
             return True
-        return bool(self.public_url) and origin_of(origin) == origin_of(self.public_url) is not None
+        if self.behind_proxy and host_of(f"//{host}") == host_of(self.public_url):
+            return False  # by the proxy's name there is one address only
+        return wanted == origin_of(f"{'https' if self.tls else 'http'}://{host}")
 
     def trusts(self, peer: str) -> bool:
         """Whether a connection comes from a proxy of ours, or from this machine."""

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import msgspec
 
-from collectors.fields import Channel, Kind, fields_of
-from collectors.payloads.samples import is_field_name
+from collectors.device_clocks import Doubt
+from collectors.fields import Channel, Field, Kind, fields_of
+from collectors.payloads.field_values import is_field_name
+from collectors.plausible import Range, ranges_of
 from collectors.reading import to_datetime, to_milliseconds
 from collectors.timeseries.store import Latest, LatestValue, Series, StoreUnavailable
 from gateway.alarms.outages import load_outages
@@ -69,10 +71,16 @@ class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def profile_body(kind: Kind, profile: Profile) -> ProfileBody:
     known = fields_of(kind, Channel.TELEMETRY) | fields_of(kind, Channel.STATUS)
-    fields = [
-        FieldBody(name, texts(label), known[name].type, known[name].unit) for name, label in profile.fields.items()
-    ]
+    ranges = ranges_of(kind, Channel.TELEMETRY)
+    fields = [_field_body(known[name], texts(label), ranges.get(name)) for name, label in profile.fields.items()]
     return ProfileBody(kind, texts(profile.name), fields)
+
+
+def _field_body(field: Field, label: Texts, plausible: Range | None) -> FieldBody:
+    if plausible is None:
+        return FieldBody(field.name, label, field.type, field.unit)
+    bounds, sentinels = [plausible.low, plausible.high], sorted(plausible.sentinels)
+    return FieldBody(field.name, label, field.type, field.unit, bounds, sentinels)
 
 
 def profile_bodies() -> list[ProfileBody]:
@@ -87,6 +95,11 @@ def is_online(latest: Latest | None) -> bool | None:
     """What the equipment said of itself last; None where it never did."""
     entry = None if latest is None else latest.fields.get("online")
     return entry.value if entry is not None and isinstance(entry.value, bool) else None
+
+
+def last_seen(latest: Latest | None) -> datetime | None:
+    """When the last sample was received that was news; None where there was none."""
+    return to_datetime(latest.heard_at) if latest is not None and latest.heard_at else None
 
 
 OutageBodies = Mapping[Place, list[OutageBody]]
@@ -126,7 +139,8 @@ def equipment_body(item: Equipment, latest: Latest | None, outages: OutageBodies
         adopted=item.adopted,
         version=item.version,
         online=is_online(latest),
-        last_seen=None if latest is None else to_datetime(latest.heard_at),
+        last_seen=last_seen(latest),
+        clock=Doubt.NONE if latest is None else latest.clock,
         latest={} if latest is None else field_values(latest.fields),
         out_of_service=outages.get(Place(item.site, item.code), []),
         retired_at=None if item.retired_at is None else to_datetime(item.retired_at),
@@ -218,7 +232,7 @@ def _both(said: Texts | None) -> dict[str, str]:
 
 async def show_latest(call: Call) -> LatestBody:
     body = await show_equipment(call)
-    return LatestBody(body.id, body.online, body.last_seen, body.latest)
+    return LatestBody(body.id, body.online, body.last_seen, body.clock, body.latest)
 
 
 async def show_history(call: Call) -> HistoryBody:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -30,7 +31,14 @@ from gateway.api.bodies import (
     LiveTicket,
     Snapshot,
 )
-from gateway.api.equipment_routes import equipment_bodies, equipment_body, is_online, outage_bodies, profile_bodies
+from gateway.api.equipment_routes import (
+    equipment_bodies,
+    equipment_body,
+    is_online,
+    last_seen,
+    outage_bodies,
+    profile_bodies,
+)
 from gateway.api.maintenance_routes import standing_window_bodies, window_bodies
 from gateway.api.platform_routes import ready_body
 from gateway.api.routes import Services
@@ -41,8 +49,9 @@ from gateway.people.accounts import Person
 from gateway.people.approvals import ApprovalRecord
 from gateway.people.logins import Standing
 from gateway.people.permissions import ALL_SITES, Act, may
-from gateway.storage.database import DatabaseTrouble
+from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.facts import Fact, follow
+from gateway.storage.plain_words import in_plain_words
 from gateway.storage.singling_out import reason_of
 
 log = structlog.get_logger(__name__)
@@ -55,8 +64,12 @@ _BEAT_S: Final = 1.0
 _FLUSH_S: Final = 0.1
 _JOINING: Final = frozenset({"ticket.opened", "ticket.alarm_joined"})
 """Facts that name the alarm which has a new ticket from now on."""
+SNAPSHOT_S: Final = 30.0
+"""A snapshot that takes longer is given up: the page tries again rather than wait in silence."""
 _RETRY_S: Final = 0.5
 _LOGINS_S: Final = 0.5
+_CLOSING_S: Final = 2.0
+"""A listener whose login has ended may take so long to agree that the socket is closed; then it is cut off."""
 Message = LiveReading | LiveEquipment | LiveAlarm | LiveFlood | LiveTicket | LiveMaintenance | LiveSystem | LiveApproval
 _encoder: Final = msgspec.json.Encoder()
 
@@ -76,13 +89,17 @@ REQUIRED: Final[dict[type[msgspec.Struct], Act]] = {
 class _Listener:
     """One connection."""
 
-    def __init__(self, standing: Standing) -> None:
+    def __init__(self, standing: Standing, cut_off: Callable[[], None]) -> None:
         self.standing = standing
+        self.cut_off = cut_off
+        """Ends the connection, whether the other side reads or not."""
         self.waiting: asyncio.Queue[Message] = asyncio.Queue(_MOST_WAITING)
         self.behind = ""
         """Why it has missed something and must take a new snapshot; "" while it has not."""
         self.over = False
         """Its login has ended."""
+        self.may_go_on = True
+        """Its login is good, and permits what it did when the socket was opened."""
 
     @property
     def person(self) -> Person:
@@ -90,7 +107,7 @@ class _Listener:
 
     def offer(self, message: Message, site: str | None) -> None:
         act = REQUIRED.get(type(message))
-        if act is None or not may(self.person.grants, act, site).permitted:
+        if act is None or not self.may_go_on or not may(self.person.grants, act, site).permitted:
             return
         try:
             self.waiting.put_nowait(message)
@@ -109,6 +126,8 @@ class LiveFeed:
         self._fresh: dict[tuple[str, str], set[str]] = {}
         self._told_at: dict[tuple[str, str], float] = {}
         self._floods: dict[str, LiveFlood] = {}
+        self._followed = 0
+        """The last fact that listeners were told of, or started again for."""
 
     @property
     def listeners(self) -> int:
@@ -142,15 +161,24 @@ class LiveFeed:
         self._tell(message, message.site)
 
     async def run(self, told: int) -> None:
-        """Follow facts after `told`, conflated readings and the platform's state until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow_facts(told), name="live_feed.facts")
-            group.create_task(self._flush(), name="live_feed.readings")
-            group.create_task(self._watch_platform(), name="live_feed.platform")
-            group.create_task(self._watch_logins(), name="live_feed.logins")
+        """Follow facts after `told`, conflated readings and the platform's state until cancelled.
 
-    async def _follow_facts(self, told: int) -> None:
-        async for facts in follow(self._services.database, told):
+        Run again after an error it goes on where it was, and has every listener take a new snapshot.
+        """
+        self._followed = max(told, self._followed)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow_facts(), name="live_feed.facts")
+                group.create_task(self._flush(), name="live_feed.readings")
+                group.create_task(self._watch_platform(), name="live_feed.platform")
+                group.create_task(self._watch_logins(), name="live_feed.logins")
+        except ExceptionGroup as errors:
+            self._start_again(reason_of(errors.exceptions[0]))
+            raise
+
+    async def _follow_facts(self) -> None:
+        async for facts in follow(self._services.database, self._followed):
+            self._followed = facts[-1].id
             await self._learn(facts)
             try:
                 if self._listeners:
@@ -174,7 +202,7 @@ class LiveFeed:
             try:
                 await self._services.ledger.learn(entered)
             except DatabaseTrouble as error:
-                log.warning("the ledger waits for the database", why=str(error))
+                log.warning("the ledger waits for the database", why=in_plain_words(error), detail=str(error))
                 await asyncio.sleep(_RETRY_S)
             else:
                 break
@@ -223,6 +251,7 @@ class LiveFeed:
             now = time.monotonic()
             due = {who for who in self._fresh if now - self._told_at.get(who, 0.0) >= _CONFLATED_S}
             self._tell_readings(due, now)
+            self._told_at = {who: at for who, at in self._told_at.items() if now - at < _CONFLATED_S}
 
     def _tell_readings(self, equipment: Iterable[tuple[str, str]], now: float) -> None:
         table = self._services.store.latest()
@@ -239,7 +268,7 @@ class LiveFeed:
             if who in self._services.ledger.estate.retired:
                 continue
             identity = f"{who[0]}:{who[1]}"
-            message = LiveReading(0, identity, is_online(latest), to_datetime(latest.heard_at), values)
+            message = LiveReading(0, identity, is_online(latest), last_seen(latest), latest.clock, values)
             self._tell(message, who[0])
 
     async def _watch_platform(self) -> None:
@@ -262,14 +291,19 @@ class LiveFeed:
                     [listener.standing for listener in listeners], self._services.wall()
                 )
             except DatabaseTrouble as error:  # who was let in before it fell silent goes on
-                log.warning("logins of live listeners cannot be checked now", why=str(error))
+                log.warning(
+                    "logins of live listeners cannot be checked now", why=in_plain_words(error), detail=str(error)
+                )
                 continue
             for listener in listeners:
                 now = standings.get(listener.standing.digest)
-                if now is None:
-                    listener.over, listener.behind = True, "its login has ended"
-                elif now.person.grants != listener.person.grants:
-                    listener.behind = "its roles have changed"
+                if now is not None and now.person.grants == listener.person.grants:
+                    continue
+                if listener.may_go_on:  # once: the socket that is being closed is still among them
+                    asyncio.get_running_loop().call_later(_CLOSING_S, listener.cut_off)
+                listener.may_go_on = False
+                listener.over = now is None
+                listener.behind = "its login has ended" if now is None else "its roles have changed"
 
     def _tell(self, message: Message, site: str | None) -> None:
         for listener in self._listeners:
@@ -281,7 +315,7 @@ class LiveFeed:
         """Answer `GET /live`."""
         socket = web.WebSocketResponse(heartbeat=20, compress=False)
         await socket.prepare(request)
-        listener = _Listener(standing)
+        listener = _Listener(standing, partial(_cut_off, request))
         self._listeners.add(listener)
         sending = asyncio.create_task(self._send(socket, listener), name=f"live_feed.send[{standing.person.username}]")
         try:
@@ -297,7 +331,8 @@ class LiveFeed:
     async def _send(self, socket: web.WebSocketResponse, listener: _Listener) -> None:
         try:
             # Changes queue up from here on, so that nothing falls between the snapshot and the first of them.
-            await _send(socket, await self._snapshot(listener.person, seq=1))
+            async with asyncio.timeout(SNAPSHOT_S):
+                await _send(socket, await self._snapshot(listener.person, seq=1))
             body = ready_body(self._services.parts())
             listener.offer(LiveSystem(0, body.ready, body.parts), None)
             waiting = await self._services.people.approvals.waiting(self._services.wall())
@@ -305,11 +340,11 @@ class LiveFeed:
             for flood in self._floods.values():
                 listener.offer(flood, flood.site)
             await self._send_changes(socket, listener)
-        except DatabaseTrouble as error:
-            listener.behind = f"no snapshot now: {error}"
         except ConnectionError:
             await socket.close()
             return
+        except Exception as error:  # noqa: BLE001 - whatever it is, a socket that says nothing more would be a lie
+            listener.behind = f"no snapshot now: {reason_of(error)}"
         self.dropped += listener.behind == _TOO_SLOW
         log.warning("live listener is closed", user=listener.person.id, why=listener.behind)
         if listener.over:
@@ -354,6 +389,11 @@ def _sites(person: Person, services: Services, act: Act) -> frozenset[str] | Non
     if may({ALL_SITES: person.grants.get(ALL_SITES, ())}, act).permitted:
         return None
     return frozenset(code for code in services.ledger.sites if may(person.grants, act, code).permitted)
+
+
+def _cut_off(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
 
 
 async def _next_until(deadline: float, waiting: asyncio.Queue[Message]) -> Message | None:

@@ -13,7 +13,8 @@ from gateway.alarms.standing import StandingMetrics
 from gateway.api.bodies import FloodBody, GroupBody, LiveFlood
 from gateway.api.live_feed import LiveFeed
 from gateway.api.routes import Services
-from gateway.storage.database import DatabaseTrouble
+from gateway.storage.database_errors import DatabaseTrouble
+from gateway.storage.plain_words import in_plain_words
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +44,7 @@ class LiveFloods:
                 if looks % _COUNT_EVERY == 0:
                     await self._metrics.look(self._services.database, self._services.clock())
             except DatabaseTrouble as error:
-                log.warning("floods cannot be looked for now", why=str(error))
+                log.warning("floods cannot be looked for now", why=in_plain_words(error), detail=str(error))
             looks += 1
             await asyncio.sleep(max(_LOOK_S, _SHARE * (time.monotonic() - before)))
 

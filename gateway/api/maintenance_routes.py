@@ -1,6 +1,6 @@
 """Maintenance windows: planned ahead, listed, changed, cancelled."""
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -33,13 +33,14 @@ from gateway.alarms.maintenance_windows import (
 from gateway.api.alarm_routes import journal_entries, on_sites
 from gateway.api.bodies import Page, WindowBody
 from gateway.api.maintenance_bodies import CancelWindow, ChangeWindow, PlanWindow, WindowDetail
-from gateway.api.pages import branches_of, checked_beside, page_of, places
+from gateway.api.pages import EVERYTHING, Place, branches_of, checked_beside, page_of, places
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, NeedsSecondPerson, Route, Services
 from gateway.api.session_routes import texts
 from gateway.people.accounts import Accounts
 from gateway.people.permissions import Act, may
-from gateway.storage.tables import maintenance_window
+from gateway.storage.keyset import Branch
+from gateway.storage.tables import maintenance_window, window_is_open
 
 _CODES = {Refusal.ZONE_NEEDED: "zone_needed", Refusal.TOO_LONG: "window_too_long"}
 """Refusals that programs tell apart; all others are a request that cannot be meant."""
@@ -83,8 +84,7 @@ async def window_bodies(services: Services, identities: Iterable[str]) -> list[W
 
 async def standing_window_bodies(services: Services, sites: frozenset[str] | None) -> list[WindowBody]:
     """Those that are on or to come, on the given sites (None: on all)."""
-    now = services.clock()
-    where = in_phase(Phase.UPCOMING, now) | in_phase(Phase.ON, now)
+    where = window_is_open & (maintenance_window.c.ends_at > services.clock())
     return await _bodies(services, where if sites is None else and_(where, *on_sites(maintenance_window, sites)))
 
 
@@ -98,14 +98,22 @@ async def _bodies(services: Services, where: ColumnElement[bool]) -> list[Window
 async def list_windows(call: Call) -> Page[WindowBody]:
     query, now = call.query, call.services.clock()
     looked_at = places(call.sites(Act.WATCH), query.site, query.equipment, call.services.ledger.codes_of)
-    if query.phase in {Phase.UPCOMING, Phase.ON, Phase.CANCELLED}:
-        branches = [(in_phase(query.phase, now), *checked_beside(maintenance_window, looked_at))]
-    else:
-        over = [] if query.phase is None else [in_phase(query.phase, now)]
-        branches = branches_of(maintenance_window, looked_at, *over)
+    branches = _branches(query.phase, looked_at, now)
     key, windows = maintenance_window.c.id, select(maintenance_window)
     rows, following = await page_of(call, windows, key, query.cursor, query.limit, branches)
     return Page([window_body(window_of(row), now, call.services.accounts) for row in rows], following)
+
+
+def _branches(phase: Phase | None, looked_at: Sequence[Place] | None, now: int) -> Sequence[Branch]:
+    """What is on or to come is found among what is open; the past by place and how it ended."""
+    if phase is None and looked_at is None:
+        return EVERYTHING
+    wanted = [] if phase is None else [in_phase(phase, now)]
+    still_open = Branch(beside=[window_is_open, *wanted, *checked_beside(maintenance_window, looked_at)])
+    ends = [end for end in (Phase.OVER, Phase.CANCELLED) if phase in {None, end}]
+    outcome = maintenance_window.c.outcome
+    over = [one for end in ends for one in branches_of(maintenance_window, looked_at, [(outcome, end.value)])]
+    return over if phase is Phase.CANCELLED else [still_open, *over]
 
 
 async def show_window(call: Call) -> WindowDetail:
@@ -116,7 +124,10 @@ async def show_window(call: Call) -> WindowDetail:
 
 async def plan(call: Call) -> WindowBody:
     wanted, services, now = call.body, call.services, call.services.clock()
-    if not may(call.person.grants if call.person else None, Act.PLAN_MAINTENANCE, wanted.site).permitted:
+    grants = call.person.grants if call.person else None
+    if not may(grants, Act.WATCH, wanted.site).permitted:
+        raise ProblemError("not_found", "there is no such site")
+    if not may(grants, Act.PLAN_MAINTENANCE, wanted.site).permitted:
         raise ProblemError("forbidden")
     scope, kind = _scope(call, wanted)
     span = _span(wanted.starts_at, wanted.ends_at)

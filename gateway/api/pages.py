@@ -4,20 +4,22 @@ A list that is narrowed in a way for which one index has no order is made of bra
 index. Of each branch only as many keys are read as one page has room for.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from heapq import nlargest
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, CompoundSelect, Select, select, tuple_, union_all
+from sqlalchemy import Column, ColumnElement, Select, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call
 from gateway.storage.index_use import beside_index
+from gateway.storage.keyset import ALWAYS, Branch, Span, of_branch
 
 Row = Any
-Branch = Sequence[ColumnElement[bool]]
-EVERYTHING: Final[Sequence[Branch]] = ((),)
+
+
+EVERYTHING: Final[Sequence[Branch]] = (Branch(),)
 """The one branch of a list that is not narrowed."""
 _BRANCHES_AT_ONCE: Final = 100
 """SQLite takes at most 500 parts in one compound statement."""
@@ -56,26 +58,31 @@ def places(
     return [Place(site, one) for one in codes] if allowed is None or site in allowed else []
 
 
-def at_place(table: Any, place: Place) -> list[ColumnElement[bool]]:
-    """Conditions for rows of a place, along an index that begins with `site` or `site, equipment`."""
-    conditions: list[ColumnElement[bool]] = [table.c.site == place.site]
-    return [*conditions, table.c.equipment == place.equipment] if place.equipment else conditions
+def at_place(table: Any, place: Place) -> list[tuple[Column[Any], Any]]:
+    """A place as the beginning of a branch, for an index that begins with `site` or `site, equipment`."""
+    found = [(table.c.site, place.site)]
+    return [*found, (table.c.equipment, place.equipment)] if place.equipment else found
 
 
-def branches_of(table: Any, looked_at: Sequence[Place] | None, *also: ColumnElement[bool]) -> list[Branch]:
+def branches_of(
+    table: Any,
+    looked_at: Sequence[Place] | None,
+    along: Sequence[tuple[Column[Any], Any]] = (),
+    beside: Sequence[ColumnElement[bool]] = (),
+) -> list[Branch]:
     """One branch a place; one for everything where no place is named."""
     if looked_at is None:
-        return [also]
-    return [(*at_place(table, place), *also) for place in looked_at]
+        return [Branch(along, beside)]
+    return [Branch([*at_place(table, place), *along], beside) for place in looked_at]
 
 
 def checked_beside(table: Any, looked_at: Sequence[Place] | None) -> list[ColumnElement[bool]]:
     """Conditions for rows of some places that are few already, and found along an index of something else."""
     if looked_at is None:
         return []
-    found: list[ColumnElement[bool]] = [beside_index(table.c.site).in_([place.site for place in looked_at])]
+    found: list[ColumnElement[bool]] = [beside_index(table.c.site.in_([place.site for place in looked_at]))]
     if looked_at and looked_at[0].equipment:
-        found.append(beside_index(table.c.equipment).in_([place.equipment for place in looked_at]))
+        found.append(beside_index(table.c.equipment.in_([place.equipment for place in looked_at])))
     return found
 
 
@@ -108,6 +115,7 @@ async def rows_of_page(
     after: Sequence[Any] | None,
     limit: int,
     branches: Sequence[Branch],
+    span: Span = ALWAYS,
 ) -> list[Row]:
     """The rows of a page, and one more where there are more.
 
@@ -118,40 +126,24 @@ async def rows_of_page(
         after: values of these columns of the last row before the page.
         limit: rows of a page, 1 to 500; a ProblemError where it is another number.
         branches: which rows.
+        span: between which values of the first column of `order`.
     """
     if not 1 <= limit <= 500:
         raise ProblemError("bad_query", "limit must be between 1 and 500")
-    beyond = () if after is None else (_before(order, after),)
-    newest_first = [column.desc() for column in order]
     async with call.services.database.reading() as connection:
         if len(branches) == 1:
-            wanted = statement.where(*branches[0], *beyond)
+            wanted = of_branch(statement, branches[0], order, after, span)
         else:
-            keys = await _newest_keys(connection, order, [(*one, *beyond) for one in branches], limit + 1)
-            wanted = statement.where(order[-1].in_(keys))
-        found = await connection.execute(wanted.order_by(*newest_first).limit(limit + 1))
-        return list(found.mappings())
+            chosen = [of_branch(select(*order), one, order, after, span).limit(limit + 1) for one in branches]
+            keys = await _newest_keys(connection, chosen, limit + 1)
+            wanted = statement.where(order[-1].in_(keys)).order_by(*(column.desc() for column in order))
+        return list((await connection.execute(wanted.limit(limit + 1))).mappings())
 
 
-def _before(order: Sequence[Column[Any]], after: Sequence[Any]) -> ColumnElement[bool]:
-    if len(order) == 1:
-        smaller: ColumnElement[bool] = order[0] < after[0]
-        return smaller
-    return tuple_(*order) < tuple_(*after)
-
-
-async def _newest_keys(
-    connection: AsyncConnection, order: Sequence[Column[Any]], branches: Sequence[Branch], many: int
-) -> list[Any]:
+async def _newest_keys(connection: AsyncConnection, chosen: Sequence[Select[Any]], many: int) -> list[Any]:
     """The unique key of the newest rows of all branches; a row may be in several."""
     found: set[tuple[Any, ...]] = set()
-    for first in range(0, len(branches), _BRANCHES_AT_ONCE):
-        together = _newest_of_each(order, branches[first : first + _BRANCHES_AT_ONCE], many)
-        found.update(tuple(row) for row in await connection.execute(together))
+    for first in range(0, len(chosen), _BRANCHES_AT_ONCE):
+        parts = [select(one.subquery()) for one in chosen[first : first + _BRANCHES_AT_ONCE]]
+        found.update(tuple(row) for row in await connection.execute(union_all(*parts)))
     return [values[-1] for values in nlargest(many, found)]
-
-
-def _newest_of_each(order: Sequence[Column[Any]], branches: Iterable[Branch], many: int) -> CompoundSelect[Any]:
-    newest_first = [column.desc() for column in order]
-    newest = (select(*order).where(*one).order_by(*newest_first).limit(many).subquery() for one in branches)
-    return union_all(*(select(one) for one in newest))

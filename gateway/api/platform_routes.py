@@ -8,11 +8,14 @@ from collectors.reading import to_datetime
 from gateway.alarms.watchdog import Code
 from gateway.api.bodies import HealthBody, Page, QuarantineBody, ReadyBody, WatchdogBody, payload_text
 from gateway.api.problems import ProblemError
+from gateway.api.quarantine_bodies import QuarantineSummaryBody, UnreadTopicBody
 from gateway.api.routes import Call, Reply, Route
 from gateway.clocks import name_of
 from gateway.people.permissions import Act
-from gateway.storage.quarantine import newest_quarantined
+from gateway.storage.quarantine import newest_quarantined, summary_since
+from gateway.storage.unread_topics import unread_topics
 
+_SUMMARY_MS = 24 * 3600 * 1000
 READY = "ready"
 STANDING_BY = "standing by"
 """Another process does this part's work, and this one would take over."""
@@ -56,6 +59,35 @@ async def list_quarantine(call: Call) -> Page[QuarantineBody]:
     return Page([_quarantine_body(row) for row in rows[: query.limit]], following)
 
 
+async def summarise_quarantine(call: Call) -> Page[QuarantineSummaryBody]:
+    since = call.services.wall() - _SUMMARY_MS
+    found = await summary_since(call.services.database, since, call.sites(Act.WATCH))
+    items = [
+        QuarantineSummaryBody(item.site, item.messages, to_datetime(item.received_at), item.topic, item.reason)
+        for item in found
+    ]
+    return Page(items, None)
+
+
+async def list_unread_topics(call: Call) -> Page[UnreadTopicBody]:
+    rows = await unread_topics(call.services.database)
+    return Page([_unread_body(row) for row in rows], None)
+
+
+def _unread_body(row: dict[str, object]) -> UnreadTopicBody:
+    text, encoding = payload_text(bytes(row["sample"]))  # type: ignore[call-overload]  # bytes or memoryview
+    return UnreadTopicBody(
+        topic=str(row["topic"]),
+        reason=str(row["reason"]),
+        detail=str(row["detail"]),
+        first_at=to_datetime(int(str(row["first_at"]))),
+        last_at=to_datetime(int(str(row["last_at"]))),
+        messages=int(str(row["messages"])),
+        sample=text,
+        encoding=encoding,
+    )
+
+
 def _quarantine_body(row: dict[str, object]) -> QuarantineBody:
     payload = bytes(row["payload"])  # type: ignore[call-overload]  # bytes or memoryview, by the driver
     text, encoding = payload_text(payload)
@@ -68,6 +100,7 @@ def _quarantine_body(row: dict[str, object]) -> QuarantineBody:
         payload=text,
         encoding=encoding,
         size=int(str(row["size"])),
+        site=str(row["site"]),
     )
 
 
@@ -75,6 +108,14 @@ ROUTES = (
     Route(
         "GET", "/quarantine", Act.READ_QUARANTINE, list_quarantine, "Messages that could not be read, newest first",
         Page[QuarantineBody], query=QuarantineQuery,
+    ),
+    Route(
+        "GET", "/quarantine/summary", Act.WATCH, summarise_quarantine,
+        "How much of each site could not be read in the last 24 hours", Page[QuarantineSummaryBody],
+    ),
+    Route(
+        "GET", "/quarantine/unread-topics", Act.READ_QUARANTINE, list_unread_topics,
+        "Topics that are published and that nobody reads, the newest message first", Page[UnreadTopicBody],
     ),
 )  # fmt: skip
 ROOT_ROUTES = (

@@ -1,6 +1,8 @@
 """Errors as RFC 9457 problem details: a stable code for programs, a sentence that says what to do for people."""
 
 import math
+from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 from aiohttp import web
@@ -23,6 +25,7 @@ CODES: dict[str, tuple[int, str]] = {
     "not_by_proxy": (403, "The service is reached by its proxy only"),
     "not_found": (404, "There is no such thing"),
     "upload_too_slow": (408, "The file came too slowly"),
+    "request_too_slow": (408, "The request came too slowly"),
     "method_not_allowed": (405, "This address has no such method"),
     "stale_version": (409, "It has changed since you looked"),
     "not_permitted_in_state": (409, "Its state does not permit this"),
@@ -69,6 +72,19 @@ class ProblemError(Exception):
         self.code = code
         self.detail = detail
         self.retry_after = retry_after
+
+
+_OF_STATUS: Final[Mapping[int, str]] = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+"""For what aiohttp refuses; every other status has its general code."""
+
+
+def problem_for(error: web.HTTPException) -> web.Response:
+    """The problem that stands for what aiohttp itself refuses."""
+    code = _OF_STATUS.get(error.status, "bad_request" if error.status < 500 else "internal_error")
+    response = problem_response(code)
+    if "Allow" in error.headers:
+        response.headers["Allow"] = error.headers["Allow"]
+    return response
 
 
 def problem_response(code: str, detail: str = "", retry_after: float | None = None) -> web.Response:

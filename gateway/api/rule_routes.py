@@ -28,6 +28,7 @@ from gateway.api.routes import Call, NeedsSecondPerson, Route
 from gateway.api.rule_bodies import ChangeRule, RollBackRule, RuleBody, RuleSetting, RuleVersionBody
 from gateway.api.session_routes import texts
 from gateway.people.permissions import Act, may
+from gateway.storage.keyset import Branch
 from gateway.storage.tables import rule_version
 
 
@@ -81,11 +82,12 @@ async def show_rule(call: Call) -> RuleBody:
 
 async def list_rule_versions(call: Call) -> Page[RuleVersionBody]:
     query: VersionQuery = call.query
+    _where(call, query.site or "", query.equipment or "", Act.WATCH)
     if query.cursor is not None and not 0 < query.cursor < 2**63:
         raise ProblemError("bad_query", "cursor is not one that a list has given")
-    of_rule = rule_version.c.rule == call.path["id"]
-    codes_of = call.services.ledger.codes_of
-    branches = branches_of(rule_version, places(call.sites(Act.WATCH), query.site, query.equipment, codes_of), of_rule)
+    of_rule = (rule_version.c.rule, call.path["id"])
+    looked_at = places(call.sites(Act.WATCH), query.site, query.equipment, call.services.ledger.codes_of)
+    branches = [Branch([of_rule, *one.along]) for one in branches_of(rule_version, looked_at)]
     key, versions = rule_version.c.id, select(rule_version)
     rows, following = await page_of(call, versions, key, query.cursor, query.limit, branches)
     return Page([_version_body(call, dict(row)) for row in rows], None if following is None else str(following))

@@ -1,5 +1,6 @@
 """The HTTP server: the route table becomes routes, every request passes the same few checks."""
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from html import escape
@@ -21,6 +22,7 @@ from gateway.api import (
     audit_routes,
     equipment_life_routes,
     equipment_routes,
+    event_routes,
     link_routes,
     maintenance_routes,
     outage_routes,
@@ -37,16 +39,19 @@ from gateway.api import (
     token_routes,
 )
 from gateway.api.admission import Admission, Caller
+from gateway.api.connections import BODY_S
 from gateway.api.door_metrics import DoorMetrics
 from gateway.api.entrance import Entrance
 from gateway.api.live_feed import REQUIRED, LiveFeed, Message
 from gateway.api.openapi import make_document
-from gateway.api.problems import ProblemError, problem_response
+from gateway.api.problems import ProblemError, problem_for, problem_response
 from gateway.api.routes import Answer, Call, FileAnswer, Reply, Route, Services, Upload
 from gateway.people.approvals import ApprovalRecord
 from gateway.people.logins import Place
 from gateway.people.permissions import FOR_EVERYONE, PERMITTED, Act
-from gateway.storage.database import DatabaseTrouble
+from gateway.people.standing_check import Over, StandingCheck, StandingOver
+from gateway.storage.database_errors import DatabaseTrouble
+from gateway.storage.plain_words import in_plain_words
 
 log = structlog.get_logger(__name__)
 
@@ -93,7 +98,7 @@ def route_table() -> list[tuple[str, Route]]:
         session_routes, account_routes, people_routes, token_routes, equipment_routes,
         equipment_life_routes, link_routes, outage_routes,
         maintenance_routes, site_routes, alarm_routes, alarm_acts_routes, shelving_routes,
-        attachment_routes, ticket_routes, rule_routes, rule_test_routes, audit_routes, approval_routes,
+        event_routes, attachment_routes, ticket_routes, rule_routes, rule_test_routes, audit_routes, approval_routes,
         performance_routes, platform_routes,
     )  # fmt: skip
     table = [(PREFIX + route.path, route) for subject in subjects for route in subject.ROUTES]
@@ -158,7 +163,7 @@ def _endpoint(
             services, caller.standing, caller.place, _read_path(request), _read_query(request, route),
             await _read_body(request, route, services.attachments.limit), routes=routes,
         )  # fmt: skip
-        found = await second_person.answer(call, route, path)
+        found = await _act(call, route, path)
         if isinstance(found, ApprovalRecord):
             found = Reply(approval_routes.approval_body(found, services.accounts, services.wall()), 202)
         response = _respond(found, route.status, admission.entrance)
@@ -166,6 +171,19 @@ def _endpoint(
         return response
 
     return answer
+
+
+async def _act(call: Call, route: Route, path: str) -> Answer | ApprovalRecord:
+    """Let the handler answer. What changes something looks once more, in its transaction, whether it still may."""
+    if route.act is Act.PUBLIC or call.standing is None:
+        return await second_person.answer(call, route, path)
+    check = StandingCheck(call.standing, call.services.wall())
+    try:
+        with call.services.database.accompanied(check):
+            return await second_person.answer(call, route, path)
+    except StandingOver as over:
+        code = "not_signed_in" if over.reason is Over.LOGIN_ENDED else "forbidden"
+        raise ProblemError(code, "this has changed while the request was under way; nothing was changed") from over
 
 
 def _plain(route: PlainRoute, services: Services, admission: Admission) -> Next:
@@ -216,7 +234,7 @@ async def _read_body(request: web.Request, route: Route, upload_limit: int) -> A
         raise ProblemError("bad_request", "send JSON with Content-Type: application/json")
     if (request.content_length or 0) > MAX_BODY:
         raise ProblemError("too_large")
-    body = await request.read()
+    body = await _read_in_time(request)
     if b"\\u0000" in body:
         raise ProblemError("bad_request", "no text has a NUL in it")
     try:
@@ -225,6 +243,17 @@ async def _read_body(request: web.Request, route: Route, upload_limit: int) -> A
         raise ProblemError("bad_request", str(error)) from error
     except RecursionError as error:
         raise ProblemError("bad_request", "brackets lie within each other too deeply") from error
+
+
+async def _read_in_time(request: web.Request) -> bytes:
+    """Raises ProblemError: a body that does not arrive holds a connection, and nothing else."""
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await request.read()
+    except TimeoutError as error:
+        raise ProblemError("request_too_slow", f"a body arrives within {BODY_S:g} s") from error
+    except (ClientError, web.RequestPayloadError, ConnectionError) as error:
+        raise ProblemError("bad_request", "the body was cut short on its way, or is not what its head says") from error
 
 
 def _upload(request: web.Request, limit: int) -> Upload:
@@ -307,15 +336,16 @@ async def _or_problem(request: web.Request, handler: Next) -> web.StreamResponse
     except ProblemError:
         raise
     except web.HTTPException as error:
-        codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
-        if error.status not in codes:
+        if error.status < 400:
             raise
-        response = problem_response(codes[error.status])
-        if "Allow" in error.headers:
-            response.headers["Allow"] = error.headers["Allow"]
-        return response
+        return problem_for(error)
     except DatabaseTrouble as error:
-        log.warning("request not answered: the database is in trouble", path=request.path, why=str(error))
+        log.warning(
+            "request not answered: the database is in trouble",
+            path=request.path,
+            why=in_plain_words(error),
+            detail=str(error),
+        )
         return problem_response("database_unavailable", "nothing was changed; try again in a moment", retry_after=1)
     except DataError:
         return problem_response("bad_request", "a text or number in it cannot be kept")
@@ -340,6 +370,7 @@ def _add_headers(entrance: Entrance) -> Callable[[web.Request, web.StreamRespons
     async def add(_request: web.Request, response: web.StreamResponse) -> None:
         for name, value in headers.items():
             response.headers.setdefault(name, value)
+        response.headers.popall("Server", None)  # it would name the software and its version
 
     return add
 

@@ -10,13 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collectors.reading import to_datetime
 from gateway.api.alarm_routes import alarm_bodies, journal_entries, on_sites
 from gateway.api.bodies import Page, TicketAct, TicketBody, TicketDetail
-from gateway.api.pages import Branch, CodesOf, branches_of, checked_beside, page_of, places
+from gateway.api.pages import EVERYTHING, CodesOf, branches_of, checked_beside, page_of, places
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, Route
 from gateway.api.session_routes import texts
 from gateway.people.permissions import Act, may
 from gateway.storage.database import Database
 from gateway.storage.index_use import beside_index
+from gateway.storage.keyset import Branch
 from gateway.storage.portions import in_portions
 from gateway.storage.tables import alarm, ticket, ticket_alarm, ticket_is_open, ticket_is_over
 from gateway.tickets.floors import floor_order
@@ -59,14 +60,18 @@ async def bodies_of(connection: AsyncConnection, rows: Sequence[Row]) -> list[Ti
     """Tickets with their alarms."""
     found: dict[str, list[tuple[Any, ...]]] = {row["number"]: [] for row in rows}
     for part in in_portions(list(found)):
-        for member in await connection.execute(_MEMBERS.where(ticket_alarm.c.ticket.in_(part))):
-            found[member.ticket].append((floor_order(member.zone), member.raised_at, member.id))
+        members = select(ticket_alarm.c.ticket, ticket_alarm.c.alarm).where(ticket_alarm.c.ticket.in_(part))
+        tickets_of: dict[str, list[str]] = {}
+        for number, identity in await connection.execute(members):
+            tickets_of.setdefault(identity, []).append(number)
+        for some in in_portions(list(tickets_of)):
+            for row in await connection.execute(_PLACES.where(alarm.c.id.in_(some))):
+                for number in tickets_of[row.id]:
+                    found[number].append((floor_order(row.zone), row.raised_at, row.id))
     return [ticket_body(row, [identity for *_, identity in sorted(found[row["number"]])]) for row in rows]
 
 
-_MEMBERS: Final = select(ticket_alarm.c.ticket, alarm.c.zone, alarm.c.raised_at, alarm.c.id).join(
-    alarm, alarm.c.id == ticket_alarm.c.alarm
-)
+_PLACES: Final = select(alarm.c.id, alarm.c.zone, alarm.c.raised_at)
 
 
 async def ticket_bodies(database: Database, numbers: Iterable[str]) -> list[TicketBody]:
@@ -88,37 +93,50 @@ async def open_ticket_bodies(database: Database, sites: frozenset[str] | None) -
 
 async def list_tickets(call: Call) -> Page[TicketBody]:
     query: TicketQuery = call.query
-    branches = _branches(query, call.sites(Act.READ_TICKETS), call.services.ledger.codes_of)
+    numbers = await _numbers_of(call, query.alarm) if query.alarm else None
+    branches = _branches(query, call.sites(Act.READ_TICKETS), call.services.ledger.codes_of, numbers)
     rows, following = await page_of(call, select(ticket), ticket.c.id, query.cursor, query.limit, branches)
     return Page(await _bodies(call, rows), following)
 
 
-def _branches(query: TicketQuery, sites: frozenset[str] | None, codes_of: CodesOf) -> Sequence[Branch]:
-    """What is open is found among what is open; the past by place and the state in which it ended."""
+async def _numbers_of(call: Call, identity: str) -> list[str]:
+    """The tickets of an alarm."""
+    async with call.services.database.reading() as connection:
+        its_own = select(ticket_alarm.c.ticket).where(ticket_alarm.c.alarm == identity)
+        return list(await connection.scalars(its_own))
+
+
+def _branches(
+    query: TicketQuery, sites: frozenset[str] | None, codes_of: CodesOf, numbers: Sequence[str] | None
+) -> Sequence[Branch]:
+    """What is open is found among what is open; the past by place and the state in which it ended.
+
+    `numbers` are the tickets of the alarm that is asked for.
+    """
     looked_at = places(sites, query.site, query.equipment, codes_of)
     beside = checked_beside(ticket, looked_at)
     if query.type:
         beside.append(ticket.c.type == query.type.value)
-    if query.alarm:
-        its_tickets = select(ticket_alarm.c.ticket).where(ticket_alarm.c.alarm == query.alarm)
-        return [(ticket.c.number.in_(its_tickets), *_in_state(query.state), *beside)]
+    if numbers is not None:
+        return [Branch(beside=[ticket.c.number.in_(numbers), *_in_state(query.state), *beside])]
     if not (query.state or query.type) and looked_at is None:
-        return [()]
+        return EVERYTHING
     ends = [state for kind in TicketType if query.type in {None, kind} for state in sorted(CLOSED[kind])]
     over: list[Branch] = [
         branch
         for state in ends if query.state in {"", state}
-        for branch in branches_of(ticket, looked_at, ticket_is_over, ticket.c.state == state)
+        for branch in branches_of(ticket, looked_at, [(ticket.c.state, state)], [ticket_is_over])
     ]  # fmt: skip
     if any(query.state in states for states in CLOSED.values()):
         return over
-    return [(ticket_is_open, *_in_state(query.state), *beside), *([] if query.state else over)]
+    open_ones = Branch(beside=[ticket_is_open, *_in_state(query.state), *beside])
+    return [open_ones] if query.state else [open_ones, *over]
 
 
 def _in_state(state: str) -> Sequence[ColumnElement[bool]]:
     if state == "open":
         return (ticket_is_open,)
-    return (beside_index(ticket.c.state) == state,) if state else ()
+    return (beside_index(ticket.c.state == state),) if state else ()
 
 
 async def show_ticket(call: Call) -> TicketDetail:

@@ -15,7 +15,7 @@ from typing import IO, Any, Final, cast
 import msgspec
 from sqlalchemy import URL
 
-from gateway.backup.contents import DATABASE, DUMP, copy_rest, copy_sqlite
+from gateway.backup.contents import DATABASE, DUMP, copy_audit_record, copy_rest, copy_sqlite
 from gateway.backup.schedule import backup_name
 from gateway.backup.sealed_file import CHUNK, BackupDamaged, Header, SealedReader, SealedWriter
 from gateway.backup.stoppable import StoppableThread, Stopping
@@ -62,6 +62,7 @@ async def make_backup(settings: Settings, url: URL, folder: Path, now: int, say:
     thread = StoppableThread()
     with _staging(folder) as staging:
         content, partial = staging / "content", staging / "backup"
+        await thread.run(copy_audit_record, settings, content, thread.stopping)
         say("copying the database")
         await _copy_database(url, content, thread)
         say("copying files")

@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from gateway.backup.stoppable import Stopping
+from gateway.people.audit_head import HEAD_FILE, RESTORED_FILE
 from gateway.people.audit_key import PUBLIC_PATTERN, checkpoints_folder, key_file
 from gateway.people.secret_seal import seal_file
 from gateway.settings import Settings
@@ -74,11 +75,19 @@ def copy_rest(settings: Settings, target: Path, stopping: Stopping, *, with_hist
             copy_sqlite(folder / name, target / name, stopping)
 
 
+def copy_audit_record(settings: Settings, target: Path, stopping: Stopping) -> None:
+    """Copy what is kept of the audit outside of the database: before the database, so that it is never ahead of it."""
+    folder = settings.storage.data_dir
+    kept = ((folder / name, name) for name in (HEAD_FILE, RESTORED_FILE) if (folder / name).is_file())
+    for source, name in (*kept, *_tree(checkpoints_folder(settings), "checkpoints")):
+        stopping()
+        _copy_file(source, target / name)
+
+
 def _files(settings: Settings, *, with_key: bool) -> Iterator[tuple[Path, str]]:
     folder, key = settings.storage.data_dir, key_file(settings)
     yield from _tree(folder / "spool", "spool")
     yield from _tree(settings.storage.attachments, "attachments")
-    yield from _tree(checkpoints_folder(settings), "checkpoints")
     yield from ((file, file.name) for file in sorted(key.parent.glob(PUBLIC_PATTERN)))
     for private, name in ((key, KEY), (seal_file(settings), SEAL_KEY)):
         if with_key and private.is_file():

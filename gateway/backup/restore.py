@@ -11,7 +11,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from gateway.backup.backup import unpack
 from gateway.backup.contents import DUMP, check_sqlite
+from gateway.backup.sealed_file import read_header
 from gateway.backup.stoppable import StoppableThread
+from gateway.clocks import wall_ms
+from gateway.people.audit_head import Restore, note_restore
 from gateway.storage.postgres_programs import load
 
 Say = Callable[[str], None]
@@ -37,6 +40,8 @@ async def restore_backup(file: Path, folder: Path, passphrase: str, database: UR
     partial = _place_beside(folder)
     if database is not None:
         await _require_empty(database)
+    with file.open("rb") as reading:
+        made_at = read_header(reading)[0].made_at
     partial.mkdir(parents=True, mode=0o700)
     thread = StoppableThread()
     try:
@@ -48,6 +53,7 @@ async def restore_backup(file: Path, folder: Path, passphrase: str, database: UR
         if database is not None and (partial / DUMP).is_file():
             say("loading PostgreSQL")
             await load(database, partial / DUMP)
+        note_restore(partial, Restore(made_at, wall_ms()))
         partial.replace(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

@@ -81,13 +81,21 @@ def revoke(files: Files, name: str) -> Files:
 
 
 def _check_device(name: str) -> None:
-    try:
-        parse_topic(f"{ROOT}/{name}/{Channel.STATUS}")
-    except TopicError as error:
+    complaint = _complaint(f"{ROOT}/{name}/{Channel.STATUS}")
+    if complaint:
         raise DeviceError(
-            f"{name!r} is no place in a topic ({error}): write SITE/KIND/EQUIPMENT, as HQ/pump/P-1; "
+            f"{name!r} is no place in a topic ({complaint}): write SITE/KIND/EQUIPMENT, as HQ/pump/P-1; "
             "a gateway with topics of its own needs --topic"
-        ) from None
+        )
+
+
+def _complaint(topic: str) -> str:
+    """What keeps a topic from being an account's: its name stands in files, so it has to be a code as it is."""
+    try:
+        is_plain = str(parse_topic(topic)) == topic
+    except TopicError as error:
+        return str(error)
+    return "" if is_plain else "letters, digits and _.- only, and the kind as the wire contract spells it"
 
 
 def _check_gateway(name: str, topics: Sequence[str]) -> None:

@@ -8,16 +8,17 @@ import structlog
 from sqlalchemy import ColumnElement, bindparam, delete, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from collectors.broker import Message
 from collectors.fields import Kind
+from collectors.mqtt.message import Message
 from collectors.reading import Reading
-from collectors.topics import Topic
 from gateway.equipment.addressing import Addresses
 from gateway.equipment.estate import Estate, estate_of, former_codes_of
 from gateway.equipment.links import Links
 from gateway.people.audit import Cause, Via, audited, write_records
-from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.facts import NewFact, write_facts
+from gateway.storage.plain_words import in_plain_words
 from gateway.storage.tables import equipment, last_message, site
 
 log = structlog.get_logger(__name__)
@@ -185,6 +186,11 @@ class Ledger:
             for row in messages
         }
 
+    def is_adopted(self, site: str, code: str) -> bool:
+        """Whether somebody has said that it belongs here; the platform and what is its own always do."""
+        item = self.equipment.get((site, code))
+        return site == PLATFORM if item is None else item.adopted
+
     def _note_changes(self) -> None:
         self._unknown = sum(not item.adopted for item in self.equipment.values())
         self._former = former_codes_of(self.equipment.values())
@@ -206,6 +212,11 @@ class Ledger:
                 self._keep_message(message, (meant.site, meant.equipment))
             if meant is not topic and meant is not None:
                 reading.topic = meant
+
+    def address(self, readings: Iterable[Reading]) -> None:
+        """Give readings the code of the equipment that they mean."""
+        for reading in readings:
+            reading.topic = self._addresses.of(reading.topic)
 
     def _keep_message(self, message: Message, who: Who) -> None:
         item = self.equipment.get(who)
@@ -270,15 +281,15 @@ class Ledger:
     async def meet(self, readings: Iterable[Reading], now: int) -> None:
         """Take note of equipment that is heard for the first time, up to the limit."""
         known = self.equipment
-        strangers: dict[Who, Topic] = {}
+        strangers: dict[Who, Reading] = {}
         for reading in readings:
             topic = reading.topic
             who = topic.site, topic.equipment
             if who not in known and who not in self._former and topic.kind is not Kind.SYSTEM:
-                strangers[topic.site, topic.equipment] = topic
+                strangers[who] = reading
         if not strangers:
             return
-        listable = [topic for who, topic in strangers.items() if len(":".join(who)) <= _LONGEST_ID]
+        listable = [reading for who, reading in strangers.items() if len(":".join(who)) <= _LONGEST_ID]
         admitted = listable[: max(0, self._unknown_limit - self._unknown)]
         self.turned_away += len(strangers) - len(admitted)
         if not admitted:
@@ -286,21 +297,22 @@ class Ledger:
         try:
             await self._admit(admitted, now)
         except DatabaseTrouble as error:  # the next message of the equipment tries again
-            log.warning("unknown equipment is not listed yet", why=str(error))
+            log.warning("unknown equipment is not listed yet", why=in_plain_words(error), detail=str(error))
 
-    async def _admit(self, topics: list[Topic], now: int) -> None:
-        await self.learn(f"{topic.site}:{topic.equipment}" for topic in topics)  # somebody else may know them
-        topics = [topic for topic in topics if (topic.site, topic.equipment) not in self.equipment]
-        if not topics:
+    async def _admit(self, heard: list[Reading], now: int) -> None:
+        await self.learn(f"{item.topic.site}:{item.topic.equipment}" for item in heard)  # somebody else may know them
+        heard = [item for item in heard if (item.topic.site, item.topic.equipment) not in self.equipment]
+        if not heard:
             return
-        codes = {topic.site for topic in topics} - set(self.sites)
-        sites = [Site(code, {"en": code, "zh-CN": code}, self._time_zone) for code in codes]
+        names = {item.topic.site: item.site_name or item.topic.site for item in heard}
+        sites = [Site(code, _in_both(name), self._time_zone) for code, name in names.items() if code not in self.sites]
         items = [
             Equipment(
-                topic.site, topic.equipment, topic.kind.value, {"en": topic.equipment, "zh-CN": topic.equipment},
-                adopted=False, shares_code=self._addresses.sharing.get((topic.site, topic.equipment), ""),
+                item.topic.site, item.topic.equipment, item.topic.kind.value,
+                _in_both(item.equipment_name or item.topic.equipment), adopted=False,
+                shares_code=self._addresses.sharing.get((item.topic.site, item.topic.equipment), ""),
             )
-            for topic in topics
+            for item in heard
         ]  # fmt: skip
         await self.enter(sites, items, Cause("system:ledger", Via.READING), now)
         log.info("unknown equipment heard", equipment=[item.id for item in items])
@@ -317,6 +329,11 @@ class Ledger:
         old: dict[str, Any] | None = None if before is None else msgspec.structs.asdict(before)
         await write_records(connection, [], [audited(now, item.site, cause, "equipment.enter", item.id, old, row)])
         await write_facts(connection, [NewFact(now, item.site, "equipment.entered", item.id)])
+
+
+def _in_both(name: str) -> dict[str, str]:
+    """A name that a device gives itself is the same in both languages."""
+    return {"en": name, "zh-CN": name}
 
 
 async def _sites(connection: AsyncConnection) -> dict[str, Site]:

@@ -11,17 +11,19 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from sqlalchemy import ColumnElement, and_, insert, select, update
+from sqlalchemy import Column, ColumnElement, Select, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.people.accounts import Person
 from gateway.people.approval_rules import ApprovalRules, Verdict, verdict
 from gateway.people.audit import CLOCK, Cause, audited, write_records
 from gateway.people.permissions import ALL_SITES, Act, Grants, Role, may
-from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.facts import NewFact, write_facts
 from gateway.storage.identity import new_id
 from gateway.storage.index_use import beside_index
+from gateway.storage.keyset import Branch, of_branch
 from gateway.storage.portions import in_portions
 from gateway.storage.tables import api_token, approval, person, role_grant
 
@@ -124,7 +126,7 @@ class Approvals:
         """Put a request aside; one that is waiting already is not put aside twice. Raises TooManyWaiting."""
         record = _fresh(new, cause, now, now + self.rules.lifetime)
         async with self._database.transaction() as connection:
-            by_them = beside_index(approval.c.requested_by) == cause.actor
+            by_them = beside_index(approval.c.requested_by == cause.actor)
             mine = await _records(connection, by_them & _is_waiting(now), limit=MOST_WAITING)
             for one in mine:
                 if _content(one) == _content(record):
@@ -159,14 +161,13 @@ class Approvals:
         self, grants: Grants | None, who: str, state: ApprovalState | None, cursor: str, limit: int, now: int
     ) -> list[ApprovalRecord]:
         """Those that somebody may see, newest first: their own, and those of acts that they hold on the site."""
-        beside: list[ColumnElement[bool]] = [] if state is None else [_in_state(state, now)]
-        if cursor:
-            beside.append(approval.c.id < cursor)
+        beside = [] if state is None else [_in_state(state, now)]
+        after = (cursor,) if cursor else None
         found: dict[str, ApprovalRecord] = {}
         async with self._database.reading() as connection:
-            for along in (approval.c.requested_by == who, *_decidable(grants)):  # each has its index
-                records = await _records(connection, and_(along, *beside), limit=limit)
-                found |= {record.id: record for record in records}
+            for along in ([(approval.c.requested_by, who)], *_decidable(grants)):
+                statement = of_branch(select(approval), Branch(along, beside), (approval.c.id,), after)
+                found |= {record.id: record for record in await _read(connection, statement.limit(limit))}
         return sorted(found.values(), key=lambda record: record.id, reverse=True)[:limit]
 
     async def makers(self, record: ApprovalRecord) -> frozenset[str]:
@@ -288,21 +289,24 @@ def _in_state(state: ApprovalState, now: int) -> ColumnElement[bool]:
     return (approval.c.state == state) | late if state is ApprovalState.EXPIRED else approval.c.state == state
 
 
-def _decidable(grants: Grants | None) -> Iterator[ColumnElement[bool]]:
-    """Conditions for the rows whose act somebody holds on the row's site, one an act and place."""
+def _decidable(grants: Grants | None) -> Iterator[list[tuple[Column[str], str]]]:
+    """The rows whose act somebody holds on the row's site: where they are in an index, one an act and place."""
     for act in Act:
         if may(grants, act, ALL_SITES).permitted:
-            yield approval.c.act == act.value
+            yield [(approval.c.act, act.value)]
             continue
         for place in grants or {}:
             if may(grants, act, place).permitted:
-                yield (approval.c.site == place) & (approval.c.act == act.value)
+                yield [(approval.c.site, place), (approval.c.act, act.value)]
 
 
 async def _records(
     connection: AsyncConnection, condition: ColumnElement[bool], *, limit: int | None = None
 ) -> list[ApprovalRecord]:
-    statement = select(approval).where(condition).order_by(approval.c.id.desc()).limit(limit)
+    return await _read(connection, select(approval).where(condition).order_by(approval.c.id.desc()).limit(limit))
+
+
+async def _read(connection: AsyncConnection, statement: Select[Any]) -> list[ApprovalRecord]:
     rows = (await connection.execute(statement)).mappings().all()
     fields = ApprovalRecord.__struct_fields__
     return [msgspec.convert({name: row[name] for name in fields}, ApprovalRecord) for row in rows]

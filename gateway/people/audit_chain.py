@@ -18,6 +18,10 @@ CONTENT: Final = (
     "at", "site", "actor", "role", "via", "origin", "act", "thing", "before", "after", "cause",
 )  # fmt: skip
 """Columns of a row that are hashed, besides its number."""
+FORM: Final = 2
+"""What rows are sealed by now: their id and this number are hashed too, and JSON as the very text that is stored."""
+OF_FORM: Final = (*CONTENT, "id", "form")
+"""What is hashed of a row of this form, besides its number."""
 _MOST_SUSPECTS: Final = 24
 """Rows that do not fit and are compared with each other, to see which were exchanged."""
 
@@ -44,6 +48,11 @@ class What(StrEnum):
     DAY_DIFFERS = "day_differs"
     DAY_REMOVED = "day_removed"
     ERASED_EARLY = "erased_early"
+    UNSEALED = "unsealed"
+    HEAD_MISSING = "head_missing"
+    EMPTIED = "emptied"
+    OTHER_DATABASE = "other_database"
+    CHECKPOINT_MISSING = "checkpoint_missing"
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -67,10 +76,10 @@ def hash_of(previous: str, seq: int, content: Mapping[str, Any]) -> str:
 
 
 def seal(rows: Iterable[Mapping[str, Any]], last: int, previous: str) -> list[Sealed]:
-    """Rows in their order, chained behind the row `last` whose hash is `previous`."""
+    """The contents of rows in their order, chained behind the row `last` whose hash is `previous`."""
     sealed = []
     for seq, row in enumerate(rows, last + 1):
-        content = {column: row[column] for column in CONTENT}
+        content = {column: row[column] for column in OF_FORM if column in row}
         previous = hash_of(previous, seq, content)
         sealed.append(Sealed(seq, content, previous))
     return sealed

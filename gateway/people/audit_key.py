@@ -7,7 +7,7 @@ backup. The public key stands beside it in a file of its own: take it elsewhere,
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -19,8 +19,6 @@ from gateway.people.key_file import KeyReadable, make_key_file, require_private
 from gateway.settings import Settings
 
 PUBLIC_PATTERN: Final = "audit-*.pub"
-_PURPOSE: Final = b"gengfu audit day\n"
-"""So that a signature of this key can never be taken for one over something else."""
 
 
 def key_file(settings: Settings) -> Path:
@@ -37,7 +35,28 @@ class AuditKeyError(Exception):
     """A key file cannot be used; the text says which and what to do."""
 
 
-class Day(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the key signs. Subclasses end with the fields `key` and `signature`."""
+
+    PURPOSE: ClassVar[bytes] = b""
+    """So that a signature over one kind of statement can never be taken for one over another."""
+
+    @property
+    def signed_by(self) -> tuple[str, str]:
+        """The key's name, and the signature."""
+        content = msgspec.structs.asdict(self)
+        return content["key"], content["signature"]
+
+    def signed_bytes(self) -> bytes:
+        """What the signature is over."""
+        content = {name: value for name, value in msgspec.structs.asdict(self).items() if name != "signature"}
+        return self.PURPOSE + canonical(content)
+
+
+Signed = TypeVar("Signed", bound=Statement)
+
+
+class Day(Statement, frozen=True):
     """What is signed for a day: the rows sealed on it, and the chain's hash before and after them."""
 
     day: str
@@ -53,23 +72,19 @@ class Day(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """False while more rows may come."""
     key: str
     signature: str = ""
-
-    def signed_bytes(self) -> bytes:
-        """What the signature is over."""
-        content = {name: value for name, value in msgspec.structs.asdict(self).items() if name != "signature"}
-        return _PURPOSE + canonical(content)
+    PURPOSE: ClassVar[bytes] = b"gengfu audit day\n"
 
 
 class AuditKey:
-    """Signs days."""
+    """Signs statements."""
 
     def __init__(self, private: Ed25519PrivateKey) -> None:
         self._private = private
         self.id = key_id(private.public_key())
 
-    def sign(self, day: Day) -> Day:
-        """The day, with this key's name and signature."""
-        named = msgspec.structs.replace(day, key=self.id, signature="")
+    def sign(self, statement: Signed) -> Signed:
+        """The statement, with this key's name and signature."""
+        named = msgspec.structs.replace(statement, key=self.id, signature="")
         return msgspec.structs.replace(named, signature=self._private.sign(named.signed_bytes()).hex())
 
     def write_public(self, folder: Path) -> None:
@@ -85,10 +100,11 @@ def key_id(public: Ed25519PublicKey) -> str:
     return sha256(public.public_bytes_raw()).hexdigest()[:16]
 
 
-def is_signed(day: Day, keys: Mapping[str, Ed25519PublicKey]) -> bool:
-    """Whether the day bears a good signature of the key that it names. Raises KeyError for a key that is not known."""
+def is_signed(statement: Statement, keys: Mapping[str, Ed25519PublicKey]) -> bool:
+    """Whether a statement bears a good signature of the key that it names. Raises KeyError for an unknown key."""
+    key, signature = statement.signed_by
     try:
-        keys[day.key].verify(bytes.fromhex(day.signature), day.signed_bytes())
+        keys[key].verify(bytes.fromhex(signature), statement.signed_bytes())
     except (InvalidSignature, ValueError):
         return False
     return True

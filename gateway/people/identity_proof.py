@@ -7,6 +7,8 @@ proof. Passwords are the one that exists; a company's identity provider (OpenID 
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from gateway.people.throttle import Attempt
 
 
@@ -37,14 +39,31 @@ class Claim(NamedTuple):
     """Of the second factor, or a recovery code."""
 
 
+class Proven(NamedTuple):
+    """Whose account a claim is, and `stamp`: the state of the credentials that the claim was checked against."""
+
+    id: str
+    stamp: str
+
+
 class IdentityProof(Protocol):
     """Finds out whose account a claim is."""
 
-    async def prove(self, claim: Claim, attempt: Attempt, now: int) -> str:
-        """The account's id.
+    async def prove(self, claim: Claim, attempt: Attempt, now: int) -> Proven:
+        """The account, as of the moment at which its credentials were read.
 
         Raises:
             LoginRefused: it is not proved.
             TooManyLogins: the machine has no room to look at it now.
+        """
+        ...
+
+    async def require_unchanged(self, connection: AsyncConnection, proven: Proven) -> None:
+        """Check in the transaction that acts on a proof that it still holds.
+
+        Checking a password takes long; meanwhile it may have been reset, or the account disabled or forgotten.
+
+        Raises:
+            LoginRefused: the account or its credentials have changed since `prove`.
         """
         ...

@@ -1,11 +1,18 @@
 """Rows of logins: what other acts on an account do to them, in their own transaction."""
 
 import hashlib
+from typing import Final
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.storage.tables import login
+from gateway.storage.tables import known_device, login
+
+MOST_LOGINS: Final = 100
+"""Logins of one person at a time. A login takes no more than a right password, so without a limit their number is
+bounded by nothing."""
+MOST_DEVICES: Final = 100
+"""Browsers in which one person is known."""
 
 
 def digest_of(secret: str) -> str:
@@ -16,6 +23,25 @@ def digest_of(secret: str) -> str:
 async def end_logins(connection: AsyncConnection, person: str, keep: str = "") -> None:
     """End every login of a person but the one whose id is `keep`."""
     await connection.execute(delete(login).where(login.c.person == person, login.c.id != keep))
+
+
+async def end_surplus_logins(connection: AsyncConnection, person: str, newest: str) -> list[str]:
+    """End the oldest logins of a person beyond `MOST_LOGINS`, never the one whose id is `newest`. Returns their ids."""
+    others = select(login.c.id).where(login.c.person == person, login.c.id != newest)
+    oldest = others.order_by(login.c.created_at.desc(), login.c.id.desc()).offset(MOST_LOGINS - 1)
+    ended = list((await connection.execute(oldest)).scalars())
+    for one in ended:
+        await connection.execute(delete(login).where(login.c.id == one))
+    return ended
+
+
+async def forget_surplus_devices(connection: AsyncConnection, person: str) -> None:
+    """Know no more than `MOST_DEVICES` browsers of a person: those that were used last."""
+    theirs = select(known_device.c.digest).where(known_device.c.person == person)
+    oldest = theirs.order_by(known_device.c.last_used_at.desc(), known_device.c.digest).offset(MOST_DEVICES)
+    for digest in (await connection.execute(oldest)).scalars().all():
+        of_this_person = (known_device.c.digest == digest) & (known_device.c.person == person)
+        await connection.execute(delete(known_device).where(of_this_person))
 
 
 async def mark_for_rotation(connection: AsyncConnection, person: str) -> None:

@@ -19,15 +19,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.people.accounts import LOCAL_ID, LOCAL_NAME, Accounts, Person, normalised_username
 from gateway.people.audit import CLOCK, AuditRow, Cause, Via, audited, write_records
-from gateway.people.identity_proof import Claim, IdentityProof
+from gateway.people.identity_proof import Claim, IdentityProof, Proven
 from gateway.people.lifetimes import ends_at
-from gateway.people.login_rows import digest_of
+from gateway.people.login_rows import digest_of, end_surplus_logins, forget_surplus_devices
 from gateway.people.permissions import ALL_SITES, Role
 from gateway.people.throttle import Attempt
 from gateway.people.tokens import read_tokens, write_token_use
 from gateway.storage.chunked_writes import ChunkedWrites, delete_some
-from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.identity import new_id
+from gateway.storage.plain_words import in_plain_words
 from gateway.storage.tables import known_device, login, person, role_grant
 
 log = structlog.get_logger(__name__)
@@ -204,8 +206,8 @@ class Logins:
             LoginRefused: see `identity_proof.py`.
             TooManyLogins: the machine has no room to check a password now.
         """
-        identity = await self._proof.prove(claim, await self.attempt(claim.username, place), now)
-        return await self._open(identity, place, replaces, now)
+        proven = await self._proof.prove(claim, await self.attempt(claim.username, place), now)
+        return await self._open(proven, place, replaces, now)
 
     async def attempt(self, username: str, place: Place) -> Attempt:
         """A try at an account, with the browser where it is known to be this person's."""
@@ -219,7 +221,8 @@ class Logins:
             known = (await connection.execute(statement)).first() is not None
         return Attempt(name, place.address, f"{digest} {name}" if known else None)
 
-    async def _open(self, identity: str, place: Place, replaces: Standing | None, now: int) -> Entered:
+    async def _open(self, proven: Proven, place: Place, replaces: Standing | None, now: int) -> Entered:
+        identity = proven.id
         cookie = secrets.token_urlsafe(32)
         which = new_id(now)
         row = {
@@ -236,6 +239,7 @@ class Logins:
         }
         cause = Cause(identity, Via.WEB, origin=place.address[:64])
         async with self._database.transaction() as connection:
+            await self._proof.require_unchanged(connection, proven)
             await connection.execute(insert(login).values(**row))
             await connection.execute(update(person).where(person.c.id == identity).values(last_seen_at=now))
             device = await _know_device(connection, place.device, identity, now)
@@ -243,9 +247,12 @@ class Logins:
             if replaces is not None and replaces.way is Way.COOKIE:
                 await connection.execute(delete(login).where(login.c.id == replaces.login))
                 records.append(_record(now, cause, "login.end", replaces.login))
+            ended = await end_surplus_logins(connection, identity, which)
+            records += [_record(now, cause, "login.end", one) for one in ended]
+            await forget_surplus_devices(connection, identity)
             await write_records(connection, [], records)
-        if replaces is not None:
-            self._disbelieve(replaces.login)
+        for one in (*ended, *((replaces.login,) if replaces is not None else ())):
+            self._disbelieve(one)
         standing = await self.whose(cookie, Way.COOKIE, now)
         if standing is None:
             raise NoSuchLogin("the account was disabled at this very moment")
@@ -318,7 +325,7 @@ class Logins:
                 if second % _FORGET_EVERY_S == 1:
                     await self.forget_ended(clock())
             except DatabaseTrouble as error:
-                log.warning("logins wait: the database does not answer", why=str(error))
+                log.warning("logins wait: the database does not answer", why=in_plain_words(error), detail=str(error))
 
     async def keep_uses(self) -> None:
         """Write when logins and tokens were used last."""

@@ -111,6 +111,7 @@ class SecondFactors:
 
     async def confirm(self, identity: str, code: str, cause: Cause, now: int) -> list[str]:
         """From now on the code is asked for. Returns the recovery codes, which are shown once. Raises WrongCode."""
+        self._seal.read_key()
         fresh = ["".join(secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH)) for _ in range(_CODES)]
         async with self._database.transaction() as connection:
             found = select(person.c.totp_secret).where(person.c.id == identity, person.c.totp_confirmed.is_(False))

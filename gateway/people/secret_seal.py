@@ -6,6 +6,7 @@ no codes with it. What is sealed is bound to its person, so it cannot be moved t
 
 import base64
 import binascii
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
@@ -36,6 +37,15 @@ class SecretSeal:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._cipher: AESGCM | None = None
+
+    def read_key(self) -> None:
+        """Read the key before a transaction needs it, where it was not read yet: a disk may be slow.
+
+        A key that cannot be read is told by who needs it.
+        """
+        with contextlib.suppress(CannotUnseal):
+            if self._file.exists():
+                self._key()
 
     def seal(self, person: str, secret: str) -> str:
         """64 characters for a secret of 32 (base 32). Raises CannotUnseal."""

@@ -15,9 +15,10 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.people.login_rows import digest_of
-from gateway.people.throttle import SLOWING, Attempt, Counted, Key, Throttle
+from gateway.people.throttle import SLOWING, Attempt, Counted, Key, Throttle, account_of
 from gateway.storage.chunked_writes import delete_in_chunks
-from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.portions import in_portions
 from gateway.storage.tables import login_failure
 
@@ -53,20 +54,20 @@ class SharedThrottle:
                 self._added[key] = self._added.get(key, (0, 0))[0] + 1, now
         return wait
 
-    def forgive(self, attempt: Attempt) -> None:
-        """It was right."""
-        self._throttle.forgive(attempt)
-        for key in attempt.counted_by():
+    def forgive(self, attempt: Attempt, now: int) -> None:
+        """It was right. See `Throttle.forgive`."""
+        for key, taken in self._throttle.forgive(attempt, now).items():
             count, at = self._added.pop(key, (0, 0))
-            if key[0] is Counted.ADDRESS:
-                self._added[key] = count - 1, at
+            if key[0] in {Counted.ADDRESS, Counted.ACCOUNT}:
+                self._added[key] = count - taken, at
             else:
                 self._forgiven.add(key)
+        self._added[attempt.success()] = self._added.get(attempt.success(), (0, 0))[0] + 1, now
 
     async def forget_account(self, username: str) -> None:
         """An administrator has let this person in again: for every service, at once."""
         self._throttle.forget_account(username)
-        for key in [key for key in self._added if _account_of(key) == username]:
+        for key in [key for key in self._added if account_of(key) == username]:
             self._added.pop(key)
         await forget_failures(self._database, username)
 
@@ -108,7 +109,7 @@ class SharedThrottle:
 
     async def _learn(self, attempt: Attempt, now: int) -> None:
         """Know what all services have counted for this try."""
-        keys = attempt.counted_by()
+        keys = attempt.slowed_by()
         while True:
             written = self._written
             async with self._database.reading() as connection:
@@ -128,12 +129,6 @@ async def forget_failures(database: Database, username: str) -> None:
     await delete_in_chunks(database, login_failure, login_failure.c.account == digest_of(username))
 
 
-def _account_of(key: Key) -> str:
-    """The user name by which it is counted; "" where it is by an address only."""
-    kind, text = key
-    return {Counted.PAIR: text.split(" ")[0], Counted.ACCOUNT: text}.get(kind, "")
-
-
 def _digest(key: Key) -> str:
     return digest_of(f"{key[0].value} {key[1]}")
 
@@ -143,7 +138,7 @@ def _row(key: Key, before: tuple[int, int], more: tuple[int, int]) -> dict[str, 
     last = max(at, more[1])
     if last - at >= SLOWING[key[0]].forget:
         count = 0
-    account = _account_of(key)
+    account = account_of(key)
     return {
         "digest": _digest(key),
         "account": digest_of(account) if account else "",

@@ -23,6 +23,7 @@ class Counted(StrEnum):
     PAIR = "pair"
     ADDRESS = "address"
     ACCOUNT = "account"
+    SUCCESS = "success"
 
 
 class Slowing(msgspec.Struct, frozen=True):
@@ -43,6 +44,8 @@ SLOWING: Final[Mapping[Counted, Slowing]] = {
     Counted.ADDRESS: Slowing(50, 1_000, 10_000, 15 * _MINUTE),
     # One name from many addresses (NIST SP 800-63B: at most 100 failures in a row without a limit).
     Counted.ACCOUNT: Slowing(100, 1_000, 10_000, 24 * _HOUR),
+    # Right passwords of one account, from anywhere: each costs a tenth of a second of a processor and several rows.
+    Counted.SUCCESS: Slowing(100, 1_000, 30_000, 15 * _MINUTE),
 }
 Key = tuple[Counted, str]
 
@@ -65,6 +68,22 @@ class Attempt(NamedTuple):
             (Counted.ACCOUNT, self.username),
         ]
 
+    def slowed_by(self) -> list[Key]:
+        """What it may have to wait for."""
+        return [*self.counted_by(), self.success()]
+
+    def success(self) -> Key:
+        """What its success is counted by."""
+        return Counted.SUCCESS, self.username
+
+
+def account_of(key: Key) -> str:
+    """The user name by which it is counted; "" where it is by an address or a browser only."""
+    kind, text = key
+    if kind is Counted.PAIR:
+        return text.rpartition(" ")[0]  # a name that somebody has made up may have blanks in it
+    return text if kind in {Counted.ACCOUNT, Counted.SUCCESS} else ""
+
 
 def network_of(address: str) -> str:
     """An address as one counts by it: of IPv6 the first 64 bits, because everybody has a whole net of those."""
@@ -84,23 +103,38 @@ class Throttle:
 
     def wait(self, attempt: Attempt, now: int) -> int:
         """Milliseconds until the next try is looked at; 0: at once."""
-        return max(0, *(self._due_at(key, now) - now for key in attempt.counted_by()))
+        return max(0, *(self._due_at(key, now) - now for key in attempt.slowed_by()))
 
     def count(self, attempt: Attempt, now: int) -> None:
         """Take note of a try that is being looked at."""
         for key in attempt.counted_by():
-            before = self._failures[key][0] if self._is_remembered(key, now) else 0
-            self._failures.pop(key, None)  # so that the dictionary stays in the order of age
-            self._failures[key] = (before + 1, now)
+            self._count(key, now)
+
+    def forgive(self, attempt: Attempt, now: int) -> dict[Key, int]:
+        """It was right: take back what this person's own failures can be, and count the success.
+
+        A browser and a pair of name and address lose all that they have. The account loses only what was counted for
+        it at this address, as NIST SP 800-63B (5.2.2) says: what others have guessed elsewhere stays. The address
+        loses this one try: what was guessed there at other accounts stays.
+
+        Returns:
+            Key -> how many were taken back.
+        """
+        counts = {key: self._failures.get(key, (0, 0)) for key in attempt.counted_by()}
+        here = next((count for (kind, _), (count, _) in counts.items() if kind is Counted.PAIR), 0)
+        taken = {Counted.ADDRESS: 1, Counted.ACCOUNT: here}
+        found = {key: min(count, taken.get(key[0], count)) for key, (count, _) in counts.items()}
+        for key, (count, at) in counts.items():
+            self.set(key, count - found[key], at)
+        self._count(attempt.success(), now)
+        return found
+
+    def _count(self, key: Key, now: int) -> None:
+        before = self._failures[key][0] if self._is_remembered(key, now) else 0
+        self._failures.pop(key, None)  # so that the dictionary stays in the order of age
+        self._failures[key] = (before + 1, now)
         while len(self._failures) > MOST_KEPT:
             del self._failures[next(iter(self._failures))]
-
-    def forgive(self, attempt: Attempt) -> None:
-        """It was right: what was counted for this person is forgotten, the address keeps what others did."""
-        for key in attempt.counted_by():
-            count, at = self._failures.pop(key, (0, 0))
-            if key[0] is Counted.ADDRESS and count > 1:
-                self._failures[key] = (count - 1, at)
 
     def set(self, key: Key, count: int, at: int) -> None:
         """What is known from elsewhere."""
@@ -110,9 +144,8 @@ class Throttle:
 
     def forget_account(self, username: str) -> None:
         """An administrator has let this person in again."""
-        for key in [key for key in self._failures if key[0] in {Counted.PAIR, Counted.ACCOUNT}]:
-            if key[1].split(" ")[0] == username:
-                self._failures.pop(key, None)
+        for key in [key for key in self._failures if account_of(key) == username]:
+            self._failures.pop(key, None)
 
     def _is_remembered(self, key: Key, now: int) -> bool:
         count_at = self._failures.get(key)

@@ -131,6 +131,14 @@ async def read_tokens(
     return [_record(row) for row in (await connection.execute(statement)).mappings()]
 
 
+async def token_is_good(connection: AsyncConnection, identity: str, now: int) -> bool:
+    """Whether a token, by its id, lets its machine in."""
+    statement = select(api_token.c.id).where(
+        api_token.c.id == identity, api_token.c.revoked_at.is_(None), api_token.c.expires_at > now
+    )
+    return (await connection.execute(statement)).first() is not None
+
+
 async def write_token_use(connection: AsyncConnection, identity: str, at: int) -> None:
     """Keep when it was used last."""
     await connection.execute(update(api_token).where(api_token.c.id == identity).values(last_used_at=at))

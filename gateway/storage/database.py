@@ -15,17 +15,20 @@ import structlog
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from gateway.storage import postgres
+from gateway.storage.database_errors import DatabaseTrouble, sort_sqlite
+from gateway.storage.disk_full import MakeRoom, RoomMaker
+from gateway.storage.plain_words import in_plain_words
 
 log = structlog.get_logger(__name__)
 
 COMMAND_S: Final = 30.0
 """A statement that takes longer has met a server that is gone, or a lock that nobody gives back."""
+UNQUEUED_S: Final = 2.0
+"""How long a statement of the lease may take: three of them must fail before the lease is over."""
 _LISTEN_AGAIN_S: Final = 1.0
 
 
@@ -41,26 +44,35 @@ class Companion(Protocol):
         ...
 
 
-_companion: Final[ContextVar[list[Companion]]] = ContextVar("companion")
+_companions: Final[ContextVar[list[Companion]]] = ContextVar("companions")
 
 
 class Database:
     """Owns the engine. After each commit, ours or another process's, every `waking` event is set."""
 
-    def __init__(self, url: str, command_s: float | None = COMMAND_S) -> None:
+    def __init__(self, url: str, command_s: float | None = COMMAND_S, make_room: MakeRoom | None = None) -> None:
         """Describe the database; nothing is asked yet.
 
         Args:
             url: SQLAlchemy address with an asynchronous driver.
             command_s: how long a statement may take on PostgreSQL; None for a migration, which takes what it takes.
+            make_room: called when SQLite finds no room on disk, so that the next try finds some.
         """
         self.url = url
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
-        self.engine: AsyncEngine = create_async_engine(url) if self.is_sqlite else postgres.make_engine(url, command_s)
+        self.session_name = postgres.new_session_name()
+        """What all our sessions are called at a PostgreSQL."""
+        self._unqueued: AsyncEngine | None = None
+        self._room = RoomMaker(make_room)
+        if self.is_sqlite:
+            self.engine = create_async_engine(url)
+            _prepare_sqlite(self.engine)
+            event.listen(self.engine.sync_engine, "handle_error", self._room.note)
+        else:
+            self.engine = postgres.make_engine(url, command_s, self.session_name)
+            self._unqueued = postgres.make_engine(url, UNQUEUED_S, self.session_name, pool_size=1)
         self._one_writer = asyncio.Lock()
         self._wakers: set[asyncio.Event] = set()
-        if self.is_sqlite:
-            _prepare_sqlite(self.engine)
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -68,23 +80,36 @@ class Database:
         async with self._one_writer, self.engine.begin() as connection:  # ours wait here, not on connections
             if not self.is_sqlite:
                 await postgres.wait_for_turn(connection)
-            waiting = _companion.get([])
-            companion = waiting.pop() if waiting else None
-            if companion is not None:
+            companions = _take_companions()
+            for companion in companions:
                 await companion.begin(connection)
             yield connection
-            if companion is not None:
+            for companion in companions:
                 await companion.end(connection)
         self._wake()
 
+    @contextlib.asynccontextmanager
+    async def unqueued(self) -> AsyncIterator[AsyncConnection]:
+        """Statements that wait for no writer and for no free connection, each by itself and within `UNQUEUED_S`.
+
+        For the lease: whatever else is slow, it is renewed in time. On SQLite, where a file has one writer, this is a
+        transaction like any other.
+        """
+        if self._unqueued is None:
+            async with self.transaction() as connection:
+                yield connection
+            return
+        async with self._unqueued.connect() as connection:
+            yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+
     @contextlib.contextmanager
     def accompanied(self, companion: Companion) -> Iterator[None]:
-        """Let something take part in the first transaction of this task while the block lasts."""
-        token = _companion.set([companion])
+        """Let something take part in the first transaction of this task while the block lasts, after those outside."""
+        token = _companions.set([*_companions.get([]), companion])
         try:
             yield
         finally:
-            _companion.reset(token)
+            _companions.reset(token)
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -117,14 +142,17 @@ class Database:
 
     async def hear_others(self) -> None:
         """Wake who waits for facts when another process has committed some, until cancelled."""
+        if self.is_sqlite:  # there is no other process
+            await asyncio.Event().wait()
         hears = True
-        while not self.is_sqlite:
+        while True:
             try:
                 await postgres.listen(self.engine, self._wake)
                 hears = True
             except DatabaseTrouble as error:
                 if hears:
-                    log.warning("commits of other processes are noticed within a second only", why=str(error))
+                    log.warning("commits of other processes are noticed within a second only",
+                                why=in_plain_words(error), detail=str(error))  # fmt: skip
                 hears = False
             await asyncio.sleep(_LISTEN_AGAIN_S)
 
@@ -132,12 +160,22 @@ class Database:
         for waker in self._wakers:
             waker.set()
 
+    def take_made_room(self) -> bool:
+        """Whether room was made on disk since this was last asked: what failed for want of it may be tried at once."""
+        return self._room.take()
+
     async def close(self) -> None:
         await self.engine.dispose()
+        if self._unqueued is not None:
+            await self._unqueued.dispose()
 
 
-DatabaseTrouble = (OperationalError, InterfaceError, PoolTimeout, OSError)
-"""What a database that is away, locked or full raises; trying again may help."""
+def _take_companions() -> list[Companion]:
+    """Those of the next transaction; the one after it has none."""
+    waiting = _companions.get([])
+    taken = list(waiting)
+    waiting.clear()
+    return taken
 
 
 def _prepare_sqlite(engine: AsyncEngine) -> None:
@@ -160,6 +198,8 @@ def _prepare_sqlite(engine: AsyncEngine) -> None:
         # The option is asked, not the connection: SQLite's driver never says that it commits by itself.
         if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
             connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    event.listen(engine.sync_engine, "handle_error", sort_sqlite, retval=True)
 
     @event.listens_for(engine.sync_engine, "invalidate")
     def _roll_back(connection: Any, _entry: ConnectionPoolEntry, _error: BaseException | None) -> None:

@@ -16,7 +16,10 @@ from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble
+from gateway.storage.index_use import after
+from gateway.storage.plain_words import in_plain_words
 from gateway.storage.postgres import tell_others
 from gateway.storage.singling_out import reason_of, single_out
 from gateway.storage.tables import fact, fact_cursor, fact_set_aside
@@ -25,6 +28,7 @@ _AT_ONCE: Final = 1_000
 _LOOK_AGAIN_S: Final = 1.0
 _RETRY_S: Final = 0.5
 _GATHER_S: Final = 0.02
+_LOOK_FOR_PLACE_S: Final = 0.005
 """Consumers wait so long after news: the live feed tells it first, and what comes together is worked off together."""
 SHOWN_MS: Final = 24 * 3_600_000
 """For so long a consumer says that it has set facts aside."""
@@ -85,7 +89,7 @@ async def newest_fact(database: Database) -> int:
 
 async def facts_after(connection: AsyncConnection, cursor: int) -> list[Fact]:
     """The next facts, oldest first."""
-    rows = await connection.execute(select(fact).where(fact.c.id > cursor).order_by(fact.c.id).limit(_AT_ONCE))
+    rows = await connection.execute(select(fact).where(after(fact.c.id, cursor)).order_by(fact.c.id).limit(_AT_ONCE))
     return [Fact(**row) for row in rows.mappings()]
 
 
@@ -156,12 +160,21 @@ class Consumer:
                     self.trouble = ""
                 except DatabaseTrouble as error:
                     if not self.trouble:
-                        log.error("facts wait: the database does not take them", consumer=self._name, why=str(error))
-                    self.trouble, more = str(error), False
+                        log.error("facts wait: the database does not take them", consumer=self._name,
+                                  why=in_plain_words(error), detail=str(error))  # fmt: skip
+                    self.trouble, more = in_plain_words(error), False
                     await asyncio.sleep(_RETRY_S)
                 idle = not more and not await wait_for_news(waker)
                 if not idle:
                     await asyncio.sleep(_GATHER_S)
+
+    async def catch_up(self) -> None:
+        """Return when every fact that is committed by now is worked off or stepped over."""
+        while True:
+            with contextlib.suppress(*DatabaseTrouble):  # `run` says so, and waits for it too
+                if self.place >= await newest_fact(self._database):
+                    return
+            await asyncio.sleep(_LOOK_FOR_PLACE_S)
 
     async def _recall(self) -> None:
         """Go on where it stopped; a restart does not hide what was set aside before it."""
@@ -226,7 +239,7 @@ async def follow(database: Database, cursor: int) -> AsyncIterator[list[Fact]]:
                 async with database.reading() as connection:
                     found = await facts_after(connection, cursor)
             except DatabaseTrouble as error:
-                log.warning("facts cannot be read now", why=str(error))
+                log.warning("facts cannot be read now", why=in_plain_words(error), detail=str(error))
                 found = []
             if found:
                 cursor = found[-1].id

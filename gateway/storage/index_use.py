@@ -6,23 +6,26 @@ them a planner guesses. What is written here takes the wrong choices away instea
 
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, and_, literal_column
+from sqlalchemy import Column, ColumnElement, and_, case, false, literal_column, true
 
-_NO_TIME_IS_LATER: Final = 2**53
+_NOTHING_IS_LATER: Final = 2**53
 
 
-def beside_index(column: Column[str]) -> ColumnElement[str]:
-    """A text column as an expression that no index holds: a condition on it is checked on the rows found otherwise."""
-    return column.concat(literal_column("''"))
+def beside_index(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """A condition that is checked on the rows found otherwise: no index is looked at for it.
+
+    PostgreSQL expects half of the rows to meet what it cannot see into, so that a page still looks soon filled.
+    """
+    return case((condition, true()), else_=false())
 
 
 def after(column: Column[int], moment: int) -> ColumnElement[bool]:
-    """Whether a time (epoch ms) is later than a moment.
+    """Whether a time (epoch ms), or an id that counts up, is later than one.
 
-    PostgreSQL expects a third of a table without statistics to be later than any moment, and reads all of it; of a
-    range with two ends it expects a two-hundredth. So the range has an end, later than any time.
+    PostgreSQL expects a third of a table without statistics to be later than any, and reads all of it; of a range with
+    two ends it expects a two-hundredth. So the range has an end, later than all.
     """
-    ended: ColumnElement[bool] = and_(column > moment, column < _NO_TIME_IS_LATER)
+    ended: ColumnElement[bool] = and_(column > moment, column < _NOTHING_IS_LATER)
     return ended
 
 

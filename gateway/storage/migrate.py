@@ -16,8 +16,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection
 
-from gateway.storage.database import Database, DatabaseTrouble
-from gateway.storage.postgres import is_refusal
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble, is_refusal
+from gateway.storage.plain_words import in_plain_words
 from gateway.storage.postgres_programs import ProgramFailed, dump
 from gateway.storage.statistics import analyse
 from gateway.storage.tables import metadata
@@ -51,7 +52,7 @@ async def migrate_when_there(database: Database, folder: Path) -> None:
             if is_refusal(error):
                 why = str(error.__cause__).partition("\n")[0]
                 raise DatabaseRefused(f"PostgreSQL does not let us in: {why}; see storage.database_url") from error
-            log.warning("waiting for the database", why=str(error).partition("\n")[0])
+            log.warning("waiting for the database", why=in_plain_words(error), detail=str(error).partition("\n")[0])
             await asyncio.sleep(_RETRY_S)
         else:
             return

@@ -2,14 +2,20 @@
 
 import asyncio
 import contextlib
+import secrets
+import socket
 from collections.abc import Callable
 from typing import Any, Final
 
 import asyncpg
+import structlog
 from sqlalchemy import event, text
-from sqlalchemy.engine.interfaces import ExceptionContext
-from sqlalchemy.exc import DataError, DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from gateway.storage.database_errors import is_lock_timeout, sort_postgres, unreachable
+
+log = structlog.get_logger(__name__)
 
 _WRITERS_LOCK: Final = 0x6765_6E67
 """Key of the advisory lock that a transaction holds: one writer at a time, as on SQLite."""
@@ -17,61 +23,121 @@ _CHANNEL: Final = "gengfu_facts"
 _CONNECT_S: Final = 5.0
 _POOL_WAIT_S: Final = 10.0
 _ASK_EVERY_S: Final = 30.0
+WRITER_WAIT_S: Final = 10.0
+"""For so long one waits to be the writer; a session that has been it for all that time is then ended."""
+_NAME: Final = "gengfu"
+_MIGRATION: Final = f"{_NAME} migration"
+"""The one writer that takes as long as it takes."""
+_GONE_S: Final = 10
+"""What the network does not take off our hands in this time, or the server's, ends the connection."""
+_KEEP_ALIVE: Final = {"tcp_keepalives_idle": 5, "tcp_keepalives_interval": 2, "tcp_keepalives_count": 3}
+"""Seconds, seconds, tries: a peer that has vanished without a word is known after 11 s."""
 _SESSION: Final = {
-    "application_name": "gengfu",
     # A process that sleeps in the middle of a transaction must not hold the lease longer than the lease lives.
     "idle_in_transaction_session_timeout": "5s",
-    "lock_timeout": "10s",
+    "lock_timeout": f"{WRITER_WAIT_S:g}s",
+    # Where the peer has vanished, its session and its locks go too (over a Unix socket this is ignored).
+    **{name: str(value) for name, value in _KEEP_ALIVE.items()},
+    "tcp_user_timeout": f"{_GONE_S}s",
+    "client_connection_check_interval": f"{_GONE_S}s",
     # What is committed is on disk, whatever the server's own setting says.
     "synchronous_commit": "on",
     "default_transaction_isolation": "read committed",
     "jit": "off",
 }
-_PASSING_CLASSES: Final = frozenset({"08", "28", "3D", "40", "53", "57", "58"})
-"""SQLSTATE classes: no connection, no login, no database, rolled back, no room, shutting down, I/O error."""
-_PASSING: Final = frozenset({"25006", "25P03", "55P03"})
-"""Read-only (a standby answers), idle for too long in a transaction, a lock that was not to be had."""
-_REFUSED_CLASSES: Final = frozenset({"28", "3D"})
-_BAD_DATA_CLASS: Final = "22"
-"""A value that its column can never hold: too long, too large, a letter that is none."""
 
 
-def make_engine(url: str, command_s: float | None) -> AsyncEngine:
-    """Connections to a PostgreSQL; a statement that takes longer than `command_s` fails."""
+def new_session_name() -> str:
+    """What the sessions of one process are called at the server, so that all of them can be ended together."""
+    return f"{_NAME} {secrets.token_hex(8)}"
+
+
+def make_engine(url: str, command_s: float | None, session_name: str, *, pool_size: int = 5) -> AsyncEngine:
+    """Connections to a PostgreSQL; a statement that takes longer than `command_s` fails, here and at the server."""
+    statement_ms = 0 if command_s is None else round(command_s * 1000)
+    settings = {
+        "application_name": session_name if command_s is not None else _MIGRATION,
+        "statement_timeout": f"{statement_ms}ms",
+        **_SESSION,
+    }
     engine = create_async_engine(
         url,
+        pool_size=pool_size,
         pool_pre_ping=True,  # a server that was restarted costs nobody a request
         pool_timeout=_POOL_WAIT_S,
-        connect_args={"timeout": _CONNECT_S, "command_timeout": command_s, "server_settings": _SESSION},
-    )
-    event.listen(engine.sync_engine, "handle_error", _sort_out, retval=True)
+        connect_args={
+            "timeout": _CONNECT_S, "command_timeout": command_s, "server_settings": settings,
+            "async_creator_fn": _connect,
+        },
+    )  # fmt: skip
+    event.listen(engine.sync_engine, "handle_error", sort_postgres, retval=True)
     return engine
 
 
-def _sort_out(context: ExceptionContext) -> BaseException | None:
-    """The driver has one class for nearly all that a server says; the code tells what passes from what never will."""
-    error = context.original_exception
-    state = _state(error)
-    if state[:2] == _BAD_DATA_CLASS:
-        return DataError(context.statement, None, error)
-    passes = state[:2] in _PASSING_CLASSES or state in _PASSING
-    if isinstance(error.__cause__, asyncpg.InternalClientError):  # a session that is just being ended confuses it
-        context.is_disconnect = passes = True
-    return OperationalError(context.statement, None, error) if passes else None
+async def _connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
+    """As asyncpg does, and have our side notice too when the server has vanished. Raises ServerUnreachable."""
+    try:
+        connection = await asyncpg.connect(*arguments, **options)
+    except OSError as error:
+        raise unreachable(error) from error
+    # asyncpg has no parameter for this.
+    raw = connection._transport.get_extra_info("socket")  # noqa: SLF001
+    if raw is not None and raw.family in {socket.AF_INET, socket.AF_INET6}:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in zip(_TCP_KEEP_ALIVE, _KEEP_ALIVE.values(), strict=True):
+            raw.setsockopt(socket.IPPROTO_TCP, option, value)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _GONE_S * 1000)
+    return connection
 
 
-def is_refusal(error: BaseException) -> bool:
-    """Whether the server answers and will not have us: wrong password, no such user, no such database."""
-    return isinstance(error, DBAPIError) and _state(error.orig)[:2] in _REFUSED_CLASSES
+_TCP_KEEP_ALIVE: Final = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
 
 
-def _state(error: BaseException | None) -> str:
-    return str(getattr(error, "sqlstate", None) or "")
+async def end_sessions(connection: AsyncConnection, session_name: str) -> int:
+    """Cut off a process that is presumed dead: whatever it holds or has begun is rolled back. Returns how many.
+
+    A process that sleeps in the middle of a statement counts as active: no time-out of the server ends it.
+    """
+    ended = await connection.scalars(text(_END.format(which="application_name = :name")), {"name": session_name})
+    return len(ended.all())
+
+
+async def end_stuck_writer(engine: AsyncEngine) -> None:
+    """Cut off who has been the writer for longer than anybody is: it sleeps, or its network is gone."""
+    async with engine.connect() as connection:
+        alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        which = {"lock": _WRITERS_LOCK, "seconds": WRITER_WAIT_S, "migration": _MIGRATION}
+        ended = (await alone.scalars(text(_END.format(which=_STUCK)), which)).all()
+    if ended:
+        log.error("sessions ended that held up every writer of the database", processes=[int(pid) for pid in ended])
+
+
+_END: Final = (
+    # Found first, and only then ended: conditions of one WHERE are looked at in any order. Only of our own user, which
+    # needs no further right.
+    "WITH found AS MATERIALIZED (SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+    " AND usename = current_user AND pid <> pg_backend_pid() AND {which})"
+    " SELECT pid FROM found WHERE pg_terminate_backend(pid)"
+)
+_STUCK: Final = (
+    "application_name <> :migration AND xact_start < clock_timestamp() - make_interval(secs => :seconds) AND pid IN "
+    "(SELECT l.pid FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.objid = :lock AND l.objsubid = 1 "
+    "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
+)
 
 
 async def wait_for_turn(connection: AsyncConnection) -> None:
-    """Become the one writer until the transaction ends. So facts get their ids in the order of their commits."""
-    await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITERS_LOCK})
+    """Become the one writer until the transaction ends. So facts get their ids in the order of their commits.
+
+    Raises:
+        OperationalError: it was not to be had in `WRITER_WAIT_S`; who held it all that time has been cut off.
+    """
+    try:
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITERS_LOCK})
+    except DBAPIError as error:
+        if is_lock_timeout(error):
+            await end_stuck_writer(connection.engine)
+        raise
 
 
 async def tell_others(connection: AsyncConnection) -> None:

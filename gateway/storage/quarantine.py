@@ -2,17 +2,20 @@
 
 import asyncio
 from collections import Counter as Counting
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter
-from sqlalchemy import bindparam, false, func, insert, or_, select
+from sqlalchemy import bindparam, func, insert, select
 
-from collectors.collector import Quarantined
+from collectors.message_reader import Quarantined
+from collectors.payloads.faults import Reason
 from gateway.storage.chunked_writes import delete_in_chunks
-from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble
+from gateway.storage.plain_words import in_plain_words
 from gateway.storage.tables import quarantine
 
 log = structlog.get_logger(__name__)
@@ -23,6 +26,8 @@ KEPT_OF_TOPIC: Final = 50
 """Rows a minute of one topic; what is beyond them is only counted."""
 KEPT_OF_MINUTE: Final = 2_000
 """Rows a minute of all topics."""
+KEPT_OF_MINUTE_ON_A_SHORT_DISK: Final = 30
+"""Rows a minute of all topics while history is stopped: at most 240 KiB a minute of what is left for alarms."""
 KEPT_BYTES: Final = 32 * 1024 * 1024
 """Of payloads, topics and details together (text counted by characters)."""
 _MEASURED_EVERY: Final = 1024 * 1024
@@ -33,8 +38,11 @@ _RETRY_S: Final = 0.5
 class Quarantine:
     """Keeps what was put aside, and forgets the oldest beyond the limits."""
 
-    def __init__(self, database: Database, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, database: Database, registry: CollectorRegistry, is_disk_short: Callable[[], bool] = lambda: False
+    ) -> None:
         self._database = database
+        self._is_disk_short = is_disk_short
         self._forgotten = Counter(
             "gengfu_quarantine_forgotten", "Entries of the quarantine that made room for newer ones", registry=registry
         )
@@ -57,7 +65,9 @@ class Quarantine:
         try:
             self._forgotten.inc(await self._make_room())
         except DatabaseTrouble as error:  # these are kept: the next one makes room for itself and for them
-            log.warning("the oldest messages in quarantine are not removed now", why=str(error))
+            log.warning(
+                "the oldest messages in quarantine are not removed now", why=in_plain_words(error), detail=str(error)
+            )
 
     async def _insert(self, rows: list[dict[str, Any]]) -> None:
         while True:
@@ -65,7 +75,9 @@ class Quarantine:
                 async with self._database.transaction() as connection:
                     await connection.execute(insert(quarantine), rows)
             except DatabaseTrouble as error:
-                log.error("quarantine waits: the database does not take it", why=str(error))
+                log.error(
+                    "quarantine waits: the database does not take it", why=in_plain_words(error), detail=str(error)
+                )
                 await asyncio.sleep(_RETRY_S)
             else:
                 return
@@ -76,10 +88,13 @@ class Quarantine:
         if minute != self._minute:
             self._minute = minute
             self._kept_of.clear()
-        if self._kept_of[message.topic] >= KEPT_OF_TOPIC or self._kept_of.total() >= KEPT_OF_MINUTE:
+        if self._kept_of[message.topic] >= KEPT_OF_TOPIC or self._kept_of.total() >= self._most_of_minute():
             return False
         self._kept_of[message.topic] += 1
         return True
+
+    def _most_of_minute(self) -> int:
+        return KEPT_OF_MINUTE_ON_A_SHORT_DISK if self._is_disk_short() else KEPT_OF_MINUTE
 
     async def _make_room(self) -> int:
         """Remove the oldest beyond the limits; how many rows."""
@@ -118,16 +133,44 @@ def _as_row(message: Quarantined) -> dict[str, Any]:
 async def newest_quarantined(
     database: Database, before: int | None, limit: int, sites: Collection[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Rows, newest first; those before the id `before` where it is given.
-
-    With `sites` only those whose topic is of the wire contract and names one of them: what else a message is about,
-    nobody can say.
-    """
+    """Rows, newest first; those before the id `before` where it is given; with `sites` only those of these sites."""
     statement = select(quarantine).order_by(quarantine.c.id.desc()).limit(limit)
     if sites is not None:
-        of_site = (quarantine.c.topic.startswith(f"gengfu/{site}/", autoescape=True) for site in sites)
-        statement = statement.where(or_(false(), *of_site))
+        statement = statement.where(quarantine.c.site.in_(sites))
     if before is not None:
         statement = statement.where(quarantine.c.id < before)
     async with database.reading() as connection:
         return [dict(row) for row in (await connection.execute(statement)).mappings()]
+
+
+class SiteSummary(msgspec.Struct, frozen=True):
+    """What came into the quarantine of one site ("" where nobody can say it): how much, and the newest of it."""
+
+    site: str
+    messages: int
+    received_at: int
+    topic: str
+    reason: str
+
+
+async def summary_since(database: Database, since: int, sites: Collection[str] | None = None) -> list[SiteSummary]:
+    """One entry for each site with something in quarantine since a time (epoch ms); the site with the newest first."""
+    counted = select(
+        quarantine.c.site, func.count().label("messages"), func.max(quarantine.c.id).label("newest")
+    ).where(quarantine.c.received_at >= since, quarantine.c.reason.not_in(_NO_LOSS))
+    if sites is not None:
+        counted = counted.where(quarantine.c.site.in_([*sites, ""]))
+    each = counted.group_by(quarantine.c.site).subquery()
+    statement = (
+        select(
+            each.c.site, each.c.messages, quarantine.c.received_at, quarantine.c.topic, quarantine.c.reason
+        )
+        .join(quarantine, quarantine.c.id == each.c.newest)
+        .order_by(each.c.newest.desc())
+    )  # fmt: skip
+    async with database.reading() as connection:
+        return [SiteSummary(*row) for row in await connection.execute(statement)]
+
+
+_NO_LOSS: Final = (Reason.LEFT_OUT.value,)
+"""Reasons with which nothing of a message that has a place here was lost."""

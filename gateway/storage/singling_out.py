@@ -3,8 +3,11 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
-from gateway.storage.database import DatabaseTrouble
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.lease import LeaseLost
+from gateway.storage.plain_words import in_plain_words
 
 Item = TypeVar("Item")
 Work = Callable[[Sequence[Item]], Awaitable[None]]
@@ -47,8 +50,9 @@ async def _try_once_more(item: Item, work: Work[Item], aside: Aside[Item]) -> No
 
 
 def reason_of(error: Exception) -> str:
-    """An error as one line that any database takes."""
-    return repr(error).replace("\x00", "")[:_REASON_LENGTH]
+    """An error as one line that any database takes, without the text of a database driver."""
+    said = in_plain_words(error) if isinstance(error, SQLAlchemyError) else repr(error)
+    return said.replace("\x00", "")[:_REASON_LENGTH]
 
 
 _REASON_LENGTH: Final = 2_000

@@ -9,7 +9,9 @@ from typing import Final
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble
+from gateway.storage.plain_words import in_plain_words
 from gateway.storage.tables import metadata
 
 log = structlog.get_logger(__name__)
@@ -21,12 +23,14 @@ _BREATH_S: Final = 0.02
 
 
 async def keep_statistics_fresh(database: Database) -> None:
-    """Look at the start and every six hours, until cancelled. PostgreSQL also does so by itself when much has changed."""
+    """Look at the start and every six hours, until cancelled. PostgreSQL also does so after many changes."""
     while True:
         try:
             await refresh_statistics(database)
         except DatabaseTrouble as error:
-            log.warning("statistics of the database are not refreshed now", why=str(error))
+            log.warning(
+                "statistics of the database are not refreshed now", why=in_plain_words(error), detail=str(error)
+            )
         await asyncio.sleep(_EVERY_S)
 
 

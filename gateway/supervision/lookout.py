@@ -8,16 +8,19 @@ from typing import Final
 
 from collectors.broker import Broker
 from collectors.collector import Collector
+from collectors.disk.disk_space import DiskSpace
+from collectors.disk.disk_states import DiskState
 from collectors.reading import Reading, Value
 from collectors.write_buffer import WriteBuffer
 from gateway.alarms.alarms import Alarms
-from gateway.alarms.watchdog import steady_s
 from gateway.api.live_feed import LiveFeed
-from gateway.clocks import Clock, wall_ms
+from gateway.api.platform_routes import working
+from gateway.clocks import Clock, DataClock, steady_s, wall_ms
 from gateway.equipment.ledger import Ledger
 from gateway.people.audit import Cause, Via
 from gateway.settings import Settings
-from gateway.storage.database import Database, DatabaseTrouble
+from gateway.storage.database import Database
+from gateway.storage.database_errors import DatabaseTrouble
 from gateway.supervision.certificates import days_left
 from gateway.supervision.own_clock import OwnClock
 from gateway.supervision.silent_sites import LINK, SilentSites, link_of, silent_in, sites_that_report
@@ -29,28 +32,38 @@ class Lookout:
     """Clocks, sites and certificates."""
 
     def __init__(self, settings: Settings, database: Database, ledger: Ledger, clock: Clock) -> None:
-        """Look around; `clock` is the service's, the wall's is looked at besides."""
+        """Look around; `clock` is the service's, the wall's is looked at besides.
+
+        On the data's clock neither clocks nor the silence of sites are judged: both mean the wall's time.
+        """
         self._settings = settings
         self._database = database
         self._ledger = ledger
         self._clock = clock
-        self._own_clock = OwnClock(wall_ms)
+        self._own_clock = None if isinstance(clock, DataClock) else OwnClock(wall_ms)
         self._sites = SilentSites(_MINUTE_S * settings.alarms.site_silent_min)
 
     def note(self, readings: Sequence[Reading]) -> None:
         """Hear what devices have sent."""
+        if self._own_clock is None:
+            return
         self._own_clock.note(readings)
         self._sites.hear(readings)
 
     async def findings(self) -> dict[str, Value]:
         """Fields of the kind `system`: what can be known now."""
-        found = self._own_clock.findings() | days_left(self._settings, datetime.now(UTC))
+        found: dict[str, Value] = dict(days_left(self._settings, datetime.now(UTC)))
+        if self._own_clock is None:
+            return found
+        found |= self._own_clock.findings()
         with contextlib.suppress(*DatabaseTrouble):  # its own trouble stands in /readyz
             found |= await self._own_clock.apart_from(self._database)
         return found
 
     async def silence(self, *, listening: bool) -> list[Reading]:
         """What is known of each site; one that is silent gets its place in the ledger, so that people can read it."""
+        if self._own_clock is None:
+            return []
         expected = sites_that_report(self._ledger.equipment.values())
         now = self._clock()
         found = self._sites.look(expected, listening, steady_s(), now)
@@ -74,3 +87,13 @@ def way_of_messages(
         "decisions_waited": float(alarms.waited),
         "pages_dropped": float(feed.dropped),
     }
+
+
+def space_on_disk(disk: DiskSpace) -> dict[str, Value]:
+    """What became of the disk of the data folder."""
+    return {"history_stopped": disk.state is not DiskState.NORMAL, "alarm_reserve_in_use": disk.reserve_in_use}
+
+
+def disk_state(disk: DiskSpace) -> str:
+    """What `/readyz` says of the disk: alarms work as long as there is a reserve."""
+    return disk.trouble if disk.state is DiskState.EXHAUSTED else working(disk.trouble)

@@ -1,7 +1,8 @@
 """The files of attachments: received, checked, kept under their id, read. What is attached to what, the rows say.
 
 `incoming/` holds what is on its way, `<first two of id>/<id>` what is kept, `unreferenced/` what no row tells of any
-more. A file gets its place only in the transaction of its row, before the commit, so no row stands without its file.
+more. A file gets its place before its row is written, so no row stands without its file; and outside the row's
+transaction, so a slow disk keeps nobody waiting who writes. What has its place and no row may get it for `PLACING_S`.
 """
 
 import asyncio
@@ -11,12 +12,13 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import IO, Any, Final, ParamSpec, TypeVar
+from weakref import WeakValueDictionary
 
 import msgspec
 from PIL import Image
@@ -36,6 +38,8 @@ ABANDONED_S: Final = 3600.0
 """What is on its way for so long has been left there by a crash."""
 UNREFERENCED_S: Final = 7 * 24 * 3600.0
 """For so long a file without a row is set aside: a database that was exchanged by mistake can be put back."""
+PLACING_S: Final = 600.0
+"""For so long after a file got its place its row may still be on its way."""
 _CHUNK: Final = 256 * 1024
 _THREADS: Final = 2
 _INCOMING: Final = "incoming"
@@ -68,6 +72,7 @@ class AttachmentFiles:
         self._folder = folder
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="attachments")
         self._under_way: list[str] = []
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -134,13 +139,35 @@ class AttachmentFiles:
 
     # -- kept ------------------------------------------------------------------------------------------------------
 
-    async def put(self, file: Path, identity: str) -> None:
-        """Give a file its place, on disk before this returns. Raises Refused."""
-        await self._run(self._put, file, identity)
+    @contextlib.asynccontextmanager
+    async def one_at_a_time(self, identity: str) -> AsyncIterator[None]:
+        """Hold back whoever sends the same id at the same time, until the first answer is known."""
+        turn = self._turns.get(identity)
+        if turn is None:
+            turn = self._turns[identity] = asyncio.Lock()
+        async with turn:
+            yield
 
-    def _put(self, file: Path, identity: str) -> None:
+    async def put(self, checked: Checked, identity: str) -> None:
+        """Give a file its place, on disk before this returns.
+
+        Raises:
+            Refused: another file is just being attached under this id, or the disk does not take it.
+        """
+        await self._run(self._put, checked, identity)
+
+    def _put(self, checked: Checked, identity: str) -> None:
         target = self._path(identity)
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:  # as one step, also between several processes
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            if _is_being_placed(target) and _digest(target) != checked.sha256:
+                raise Refused("uploads_busy", "another file is just being received; try again in a moment") from None
+        self._place(checked.file, target)
+
+    def _place(self, file: Path, target: Path) -> None:
+        os.utime(file)
         file.replace(target)
         for folder in (target.parent, self._folder):
             _sync_folder(folder)
@@ -156,8 +183,10 @@ class AttachmentFiles:
     # -- without a row ---------------------------------------------------------------------------------------------
 
     async def kept(self) -> list[str]:
-        """The ids of all files that are kept."""
-        return await self._run(lambda: sorted(file.name for file in self._folder.glob("??/*")))
+        """The ids of all files that are kept, but for those that have just got their place."""
+        return await self._run(
+            lambda: sorted(file.name for file in self._folder.glob("??/*") if not _is_being_placed(file))
+        )
 
     async def set_aside(self) -> list[str]:
         """The ids of all files that no row told of."""
@@ -171,8 +200,9 @@ class AttachmentFiles:
         (self._folder / _UNREFERENCED).mkdir(mode=0o700, exist_ok=True)
         for identity in identities:
             aside = self._folder / _UNREFERENCED / identity
-            self._path(identity).replace(aside)
-            os.utime(aside)
+            if not _is_being_placed(self._path(identity)):
+                self._path(identity).replace(aside)
+                os.utime(aside)
 
     async def put_back(self, identities: Iterable[str]) -> None:
         """A row tells of them after all."""
@@ -184,7 +214,8 @@ class AttachmentFiles:
             if self._path(identity).exists():  # sent again meanwhile: that is what the row tells of
                 aside.unlink()
             else:
-                self._put(aside, identity)
+                self._path(identity).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._place(aside, self._path(identity))
 
     async def forget_old(self) -> int:
         """Remove what was set aside a week ago, and what uploads that broke off have left. Returns how many."""
@@ -262,13 +293,24 @@ def _require_readable(file: Path, declared: MediaType, size: tuple[int, int]) ->
 
 def _sealed(file: Path, declared: MediaType) -> Checked:
     """On disk, with its size and checksum."""
+    digest = _digest(file)
     with file.open("rb+") as reading:
-        digest: Any = sha256()
+        size = reading.seek(0, os.SEEK_END)
+        os.fsync(reading.fileno())
+    return Checked(file, declared.name, size, digest)
+
+
+def _digest(file: Path) -> str:
+    digest: Any = sha256()
+    with file.open("rb") as reading:
         while piece := reading.read(_CHUNK):
             digest.update(piece)
-        size = reading.tell()
-        os.fsync(reading.fileno())
-    return Checked(file, declared.name, size, digest.hexdigest())
+    return str(digest.hexdigest())
+
+
+def _is_being_placed(file: Path) -> bool:
+    """Whether it has got its place so lately that its row may still be on its way."""
+    return time.time() - file.stat().st_mtime < PLACING_S
 
 
 def _cleaned(file: Path) -> Path:

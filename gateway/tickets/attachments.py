@@ -45,24 +45,45 @@ async def add(
         NoSuchTicket: it has gone meanwhile.
         Refused: another ticket's attachment has this id, the ticket has too many, or the disk does not take it.
     """
-    async with database.transaction() as connection:
+    async with files.one_at_a_time(new.id):
+        return await _add(database, files, new, checked, cause, now)
+
+
+async def _add(
+    database: Database, files: AttachmentFiles, new: NewAttachment, checked: Checked, cause: Cause, now: int
+) -> Row:
+    async with database.reading() as connection:
         known = await _by_id(connection, new.id)
+        site = await _require_place(connection, new, known)
+    if known is not None:
+        return known
+    # Before the row and outside of its transaction: a slow disk must keep nobody waiting who writes. Where no row
+    # follows, the sweep takes the file away.
+    await files.put(checked, new.id)
+    row = {
+        "id": new.id, "ticket": new.ticket, "site": site, "name": new.name, "media_type": checked.media_type,
+        "size": checked.size, "sha256": checked.sha256, "position": new.position, "person": cause.actor, "at": now,
+    }  # fmt: skip
+    async with database.transaction() as connection:
+        known = await _by_id(connection, new.id)  # another process has been faster
+        await _require_place(connection, new, known)
         if known is not None:
-            if known["ticket"] != new.ticket:
-                raise Refused("attachment_id_taken", "send it again with another id")
             return known
-        site = await connection.scalar(select(ticket.c.site).where(ticket.c.number == new.ticket))
-        if site is None:
-            raise NoSuchTicket(new.ticket)
-        await _require_room(connection, new.ticket)
-        row = {
-            "id": new.id, "ticket": new.ticket, "site": site, "name": new.name, "media_type": checked.media_type,
-            "size": checked.size, "sha256": checked.sha256, "position": new.position, "person": cause.actor, "at": now,
-        }  # fmt: skip
         await connection.execute(insert(attachment), row)
         await _record(connection, row, cause)
-        await files.put(checked.file, new.id)
     return row
+
+
+async def _require_place(connection: AsyncConnection, new: NewAttachment, known: Row | None) -> str:
+    """Whether it can be attached. Returns the ticket's site. Raises NoSuchTicket, Refused."""
+    if known is not None and known["ticket"] != new.ticket:
+        raise Refused("attachment_id_taken", "send it again with another id")
+    site = await connection.scalar(select(ticket.c.site).where(ticket.c.number == new.ticket))
+    if site is None:
+        raise NoSuchTicket(new.ticket)
+    if known is None:
+        await _require_room(connection, new.ticket)
+    return str(site)
 
 
 async def _require_room(connection: AsyncConnection, number: str) -> None:
@@ -135,11 +156,11 @@ class AttachmentSweep:
             return await _without_row(connection, identities)
 
     async def _set_aside(self, identities: Sequence[str]) -> None:
-        """In a transaction, as is the placing of a file: what is just being added is either not there, or known."""
-        async with self._database.transaction() as connection:
+        """What is just being added is younger than what is looked at here."""
+        async with self._database.reading() as connection:
             await lease.verify(connection, self._epoch)
             without = await _without_row(connection, identities)
-            await self._files.move_aside(without)
+        await self._files.move_aside(without)
         log.warning("files without an attachment are set aside for a week", files=len(without))
 
 

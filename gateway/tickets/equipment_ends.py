@@ -25,7 +25,7 @@ async def move_tickets(connection: AsyncConnection, site: str, code: str, new: s
     was, will_be = f"{site}/{code}/", f"{site}/{new}/"
     for row in rows:
         key = row["open_key"]
-        moved = will_be + key.removeprefix(was) if key.startswith(was) else key
+        moved = will_be + key.removeprefix(was) if key and key.startswith(was) else key
         await connection.execute(
             update(ticket)
             .where(ticket.c.number == row["number"])
@@ -35,7 +35,7 @@ async def move_tickets(connection: AsyncConnection, site: str, code: str, new: s
 
 
 async def _open_tickets(connection: AsyncConnection, site: str, code: str) -> list[dict[str, Any]]:
-    here = beside_index(ticket.c.site) == site, beside_index(ticket.c.equipment) == code
+    here = beside_index(ticket.c.site == site), beside_index(ticket.c.equipment == code)
     statement = select(ticket).where(ticket_is_open, *here).order_by(ticket.c.id).with_for_update()
     return [dict(row) for row in (await connection.execute(statement)).mappings()]
 

@@ -39,7 +39,12 @@ CLOSED: Final = {
     TicketType.REPAIR: frozenset({"closed", "cancelled"}),
     TicketType.EMERGENCY: frozenset({"reviewed", "stood_down"}),
 }
-"""States in which a ticket is over: its alarm may open a new one."""
+"""States in which a ticket is over."""
+GATHERS_NO_MORE: Final = {
+    TicketType.REPAIR: CLOSED[TicketType.REPAIR],
+    TicketType.EMERGENCY: CLOSED[TicketType.EMERGENCY] | {"resolved"},
+}
+"""States in which its alarms may open a new one: nobody is sent for an emergency that only waits for its review."""
 
 STEPS: Final[dict[TicketType, dict[tuple[str, Action], str]]] = {
     TicketType.REPAIR: {

@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Select, bindparam, exists, insert, select, update
+from msgspec.structs import replace
+from sqlalchemy import bindparam, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.people.audit import Cause, Via, write_records
@@ -24,12 +25,15 @@ from gateway.storage.tables import (
     activation,
     alarm,
     alarm_is_open,
+    equipment,
     journal,
     ticket,
     ticket_activation,
     ticket_alarm,
+    ticket_is_open,
 )
-from gateway.tickets.following import Known, News, Row, What, Written, follow, gathering_key, openings, step
+from gateway.tickets.following import Known, News, Row, Sensor, What, Written, follow, openings, step
+from gateway.tickets.incident_place import Gathering, Scope, gathering_of, is_call, is_fire
 from gateway.tickets.numbers import take_numbers
 from gateway.tickets.states import Action, TicketType
 
@@ -63,7 +67,8 @@ class _Patience:
         return len(self._due)
 
     def is_due(self, thing: str, now: int) -> bool:
-        return now >= self._due.get(thing, (0, 0))[0]
+        due, waits = self._due.get(thing, (0, 0))
+        return not now < due <= now + waits  # due later than it can be: the clock was set back since
 
     def failed(self, thing: str, now: int) -> None:
         waited = self._due.get(thing, (0, FACTS_TAKE_MS // 2))[1]
@@ -77,10 +82,13 @@ class _Patience:
 class Tickets:
     """The owner's side: follows the alarms' facts."""
 
-    def __init__(self, database: Database, epoch: int, metrics: FactMetrics, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, epoch: int, metrics: FactMetrics, clock: Clock, scope: Scope = Scope.ROOM
+    ) -> None:
         self._database = database
         self._epoch = epoch
         self._clock = clock
+        self._scope = scope
         self._patience = _Patience()
         check = partial(lease.verify, epoch=epoch)
         self._consumer = Consumer(database, CONSUMER, tuple(What), self._take, check, metrics, clock)
@@ -88,6 +96,10 @@ class Tickets:
     async def follow_alarms(self) -> None:
         """Work off the alarms' facts until cancelled. Raises LeaseLost."""
         await self._consumer.run()
+
+    async def catch_up(self) -> None:
+        """Return when every fact that is committed by now is worked off."""
+        await self._consumer.catch_up()
 
     @property
     def trouble(self) -> str:
@@ -104,11 +116,9 @@ class Tickets:
         """Open a ticket for each open alarm that wants one and has none: certainty behind the facts' speed."""
         now = self._clock()
         async with self._database.reading() as connection:
-            overdue = activation.c.received_at <= now - FACTS_TAKE_MS
-            found = [row for one in (_UNTICKETED, _UNTICKETED_CHATTER)
-                     for row in (await connection.execute(one.where(overdue))).all()]  # fmt: skip
-        await self._pass_over([row.id for row in found if row.passed and not row.damped], now)
-        owed = sorted(((row.alarm, row.id) for row in found if not row.passed), key=lambda one: one[1])
+            found = await _without_tickets(connection, now)
+        await self._pass_over([row["id"] for row in found if row["passed"] and not row["damped"]], now)
+        owed = sorted(((row["alarm"], row["id"]) for row in found if not row["passed"]), key=lambda one: one[1])
         self._patience.forget_all_but(activated for _, activated in owed)
         cause = Cause("system:tickets", Via.CLOCK)
         due = [News(What.RAISED, alarm, cause, activated) for alarm, activated in owed
@@ -128,7 +138,7 @@ class Tickets:
     async def _open_owed(self, news: Sequence[News]) -> None:
         async with self._database.transaction() as connection:
             await lease.verify(connection, self._epoch)
-            await _work_off(connection, news, self._clock())
+            await _work_off(connection, news, self._scope, self._clock())
 
     async def _leave_waiting(self, item: News, error: Exception) -> None:
         self._patience.failed(item.activation, self._clock())
@@ -140,13 +150,23 @@ class Tickets:
     async def _take(self, connection: AsyncConnection, facts: Sequence[Fact]) -> None:
         released = [fact.thing for fact in facts if fact.kind == What.RELEASED]
         standing = await _standing_activations(connection, released)
-        await _work_off(connection, [_news_of(fact, standing) for fact in facts], self._clock())
+        await _work_off(connection, [_news_of(fact, standing) for fact in facts], self._scope, self._clock())
 
 
 async def _standing_activations(connection: AsyncConnection, alarms: Sequence[str]) -> dict[str, str]:
     """The activation that has not ended yet, of those alarms that are active."""
     unended = select(activation.c.alarm, activation.c.id).where(activation.c.ended_at.is_(None))
     return {row["alarm"]: row["id"] for row in await _rows(connection, unended, activation.c.alarm, alarms)}
+
+
+async def _without_tickets(connection: AsyncConnection, now: int) -> list[Row]:
+    """Activations without a ticket, older than facts take, of the open alarms that want one."""
+    wanting = (await connection.execute(_OPEN_AND_WANTING)).all()
+    never = [row.id for row in wanting if row.chatters_unheard]
+    rows = await _rows(connection, _UNTICKETED, activation.c.alarm, [row.id for row in wanting])
+    rows += await _rows(connection, _UNTICKETED_CHATTER, activation.c.alarm, never)
+    # Received later than now: the clock was set back since.
+    return [row for row in rows if not now - FACTS_TAKE_MS < row["received_at"] <= now]
 
 
 def _news_of(fact: Fact, standing: Mapping[str, str]) -> News:
@@ -190,21 +210,24 @@ async def _activations_of(connection: AsyncConnection, number: str) -> dict[str,
     return {row.id: row.activations for row in rows}
 
 
-async def _work_off(connection: AsyncConnection, news: Sequence[News], now: int) -> None:
+async def _work_off(connection: AsyncConnection, news: Sequence[News], scope: Scope, now: int) -> None:
     """Write what follows from news, as part of the caller's transaction."""
     if not news:
         return
-    known = await _look_up(connection, news)
+    known = await _look_up(connection, news, scope)
     opening = openings(news, known)
     wanted = [(TicketType(source["wants_ticket"]), source["site"]) for source in opening.values()]
     numbers = dict(zip(opening, await take_numbers(connection, wanted, now), strict=True))
     await save(connection, follow(news, known, numbers, now))
 
 
-async def _look_up(connection: AsyncConnection, news: Sequence[News]) -> Known:
+async def _look_up(connection: AsyncConnection, news: Sequence[News], scope: Scope) -> Known:
     identities = sorted({item.alarm for item in news})
     alarms = {row["id"]: row for row in await _rows(connection, select(alarm), alarm.c.id, identities)}
-    keys = sorted({gathering_key(row) for row in alarms.values()})  # in one order: two that lock cannot wait in a ring
+    gatherings = await _gatherings(connection, alarms, scope)
+    emergencies = await _emergencies_of_sensors(connection, alarms)
+    # In one order: two that lock cannot wait in a ring.
+    keys = sorted({*(gathering.key for gathering in gatherings.values()), *emergencies.values()})
     open_tickets = select(ticket).order_by(ticket.c.open_key).with_for_update()
     tickets = {row["open_key"]: row for row in await _rows(connection, open_tickets, ticket.c.open_key, keys)}
     memberships = await _rows(connection, select(ticket_alarm), ticket_alarm.c.alarm, identities)
@@ -213,11 +236,50 @@ async def _look_up(connection: AsyncConnection, news: Sequence[News]) -> Known:
     passed = await _rows(connection, select(activation.c.id).where(_ANNUNCIATED_SINCE), activation.c.id, activated)
     return Known(
         alarms,
+        gatherings,
         tickets,
         {(row["ticket"], row["alarm"]) for row in memberships},
         {row["activation"] for row in joined},
+        {sensor: key for sensor, key in emergencies.items() if key in tickets},
         {row["id"] for row in passed},
     )
+
+
+async def _gatherings(connection: AsyncConnection, alarms: Mapping[str, Row], scope: Scope) -> dict[str, Gathering]:
+    """What gathers each alarm: the ticket that it has while that is open, whatever its place is called since."""
+    still = (
+        select(ticket_alarm.c.alarm, ticket.c.open_key)
+        .select_from(_MEMBERS)
+        .where(_GATHERS, ticket.c.type == alarm.c.wants_ticket)
+    )
+    kept = {row["alarm"]: row["open_key"] for row in await _rows(connection, still, ticket_alarm.c.alarm, list(alarms))}
+    places = await _places(connection, alarms.values())
+    found: dict[str, Gathering] = {}
+    for identity, row in alarms.items():
+        gathering = gathering_of(row, places.get((row["site"], row["equipment"]), {}), scope)
+        found[identity] = replace(gathering, key=kept.get(identity, gathering.key))
+    return found
+
+
+async def _places(connection: AsyncConnection, alarms: Iterable[Row]) -> dict[tuple[str, str], dict[str, str]]:
+    """(site, equipment) -> its place in the ledger, of what wants an emergency."""
+    codes = sorted({row["equipment"] for row in alarms if row["wants_ticket"] == TicketType.EMERGENCY.value})
+    sites = sorted({row["site"] for row in alarms})
+    listed = select(equipment.c.site, equipment.c.code, equipment.c.place).where(equipment.c.site.in_(sites))
+    return {
+        (row["site"], row["code"]): row["place"] for row in await _rows(connection, listed, equipment.c.code, codes)
+    }
+
+
+async def _emergencies_of_sensors(connection: AsyncConnection, alarms: Mapping[str, Row]) -> dict[Sensor, str]:
+    """Sensor -> the key of its open emergency, of the sensors whose alarms want a repair."""
+    codes = sorted({row["equipment"] for row in alarms.values() if row["wants_ticket"] == TicketType.REPAIR.value})
+    rows = await _rows(connection, _OPEN_EMERGENCIES, alarm.c.equipment, codes)
+    return {
+        (row["site"], row["equipment"], row["part"]): row["open_key"]
+        for row in rows
+        if not (is_call(row) or is_fire(row))
+    }
 
 
 async def _rows(connection: AsyncConnection, statement: Any, column: Any, values: Sequence[str]) -> list[Row]:
@@ -254,26 +316,52 @@ _NOTE_TICKET: Final = (
     update(activation).where(activation.c.id == bindparam("of_activation")).values(ticketed_at=bindparam("ticketed_at"))
 )
 
-_ANNUNCIATED_SINCE: Final = exists().where(
-    journal.c.thing == activation.c.alarm,
-    journal.c.event == text_of("annunciated"),
-    journal.c.at >= activation.c.ended_at,
-)
+# The newest such line and not any: of "any" PostgreSQL makes a join, and reads every such line there ever was for it.
+_ANNUNCIATED_SINCE: Final = (
+    select(func.max(journal.c.at))
+    .where(journal.c.thing == activation.c.alarm, journal.c.event == text_of("annunciated"))
+    .scalar_subquery()
+) >= activation.c.ended_at
 """What came and went while the alarm was kept quiet asks for nothing when it is released."""
 
 
-def _unticketed(*conditions: Any) -> Select[Any]:
-    """Activations without a ticket of open alarms that want one, and whether they have passed unheard."""
-    has_ticket = exists().where(ticket_activation.c.activation == activation.c.id)
-    return (
-        select(activation.c.alarm, activation.c.id, activation.c.damped, _ANNUNCIATED_SINCE.label("passed"))
-        .join(alarm, alarm.c.id == activation.c.alarm)
-        .where(alarm_is_open, alarm.c.wants_ticket != "none", alarm.c.annunciated, ~has_ticket, *conditions)
+_GATHERS: Final = ticket_is_open & ticket.c.open_key.is_not(None)
+"""The first part says no more than the second, but is what the partial index of open tickets holds."""
+_GATHERED: Final = ticket_alarm.join(ticket, ticket.c.number == ticket_alarm.c.ticket)
+_MEMBERS: Final = _GATHERED.join(alarm, alarm.c.id == ticket_alarm.c.alarm)
+_EMERGENCY: Final = ticket.c.type == TicketType.EMERGENCY.value
+_WAITS_FOR_EMERGENCY: Final = (alarm.c.wants_ticket == TicketType.REPAIR.value) & exists().select_from(_GATHERED).where(
+    ticket_alarm.c.alarm == alarm.c.id, _EMERGENCY, _GATHERS
+)
+"""It has joined the emergency of its own sensor, and gets its repair if it is still open when that is over."""
+_OPEN_EMERGENCIES: Final = (
+    select(
+        ticket.c.open_key,
+        alarm.c.site,
+        alarm.c.equipment,
+        alarm.c.part,
+        alarm.c.kind,
+        alarm.c.playbook,
+        alarm.c.wants_ticket,
     )
-
-
-_UNTICKETED: Final = _unticketed(activation.c.ticketed_at.is_(None), ~activation.c.damped)
+    .select_from(_MEMBERS)
+    .where(_GATHERS, _EMERGENCY)
+    .where(alarm.c.wants_ticket == TicketType.EMERGENCY.value, alarm.c.life_safety)
+)
+_OPEN_AND_WANTING: Final = select(
+    alarm.c.id,
+    (alarm.c.chattering & ~exists().where(ticket_alarm.c.alarm == alarm.c.id)).label("chatters_unheard"),
+).where(alarm_is_open, alarm.c.wants_ticket != "none", alarm.c.annunciated, ~_WAITS_FOR_EMERGENCY)
+"""Those first and then their activations: of a join PostgreSQL might make one with all activations there ever were."""
+_WITHOUT_TICKET: Final = select(
+    activation.c.alarm,
+    activation.c.id,
+    activation.c.damped,
+    activation.c.received_at,
+    _ANNUNCIATED_SINCE.label("passed"),
+).where(~exists().where(ticket_activation.c.activation == activation.c.id))
+_UNTICKETED: Final = _WITHOUT_TICKET.where(activation.c.ticketed_at.is_(None), ~activation.c.damped)
 """An alarm whose ticket was closed over its head is owed the next one when it becomes active again, not before."""
-_HAS_HAD_A_TICKET: Final = exists().where(ticket_alarm.c.alarm == alarm.c.id)
-_UNTICKETED_CHATTER: Final = _unticketed(activation.c.damped, alarm.c.chattering, ~_HAS_HAD_A_TICKET)
-"""It was kept quiet when it began to chatter: what is damped opens no further ticket, but the first one is owed."""
+_UNTICKETED_CHATTER: Final = _WITHOUT_TICKET.where(activation.c.damped)
+"""For an alarm that was kept quiet when it began to chatter: what is damped opens no further ticket, but the first one
+is owed."""

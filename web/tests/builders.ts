@@ -74,6 +74,7 @@ export function anEquipment(given: Partial<EquipmentBody> = {}): EquipmentBody {
     version: 1,
     online: true,
     last_seen: ago(1_000),
+    clock: '',
     latest: {},
     out_of_service: [],
     last_message: null,
@@ -130,7 +131,7 @@ export function anAlarmMessage(seq: number, given: Partial<AlarmBody> = {}): Liv
 }
 
 export function aReading(seq: number, latest: LiveReading['latest'], given: Partial<LiveReading> = {}): LiveReading {
-  return { type: 'reading', seq, equipment: 'SZ01:lift-1', online: true, last_seen: ago(0), latest, ...given }
+  return { type: 'reading', seq, equipment: 'SZ01:lift-1', online: true, last_seen: ago(0), clock: '', latest, ...given }
 }
 
 export function anApproval(given: Partial<ApprovalBody> = {}): ApprovalBody {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 
 import { groupByKind } from '@/control_room/equipment_groups'
 import { presenceOf } from '@/control_room/equipment_presence'
-import { tileFields } from '@/control_room/tile_fields'
+import { isPlausible, tileFields } from '@/control_room/tile_fields'
 import type { ProfileBody } from '@/shared/contract'
 
 import { ago, anEquipment, NOW } from './builders'
@@ -11,7 +11,7 @@ const MINUTE = 60_000
 
 function aProfile(kind: string, ...names: string[]): ProfileBody {
   const label = { en: kind, 'zh-CN': kind }
-  return { kind, name: label, fields: names.map((name) => ({ name, label, type: 'number', unit: '' })) }
+  return { kind, name: label, fields: names.map((name) => ({ name, label, type: 'number', unit: '', plausible: null, sentinels: [] })) }
 }
 
 describe('presence', () => {
@@ -56,5 +56,24 @@ describe('a tile', () => {
 
   it('shows what there is when no profile says what matters', () => {
     expect(tileFields(anEquipment({ latest }), null)).toHaveLength(5)
+  })
+})
+
+describe('a value that cannot be true', () => {
+  const field = { name: 't', label: { en: 't', 'zh-CN': 't' }, type: 'number' as const, unit: '°C', sentinels: [85] }
+  it.each([
+    [21, true],
+    [-127, false],
+    [85, false],
+    [125, true],
+    [6553.5, false],
+    ['warm', true],
+  ])('%s', (value, plausible) => {
+    expect(isPlausible({ ...field, plausible: [-50, 125] }, value)).toBe(plausible)
+  })
+
+  it('is none where the field has no range', () => {
+    expect(isPlausible({ ...field, plausible: null }, 1e9)).toBe(true)
+    expect(isPlausible(null, 1e9)).toBe(true)
   })
 })

@@ -51,3 +51,39 @@ describe('the list during a flood', () => {
     expect(ids([...alarms, fire], flood({ cause: 'a', members: ['b', 'c', 'fire'] }))).toEqual(['fire', 'a', 'alone'])
   })
 })
+
+describe('the alarms of one incident', () => {
+  const cause = (id: string, given: Partial<AlarmBody> = {}): AlarmBody =>
+    anAlarm({ id, kind: 'sensor', ticket: 'E-SZ01-20261122-0001', ...given })
+  const room = [cause('smoke', { raised_at: ago(10) }), cause('heat', { state: 'acknowledged' }), cause('gas')]
+  const hot = pump('hot', { kind: 'sensor', ticket: 'E-SZ01-20261122-0001' })
+
+  it('are one row, with the others and how many of them wait beneath it', () => {
+    const rows = foldedRows(inOrder([...room, hot]), [], none)
+    expect(rows.map((row) => [row.alarm.id, row.reason, row.folded, row.waiting])).toEqual([['smoke', 'incident', 3, 2]])
+  })
+
+  it('are all there when unfolded, and stay so when another one comes first', () => {
+    const opened = new Set(['E-SZ01-20261122-0001'])
+    expect(ids([...room, hot], [], opened)).toEqual(['smoke', 'gas', 'heat', 'hot'])
+    const again = cause('again', { raised_at: ago(0) })
+    expect(ids([...room, again], [], opened)).toEqual(['again', 'smoke', 'gas', 'heat'])
+  })
+
+  it('never hide an unacknowledged alarm under one that is acknowledged', () => {
+    const answered = room.map((alarm) => ({ ...alarm, state: 'acknowledged' as const }))
+    expect(ids([...answered, cause('new')], [])).toEqual(['new'])
+  })
+
+  it('join no other incident, and no repair', () => {
+    const other = cause('other', { ticket: 'E-SZ01-20261122-0002' })
+    expect(ids([cause('a'), other, cause('r', { ticket: 'R-SZ01-20261122-0001' }), cause('none', { ticket: null })], []))
+      .toHaveLength(4)
+  })
+
+  it('are shown one by one where they are points of a fire panel or alarms of a lift', () => {
+    for (const kind of ['fire_panel', 'elevator']) {
+      expect(ids(room.map((alarm) => ({ ...alarm, kind })), [])).toHaveLength(3)
+    }
+  })
+})

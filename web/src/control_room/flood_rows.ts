@@ -1,12 +1,18 @@
-/** The rows of the list: during a flood what belongs together is folded under its probable cause. Pure. */
+/** The rows of the list: alarms of one emergency are one entry, and a flood is folded under its causes. Pure. */
 
 import type { AlarmBody } from '@/shared/contract'
 import type { FloodBody } from '@/shared/flood_contract'
 
 import { isUnacknowledged } from './alarm_order'
 
+/** Why alarms are folded under one: they are one incident, or a flood and its probable cause. */
+export type FoldReason = 'incident' | 'flood'
+
 export interface AlarmRowItem {
   alarm: AlarmBody
+  /** What is unfolded with it: the emergency's number or the cause's id, which stay while rows change places. */
+  group: string
+  reason: FoldReason
   /** How many are folded under it, shown or not; 0 for an alarm that stands by itself. */
   folded: number
   /** How many of these nobody has answered. */
@@ -17,7 +23,7 @@ export interface AlarmRowItem {
 
 /**
  * Fold alarms, which come in the order of the list. A group stands where the first of its alarms would stand, headed by
- * its cause, or by the first that is left of it. Life safety is folded nowhere, whatever a server says.
+ * its cause, or by the first that is left of it. Life safety is folded into its own incident only, whatever a server says.
  */
 export function foldedRows(
   alarms: readonly AlarmBody[],
@@ -50,19 +56,29 @@ function causes(floods: Iterable<FloodBody>): Map<string, string> {
   return causeOf
 }
 
+/** Points of a fire panel and alarms of lifts are shown one by one: each is a place, or a person, of its own. */
+const SHOWN_SINGLY: ReadonlySet<string> = new Set(['fire_panel', 'elevator'])
+
+function incidentOf(alarm: AlarmBody): string | undefined {
+  return alarm.ticket?.startsWith('E-') && !SHOWN_SINGLY.has(alarm.kind) ? alarm.ticket : undefined
+}
+
 function groupOf(alarm: AlarmBody, causeOf: ReadonlyMap<string, string>): string | undefined {
+  const incident = incidentOf(alarm)
+  if (incident !== undefined) return incident
   return alarm.life_safety || alarm.priority === 'critical' ? undefined : causeOf.get(alarm.id)
 }
 
-function rowsOfGroup(group: readonly AlarmBody[], cause: string, unfolded: ReadonlySet<string>): AlarmRowItem[] {
-  const head = group.find((alarm) => alarm.id === cause) ?? group[0]
+function rowsOfGroup(members: readonly AlarmBody[], group: string, unfolded: ReadonlySet<string>): AlarmRowItem[] {
+  const head = members.find((alarm) => alarm.id === group) ?? members[0]
   if (head === undefined) return []
-  const members = group.filter((alarm) => alarm !== head)
-  const first = { ...row(head), folded: members.length, waiting: members.filter(isUnacknowledged).length }
-  const shown = unfolded.has(head.id) ? members.map((alarm) => ({ ...row(alarm), member: true })) : []
+  const rest = members.filter((alarm) => alarm !== head)
+  const reason: FoldReason = incidentOf(head) === undefined ? 'flood' : 'incident'
+  const first = { ...row(head), group, reason, folded: rest.length, waiting: rest.filter(isUnacknowledged).length }
+  const shown = unfolded.has(group) ? rest.map((alarm) => ({ ...row(alarm), member: true })) : []
   return [first, ...shown]
 }
 
 function row(alarm: AlarmBody): AlarmRowItem {
-  return { alarm, folded: 0, waiting: 0, member: false }
+  return { alarm, group: alarm.id, reason: 'flood', folded: 0, waiting: 0, member: false }
 }

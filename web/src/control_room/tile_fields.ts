@@ -24,3 +24,11 @@ export function tileFields(equipment: EquipmentBody, profile: ProfileBody | null
   }
   return filled
 }
+
+/** Whether a value can be true; what has no range always can. */
+export function isPlausible(field: FieldBody | null, value: Value): boolean {
+  const plausible = field?.plausible ?? null
+  if (field === null || typeof value !== 'number' || plausible === null) return true
+  const [low, high] = plausible
+  return value >= low && value <= high && !field.sentinels.includes(value)
+}

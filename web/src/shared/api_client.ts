@@ -1,8 +1,9 @@
 /** Questions to the gateway over HTTP. Every failure is a `RefusedError` with a code that the page can put into words. */
 
 import type { ApprovalBody } from './approval_contract'
-import type { AlarmAct, AlarmBody, AlarmDetail, HealthBody, Problem } from './contract'
+import type { AlarmAct, AlarmBody, AlarmDetail, HealthBody, Page, Problem } from './contract'
 import type { Login, Me } from './people_contract'
+import type { QuarantineSummaryBody, UnreadTopicBody } from './quarantine_contract'
 import type { Shelve } from './suppression_contract'
 
 export const BASE = '/api/v1'
@@ -68,6 +69,16 @@ export function fetchAlarm(id: string): Promise<AlarmDetail> {
 export function decideApproval(approval: ApprovalBody, how: 'approve' | 'refuse' | 'withdraw'): Promise<ApprovalBody> {
   const path = `${BASE}/approvals/${encodeURIComponent(approval.id)}/${how}`
   return ask<ApprovalBody>('POST', path, { version: approval.version })
+}
+
+/** How much of each site could not be read in the last 24 hours. */
+export function fetchQuarantineSummary(): Promise<Page<QuarantineSummaryBody>> {
+  return ask<Page<QuarantineSummaryBody>>('GET', `${BASE}/quarantine/summary`)
+}
+
+/** Topics that nobody reads; for administrators. */
+export function fetchUnreadTopics(): Promise<Page<UnreadTopicBody>> {
+  return ask<Page<UnreadTopicBody>>('GET', `${BASE}/quarantine/unread-topics`)
 }
 
 /** Which clock the service runs on; may be asked by everybody. */

@@ -4,6 +4,7 @@
  */
 
 import type { LiveApproval } from './approval_contract'
+import type { LastMessageBody } from './equipment_contract'
 import type { LiveFlood } from './flood_contract'
 import type { LiveMaintenance, OutageBody, SuppressionBody, WindowBody } from './suppression_contract'
 
@@ -48,6 +49,10 @@ export interface FieldBody {
   label: Texts
   type: FieldType
   unit: string
+  /** Lowest and highest value that can be true, ends included; null where every value can. */
+  plausible: [number, number] | null
+  /** Values between them that stand for "no value". */
+  sentinels: number[]
 }
 
 /** Kinds may grow with the gateway: a page that is older than its server must still show them. */
@@ -58,6 +63,8 @@ export interface ProfileBody {
   name: Texts
   fields: FieldBody[]
 }
+
+export type ClockDoubt = '' | 'ahead' | 'behind' | 'never_set'
 
 export interface EquipmentBody {
   /** `{site}:{code}` */
@@ -72,6 +79,8 @@ export interface EquipmentBody {
   /** null until the equipment has said so. */
   online: boolean | null
   last_seen: Time | null
+  /** What is wrong with its clock; '' while nothing is. */
+  clock: ClockDoubt
   latest: Record<string, FieldValue>
   /** What of it is out of service; a part "" is all of it. */
   out_of_service: OutageBody[]
@@ -84,16 +93,6 @@ export interface EquipmentBody {
   former_kinds: Kind[]
   /** Id of the equipment of another kind whose code it sends. */
   shares_code_with: string | null
-}
-
-export interface LastMessageBody {
-  topic: string
-  received_at: Time
-  payload: string
-  encoding: string
-  size: number
-  /** Messages since it was heard first, or retired. */
-  count: number
 }
 
 /** Least, mean and greatest of the bucket that starts at `at`, and how many samples it holds. */
@@ -252,7 +251,8 @@ export interface LiveReading {
   seq: number
   equipment: string
   online: boolean | null
-  last_seen: Time
+  last_seen: Time | null
+  clock: ClockDoubt
   /** Only the fields that came since the last one. */
   latest: Record<string, FieldValue>
 }

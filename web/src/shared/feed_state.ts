@@ -215,13 +215,10 @@ class Draft {
     const known = this.state.equipment.get(reading.equipment)
     // The equipment's own message always comes before its first reading; without it there is no tile to fill.
     if (!known) return
-    const latest = { ...known.latest }
-    for (const [name, field] of Object.entries(reading.latest)) {
-      const shown = latest[name]
-      // A sample that was long on its way must not turn the tile back.
-      if (!shown || Date.parse(field.at) >= Date.parse(shown.at)) latest[name] = field
-    }
-    this.map('equipment').set(known.id, { ...known, online: reading.online, last_seen: reading.last_seen, latest })
+    // Messages come in order, and which value is the current one the server has decided: our own look at the times would
+    // refuse every value for an hour when a clock is set back by one.
+    const latest = { ...known.latest, ...reading.latest }
+    this.map('equipment').set(known.id, { ...known, online: reading.online, last_seen: reading.last_seen, clock: reading.clock, latest })
   }
 
   private putEquipment(equipment: EquipmentBody): void {

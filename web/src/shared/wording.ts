@@ -28,6 +28,7 @@ export function useWording() {
     approvedField: (field: string): string => wordOf(`approvals.field.${field}`) ?? field,
     /** Why what was approved could not be done: a problem's code, or a reason of its own. */
     outcome: (code: string): string => wordOf(`approvals.outcome.${code}`) ?? wordOf(`problem.${code}`) ?? code,
+    quarantineReason: (code: string): string => wordOf(`unread.reason.${code}`) ?? code,
     systemPart: (part: string): string => wordOf(`system.part.${part}`) ?? part,
     refusal: (error: unknown): string => {
       if (!(error instanceof RefusedError)) return String(error)

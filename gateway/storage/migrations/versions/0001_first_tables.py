@@ -1,6 +1,6 @@
 """First tables.
 
-Frozen: the tables of `gateway/storage/tables.py` as they were in version 0.1, written out, so that later changes of
+Frozen: the tables of `gateway/storage/tables` as they were in version 0.1, written out, so that later changes of
 that file do not change the past.
 """
 

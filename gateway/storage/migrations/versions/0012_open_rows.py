@@ -28,7 +28,7 @@ _NEW = {
     "event": (["site", "equipment", "received_at", "digest"],),
     "fact_set_aside": (["consumer", "at"],),
     "journal": (["subject", "thing", "id"],),
-    "maintenance_window": (["site", "id"], ["site", "equipment", "id"]),
+    "maintenance_window": (["outcome", "id"], ["site", "outcome", "id"], ["site", "equipment", "outcome", "id"]),
     "rule_version": (["superseded_by"], ["rule", "id"], ["rule", "site", "id"], ["rule", "site", "equipment", "id"]),
     "ticket": (["alarm"], ["closed_at"]),
     "ticket_alarm": (["alarm", "joined_at", "ticket"],),
@@ -43,8 +43,7 @@ _PARTIAL = (
     ("ix_alarm_open_re_alarm_at", "alarm", ["re_alarm_at"], "closed_at IS NULL AND re_alarm_at IS NOT NULL"),
     ("ix_journal_annunciated", "journal", ["thing", "at"], "event = 'annunciated'"),
     ("ix_journal_re_alarmed", "journal", ["at"], "event = 're_alarmed'"),
-    ("ix_maintenance_window_cancelled_id", "maintenance_window", ["id"], "cancelled_at IS NOT NULL"),
-    ("ix_maintenance_window_open_id", "maintenance_window", ["id"], "closed_at IS NULL"),
+    ("ix_maintenance_window_open_id", "maintenance_window", ["id"], "outcome IS NULL"),
     ("ix_ticket_open_id", "ticket", ["id"], "closed_at IS NULL"),
     ("ix_ticket_over_state_id", "ticket", ["state", "id"], "closed_at IS NOT NULL"),
     ("ix_ticket_over_site_state_id", "ticket", ["site", "state", "id"], "closed_at IS NOT NULL"),
@@ -57,7 +56,7 @@ _PARTIAL = (
 
 def upgrade() -> None:
     op.add_column("activation", sa.Column("ticketed_at", sa.BigInteger(), nullable=True))
-    op.add_column("maintenance_window", sa.Column("closed_at", sa.BigInteger(), nullable=True))
+    op.add_column("maintenance_window", sa.Column("outcome", sa.String(16), nullable=True))
     op.add_column("rule_version", sa.Column("superseded_by", sa.BigInteger(), nullable=True))
     for table, replaced in _REPLACED.items():
         for columns in replaced:
@@ -69,8 +68,9 @@ def upgrade() -> None:
         " OR EXISTS (SELECT 1 FROM alarm WHERE alarm.id = activation.alarm AND alarm.closed_at IS NOT NULL)"
     )
     op.execute(
-        "UPDATE maintenance_window SET closed_at = coalesce(cancelled_at, (SELECT max(journal.at) FROM journal"
-        " WHERE journal.subject = 'maintenance' AND journal.thing = maintenance_window.id AND journal.event = 'ended'))"
+        "UPDATE maintenance_window SET outcome = CASE WHEN cancelled_at IS NOT NULL THEN 'cancelled'"
+        " WHEN EXISTS (SELECT 1 FROM journal WHERE journal.subject = 'maintenance'"
+        " AND journal.thing = maintenance_window.id AND journal.event = 'ended') THEN 'over' END"
     )
     op.execute(
         "UPDATE rule_version SET superseded_by = (SELECT min(later.id) FROM rule_version AS later"
@@ -93,11 +93,9 @@ def downgrade() -> None:
     for table, replaced in _REPLACED.items():
         for columns in replaced:
             op.create_index(_name(table, columns), table, columns)
-    for table, column in (
-        ("activation", "ticketed_at"), ("maintenance_window", "closed_at"), ("rule_version", "superseded_by"),
-    ):  # fmt: skip
-        with op.batch_alter_table(table) as batch:
-            batch.drop_column(column)
+    op.drop_column("activation", "ticketed_at")
+    op.drop_column("maintenance_window", "outcome")
+    op.drop_column("rule_version", "superseded_by")
 
 
 def _name(table: str, columns: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 import approvals from '@/control_room/approval_texts.en'
 import setAside from '@/control_room/set_aside_texts.en'
+import unread from '@/control_room/unread_texts.en'
 import ledger from '@/equipment/texts.en'
 import people from '@/people/texts.en'
 
@@ -97,6 +98,7 @@ const en: typeof zhCN = {
     lifeSafety: 'Life safety',
     drill: 'DRILL',
     chattering: 'Chattering: told once, every time is counted',
+    sameIncident: '{n} more of the same incident',
     justClosed: 'Just closed (kept 10 minutes)',
     closedAt: 'closed {time}',
     closedUnseen: 'ended while disconnected: see its record',
@@ -174,6 +176,8 @@ const en: typeof zhCN = {
     seen: '{age} ago',
     seenNow: 'now',
     unknown: 'Unknown',
+    clock: { ahead: 'clock ahead', behind: 'clock behind', never_set: 'clock never set' },
+    clockWhy: 'The time that this device sends cannot be right. Its values count when they come; how old they are is not sure.',
     unknownWhy: 'Not in the equipment ledger: ask the administrator to adopt it.',
     noValues: 'no values yet',
     counts: '{n}',
@@ -245,6 +249,7 @@ const en: typeof zhCN = {
   ...ledger,
   ...people,
   ...setAside,
+  ...unread,
   ...approvals,
   problem,
 }

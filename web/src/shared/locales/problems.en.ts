@@ -48,6 +48,7 @@ const en: typeof zhCN = {
   unsupported_type: 'Files of this kind are not taken. Send a JPEG, PNG, WebP or PDF.',
   not_what_it_says: 'The file is not what it says, or is damaged. Take the photo again, or save the file anew.',
   too_many_pixels: 'The picture has too many pixels. Send a smaller one.',
+  request_too_slow: 'The request came too slowly. Look for a better signal and try again.',
   upload_too_slow: 'The file came too slowly. Look for a better signal and send it again.',
   uploads_busy: 'Too many files are being sent. Try again in a moment.',
   disk_full: 'The disk of the service is full. Tell the administrator now.',

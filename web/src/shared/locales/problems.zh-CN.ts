@@ -46,6 +46,7 @@ const zhCN = {
   unsupported_type: '不支持此类文件，请发送 JPEG、PNG、WebP 或 PDF。',
   not_what_it_says: '文件内容与类型不符或已损坏，请重新拍照或另存后再发。',
   too_many_pixels: '图片像素过大，请发送较小的图片。',
+  request_too_slow: '请求传输过慢，请换信号好的地方重试。',
   upload_too_slow: '文件上传过慢，请换信号好的地方重发。',
   uploads_busy: '同时上传的文件过多，请稍后再试。',
   disk_full: '服务器磁盘已满，请立即通知管理员。',

@@ -2,6 +2,7 @@
 
 import approvals from '@/control_room/approval_texts.zh-CN'
 import setAside from '@/control_room/set_aside_texts.zh-CN'
+import unread from '@/control_room/unread_texts.zh-CN'
 import ledger from '@/equipment/texts.zh-CN'
 import people from '@/people/texts.zh-CN'
 
@@ -95,6 +96,7 @@ export default {
     lifeSafety: '人身安全',
     drill: '演练',
     chattering: '抖动报警：只提示一次，每次都计数',
+    sameIncident: '同一事件另有 {n} 条报警',
     justClosed: '刚结束（保留 10 分钟）',
     closedAt: '{time} 结束',
     closedUnseen: '断线期间结束，经过请查记录',
@@ -173,6 +175,8 @@ export default {
     seen: '{age}前',
     seenNow: '刚刚',
     unknown: '未登记',
+    clock: { ahead: '时钟偏快', behind: '时钟偏慢', never_set: '时钟未设置' },
+    clockWhy: '该设备上报的时间不可信，数据按接收时间处理，实际产生时间不确定。',
     unknownWhy: '台账里没有这台设备，请管理员登记。',
     noValues: '暂无数据',
     counts: '{n} 台',
@@ -244,6 +248,7 @@ export default {
   ...ledger,
   ...people,
   ...setAside,
+  ...unread,
   ...approvals,
   problem,
 }

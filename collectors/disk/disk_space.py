@@ -1,0 +1,205 @@
+"""Looks after the space on the disk of the data folder, so that a full disk stops history and never an alarm.
+
+    free space    > 3 reserves   everything is written
+                  < 2 reserves   history pauses; readings are kept in the spool and acknowledged from there
+                  none left      alarms take the reserve `reserve.alarms`, the spool takes `reserve.readings`
+
+Limits and decisions are in `disk_states`. What was released for alarms is left to them: readings are not written
+into that space. The reserves are made whole again, and history goes on, when there is space again.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import structlog
+
+from collectors.disk.disk_states import (
+    READINGS_SHARE,
+    DiskState,
+    Found,
+    Limits,
+    decide,
+    limits_of,
+    missing_of_reserve,
+)
+from collectors.disk.reserve import Reserve
+
+log = structlog.get_logger(__name__)
+
+LOOK_S: Final = 1.0
+_MEGABYTE: Final = 1024 * 1024
+_ADVICE: Final = (
+    "Free space on the disk of {folder}: move backups and old logs to another disk, and see with "
+    "`du -xh {folder} | sort -h | tail` what takes the most. Never delete *.db, *.db-wal or *.spool."
+)
+
+
+class Space(NamedTuple):
+    """Bytes of a disk: what can be written, and all."""
+
+    free: int
+    size: int
+
+
+def measure(folder: Path) -> Space:
+    """Raises OSError where the disk does not answer."""
+    disk = os.statvfs(folder)
+    return Space(disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize)
+
+
+class DiskSpace:
+    """The disk of one data folder. Its methods block for milliseconds; any thread may call them."""
+
+    def __init__(self, folder: Path, reserve_bytes: int, measure: Callable[[Path], Space] = measure) -> None:
+        self._folder = folder
+        self._wanted = reserve_bytes
+        self._measure = measure
+        self._alarms = Reserve(folder / "reserve.alarms")
+        self._readings = Reserve(folder / "reserve.readings")
+        self._limits = Limits(0, 0, 0, 0)
+        self._lock = threading.Lock()
+        self.state = DiskState.NORMAL
+        self._free = 0
+        self._released_for_readings = 0
+        """Bytes of the reserve for readings that were released and are not written yet."""
+
+    def open(self) -> None:
+        """Make the reserves, or release of them what the start needs. Never raises."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self.look()
+
+    def look(self) -> None:
+        """See how much space there is, and do what follows from it. Never raises: the next look tries again."""
+        with self._lock:
+            try:
+                self._act(database_full=False)
+                self._restore()
+            except OSError as error:
+                log.error("the disk of the data folder does not answer", folder=str(self._folder), why=str(error))
+
+    # -- for alarms ------------------------------------------------------------------------------------
+
+    def make_room(self, *, surely: bool = True) -> bool:
+        """The database was refused room on disk: release what is kept for it. Whether it is worth another try at once.
+
+        Args:
+            surely: False for an error that a full disk may explain, as may others; then free space is looked at.
+        """
+        with self._lock:
+            try:
+                if not surely and self._found(database_full=False).free >= self._limits.floor:
+                    return False
+                self._act(database_full=True)
+            except OSError as error:
+                log.error("the reserve for alarms cannot be released", folder=str(self._folder), why=str(error))
+                return False
+            return self.state is DiskState.FREE_RESERVE
+
+    @property
+    def reserve_in_use(self) -> bool:
+        """Whether the reserve for alarms is not whole."""
+        try:
+            return self._alarms.left < self._limits.reserve
+        except OSError:
+            return True
+
+    # -- for history -----------------------------------------------------------------------------------
+
+    @property
+    def history_stopped(self) -> bool:
+        """Whether history may not be written now; measured anew each time, for it may be written quickly."""
+        with self._lock:
+            try:
+                self._decide(database_full=False)
+            except OSError:
+                return True
+        return self.state is not DiskState.NORMAL
+
+    def take_room_for_readings(self, size: int) -> bool:
+        """Whether so many bytes of readings may be written: not into the space that was released for alarms."""
+        with self._lock:
+            try:
+                free, for_alarms = self._measure(self._folder).free, self._limits.reserve - self._alarms.left
+            except OSError:
+                return False
+            if free - size >= for_alarms:
+                return True
+            if self._released_for_readings < size:
+                return False
+            self._released_for_readings -= size
+            return True
+
+    def make_room_for_readings(self) -> bool:
+        """Release a portion of what is kept for readings. Whether there was any."""
+        with self._lock:
+            try:
+                left = self._readings.left
+                self._readings.shrink(left - self._limits.portion // READINGS_SHARE)
+                released = left - self._readings.left
+            except OSError as error:
+                log.error("the reserve for readings cannot be released", folder=str(self._folder), why=str(error))
+                return False
+            self._released_for_readings += released
+        if released:
+            log.warning("the disk is full: readings that wait take a portion of their reserve", bytes=released)
+        return released > 0
+
+    # -- for people ------------------------------------------------------------------------------------
+
+    @property
+    def trouble(self) -> str:
+        """What is the matter and what to do, "" while there is space."""
+        if self.state is DiskState.NORMAL:
+            return ""
+        free = f"{self._free // _MEGABYTE} MB are free"
+        advice = _ADVICE.format(folder=self._folder)
+        if self.state is DiskState.EXHAUSTED:
+            return f"the disk is full and the reserve for alarms is used up ({free}): alarms may stop. {advice}"
+        if self.reserve_in_use:
+            return f"the disk is full, alarms are using their reserve ({free}), history is stopped. {advice}"
+        return f"the disk is almost full ({free}): history is stopped, alarms work on. {advice}"
+
+    # -- inside ----------------------------------------------------------------------------------------
+
+    def _found(self, *, database_full: bool) -> Found:
+        space = self._measure(self._folder)
+        self._limits, self._free = limits_of(self._wanted, space.size), space.free
+        return Found(space.free, self._alarms.left, database_full, self.state is not DiskState.NORMAL)
+
+    def _decide(self, *, database_full: bool) -> Found:
+        found = self._found(database_full=database_full)
+        before, self.state = self.state, decide(found, self._limits)
+        if (before is DiskState.NORMAL) is not (self.state is DiskState.NORMAL):
+            if self.trouble:
+                log.error("history is stopped", why=self.trouble)
+            else:
+                log.info("there is space on the disk again: history goes on", bytes=found.free)
+        return found
+
+    def _act(self, *, database_full: bool) -> None:
+        found = self._decide(database_full=database_full)
+        if self.state is DiskState.FREE_RESERVE:
+            self._alarms.shrink(found.reserve_left - self._limits.portion)
+            log.error(
+                "the disk is full: a portion of the reserve for alarms is released",
+                bytes=min(found.reserve_left, self._limits.portion), left=self._alarms.left,
+            )  # fmt: skip
+
+    def _restore(self) -> None:
+        """Make the reserves as large as they should be, where there is space."""
+        if self.state is DiskState.FREE_RESERVE:
+            return
+        found, limits = self._found(database_full=False), self._limits
+        if found.reserve_left > limits.reserve:
+            self._alarms.shrink(limits.reserve)
+        elif missing_of_reserve(found, limits):
+            self._alarms.enlarge(limits.reserve)
+            log.info("the reserve for alarms is whole", bytes=limits.reserve)
+        wanted = limits.reserve // READINGS_SHARE
+        if self._readings.left < wanted and self._measure(self._folder).free >= limits.resume_above:
+            self._readings.enlarge(wanted)
+            self._released_for_readings = 0
+        self._decide(database_full=False)

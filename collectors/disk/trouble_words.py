@@ -1,0 +1,52 @@
+"""What is the matter with a file or a disk, as a sentence that an operator understands. The detail is for the log."""
+
+import errno
+import sqlite3
+from typing import Final
+
+DISK_FULL: Final = "the disk is full: free space on it"
+_OF_FILES: Final = {
+    errno.ENOSPC: DISK_FULL,
+    errno.EDQUOT: "the quota of the service on this disk is used up: enlarge it or free space",
+    errno.EROFS: "the disk is read-only: check it for faults and mount it for writing",
+    errno.EACCES: "the service may not write there: give its user the right to the data folder",
+    errno.EPERM: "the service may not write there: give its user the right to the data folder",
+    errno.ENOENT: "a folder or file is missing: check storage.data_dir",
+    errno.EIO: "the disk does not answer or is damaged: check it",
+    errno.EMFILE: "too many files are open: raise LimitNOFILE",
+}
+_OF_SQLITE: Final = {
+    sqlite3.SQLITE_FULL: DISK_FULL,
+    sqlite3.SQLITE_BUSY: "another program holds the file locked; end it",
+    sqlite3.SQLITE_LOCKED: "another program holds the file locked; end it",
+    sqlite3.SQLITE_IOERR: "the disk does not answer, is full or is damaged: check it",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened: check the data folder and its rights",
+    sqlite3.SQLITE_READONLY: "the file or its disk is read-only: check the rights and the disk",
+    sqlite3.SQLITE_PERM: "the service may not write the file: give its user the right to the data folder",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged: restore it from a backup",
+    sqlite3.SQLITE_NOTADB: "the file is damaged: restore it from a backup",
+    sqlite3.SQLITE_NOMEM: "the machine has no memory left",
+    sqlite3.SQLITE_ERROR: "the file does not have the expected tables: run `gengfu migrate`",
+}
+_OTHER: Final = "a file cannot be used now; the log has the detail"
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether SQLite or the system found no room on disk."""
+    if isinstance(error, sqlite3.Error):
+        return sqlite_code(error) == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
+def sqlite_code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code (https://www.sqlite.org/rescode.html); 0 where the driver gives none."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def words_for_file(error: BaseException) -> str:
+    """A sentence for what a file, a disk or SQLite raised."""
+    if isinstance(error, sqlite3.Error):
+        return _OF_SQLITE.get(sqlite_code(error), _OTHER)
+    if isinstance(error, OSError) and error.errno in _OF_FILES:
+        return _OF_FILES[error.errno]
+    return _OTHER

@@ -1,0 +1,98 @@
+"""The second look at a payload that is no plain JSON: framing and encodings that leave no doubt are taken off. Pure.
+
+    closing NUL, byte order mark, UTF-16 and UTF-32 with a mark, GB 18030, several values in a row (with or without line
+    ends, commas or record separators between them), a comma before a closing bracket, raw line ends in texts
+
+Only what has failed comes here, so that well-formed messages do not pay for it.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_EDGES: Final = "\x00\x02\x03\x04\x1e\ufeff \t\r\n"
+"""Frame characters of serial lines (STX, ETX, EOT), record separators (RFC 7464), NUL and blanks."""
+_BETWEEN: Final = re.compile(r"[\x00\x1e\s,;]*")
+_COMMA: Final = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])', re.DOTALL)
+MOST_VALUES: Final = 20_000
+"""Values in a row that are read; more are no message of an equipment."""
+
+
+class Row(list[Any]):
+    """Several documents that came in one message, one after the other."""
+
+
+TakePairs = Callable[[list[tuple[str, Any]]], dict[str, Any]]
+
+
+def decode_text(payload: bytes) -> tuple[str, bool] | None:
+    """The text of a payload and whether its encoding is another one than plain UTF-8; None where it has no text."""
+    for mark, encoding in _MARKS:
+        if payload.startswith(mark):
+            return _decoded(payload[len(mark) :], encoding)
+    try:
+        return payload.decode("utf-8"), False
+    except UnicodeDecodeError:
+        return _decoded(payload.rstrip(b"\x00"), "gb18030")
+
+
+def _decoded(payload: bytes, encoding: str) -> tuple[str, bool] | None:
+    try:
+        return payload.decode(encoding), True
+    except UnicodeDecodeError:
+        return None
+
+
+def strip_frame(text: str) -> str:
+    """A text without what serial lines and programs in C put around it."""
+    return text.strip(_EDGES)
+
+
+def parse_leniently(text: str, take_pairs: TakePairs) -> Any:
+    """The document that a text holds; a `Row` where it holds several in a row.
+
+    Args:
+        text: without a mark.
+        take_pairs: makes an object of its members.
+
+    Raises:
+        ValueError: it is no JSON, whatever is taken off.
+        RecursionError: it is nested too deeply.
+    """
+    text = strip_frame(text)
+    if not text:
+        raise ValueError("nothing but blanks and control characters")
+    decoder = json.JSONDecoder(object_pairs_hook=take_pairs, parse_int=float, strict=False)
+    try:
+        return decoder.decode(text)
+    except json.JSONDecodeError as error:
+        first = error
+    mended = _COMMA.sub(lambda found: found[1] or "", text)
+    try:
+        return _values_in_a_row(mended, decoder)
+    except json.JSONDecodeError:
+        raise first from None
+
+
+def _values_in_a_row(text: str, decoder: json.JSONDecoder) -> Any:
+    """Objects and arrays one after the other; bare words and numbers in a row may be anything and are refused."""
+    values, at, documents = Row(), 0, 0
+    value: Any = None
+    while at < len(text) and len(values) <= MOST_VALUES:
+        value, at = decoder.raw_decode(text, at)
+        if not isinstance(value, dict | list):
+            raise json.JSONDecodeError("expected an object", text, at)
+        values += value if isinstance(value, list) else [value]
+        documents += 1
+        match = _BETWEEN.match(text, at)
+        at = at if match is None else match.end()
+    return values if documents > 1 else value
