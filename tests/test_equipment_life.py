@@ -181,16 +181,17 @@ async def test_life_safety_raised_before_the_owner_knew_of_the_retirement_still_
     await scene.say(sample(SMOKE, {"smoke": False}, T0))
     now, before = scene.desk.alarms._estate, scene.ledger.estate
     scene.desk.alarms._estate = lambda: before
-    await scene.act(retire, "HQ:SMK-1", RetireEquipment(scene.version("SMK-1"), "gone"))
+    await scene.act(retire, "HQ:S-1", RetireEquipment(1, "removed"))
     await scene.say(sample(SMOKE, {"smoke": True}, T0 + 10_000))
     scene.desk.alarms._estate = now
     await scene.desk.alarms.tick()
-    ((raised,)) = [row for row in await scene.alarms() if row["equipment"] == "SMK-1"]
+    (raised,) = [row for row in await scene.alarms() if row["equipment"] == "S-1"]
     assert raised["active"]
-    await scene.act(adopt_again, "HQ:SMK-1")
+    house.log_in(Role.ADMIN)
+    assert (await house.post(AT + "HQ:S-1/adopt", {"version": 2}))[0] == 200
     await scene.desk.alarms.tick()
     await scene.say(*(sample(SMOKE, {"smoke": False}, T0 + at) for at in (20_000, 90_000)))
-    ((returned,)) = [row for row in await scene.alarms(is_open=False) if row["equipment"] == "SMK-1"]
+    (returned,) = [row for row in await scene.alarms(is_open=False) if row["equipment"] == "S-1"]
     assert (returned["id"], returned["active"]) == (raised["id"], False)
 
 
