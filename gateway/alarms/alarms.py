@@ -21,7 +21,7 @@ from gateway.alarms.clock_steps import by_new_clock, not_after
 from gateway.alarms.damping import CHATTER_QUIET_MS, Damping, ended_chatter
 from gateway.alarms.decisions import Row, Written, by_person, go_by, identity_of, key_of, move, withdraw, write_up
 from gateway.alarms.equipment_ends import RENAMED_MEANWHILE
-from gateway.alarms.estate_changes import EstateNews, apply_changes, settle, what_changed
+from gateway.alarms.estate_changes import EstateNews, apply_changes, rules_of_renamed, settle, what_changed
 from gateway.alarms.failures import Failures
 from gateway.alarms.known_equipment import Recall, is_watched, nothing_known
 from gateway.alarms.outcomes import Decision, Failure, Outcome, no_rule
@@ -37,7 +37,6 @@ from gateway.alarms.recording import (
 from gateway.alarms.repeats import FirstDelivery, first_delivery, is_repeat, name_anew
 from gateway.alarms.replanning import Replanned, note_of, replanned
 from gateway.alarms.rule_versions import overrides, versions_after
-from gateway.alarms.rulebook import Place as RulePlace
 from gateway.alarms.rulebook import Rulebook
 from gateway.alarms.rules import FRESH, Memory, Rule, RuleType
 from gateway.alarms.states import WAITING, Event, State
@@ -49,6 +48,7 @@ from gateway.alarms.unknown_equipment import UnknownEquipment
 from gateway.alarms.verification import verified
 from gateway.alarms.watchdog import BEAT_RULE, proofs, told_apart
 from gateway.alarms.watches import Watches
+from gateway.alarms.work_parts import WorkParts
 from gateway.equipment.estate import Estate
 from gateway.people.audit import CLOCK, RULES, Cause, Via
 from gateway.storage import lease
@@ -147,8 +147,7 @@ class Alarms:
         self._watches = Watches(self._rules, {}, late_window_ms)
         self._damping = Damping(chatter_quiet_ms)
         self._one_at_a_time = asyncio.Lock()
-        self._failing_parts: dict[str, str] = {}
-        """Part of the tick -> why it fails, other than for a database that is away."""
+        self._parts = WorkParts()
         check = partial(lease.verify, epoch=epoch)
         self._tickets = Consumer(database, CONSUMER, _TOLD, self._follow, check, fact_metrics, clock)
         self.suppressing = Suppressing(database, epoch, fact_metrics, clock, self._rulebook)
@@ -156,9 +155,8 @@ class Alarms:
     @property
     def notice(self) -> str:
         """What people should know though the work goes on, "" while there is nothing."""
-        parts = (f"{name} cannot be looked at: {why}" for name, why in self._failing_parts.items())
         said = (self._failures.notice, self._tickets.notice, self.suppressing.notice, *self._rulebook.problems)
-        return "; ".join(filter(None, (*said, *parts)))
+        return "; ".join(filter(None, (*said, *self._parts.notices)))
 
     async def load(self) -> None:
         """Take up the rules' memory where the last owner left it, and end what no rule watches any more."""
@@ -192,7 +190,8 @@ class Alarms:
         standing = await self._retrying(lambda: self._settle_estate(news))
         apply_changes(self._watches, self._rulebook, news, standing)
         await self._take_up_rules()
-        await self._watch_renamed(news)
+        if changes := rules_of_renamed(self._rulebook, news):
+            await self._commit(self._watches.take_up(self._rulebook, changes, self._clock()), [], RENAMED_MEANWHILE)
         self._estate_taken_up = estate
         log.info(
             "changed equipment taken up", renamed=len(news.renamed), retired=len(news.retired), back=len(news.back)
@@ -205,17 +204,6 @@ class Alarms:
         async with self._database.transaction() as connection:
             await lease.verify(connection, self._epoch)
             return await settle(connection, news, self._clock())
-
-    async def _watch_renamed(self, news: EstateNews) -> None:
-        """A rule that names equipment by its code may be for another one now."""
-        changes = [
-            Replanned(RulePlace(rule.id, site, new), f"equipment renamed: {code} -> {new}")
-            for (site, code), new in news.renamed.items()
-            for rule in self._rulebook.every_rule()
-        ]
-        if changes:
-            outcome = self._watches.take_up(self._rulebook, changes, self._clock())
-            await self._commit(outcome, [], RENAMED_MEANWHILE)
 
     async def _take_up_rules(self) -> bool:
         """Go by what people have changed in the rules since the last look, in whichever process; whether anything."""
@@ -299,7 +287,7 @@ class Alarms:
         """Judge readings; return when what follows is committed. Raises LeaseLost."""
         async with self._one_at_a_time:
             self._follow_clock()
-            await self._part("changed equipment", self._take_up_estate)
+            await self._parts.carry_out("changed equipment", self._take_up_estate)
             if self._stepped_by:
                 by_new_clock(readings, self._clock(), self._stepped_by)
             events = [reading for reading in readings if reading.digest]
@@ -314,32 +302,13 @@ class Alarms:
         """Let delays end by the clock, and record what nobody has answered in time. Raises LeaseLost."""
         async with self._one_at_a_time:
             self._follow_clock()
-            await self._part("changed equipment", self._take_up_estate)
-            await self._part("suppression", self._tick_suppression)
-            await self._part("changed rules", self._tick_rules)
-            await self._part("delays", self._tick_delays)
-            await self._part("chatter", self._tick_chatter)
-            await self._part("prompts", self._tick_prompts)
-            await self._part("re-alarm", lambda: self._retrying(self._re_alarm))
-
-    async def _part(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Do one part of the work. One that fails for another reason than the database's state holds up no other."""
-        try:
-            await work()
-        except NOBODYS_FAULT:
-            raise
-        except Exception as error:
-            why = reason_of(error)
-            if self._failing_parts.get(name) != why:
-                log.error(
-                    "a part of the alarms' work fails; it is tried again at each tick",
-                    part=name,
-                    why=why,
-                    exc_info=error,
-                )
-            self._failing_parts[name] = why
-        else:
-            self._failing_parts.pop(name, None)
+            await self._parts.carry_out("changed equipment", self._take_up_estate)
+            await self._parts.carry_out("suppression", self._tick_suppression)
+            await self._parts.carry_out("changed rules", self._tick_rules)
+            await self._parts.carry_out("delays", self._tick_delays)
+            await self._parts.carry_out("chatter", self._tick_chatter)
+            await self._parts.carry_out("prompts", self._tick_prompts)
+            await self._parts.carry_out("re-alarm", lambda: self._retrying(self._re_alarm))
 
     async def _tick_suppression(self) -> None:
         await self._retrying(self.suppressing.tick)

@@ -15,6 +15,8 @@ from gateway.alarms.equipment_ends import (
     move_alarms,
 )
 from gateway.alarms.recording import open_alarms_at
+from gateway.alarms.replanning import Replanned
+from gateway.alarms.rulebook import Place as RulePlace
 from gateway.alarms.rulebook import Rulebook
 from gateway.alarms.stations import Key
 from gateway.alarms.suppression import Place
@@ -59,6 +61,15 @@ def apply_changes(watches: Watches, rulebook: Rulebook, news: EstateNews, standi
     watches.go_by(rulebook)
     if ended or news.left:
         watches.forget(is_gone, standing)
+
+
+def rules_of_renamed(rulebook: Rulebook, news: EstateNews) -> list[Replanned]:
+    """Every rule for renamed equipment: one that names equipment by its code may be for another one now."""
+    return [
+        Replanned(RulePlace(rule.id, site, new), f"equipment renamed: {code} -> {new}")
+        for (site, code), new in news.renamed.items()
+        for rule in rulebook.every_rule()
+    ]
 
 
 async def settle(connection: AsyncConnection, news: EstateNews, now: int) -> set[Key]:

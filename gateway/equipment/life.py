@@ -47,9 +47,10 @@ _SYSTEM: Final = "system"
 
 def adopted(rows: Rows, who: Who, wanted: Correction) -> Equipment:
     """Unknown equipment belongs here, or retired equipment is in use again. Raises EquipmentRefused."""
+    known = rows.get(who)
+    if known is not None and known.in_use:  # before its version: a second request learns that it was done
+        raise EquipmentRefused(Refusal.STATE, f"{known.id} is adopted already")
     item = _found(rows, who, wanted.version)
-    if item.in_use:
-        raise EquipmentRefused(Refusal.STATE, f"{item.id} is adopted already")
     if item.replaced_by:
         raise EquipmentRefused(Refusal.STATE, f"{item.id} was replaced by {item.replaced_by}, which has its history")
     return _next(item, adopted=True, retired_at=None, **_said(item, wanted))
