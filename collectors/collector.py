@@ -203,7 +203,7 @@ class Collector:
                 began = time.thread_time()
             else:
                 content = self._reader.read(message)
-            if self._hear is not None and not content.own:
+            if self._hear is not None and content.is_read:
                 self._hear(message, content.readings)
             self._reader.look_closer(message, content)
             rest = content.readings

@@ -11,7 +11,7 @@ import msgspec
 from collectors.fields import Channel
 from collectors.mqtt.message import Message
 from collectors.names import code_of, is_name
-from collectors.payloads.decoder import Decoder, NamedTopic, Route, decode_by
+from collectors.payloads.decoder import Beside, Decoder, NamedTopic, Route, decode_by
 from collectors.payloads.faults import Fault, Reason
 from collectors.payloads.mapped import MappedTopic
 from collectors.payloads.native import decode
@@ -53,6 +53,11 @@ class Content(msgspec.Struct, gc=False):
     decoded: Decoded | None = None
     site: str = ""
     """For the quarantine; "" where nobody can say it."""
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it came on a topic that somebody reads, and of a device."""
+        return not self.own and not isinstance(self.route, Fault | Beside)
 
 
 ReadOwn = Callable[[bytes, int], list[Reading]]

@@ -55,9 +55,12 @@ _QUALITY: Final[dict[Quality, str]] = {
     Quality.OLD: "measured more than seven days ago: stored; the rules below take it as of now",
     Quality.LATE: "too late to change an alarm",
     Quality.PARTIAL: "some of it could not be read and was left out",
-    Quality.RETAINED: "kept by the broker from before, without a time: shown, but no alarm follows",
+    Quality.RETAINED: "kept by the broker from before, without a time: shown; of life safety it raises its alarm, once",
     Quality.CONVERTED: "framing, encoding or spelling was not the contract's, and could be read all the same",
     Quality.IMPLAUSIBLE: "a value cannot be true: stored and shown; only the rule `doubtful` judges it",
+    Quality.OTHER_UNIT: "its time came in seconds, microseconds or nanoseconds, and was read as such",
+    Quality.CLOCK_WRONG: "the device's clock is behind or was never set: it counts when it came",
+    Quality.REPEATED: "the same time and fields as before, or kept by the broker: no sign that the device is alive",
     Quality.UNKNOWN_FIELD: "has fields that the wire contract does not name: stored and marked unknown",
 }
 

@@ -218,7 +218,8 @@ async def test_while_the_database_is_away_trouble_says_so(database: Database, mo
     monkeypatch.setattr(alarms_module.asyncio, "sleep", note)
     await desk.decide(bearing(91, T0))
     assert len(said) == 1
-    assert "locked" in said[0]
+    assert "the database does not answer" in said[0]
+    assert "SQL" not in said[0]
 
 
 async def test_an_owner_that_lost_the_lease_writes_nothing(database: Database) -> None:
@@ -321,7 +322,7 @@ async def test_what_cannot_be_written_is_put_aside_alone_and_decided_again(
     assert len(await rows_of(database, rule_memory)) == 19
     (aside,) = await newest_quarantined(database, None, 10)
     assert (aside["topic"], aside["reason"]) == ("gengfu/HQ/pump/P-7/telemetry", "not_decided")
-    assert "a constraint" in aside["detail"]
+    assert "conflicts with what is in the database" in aside["detail"]
     monkeypatch.setattr(alarms_module, "write_up", real)
     await desk.decide(bearing(91, T0 + 1_000, pump="P-7"))
     assert {row["equipment"] for row in await rows_of(database, alarm)} == {f"P-{number}" for number in range(20)}

@@ -506,6 +506,7 @@ async def test_who_has_lost_the_lease_takes_nothing_away(post: Post) -> None:
     await post.send(photo(), id=ID)
     async with post.house.services.database.transaction() as connection:
         await connection.execute(delete(attachment))
+    age(post.folder / "01" / ID, PLACING_S + 60)
     sweep = await post.sweep()
     await lease.take(post.house.services.database, "another", T0 + 2 * lease.LIFETIME_MS)
     with pytest.raises(lease.LeaseLost):

@@ -218,7 +218,7 @@ def test_rubbish_counts_though_nothing_of_it_can_be_read() -> None:
 def test_what_rules_of_life_safety_look_at_is_protected() -> None:
     protected = protected_fields(load_rules(()))
     assert protected[Kind.ELEVATOR] >= {"alarm_button", "fault_code", "moving", "occupied", "door"}
-    assert protected[Kind.SENSOR] == {"smoke"}
+    assert protected[Kind.SENSOR] == {"smoke", "gas", "carbon_monoxide", "heat", "panic"}
 
 
 async def test_one_alarm_names_the_device_and_ends_with_it(database: Database) -> None:

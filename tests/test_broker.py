@@ -208,7 +208,7 @@ async def test_a_refused_subscription_ends_the_run_because_nobody_would_hear_any
         broker = Broker(BrokerAddress(port=fake.port, protocol=4), [SUBSCRIPTION])
         run = asyncio.create_task(broker.run())
         await (await fake.accept()).let_in(granted=0x80)
-        with pytest.raises(BrokerRefused, match=r"refuses gengfu/\+/\+/\+/\+"):
+        with pytest.raises(BrokerRefused, match="refuses gengfu/#"):
             async with asyncio.timeout(WITHIN_S):
                 await run
         assert not broker.connected

@@ -325,7 +325,7 @@ def test_a_second_collector_of_one_name_is_refused(building: Building) -> None:
 @pytest.mark.server
 def test_a_collector_says_what_it_waits_for(building: Building) -> None:
     one = building.collectors[0].start_ready()
-    assert one.get("/readyz") == {"ready": True, "parts": {"broker": "ready", "history": "ready"}}
+    assert one.get("/readyz") == {"ready": True, "parts": {"disk": "ready", "broker": "ready", "history": "ready"}}
     assert one.get("/healthz") == {"status": "alive"}
     building.mosquitto.stop()
     parts = wait_until(one.unready, "it says that the broker is gone")

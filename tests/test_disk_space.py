@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from collectors.disk.disk_space import DiskSpace, Space
 from collectors.disk.disk_states import PORTIONS, DiskState, Found, decide, limits_of, missing_of_reserve
@@ -99,6 +100,12 @@ def test_the_reserves_are_made_at_the_start_and_are_whole_again_when_there_is_sp
     disk.space.look()
     assert disk.left == whole
     assert (disk.space.state, disk.space.trouble) == (DiskState.NORMAL, "")
+
+
+def test_a_new_folder_on_a_disk_with_space_is_no_trouble(tmp_path: Path) -> None:
+    with capture_logs() as said:
+        Disk(tmp_path).space.open()
+    assert [line for line in said if line["log_level"] != "info"] == []
 
 
 def test_another_program_that_writes_on_takes_a_portion_at_a_time(disk: Disk) -> None:

@@ -25,7 +25,12 @@ def publish(mosquitto: Mosquitto, topic: str, payload: dict[str, object]) -> Non
 
 def fire(mosquitto: Mosquitto, service: Service, address: str) -> None:
     """Send a fire and a sample; return when the alarm shows."""
-    publish(mosquitto, "gengfu/hq/pump/P-1/telemetry", {"flow": 40.5, "running": True})
+    sample = {
+        "flow": 40.5,
+        "running": True,
+        "seq": 10 + int(address),
+    }  # with a number and no time: its memory is needed
+    publish(mosquitto, "gengfu/hq/pump/P-1/telemetry", sample)
     event = {"type": "fire", "loop": "1", "address": address, "seq": 10 + int(address)}
     publish(mosquitto, "gengfu/hq/fire_panel/F-1/event", event)
     wait_until(lambda: f"1-{address}" in parts_of(service, "fire_panel.fire"), "the fire is an alarm")

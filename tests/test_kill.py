@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.load import ACTIVATIONS_OWED, Load, expected_activations, load_on
+from tests.load import ACTIVATIONS_OWED, WANTS_TICKET, Load, expected_activations, load_on
 from tests.mosquitto import Mosquitto
 from tests.service import Service, wait_until
 
@@ -85,7 +85,7 @@ def count(connection: sqlite3.Connection, table: str) -> int:
 
 def tickets_owed(database: sqlite3.Connection) -> int:
     """Alarms that want a ticket and are in none."""
-    statement = "SELECT count(*) FROM alarm WHERE wants_ticket <> 'none' AND id NOT IN (SELECT alarm FROM ticket_alarm)"
+    statement = f"SELECT count(*) FROM alarm WHERE {WANTS_TICKET} AND id NOT IN (SELECT alarm FROM ticket_alarm)"
     return int(database.execute(statement).fetchone()[0])
 
 
@@ -116,7 +116,10 @@ def check_alarms(folder: Path, load: Load) -> None:
         )
         events = Counter(json.loads(fields)["address"] for (fields,) in database.execute("SELECT fields FROM event"))
         tickets = Counter(key for (key,) in database.execute("SELECT open_key FROM ticket"))
-        alarms = {key for (key,) in database.execute("SELECT open_key FROM alarm WHERE kind <> 'fire_panel'")}
+        alarms = {
+            key
+            for (key,) in database.execute(f"SELECT open_key FROM alarm WHERE {WANTS_TICKET} AND kind <> 'fire_panel'")
+        }
         numbers = [number for (number,) in database.execute("SELECT number FROM ticket WHERE type = 'repair'")]
         told = Counter(rule for (rule,) in database.execute("SELECT rule FROM activation WHERE NOT damped"))
         owed = count(database, ACTIVATIONS_OWED)

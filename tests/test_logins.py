@@ -302,7 +302,7 @@ async def test_a_database_that_is_away_for_a_moment_ends_no_live_feed(
     async def fail(*_: Any) -> Any:
         nonlocal asked
         asked += 1
-        raise OSError("away")
+        raise ConnectionRefusedError("away")
 
     monkeypatch.setattr(live_feed, "_LOGINS_S", 0.05)
     running = asyncio.create_task(house.feed.run(await newest_fact(house.services.database)))
@@ -320,7 +320,7 @@ async def test_whether_the_service_is_ready_can_be_asked_while_nobody_can_be_loo
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: Any) -> Any:
-        raise OSError("away")
+        raise ConnectionRefusedError("away")
 
     house.log_in(Role.OPERATOR)
     monkeypatch.setattr(house.people.logins, "whose", fail)

@@ -1,5 +1,6 @@
 """No query of a tick, of the alarm path or of a list page reads a table that grows with time from end to end."""
 
+import asyncio
 import enum
 import itertools
 import re
@@ -11,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
-from sqlalchemy import Select, select, text
+from sqlalchemy import Select, func, insert, select, text, update
 from yarl import URL
 
 from collectors.reading import Reading, to_datetime
@@ -38,10 +39,10 @@ from gateway.people.audit_sealer import Sealer
 from gateway.people.permissions import Role
 from gateway.storage.database import Database
 from gateway.storage.facts import move_cursor
-from gateway.storage.statistics import refresh_statistics
-from gateway.storage.tables import alarm, alarm_is_open, metadata, ticket, ticket_is_open
+from gateway.storage.statistics import keep_statistics_fresh, refresh_statistics
+from gateway.storage.tables import activation, alarm, alarm_is_open, journal, metadata, ticket, ticket_is_open
 from gateway.tickets.states import STEPS, Action
-from gateway.tickets.tickets import FACTS_TAKE_MS
+from gateway.tickets.tickets import FACTS_TAKE_MS, _without_tickets
 from gateway.tickets.tickets import act as act_on_ticket
 from tests.builders import (
     OPERATOR,
@@ -79,19 +80,19 @@ def test_of_each_table_it_is_said_whether_it_grows() -> None:
     assert not GROWING & LIMITED.keys()
 
 
-async def explained(database: Database, asked: Sequence[Asked]) -> list[str]:
+async def explained(database: Database, asked: Sequence[Asked], *, pages: bool) -> list[str]:
     if database.is_sqlite:
         return scans_of_sqlite(str(database.engine.url.database), asked)
-    return await scans_of_postgres(database.url, asked)
+    return await scans_of_postgres(database.url, asked, pages=pages)
 
 
-async def require_no_scan(database: Database, asked: Sequence[Asked]) -> None:
-    """With statistics, and without any."""
+async def require_no_scan(database: Database, asked: Sequence[Asked], *, pages: bool = False) -> None:
+    """With statistics, and without any; of pages also that nothing is sorted for them, once there are statistics."""
     assert len(asked) > 10
     await forget_statistics(database)
-    found = await explained(database, asked)
+    found = await explained(database, asked, pages=False)
     await refresh_statistics(database)
-    found += await explained(database, asked)
+    found += await explained(database, asked, pages=pages)
     assert not found, "\n\n".join(found)
 
 
@@ -240,7 +241,7 @@ async def test_no_page_of_a_list_scans_what_grows_however_it_is_narrowed(
         await standing_window_bodies(house.services, frozenset({"HQ"}))
         await LiveFloods(house.services, house.feed).look()
     assert len(asked) > 60
-    await require_no_scan(database, asked)
+    await require_no_scan(database, asked, pages=True)
 
 
 def requests() -> Iterator[tuple[str, dict[str, str]]]:
@@ -283,3 +284,43 @@ def values_of(path: str, name: str, query: type[msgspec.Struct]) -> Sequence[str
             return ["true", "false"]
     assert name in VALUES, f"say in VALUES what the filter {name} of {path} is tried with"
     return VALUES[name]
+
+
+async def test_statistics_that_cannot_be_made_end_nothing(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = asyncio.Event()
+
+    async def fail(_database: Database) -> None:
+        failed.set()
+        raise ValueError("a damaged table")
+
+    monkeypatch.setattr("gateway.storage.statistics.refresh_statistics", fail)
+    keeping = asyncio.create_task(keep_statistics_fresh(database))
+    await failed.wait()
+    await asyncio.sleep(0)
+    assert not keeping.done()
+    keeping.cancel()
+
+
+async def test_an_alarm_that_flickers_for_a_year_costs_the_tick_no_more(database: Database) -> None:
+    """Its activations have their ticket: none of them is read again."""
+    desk = await open_desk(database, make_rule())
+    await desk.decide(bearing(91, T0))
+    desk.clock.now += FACTS_TAKE_MS
+    await desk.tickets.tick()
+    hot = await open_alarm(database, "pump.hot")
+    await fill(database, 50, "alarm", "activation")
+    async with database.transaction() as connection:
+        await connection.execute(update(activation).where(activation.c.alarm != hot["id"]).values(alarm=hot["id"]))
+        found = await _without_tickets(connection, desk.clock())
+        assert found == []
+        # Passed while nobody was to know of it: read once more, and never again.
+        line = {"subject": "alarm", "thing": hot["id"], "at": T0, "event": "annunciated", "before": "", "after": "",
+                "actor": "", "note": ""}  # fmt: skip
+        await connection.execute(insert(journal), line)
+        await connection.execute(update(activation).where(activation.c.ended_at < T0).values(ticketed_at=None))
+        assert len(await _without_tickets(connection, desk.clock())) > 40
+    await desk.tickets.tick()
+    async with database.reading() as connection:
+        assert await _without_tickets(connection, desk.clock()) == []
+        tickets = await connection.scalar(select(func.count()).select_from(ticket))
+    assert tickets == 1

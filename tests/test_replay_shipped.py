@@ -86,7 +86,9 @@ async def test_a_real_room_fire_is_a_hot_room_once_and_never_before_ignition(
 ) -> None:
     day, _, time = table(FIRES / f"{file}_Events.csv")[0]["Time"].rpartition("-")
     found = await activations_of("fsri", FIRES / f"{file}.csv", database)
-    assert [row["rule"] for row in found] == ["sensor.too_hot"]
+    assert found[0]["rule"] == "sensor.too_hot"
+    # Under the ceiling it gets hotter than a sensor of a room can measure.
+    assert {row["rule"] for row in found[1:]} <= {"sensor.doubtful"}
     assert (found[0]["started_at"] - ms(f"{day} {time}")) / 1000 == pytest.approx(seconds, abs=2)
 
 

@@ -236,11 +236,11 @@ async def test_a_damaged_file_is_put_aside_and_a_new_one_begun(tmp_path: Path) -
 async def test_damage_that_shows_only_in_use_begins_a_new_file_and_holds_back_nobody(
     memory: SequenceMemory, file: Path
 ) -> None:
-    await memory.recognise([fire(NOW)])
+    await memory.recognise([tap(NOW)])
     change_file(file, "PRAGMA wal_checkpoint(TRUNCATE)")
     file.write_bytes(b"\x07" * file.stat().st_size)
     with capture_logs() as said:
-        first, second = fire(NOW), fire(NOW + 7)
+        first, second = tap(NOW), tap(NOW + 7)
         await memory.recognise([first])
         await memory.recognise([second])
     assert identity(first) == identity(second)
@@ -254,7 +254,7 @@ async def test_a_file_that_cannot_be_opened_at_the_start_ends_nothing_and_is_ope
     memory = SequenceMemory(file)
     await memory.open()
     file.rmdir()
-    first, second = fire(NOW), fire(NOW + 7)
+    first, second = tap(NOW), tap(NOW + 7)
     await memory.recognise([first])
     await memory.recognise([second])
     assert identity(first) == identity(second)
@@ -266,9 +266,9 @@ async def test_only_the_first_readings_wait_for_a_file_in_trouble(
 ) -> None:
     monkeypatch.setattr(sequences, "_RETRY_S", 0.01)
     change_file(file, "CREATE TRIGGER disk_full BEFORE INSERT ON seen BEGIN SELECT RAISE(ABORT, 'disk full'); END")
-    await memory.recognise([fire(NOW)])
+    await memory.recognise([tap(NOW)])
     with capture_logs() as said:
-        await memory.recognise([fire(NOW)])
+        await memory.recognise([tap(NOW)])
     assert [line["log_level"] for line in said] == ["warning", "error"], "one try"
 
 
@@ -277,16 +277,16 @@ async def test_one_batch_forgets_a_bounded_number_of_old_samples_and_knows_none_
 ) -> None:
     """Alarms wait behind it: an hour of samples that became old at once must not go in one transaction."""
     many = 1_000
-    await memory.recognise([fire(NOW, f'{{"seq":{2 + at},"type":"fire"}}') for at in range(many)])
+    await memory.recognise([tap(NOW, f'{{"seq":{2 + at},"tag":"04A1"}}') for at in range(many)])
     late = NOW + REMEMBERED_MS + 1
-    again = fire(late, f'{{"seq":{1 + many},"type":"fire"}}')
+    again = tap(late, f'{{"seq":{1 + many},"tag":"04A1"}}')
     await memory.recognise([again])
     assert again.measured_at == late, "it is as good as gone, whether its row is or not"
     with contextlib.closing(sqlite3.connect(file)) as connection:
         (left,) = connection.execute("SELECT count(*) FROM seen WHERE received_at < ?", (late,)).fetchone()
     assert 0 < many - left <= 200
     for later in range(1, 20):
-        await memory.recognise([fire(late + later, f'{{"seq":{5_000 + later},"type":"fire"}}')])
+        await memory.recognise([tap(late + later, f'{{"seq":{5_000 + later},"tag":"04A1"}}')])
     with contextlib.closing(sqlite3.connect(file)) as connection:
         (left,) = connection.execute("SELECT count(*) FROM seen WHERE received_at < ?", (late,)).fetchone()
     assert left == 0, "all go, with what comes"

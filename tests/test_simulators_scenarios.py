@@ -111,7 +111,8 @@ SCENARIO_TABLE = {
         10 * MINUTE,
         {
             ("S-3", "sensor.smoke"): EMERGENCY,
-            ("S-3", "sensor.too_hot"): REPAIR,
+            ("S-3", "sensor.too_hot"): EMERGENCY,  # of one sensor: it joins
+            ("S-3", "sensor.doubtful"): EMERGENCY,
             ("F-1", "fire_panel.fire"): EMERGENCY,
         },
     ),

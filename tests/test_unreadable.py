@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.fields import WIRE_KINDS
+from collectors.message_reader import MessageReader
 from collectors.mqtt.message import Message
 from collectors.payloads.decoder import Decoder, decode_by
+from collectors.payloads.faults import Reason
 from collectors.payloads.mapping import Defaults, load_mappings, shipped_names
 from collectors.payloads.spellings import alarm_state_of, sounds_like_alarm
 from collectors.plausible import without_range
@@ -188,3 +190,22 @@ def test_a_field_that_sounds_like_an_alarm_and_is_not_mapped_is_told_once() -> N
 
 def test_every_number_of_the_wire_contract_has_a_plausible_range() -> None:
     assert without_range(WIRE_KINDS) == []
+
+
+def test_a_packet_of_a_fire_panel_that_is_too_large_is_an_event_that_cannot_be_read() -> None:
+    reader = MessageReader(DECODER, {}, 0, UnreadableMessages(RULES, lambda _site, _equipment: ()).look)
+    message = Message("gengfu/hq/fire_panel/F1/event", b'{"type":"fire"}', 1, 1, NOW * 1_000_000, oversize=9_000_000)
+    content = reader.read(message)
+    reader.look_closer(message, content)
+    assert [(item.fields["type"], item.fields["text"]) for item in content.readings] == [
+        ("unreadable", '{"type":"fire"}')
+    ]
+    assert [fault.reason for fault in content.faults] == [Reason.TOO_LARGE]
+
+
+def test_an_unreadable_device_keeps_the_name_that_people_know() -> None:
+    reader = MessageReader(DECODER, {}, 0, UnreadableMessages(RULES, lambda _site, _equipment: ()).look)
+    message = Message("gengfu/hq/fire_panel/消防主机/event", b'{"type":"fire"', 1, 1, NOW * 1_000_000)
+    content = reader.read(message)
+    reader.look_closer(message, content)
+    assert [item.equipment_name for item in content.readings] == ["消防主机"]

@@ -11,6 +11,7 @@ into that space. The reserves are made whole again, and history goes on, when th
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -69,14 +70,17 @@ class DiskSpace:
     def open(self) -> None:
         """Make the reserves, or release of them what the start needs. Never raises."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self.look()
+        self._look(self._restore, partial(self._act, database_full=False))  # a new folder has no reserve yet
 
     def look(self) -> None:
         """See how much space there is, and do what follows from it. Never raises: the next look tries again."""
+        self._look(partial(self._act, database_full=False), self._restore)
+
+    def _look(self, *steps: Callable[[], None]) -> None:
         with self._lock:
             try:
-                self._act(database_full=False)
-                self._restore()
+                for step in steps:
+                    step()
             except OSError as error:
                 log.error("the disk of the data folder does not answer", folder=str(self._folder), why=str(error))
 

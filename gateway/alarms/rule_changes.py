@@ -32,6 +32,7 @@ OF_TYPE: Final[Mapping[RuleType, tuple[str, ...]]] = {
 }
 """What decides when a rule of a type speaks. What the rule is about (field, match, parts) is no site's to change."""
 _OWN_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_SUPPRESSING: Final = frozenset({"suppressed_by", "despite_parent"})
 _ONLY_TEXTS: Final = frozenset({"title", "advice"})
 
 
@@ -79,8 +80,14 @@ def needs_two(rule: Rule, changes: Changes, before: Changes) -> str:
 
 
 def changed(rule: Rule, changes: Changes, place: str) -> Rule:
-    """A rule with what is changed in it. Raises RuleError where it could not work so; `place` stands before why."""
-    return read_rule({**rule.written, **_without_enabled(changes)}, place)
+    """A rule with what is changed in it. Raises RuleError where it could not work so; `place` stands before why.
+
+    A rule that becomes critical is life safety: what its file says of its suppression holds no longer.
+    """
+    written = {**rule.written, **_without_enabled(changes)}
+    if written.get("priority") == Priority.CRITICAL.value:
+        written = {name: value for name, value in written.items() if name not in _SUPPRESSING or name in changes}
+    return read_rule(written, place)
 
 
 def own_rule(identity: str, changes: Changes, place: str) -> Rule:

@@ -86,6 +86,9 @@ class UnreadableMessages:
                 unread.digest = digest(unread)
             elif self._is_news(topic, message):
                 found.append(_event(topic, message, fault.field))
+        if isinstance(route, NamedTopic):
+            for reading in found:
+                reading.site_name, reading.equipment_name = route.names.site, route.names.equipment
         return found
 
     def _fault_that_matters(

@@ -37,12 +37,13 @@ def of_branch(
 ) -> Select[Any]:
     """Rows of a branch in the order of its index, the last first.
 
-    The columns of `along` are bounded from both sides and not set equal, and rows are sorted by them too: of what is
+    The last column of `along` is bounded from both sides and not set equal, and rows are sorted by it too: of what is
     equal PostgreSQL knows that it does not matter for the order, and may walk along the list's key instead, through all
     other rows.
     """
-    columns, values = [column for column, _ in branch.along], [value for _, value in branch.along]
-    bounds = [*_lower(columns, values, order, span), *_upper(columns, values, order, after, span)]
+    columns, values = [column for column, _ in branch.along[-1:]], [value for _, value in branch.along[-1:]]
+    bounds = [column == value for column, value in branch.along[:-1]]
+    bounds += [*_lower(columns, values, order, span), *_upper(columns, values, order, after, span)]
     return statement.where(*bounds, *branch.beside).order_by(*(column.desc() for column in (*columns, *order)))
 
 

@@ -10,8 +10,6 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.database import Database
-from gateway.storage.database_errors import DatabaseTrouble
-from gateway.storage.plain_words import in_plain_words
 from gateway.storage.tables import metadata
 
 log = structlog.get_logger(__name__)
@@ -27,10 +25,8 @@ async def keep_statistics_fresh(database: Database) -> None:
     while True:
         try:
             await refresh_statistics(database)
-        except DatabaseTrouble as error:
-            log.warning(
-                "statistics of the database are not refreshed now", why=in_plain_words(error), detail=str(error)
-            )
+        except Exception as error:  # noqa: BLE001 - whatever it is, no alarm waits for statistics or ends with them
+            log.warning("statistics of the database are not refreshed now", why=repr(error))
         await asyncio.sleep(_EVERY_S)
 
 
