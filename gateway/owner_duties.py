@@ -147,6 +147,7 @@ class OwnerDuties:
             self._in_hand, given.keeper, given.sequences, given.quarantine.keep, metrics.ingest, self._decide,
             given.feed.note, given.decoder, given.ledger.hear, own={BEAT_TOPIC: given.watchdog.read},
             babbling=babbling, clocks=clocks, inspect=self._inspect, unread=unread,
+            address=given.ledger.address_of,
         )  # fmt: skip
         self._data_time: DataTime | None = None
         if isinstance(clock, DataClock):

@@ -21,7 +21,7 @@ from gateway.alarms.clock_steps import by_new_clock, not_after
 from gateway.alarms.damping import CHATTER_QUIET_MS, Damping, ended_chatter
 from gateway.alarms.decisions import Row, Written, by_person, go_by, identity_of, key_of, move, withdraw, write_up
 from gateway.alarms.equipment_ends import RENAMED_MEANWHILE
-from gateway.alarms.estate_changes import EstateNews, apply_changes, rules_of_renamed, settle, what_changed
+from gateway.alarms.estate_changes import EstateNews, apply_changes, rules_to_judge_anew, settle, what_changed
 from gateway.alarms.failures import Failures
 from gateway.alarms.known_equipment import Recall, is_watched, nothing_known
 from gateway.alarms.outcomes import Decision, Failure, Outcome, no_rule
@@ -129,7 +129,7 @@ class Alarms:
         self._rules = (*rules, BEAT_RULE)
         self._estate = estate
         self._estate_taken_up = estate()
-        self._rulebook = Rulebook(self._rules, retired=self._estate_taken_up.retired)
+        self._rulebook = Rulebook(self._rules, estate=self._estate_taken_up)
         self._rules_taken_up = 0
         self._late_window_ms = late_window_ms
         self._epoch = epoch
@@ -168,7 +168,7 @@ class Alarms:
             await self._damping.load(connection, self._clock())
             self._rules_taken_up = await read_cursor(connection, RULES_TAKEN_UP)
             changed = await overrides(connection, self._rules_taken_up)
-            self._rulebook = Rulebook(self._rules, changed, self._estate_taken_up.retired)
+            self._rulebook = Rulebook(self._rules, changed, self._estate_taken_up)
         # Not the beat's: with a clock that was set back meanwhile it would look like one of long ago.
         kept = (row for row in rows if row.rule != BEAT_RULE.id)
         now = self._clock()
@@ -185,13 +185,14 @@ class Alarms:
         if estate is self._estate_taken_up:
             return
         news = what_changed(self._estate_taken_up, estate)
-        self._rulebook = self._rulebook.with_retired(estate.retired)
+        self._rulebook = self._rulebook.with_estate(estate)
         self.suppressing.go_by(self._rulebook)
         standing = await self._retrying(lambda: self._settle_estate(news))
         apply_changes(self._watches, self._rulebook, news, standing)
         await self._take_up_rules()
-        if changes := rules_of_renamed(self._rulebook, news):
+        if changes := rules_to_judge_anew(self._rulebook, news):
             await self._commit(self._watches.take_up(self._rulebook, changes, self._clock()), [], RENAMED_MEANWHILE)
+            await self._retrying(self._end_withdrawn)
         self._estate_taken_up = estate
         log.info(
             "changed equipment taken up", renamed=len(news.renamed), retired=len(news.retired), back=len(news.back)

@@ -122,9 +122,10 @@ async def copy_rule_changes(connection: AsyncConnection, place: Place, code: str
         )
 
 
-async def has_open_alarms(connection: AsyncConnection, place: Place) -> bool:
-    """Whether an equipment has any."""
-    statement = select(alarm.c.id).where(alarm_is_open, *_at(alarm, place)).limit(1)
+async def has_open_alarms(connection: AsyncConnection, place: Place, *, only_life_safety: bool = False) -> bool:
+    """Whether an equipment has any, or any of life safety."""
+    wanted = [alarm.c.life_safety] if only_life_safety else []
+    statement = select(alarm.c.id).where(alarm_is_open, *_at(alarm, place), *wanted).limit(1)
     return await connection.scalar(statement) is not None
 
 

@@ -34,6 +34,8 @@ class EstateNews(NamedTuple):
     """Retired before, and in use again."""
     left: frozenset[tuple[str, str, str]] = frozenset()
     """(site, code, kind) of what has another kind now."""
+    heirs: frozenset[Who] = frozenset()
+    """Has the rules of another code since: of its own former one, or of what it replaces."""
 
     def __bool__(self) -> bool:
         return any(self[:])
@@ -46,6 +48,7 @@ def what_changed(before: Estate, after: Estate) -> EstateNews:
         after.retired - before.retired,
         before.retired - after.retired,
         after.left - before.left,
+        frozenset(who for who, codes in after.earlier_codes.items() if codes != before.earlier_codes.get(who)),
     )
 
 
@@ -63,11 +66,11 @@ def apply_changes(watches: Watches, rulebook: Rulebook, news: EstateNews, standi
         watches.forget(is_gone, standing)
 
 
-def rules_of_renamed(rulebook: Rulebook, news: EstateNews) -> list[Replanned]:
-    """Every rule for renamed equipment: one that names equipment by its code may be for another one now."""
+def rules_to_judge_anew(rulebook: Rulebook, news: EstateNews) -> list[Replanned]:
+    """Every rule for what has another code: one that names equipment by its code may be for it now, or no more."""
     return [
-        Replanned(RulePlace(rule.id, site, new), f"equipment renamed: {code} -> {new}")
-        for (site, code), new in news.renamed.items()
+        Replanned(RulePlace(rule.id, site, code), "equipment renamed or replaced")
+        for site, code in sorted(news.heirs)
         for rule in rulebook.every_rule()
     ]
 

@@ -3,7 +3,7 @@
 What is nearer to the equipment wins, key by key: the equipment's change, then its site's, then the file.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -13,7 +13,9 @@ from gateway.alarms.cause_rules import named_cause_complaint
 from gateway.alarms.rule_changes import changed, check_changes, own_rule
 from gateway.alarms.rule_files import RuleError
 from gateway.alarms.rules import Rule, RuleType, is_for
+from gateway.equipment.estate import Estate
 
+NOTHING_CHANGED: Final = Estate()
 _ALL: Final = ("*",)
 _ASKS_FOR_MESSAGES: Final = frozenset({RuleType.NO_DATA, RuleType.ABSENCE, RuleType.UNANSWERED})
 
@@ -48,10 +50,9 @@ class Rulebook:
         self,
         rules: Iterable[Rule],
         overrides: Iterable[Override] = (),
-        retired: Collection[tuple[str, str]] = frozenset(),
+        estate: Estate = NOTHING_CHANGED,
     ) -> None:
-        self.retired = retired
-        """(site, code) of equipment that only rules of life safety watch any more."""
+        self._estate = estate
         self.filed = {rule.id: rule for rule in rules}
         """Rules as their files have them, by id."""
         self.overrides: dict[Place, Override] = {}
@@ -109,11 +110,11 @@ class Rulebook:
 
     def with_overrides(self, overrides: Iterable[Override]) -> "Rulebook":
         """The same files with other changes."""
-        return Rulebook(self.filed.values(), overrides, self.retired)
+        return Rulebook(self.filed.values(), overrides, self._estate)
 
-    def with_retired(self, retired: Collection[tuple[str, str]]) -> "Rulebook":
-        """The same rules with other equipment retired."""
-        return Rulebook(self.filed.values(), self._every_override, retired)
+    def with_estate(self, estate: Estate) -> "Rulebook":
+        """The same rules with other equipment renamed, replaced or retired."""
+        return Rulebook(self.filed.values(), self._every_override, estate)
 
     def every_rule(self) -> list[Rule]:
         """Each as the files have it, and as it is changed at some place."""
@@ -148,20 +149,31 @@ class Rulebook:
     def rules_for(self, site: str, kind: Kind, equipment: str) -> list[Rule]:
         """The rules that watch an equipment: without those in the place of which another one stands.
 
-        Of retired equipment nothing is expected, but what it says of life safety is an alarm all the same.
+        A rule that names a code goes on for the equipment that had this code before, and for what replaces it. Patterns
+        go by the code of today, but another code takes no rule of life safety away. Of retired equipment nothing is expected, but what it says of life safety is an alarm
+        all the same.
         """
         if (site, equipment) in self._changed_equipment:
             found = self._in_force(site, kind, equipment)
         else:
             found = self._of_site.get((site, kind)) or self._in_force(site, kind, "")
             self._of_site[site, kind] = found
-        rules = [rule for rule in found if rule.equipment == _ALL or is_for(rule, equipment)]
+        earlier = self._estate.earlier_codes.get((site, equipment), frozenset())
+        rules = [
+            rule
+            for rule in found
+            if rule.equipment == _ALL or is_for(rule, equipment) or any(_goes_on(rule, code) for code in earlier)
+        ]
         replaced = {identity for rule in rules for identity in rule.instead_of}
         watching = [rule for rule in rules if rule.id not in replaced]
-        if (site, equipment) in self.retired:
+        if (site, equipment) in self._estate.retired:
             return [rule for rule in watching if rule.life_safety and rule.type not in _ASKS_FOR_MESSAGES]
         return watching
 
     def _in_force(self, site: str, kind: Kind, equipment: str) -> list[Rule]:
         found = [self.in_force(identity, site, equipment) for identity in self.ids(site, kind)]
         return [rule for rule in found if rule is not None and rule.kind is kind]
+
+
+def _goes_on(rule: Rule, earlier_code: str) -> bool:
+    return is_for(rule, earlier_code) if rule.life_safety else earlier_code in rule.equipment

@@ -13,6 +13,7 @@ from gateway.alarms.equipment_ends import (
     has_open_alarms,
     move_alarms,
 )
+from gateway.alarms.life_safety_sources import is_life_safety_source
 from gateway.alarms.suppression import Place
 from gateway.api.bodies import EquipmentBody
 from gateway.api.equipment_life_bodies import CorrectEquipment, RenameEquipment, ReplaceEquipment, RetireEquipment
@@ -20,6 +21,7 @@ from gateway.api.equipment_routes import body_of, correction, find_equipment
 from gateway.api.problems import ProblemError
 from gateway.api.routes import Call, NeedsSecondPerson, Route
 from gateway.api.rule_routes import rulebook_of
+from gateway.equipment.latest import latest_of
 from gateway.equipment.ledger import Equipment
 from gateway.equipment.life import EquipmentRefused, Refusal
 from gateway.equipment.lifecycle import Also, Lifecycle
@@ -32,7 +34,8 @@ async def correct(call: Call) -> EquipmentBody:
     if wanted.kind is Kind.SYSTEM:
         raise ProblemError("bad_request", "the kind system is the platform's own")
     said = correction(wanted.version, wanted.name, wanted.place, "" if wanted.kind is None else wanted.kind.value)
-    also = _no_alarms(call, item, said.kind)
+    changes_kind = said.kind not in ("", item.kind)
+    also = [*await _require_two(call, item), *_no_alarms(call, item, said.kind)] if changes_kind else []
     return await _acting(call, lambda life: life.correct((item.site, item.code), said, call.cause, _now(call), also))
 
 
@@ -51,17 +54,16 @@ async def rename(call: Call) -> EquipmentBody:
 
 async def retire(call: Call) -> EquipmentBody:
     item, wanted = _find(call, Act.RETIRE_EQUIPMENT), call.body
-    await _require_two(call, item)
     now = _now(call)
-    also = _ends(call, item, wanted.reason, now)
+    also = [*await _require_two(call, item), *_ends(call, item, wanted.reason, now)]
     return await _acting(call, lambda life: life.retire((item.site, item.code), wanted.version, call.cause, now, also))
 
 
 async def replace(call: Call) -> EquipmentBody:
     item, wanted = _find(call, Act.RETIRE_EQUIPMENT), call.body
-    await _require_two(call, item)
     now, place = _now(call), Place(item.site, item.code)
     also: list[Also] = [
+        *await _require_two(call, item),
         *_ends(call, item, f"replaced by {wanted.code}: {wanted.reason}", now),
         partial(copy_rule_changes, place=place, code=wanted.code, cause=call.cause, now=now),
     ]
@@ -92,12 +94,23 @@ def _no_alarms(call: Call, item: Equipment, kind: str) -> list[Also]:
     return [partial(check, row=row) for row in (item, *second)]
 
 
-async def _require_two(call: Call, item: Equipment) -> None:
-    """Where rules of life safety watch it, what they have raised ends with it, and that is for two people."""
-    if call.second_person is None and any(
-        rule.life_safety for rule in (await rulebook_of(call)).rules_for(item.site, Kind(item.kind), item.code)
-    ):
-        raise NeedsSecondPerson("it watches over lives: a second person has to agree that it is gone")
+async def _require_two(call: Call, item: Equipment) -> list[Also]:
+    """What ends with it may be life safety, and that is for two people: what has signals of it, or an open alarm.
+
+    The alarms are looked for in the transaction: one may be raised while somebody asks.
+    """
+    if call.second_person is not None:
+        return []
+    latest = latest_of(item, call.services.store.latest())
+    rules = (await rulebook_of(call)).rules_for(item.site, Kind(item.kind), item.code)
+    if is_life_safety_source(rules, None if latest is None else latest.fields.keys()):
+        raise NeedsSecondPerson("it is a source of life safety: a second person has to agree")
+
+    async def check(connection: AsyncConnection) -> None:
+        if await has_open_alarms(connection, Place(item.site, item.code), only_life_safety=True):
+            raise NeedsSecondPerson("an alarm of life safety ends with it: a second person has to agree")
+
+    return [check]
 
 
 async def _acting(call: Call, act: Callable[[Lifecycle], Awaitable[Equipment]]) -> EquipmentBody:

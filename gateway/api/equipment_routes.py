@@ -251,8 +251,9 @@ async def show_history(call: Call) -> HistoryBody:
     store = call.services.store
     try:
         parts = [
-            await store.history(series, query.field, start, end, query.points)
-            for series in series_of(call.services, item, channel)
+            await store.history(series, query.field, start, end if until is None else min(end, until + 1), query.points)
+            for series, until in series_of(call.services, item, channel)
+            if until is None or start <= until
         ]
     except StoreUnavailable as error:
         raise ProblemError("store_unavailable", "try again in a minute") from error
@@ -271,15 +272,15 @@ async def show_history(call: Call) -> HistoryBody:
     )
 
 
-def series_of(services: Services, item: Equipment, channel: Channel) -> list[Series]:
-    """Where its readings are: under each code and kind that it, and what it replaces, ever had."""
-    ledger, codes = services.ledger, services.ledger.codes_of(item.site, item.code)
+def series_of(services: Services, item: Equipment, channel: Channel) -> list[tuple[Series, int | None]]:
+    """Where its readings are, each until when (epoch ms, inclusive): under every code and kind it, and what it replaces, had."""
+    ledger, codes = services.ledger, services.ledger.codes_until(item.site, item.code)
     kinds = [kind.value for kind in _kinds(item)]
-    found = [Series(item.site, kind, code, channel.value) for code in codes for kind in kinds]
-    for code in codes:  # what sends the code of something else is kept under that code by collectors
+    found = [(Series(item.site, kind, code, channel.value), until) for code, until in codes.items() for kind in kinds]
+    for code, until in codes.items():  # what sends the code of something else is kept under that code by collectors
         row = ledger.equipment.get((item.site, code))
         if row is not None and row.shares_code:
-            found.append(Series(item.site, row.kind, row.shares_code, channel.value))
+            found.append((Series(item.site, row.kind, row.shares_code, channel.value), until))
     return found
 
 

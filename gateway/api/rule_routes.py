@@ -143,7 +143,7 @@ def _where(call: Call, site: str, equipment: str, act: Act) -> _Where:
 async def rulebook_of(call: Call) -> Rulebook:
     """The rules as they are now, with what the sites have changed."""
     async with call.services.database.reading() as connection:
-        return Rulebook(call.services.rules, await overrides(connection))
+        return Rulebook(call.services.rules, await overrides(connection), call.services.ledger.estate)
 
 
 def _found(rulebook: Rulebook, identity: str, where: _Where) -> RuleBody:

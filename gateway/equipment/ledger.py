@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collectors.fields import Kind
 from collectors.mqtt.message import Message
 from collectors.reading import Reading
+from collectors.topics import Topic
 from gateway.equipment.addressing import Addresses
 from gateway.equipment.estate import Estate, estate_of, former_codes_of
 from gateway.equipment.links import Links
@@ -169,13 +170,23 @@ class Ledger:
 
         Those of what it replaces are among them: its history goes on.
         """
-        item, found = self.find(site, code), [code]
-        if item is not None:
-            found = []
+        return list(self.codes_until(site, code))
+
+    def codes_until(self, site: str, code: str) -> dict[str, int | None]:
+        """The same codes, and until when (epoch ms, inclusive) what they sent belongs to it; None: until today.
+
+        A device that was replaced and still sends is another thing than what has its name now.
+        """
+        item, found = self.find(site, code), dict[str, int | None]()
+        if item is None:
+            return {code: None}
+        until = None
         while item is not None and item.code not in found:
-            found += [item.code, *reversed(item.former_codes)]
+            for one in (item.code, *reversed(item.former_codes)):
+                found.setdefault(one, until)
             item = self.equipment.get((site, item.replaces)) if item.replaces else None
-        return list(dict.fromkeys(found))
+            until = None if item is None else item.retired_at
+        return found
 
     async def load_last_messages(self) -> None:
         """Read the last messages of unknown equipment anew, as another process has heard them."""
@@ -212,6 +223,10 @@ class Ledger:
                 self._keep_message(message, (meant.site, meant.equipment))
             if meant is not topic and meant is not None:
                 reading.topic = meant
+
+    def address_of(self, topic: Topic) -> Topic:
+        """The topic under the code of the equipment that it means."""
+        return self._addresses.of(topic)
 
     def address(self, readings: Iterable[Reading]) -> None:
         """Give readings the code of the equipment that they mean."""
