@@ -265,9 +265,10 @@ class LiveFeed:
                 for name in names
                 if name in latest.fields and name != "online"
             }
-            if who in self._services.ledger.estate.retired:
+            item = self._services.ledger.find(*who)
+            if item is not None and item.retired_at is not None:
                 continue
-            identity = f"{who[0]}:{who[1]}"
+            identity = ":".join(who) if item is None else item.id
             message = LiveReading(0, identity, is_online(latest), last_seen(latest), latest.clock, values)
             self._tell(message, who[0])
 
@@ -377,7 +378,7 @@ class LiveFeed:
                 site_body(site) for site in services.ledger.sites.values() if watched is None or site.code in watched
             ],
             profiles=profile_bodies(),
-            equipment=[body for body in await equipment_bodies(services, watched) if body.retired_at is None],
+            equipment=await equipment_bodies(services, watched),
             alarms=await open_alarm_bodies(services, watched),
             tickets=await open_ticket_bodies(services.database, _sites(person, services, Act.READ_TICKETS)),
             maintenance=await standing_window_bodies(services, watched),

@@ -127,12 +127,13 @@ def _where(call: Call, site: str, equipment: str, act: Act) -> _Where:
     of_site, _, code = equipment.partition(":")
     if site and equipment and of_site != site:
         raise ProblemError("bad_query", "the equipment is on another site")
-    where = _Where(of_site if equipment else site, code)
     if not (site or equipment):
-        return where
+        return _Where("", "")
     grants = call.person.grants if call.person else None
     ledger = call.services.ledger
-    is_there = where in ledger.equipment if equipment else where.site in ledger.sites
+    item = ledger.find(of_site, code) if equipment else None
+    where = _Where(of_site, item.code) if item else _Where(site, "")
+    is_there = item is not None if equipment else site in ledger.sites
     if not is_there or not may(grants, Act.WATCH, where.site).permitted:
         raise ProblemError("not_found", "there is no such site or equipment")
     if not may(grants, act, where.site).permitted:

@@ -429,7 +429,7 @@ def _page_routes(folder: Path | None) -> list[PlainRoute]:
     ]
 
 
-PAGES: Final = ("/", "/login", "/account", "/people")
+PAGES: Final = ("/", "/login", "/account", "/equipment", "/people")
 """Addresses of the page that people may reload or keep."""
 TAG_PAGE: Final = "/t/{checkpoint}"
 """What stands on a tag: our own page whatever the code and the query say, and never a way to somewhere else."""

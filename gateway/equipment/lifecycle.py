@@ -112,13 +112,13 @@ class Lifecycle:
         old, new = life.replaced(known, self._ledger.estate.renamed, who, version, code, now)
         heard = known.get((new.site, new.code))
         async with self._database.transaction() as connection:
-            await self._change(connection, before, old, RETIRED, cause, now, {"replaced_by": code})
             if heard is None:
                 await _require_free(connection, new)
                 await connection.execute(insert(equipment).values(**msgspec.structs.asdict(new), created_at=now))
                 await _record(connection, None, new, REPLACED, cause, now, {"former": before.code})
             else:
                 await self._change(connection, heard, new, REPLACED, cause, now, {"former": before.code})
+            await self._change(connection, before, old, RETIRED, cause, now, {"replaced_by": code})
             await _move_links(connection, before.site, before.code, code)
             for do in also:
                 await do(connection)

@@ -1,7 +1,7 @@
 /** Questions about the ledger: what there is, and what an administrator does to it. */
 
 import { ask, BASE } from '@/shared/api_client'
-import type { EquipmentBody, Page } from '@/shared/contract'
+import type { EquipmentBody, Page, ProfileBody } from '@/shared/contract'
 
 const EQUIPMENT = `${BASE}/equipment`
 
@@ -10,6 +10,11 @@ export type EquipmentAct = 'rename' | 'retire' | 'replace' | 'adopt'
 export async function fetchEquipment(search: string, retired: boolean): Promise<EquipmentBody[]> {
   const query = `q=${encodeURIComponent(search)}&retired=${retired}`
   return (await ask<Page<EquipmentBody>>('GET', `${EQUIPMENT}?${query}`)).items
+}
+
+/** Kinds of equipment and their names. */
+export async function fetchProfiles(): Promise<ProfileBody[]> {
+  return (await ask<Page<ProfileBody>>('GET', `${BASE}/profiles`)).items
 }
 
 /** What is left out of `said` stays as it is. */

@@ -226,8 +226,7 @@ class Draft {
     if (known && equipment.version < known.version) return
     const map = this.map('equipment')
     for (const code of equipment.former_codes) map.delete(`${equipment.site}:${code}`)
-    if (equipment.retired_at === null) map.set(equipment.id, equipment)
-    else map.delete(equipment.id)
+    map.set(equipment.id, equipment)
   }
 
   private putTicket(ticket: TicketBody): void {

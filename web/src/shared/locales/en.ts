@@ -179,6 +179,7 @@ const en: typeof zhCN = {
     clock: { ahead: 'clock ahead', behind: 'clock behind', never_set: 'clock never set' },
     clockWhy: 'The time that this device sends cannot be right. Its values count when they come; how old they are is not sure.',
     unknownWhy: 'Not in the equipment ledger: ask the administrator to adopt it.',
+    retired: 'retired',
     noValues: 'no values yet',
     counts: '{n}',
     silentCount: '{n} without data',

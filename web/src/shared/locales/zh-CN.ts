@@ -174,6 +174,7 @@ export default {
     neverSeen: '从未上报',
     seen: '{age}前',
     seenNow: '刚刚',
+    retired: '已退役',
     unknown: '未登记',
     clock: { ahead: '时钟偏快', behind: '时钟偏慢', never_set: '时钟未设置' },
     clockWhy: '该设备上报的时间不可信，数据按接收时间处理，实际产生时间不确定。',
