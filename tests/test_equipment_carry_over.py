@@ -99,7 +99,9 @@ async def one_rule(house: House, **of_rule: Any) -> Scene:
     return Scene(house, desk)
 
 
-@pytest.mark.parametrize(("named", "is_watched"), [({"equipment": ("P-1",)}, True), ({"equipment": ("P-*",)}, False), (LIVES, True)])
+@pytest.mark.parametrize(
+    ("named", "is_watched"), [({"equipment": ("P-1",)}, True), ({"equipment": ("P-*",)}, False), (LIVES, True)]
+)
 async def test_a_rule_that_names_a_code_goes_on_after_a_rename_and_a_pattern_goes_by_the_new_code_but_for_life_safety(
     house: House, named: dict[str, Any], is_watched: bool
 ) -> None:

@@ -50,8 +50,4 @@ async def still_babbling(database: Database, ledger: Ledger) -> list[Speaker]:
     async with database.reading() as connection:
         parts = list(await connection.scalars(standing))
     places = [tuple(part.split(":", 1)) for part in parts]
-    return [
-        Speaker(site, code, item.kind)
-        for site, code in places
-        if (item := ledger.find(site, code)) is not None
-    ]
+    return [Speaker(site, code, item.kind) for site, code in places if (item := ledger.find(site, code)) is not None]

@@ -11,7 +11,7 @@ def is_life_safety_source(rules: Iterable[Rule], sent: Collection[str] | None) -
 
     Args:
         rules: those that watch it.
-        sent: the fields that it has sent so far, None where nothing was heard of it: then what its kind may send counts.
+        sent: the fields that it has sent so far; None where nothing was heard of it, and what its kind may send counts.
     """
     return any(rule.life_safety and _looks_at(rule, sent) for rule in rules)
 

@@ -150,8 +150,8 @@ class Rulebook:
         """The rules that watch an equipment: without those in the place of which another one stands.
 
         A rule that names a code goes on for the equipment that had this code before, and for what replaces it. Patterns
-        go by the code of today, but another code takes no rule of life safety away. Of retired equipment nothing is expected, but what it says of life safety is an alarm
-        all the same.
+        go by the code of today, but another code takes no rule of life safety away. Of retired equipment nothing is
+        expected, but what it says of life safety is an alarm all the same.
         """
         if (site, equipment) in self._changed_equipment:
             found = self._in_force(site, kind, equipment)

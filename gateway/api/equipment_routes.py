@@ -273,7 +273,10 @@ async def show_history(call: Call) -> HistoryBody:
 
 
 def series_of(services: Services, item: Equipment, channel: Channel) -> list[tuple[Series, int | None]]:
-    """Where its readings are, each until when (epoch ms, inclusive): under every code and kind it, and what it replaces, had."""
+    """Where its readings are: under each code and kind that it, and what it replaces, ever had.
+
+    Each with the last moment (epoch ms) at which they are its own; None: until today.
+    """
     ledger, codes = services.ledger, services.ledger.codes_until(item.site, item.code)
     kinds = [kind.value for kind in _kinds(item)]
     found = [(Series(item.site, kind, code, channel.value), until) for code, until in codes.items() for kind in kinds]
