@@ -19,7 +19,7 @@ def is_life_safety_source(rules: Iterable[Rule], sent: Collection[str] | None) -
 def _looks_at(rule: Rule, sent: Collection[str] | None) -> bool:
     if rule.type is RuleType.EVENT:
         return not _is_about_unreadable(rule)
-    return sent is None or not sent.isdisjoint(inputs_of(rule))
+    return sent is None or any(name in sent for name in inputs_of(rule))
 
 
 def _is_about_unreadable(rule: Rule) -> bool:
