@@ -46,7 +46,7 @@ LIMITED = {
 HOLDS_WHAT_IS_OPEN = frozenset(
     {
         "ix_alarm_open_id", "ix_alarm_open_re_alarm_at", "ix_alarm_open_rule", "ix_alarm_open_site_equipment",
-        "ix_activation_unended_alarm", "ix_maintenance_window_open_id", "ix_ticket_open_id",
+        "ix_activation_unended_alarm", "ix_audit_unsealed_id", "ix_maintenance_window_open_id", "ix_ticket_open_id",
     }
 )  # fmt: skip
 """Partial indexes that may be read from end to end: they hold only what is open."""

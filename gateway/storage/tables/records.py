@@ -53,6 +53,7 @@ audit = Table(
     # What the hash is over (docs/audit.md); null of rows that were sealed before there was a choice.
     Column("form", SmallInteger, nullable=True),
     # By what it is asked for, newest first, in a period or not (docs/audit.md has the figures).
+    partial("ix_audit_unsealed_id", "id", where="seq IS NULL"),
     Index(None, "at", "id"),
     Index(None, "site", "at", "id"),
     Index(None, "actor", "at", "id"),

@@ -41,6 +41,7 @@ _PARTIAL = (
     ("ix_alarm_open_rule", "alarm", ["rule"], "closed_at IS NULL"),
     ("ix_alarm_open_site_equipment", "alarm", ["site", "equipment"], "closed_at IS NULL"),
     ("ix_alarm_open_re_alarm_at", "alarm", ["re_alarm_at"], "closed_at IS NULL AND re_alarm_at IS NOT NULL"),
+    ("ix_audit_unsealed_id", "audit", ["id"], "seq IS NULL"),
     ("ix_journal_annunciated", "journal", ["thing", "at"], "event = 'annunciated'"),
     ("ix_journal_re_alarmed", "journal", ["at"], "event = 're_alarmed'"),
     ("ix_maintenance_window_open_id", "maintenance_window", ["id"], "outcome IS NULL"),
