@@ -13,17 +13,17 @@ from typing import Any
 
 from sqlalchemy import update
 
-from benchmarks.figures import Figure
 from benchmarks.ingest import RULES
-from collectors.reading import Reading
-from gateway.alarms.recording import due_for_re_alarm
-from gateway.alarms.rule_files import load_rules
-from gateway.alarms.watches import Watches
+from benchmarks.rig.figures import Figure
+from collectors.wire.reading import Reading
+from gateway.alarms.evaluation.evaluator import Watches
+from gateway.alarms.lifecycle.rows import due_for_re_alarm
+from gateway.alarms.rules.files import load_rules
 from gateway.people.permissions import Role
 from gateway.storage.database import Database
 from gateway.storage.tables import alarm, metadata
-from tests.builders import T0, bearing, make_rule, open_desk, sample, sqlite_address
-from tests.server_house import House, open_house
+from tests.builders.alarms import T0, bearing, make_rule, open_desk, sample, sqlite_address
+from tests.servers.api_server import House, open_house
 
 OPEN = 10_000
 ROUNDS = 5

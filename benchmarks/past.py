@@ -15,13 +15,13 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Table, insert, text
 
-from collectors.fields import Channel, Kind
-from collectors.reading import Reading
-from collectors.timeseries.sqlite import SqliteStore
-from collectors.topics import Topic
-from gateway.people.audit_chain import BEGINNING, seal
-from gateway.people.audit_key import AuditKey, Day
-from gateway.people.audit_sealer import day_of
+from collectors.timeseries.sqlite.store import SqliteStore
+from collectors.wire.fields import Channel, Kind
+from collectors.wire.reading import Reading
+from collectors.wire.topics import Topic
+from gateway.people.audit.chain import BEGINNING, seal
+from gateway.people.audit.key import AuditKey, Day
+from gateway.people.audit.sealer import day_of
 from gateway.storage.database import Database
 from gateway.storage.tables import (
     activation,

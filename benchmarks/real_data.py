@@ -1,6 +1,6 @@
 """What rules find in data that nobody here made: through the engine of the service, on the data's own time.
 
-Not a measurement of speed: the same data gives the same figures on every machine, and tests/test_real_data.py holds
+Not a measurement of speed: the same data gives the same figures on every machine, and tests/benchmarks/test_real_data.py holds
 them. The data lies beside the checkout (../shared/data) and is not ours.
 """
 
@@ -14,15 +14,15 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from collectors.fields import Channel, Kind
-from collectors.reading import Reading, Value
-from collectors.topics import Topic
-from gateway.alarms.back_test import Activation, Trial
-from gateway.alarms.rule_files import parse_rules
-from gateway.alarms.rules import Rule
-from gateway.alarms.watches import Watches
-from simulators.csv_rows import read_rows
-from simulators.mapping import load_mapping
+from collectors.wire.fields import Channel, Kind
+from collectors.wire.reading import Reading, Value
+from collectors.wire.topics import Topic
+from gateway.alarms.evaluation.evaluator import Watches
+from gateway.alarms.rules.files import parse_rules
+from gateway.alarms.rules.rule import Rule
+from gateway.alarms.whatif.back_test import Activation, Trial
+from simulators.replays.csv_rows import read_rows
+from simulators.replays.mapping import load_mapping
 
 DATA: Final = Path(__file__).resolve().parents[2] / "shared" / "data"
 SKAB: Final = DATA / "pump" / "skab" / "valve1"

@@ -19,9 +19,9 @@ import structlog
 
 from collectors.disk.trouble_words import words_for_file
 from collectors.metrics import HistoryMetrics
-from collectors.reading import Reading
 from collectors.spool.spool import Loss, Spool
 from collectors.timeseries.store import Refused, Store, StoreUnavailable
+from collectors.wire.reading import Reading
 
 log = structlog.get_logger(__name__)
 

@@ -10,7 +10,6 @@ from typing import Final
 
 import structlog
 
-from collectors.reading import Reading
 from collectors.timeseries.store import (
     DEFAULT_POINTS,
     PORTION,
@@ -21,6 +20,7 @@ from collectors.timeseries.store import (
     Store,
     StoreUnavailable,
 )
+from collectors.wire.reading import Reading
 
 log = structlog.get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""The protocol of a time-series store, and the laws that every store keeps (tests/test_stores.py).
+"""The protocol of a time-series store, and the laws that every store keeps (tests/collectors/timeseries/test_stores.py).
 
 * `write` returns when the readings are durable. Writing a reading again changes nothing; two readings
   with one time key and different fields become one with the fields of both, the later write winning.
@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from collectors.device_clocks import Doubt
-from collectors.reading import Reading, Value
+from collectors.wire.reading import Reading, Value
 
 DEFAULT_POINTS = 500
 PORTION = 2_000

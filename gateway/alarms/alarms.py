@@ -16,17 +16,23 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from collectors.reading import Reading
-from gateway.alarms.clock_steps import by_new_clock, not_after
-from gateway.alarms.damping import CHATTER_QUIET_MS, Damping, ended_chatter
-from gateway.alarms.decisions import Row, Written, by_person, go_by, identity_of, key_of, move, withdraw, write_up
-from gateway.alarms.equipment_ends import RENAMED_MEANWHILE
-from gateway.alarms.estate_changes import EstateNews, apply_changes, rules_to_judge_anew, settle, what_changed
-from gateway.alarms.failures import Failures
-from gateway.alarms.known_equipment import Recall, is_watched, nothing_known
-from gateway.alarms.outcomes import Decision, Failure, Outcome, no_rule
-from gateway.alarms.progress import Asked, keeping_up
-from gateway.alarms.recording import (
+from collectors.wire.reading import Reading
+from gateway.alarms.built_in.rule_failures import Failures
+from gateway.alarms.built_in.synthetic_probe import BEAT_RULE, proofs, told_apart
+from gateway.alarms.estate.equipment_ends import RENAMED_MEANWHILE
+from gateway.alarms.estate.estate_changes import EstateNews, apply_changes, rules_to_judge_anew, settle, what_changed
+from gateway.alarms.evaluation.clock_steps import by_new_clock, not_after
+from gateway.alarms.evaluation.duplicate_events import FirstDelivery, first_delivery, is_repeat, name_anew
+from gateway.alarms.evaluation.evaluator import Watches
+from gateway.alarms.evaluation.outcomes import Decision, Failure, Outcome, no_rule
+from gateway.alarms.evaluation.progress import Asked, keeping_up
+from gateway.alarms.evaluation.rule_reload import Replanned, note_of, replanned
+from gateway.alarms.evaluation.unknown_equipment import UnknownEquipment
+from gateway.alarms.evaluation.watched_equipment import Recall, is_watched, nothing_known
+from gateway.alarms.key import Key, Place
+from gateway.alarms.lifecycle.damping import CHATTER_QUIET_MS, Damping, ended_chatter
+from gateway.alarms.lifecycle.response_timeout import unanswered
+from gateway.alarms.lifecycle.rows import (
     alarms_by_id,
     due_for_re_alarm,
     is_due_for_re_alarm,
@@ -34,32 +40,35 @@ from gateway.alarms.recording import (
     open_alarms_of,
     save,
 )
-from gateway.alarms.repeats import FirstDelivery, first_delivery, is_repeat, name_anew
-from gateway.alarms.replanning import Replanned, note_of, replanned
-from gateway.alarms.rule_versions import overrides, versions_after
-from gateway.alarms.rulebook import Rulebook
-from gateway.alarms.rules import FRESH, Memory, Rule, RuleType
-from gateway.alarms.states import WAITING, Event, State
-from gateway.alarms.stations import Key
-from gateway.alarms.suppressing import Suppressing
-from gateway.alarms.suppression import Place
-from gateway.alarms.unanswered import unanswered
-from gateway.alarms.unknown_equipment import UnknownEquipment
-from gateway.alarms.verification import verified
-from gateway.alarms.watchdog import BEAT_RULE, proofs, told_apart
-from gateway.alarms.watches import Watches
+from gateway.alarms.lifecycle.states import WAITING, Event, State
+from gateway.alarms.lifecycle.transitions import (
+    Row,
+    Written,
+    by_person,
+    go_by,
+    identity_of,
+    key_of,
+    move,
+    withdraw,
+    write_up,
+)
+from gateway.alarms.lifecycle.verification import verified
+from gateway.alarms.rules.rule import FRESH, Memory, Rule, RuleType
+from gateway.alarms.rules.rulebook import Rulebook
+from gateway.alarms.rules.versions import overrides, versions_after
+from gateway.alarms.suppression.suppressor import Suppressing
 from gateway.alarms.work_parts import WorkParts
 from gateway.equipment.estate import Estate
-from gateway.people.audit import CLOCK, RULES, Cause, Via
-from gateway.storage import lease
+from gateway.people.audit.entry import CLOCK, RULES, Cause, Via
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
-from gateway.storage.facts import Consumer, Fact, FactMetrics, move_cursor, read_cursor
-from gateway.storage.plain_words import in_plain_words
-from gateway.storage.portions import in_portions
-from gateway.storage.quarantine import Quarantine
-from gateway.storage.singling_out import NOBODYS_FAULT, reason_of, single_out
+from gateway.storage.outbox.isolate_failure import NOBODYS_FAULT, reason_of, single_out
+from gateway.storage.outbox.outbox import Consumer, Fact, FactMetrics, move_cursor, read_cursor
+from gateway.storage.ownership import lease
+from gateway.storage.queries.chunks import in_portions
+from gateway.storage.received.quarantine import Quarantine
 from gateway.storage.tables import activation, alarm, alarm_is_open, event, rule_memory
+from gateway.storage.trouble_words import in_plain_words
 
 log = structlog.get_logger(__name__)
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import structlog
 
-from gateway.storage.singling_out import NOBODYS_FAULT, reason_of
+from gateway.storage.outbox.isolate_failure import NOBODYS_FAULT, reason_of
 
 log = structlog.get_logger(__name__)
 

@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-from collectors.fields import Kind
-from collectors.topics import Topic
+from collectors.wire.fields import Kind
+from collectors.wire.topics import Topic
 
 Who = tuple[str, str]
 """(site, code)."""

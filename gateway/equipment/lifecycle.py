@@ -15,9 +15,9 @@ from gateway.equipment.ledger import Equipment, Ledger, Who
 from gateway.equipment.life import Correction, EquipmentRefused, Refusal
 from gateway.equipment.links import read_topology
 from gateway.equipment.topology import Link
-from gateway.people.audit import Cause, audited, write_records
+from gateway.people.audit.entry import Cause, audited, write_records
 from gateway.storage.database import Database
-from gateway.storage.facts import NewFact, write_facts
+from gateway.storage.outbox.outbox import NewFact, write_facts
 from gateway.storage.tables import equipment, equipment_link, last_message
 
 ADOPTED = "equipment.adopted"

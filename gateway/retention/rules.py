@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Column, ColumnElement, Select, Table, and_, case, exists, func, not_, or_, select, true
 
-from collectors.fields import Kind
+from collectors.wire.fields import Kind
 from gateway.settings import RetentionSettings
 from gateway.storage.tables import (
     activation,

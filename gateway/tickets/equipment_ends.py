@@ -5,9 +5,9 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.people.audit import Cause, JournalRow, write_records
-from gateway.storage.facts import NewFact, write_facts
-from gateway.storage.index_use import beside_index
+from gateway.people.audit.entry import Cause, JournalRow, write_records
+from gateway.storage.outbox.outbox import NewFact, write_facts
+from gateway.storage.queries.index_use import beside_index
 from gateway.storage.tables import ticket, ticket_is_open
 
 

@@ -14,13 +14,13 @@ from msgspec.structs import replace
 from sqlalchemy import bindparam, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.people.audit import Cause, Via, write_records
-from gateway.storage import lease
+from gateway.people.audit.entry import Cause, Via, write_records
 from gateway.storage.database import Database
-from gateway.storage.facts import Consumer, Fact, FactMetrics, write_facts
-from gateway.storage.index_use import text_of
-from gateway.storage.portions import in_portions
-from gateway.storage.singling_out import reason_of, single_out
+from gateway.storage.outbox.isolate_failure import reason_of, single_out
+from gateway.storage.outbox.outbox import Consumer, Fact, FactMetrics, write_facts
+from gateway.storage.ownership import lease
+from gateway.storage.queries.chunks import in_portions
+from gateway.storage.queries.index_use import text_of
 from gateway.storage.tables import (
     activation,
     alarm,
@@ -32,10 +32,10 @@ from gateway.storage.tables import (
     ticket_alarm,
     ticket_is_open,
 )
-from gateway.tickets.following import Known, News, Row, Sensor, What, Written, follow, openings, step
+from gateway.tickets.alarm_to_ticket import Known, News, Row, Sensor, What, Written, follow, openings, step
 from gateway.tickets.incident_place import Gathering, Scope, gathering_of, is_call, is_fire
+from gateway.tickets.lifecycle.states import Action, TicketType
 from gateway.tickets.numbers import take_numbers
-from gateway.tickets.states import Action, TicketType
 
 log = structlog.get_logger(__name__)
 

@@ -1,8 +1,8 @@
 /** Small whole bodies of the contract, of which a test names only what it is about. */
 
-import type { ApprovalBody } from '@/shared/approval_contract'
-import type { AlarmBody, Beat, EquipmentBody, LiveAlarm, LiveReading, Snapshot, TicketBody } from '@/shared/contract'
-import type { SuppressionBody } from '@/shared/suppression_contract'
+import type { ApprovalBody } from '@/shared/contract/approvals'
+import type { AlarmBody, Beat, EquipmentBody, LiveAlarm, LiveReading, Snapshot, TicketBody } from '@/shared/contract/contract'
+import type { SuppressionBody } from '@/shared/contract/suppression'
 
 /** 02:00 in Shanghai. */
 export const NOW = Date.parse('2026-11-21T18:00:00Z')

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 
-import type { LiveMessage, LiveTicket, TicketBody } from '@/shared/contract'
-import { inUse } from '@/control_room/equipment_groups'
+import type { LiveMessage, LiveTicket, TicketBody } from '@/shared/contract/contract'
+import { inUse } from '@/control_room/equipment/equipment_groups'
 import {
   applyAlarm,
   applyMessages,
@@ -9,7 +9,7 @@ import {
   type FeedState,
   forgetOldClosed,
   JUST_CLOSED_MS,
-} from '@/shared/feed_state'
+} from '@/shared/live/feed_state'
 
 import { aBeat, ago, anAlarm, anAlarmMessage, anEquipment, aReading, aSnapshot, aTicket, NOW } from './builders'
 

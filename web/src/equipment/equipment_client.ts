@@ -1,7 +1,7 @@
 /** Questions about the ledger: what there is, and what an administrator does to it. */
 
 import { ask, BASE } from '@/shared/api_client'
-import type { EquipmentBody, Page, ProfileBody } from '@/shared/contract'
+import type { EquipmentBody, Page, ProfileBody } from '@/shared/contract/contract'
 
 const EQUIPMENT = `${BASE}/equipment`
 

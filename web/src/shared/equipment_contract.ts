@@ -1,6 +1,6 @@
 /** What is said of equipment that nobody has adopted, or that is retired. */
 
-import type { Time } from './contract'
+import type { Time } from '@/shared/contract/contract'
 
 /** The last message, as it was sent. */
 export interface LastMessageBody {
