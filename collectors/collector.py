@@ -40,6 +40,7 @@ from collectors.timeseries.store import Refused
 from collectors.unread_topics import UnreadTopics
 from collectors.wire.fields import Channel
 from collectors.wire.reading import Quality, Reading
+from collectors.wire.topics import Topic
 
 BATCH: Final = 4_000
 """Messages. Small enough for decisions to come every few milliseconds, large enough to share one fsync."""
@@ -81,6 +82,8 @@ Quarantine = Callable[[Sequence[Quarantined]], Awaitable[None]]
 """Returns when the messages put aside are kept."""
 Announce = Callable[[Sequence[Reading]], None]
 """Told of readings that are durable: the live feed."""
+Address = Callable[[Topic], Topic]
+"""Gives a topic the code of the equipment that it means."""
 Hear = Callable[[Message, Sequence[Reading]], None]
 """Told of each message and its readings before anything is decided: who keeps the last message of unknown equipment."""
 
@@ -103,6 +106,11 @@ class _Part(msgspec.Struct):
 
 async def no_decision(_readings: Sequence[Reading]) -> None:
     """The sink of a collector that only writes history."""
+
+
+def as_sent(topic: Topic) -> Topic:
+    """Where no ledger knows better."""
+    return topic
 
 
 def no_audience(_readings: Sequence[Reading]) -> None:
@@ -129,6 +137,7 @@ class Collector:
         clocks: DeviceClocks | None = None,
         inspect: Inspect | None = None,
         unread: UnreadTopics | None = None,
+        address: Address = as_sent,
     ) -> None:
         """Wire it up; `own` topics are the service's messages to itself: judged, but neither counted nor kept."""
         self._source = source
@@ -139,6 +148,7 @@ class Collector:
         self._announce = announce
         self._reader = MessageReader(decoder or Decoder(), own or {}, first_arrival, inspect, unread)
         self._hear = hear
+        self._address = address
         self._metrics = metrics
         self._settling: deque[_Part] = deque()
         self._unsettled = 0
@@ -262,9 +272,13 @@ class Collector:
             return
         before = babbling.sampled
         part.readings = babbling.sift(part.readings, self._heard_at)
-        part.readings += babbling.turn(self._heard_at, self._reader.speaker_of)
+        part.readings += babbling.turn(self._heard_at, self._speaker_of)
         if babbling.sampled > before:
             self._metrics.sampled.inc(babbling.sampled - before)
+
+    def _speaker_of(self, text: str) -> Topic | None:
+        topic = self._reader.speaker_of(text)
+        return None if topic is None else self._address(topic)
 
     # -- deciding --------------------------------------------------------------------------------------
 

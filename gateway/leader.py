@@ -26,6 +26,7 @@ from gateway.leader_duties import (
     Resources,
     known_babbling,
     known_doubtful_clocks,
+    known_notices,
     known_values,
 )
 from gateway.storage.database_errors import DatabaseTrouble
@@ -139,7 +140,8 @@ class Owner:
         if alarms is None:
             return
         babbling, clocks = await known_babbling(given), await known_doubtful_clocks(given)
-        work = OwnerDuties(given, self._metrics, alarms, epoch, self._backups, babbling, clocks)
+        notices = await known_notices(given)
+        work = OwnerDuties(given, self._metrics, alarms, epoch, self._backups, babbling, clocks, notices)
         self._work_in_hand = work
         given.watchdog.own()
         try:
@@ -158,7 +160,7 @@ class Owner:
             metrics.failures, given.quarantine, given.clock, partial(known_values, given),
             int(settings.chatter_quiet_s * 1000), self._progress,
             UnknownEquipment(given.ledger.is_adopted, given.settings.equipment.unknown_limit),
-            self._clock_steps(),
+            self._clock_steps(), lambda: given.ledger.estate,
         )  # fmt: skip
         try:
             await self._holding(self._catch_up())

@@ -34,6 +34,7 @@ from gateway.alarms.built_in.rule_failures import Failures
 from gateway.alarms.built_in.synthetic_probe import BEAT_TOPIC, Watchdog
 from gateway.alarms.built_in.unmapped import UnmappedAlarms
 from gateway.alarms.built_in.unreadable import UnreadableMessages
+from gateway.alarms.estate.equipment_notices import EquipmentNotices, standing_notices
 from gateway.alarms.evaluation.progress import Backlog
 from gateway.alarms.rules.rule import Rule
 from gateway.alarms.suppression.maintenance_windows import note_turns
@@ -41,6 +42,7 @@ from gateway.api.live.feed import LiveFeed
 from gateway.api.platform.platform import READY, working
 from gateway.backup.regular import LOOK_S, RegularBackups
 from gateway.clocks import Clock, DataClock, wall_ms
+from gateway.equipment.latest import latest_of
 from gateway.equipment.ledger import PLATFORM, Ledger
 from gateway.ingest.dated_source import DataTime, DatedSource, judged_before
 from gateway.ingest.factory import broker_address
@@ -121,12 +123,14 @@ class OwnerDuties:
         backups: RegularBackups,
         babbling: Babbling,
         clocks: DeviceClocks,
+        notices: EquipmentNotices,
     ) -> None:
         settings, database, clock = given.settings, given.database, given.clock
         self._given = given
         self._alarms = alarms
         self._epoch = epoch
         self._backups = backups
+        self._notices = notices
         self._tickets = Tickets(database, epoch, metrics.facts, clock, Scope(settings.tickets.incident_scope))
         self._sweep = AttachmentSweep(database, given.attachments, epoch)
         self._retention = Retention(database, epoch, settings.retention, clock)
@@ -143,6 +147,7 @@ class OwnerDuties:
             self._in_hand, given.keeper, given.sequences, given.quarantine.keep, metrics.ingest, self._decide,
             given.feed.note, given.decoder, given.ledger.hear, own={BEAT_TOPIC: given.watchdog.read},
             babbling=babbling, clocks=clocks, inspect=self._inspect, unread=unread,
+            address=given.ledger.address_of,
         )  # fmt: skip
         self._data_time: DataTime | None = None
         if isinstance(clock, DataClock):
@@ -217,7 +222,9 @@ class OwnerDuties:
 
     def _inspect(self, message: Message, route: Route, decoded: Decoded) -> list[Reading]:
         """What somebody has to know of a message that cannot be read as a whole."""
-        return self._unreadable.look(message, route, decoded) + self._unmapped.look(message, route, decoded)
+        found = self._unreadable.look(message, route, decoded) + self._unmapped.look(message, route, decoded)
+        self._given.ledger.address(found)
+        return found
 
     async def _keep_unread_topics(self) -> None:
         await self._unread_topics.keep(wall_ms())
@@ -265,8 +272,10 @@ class OwnerDuties:
         if self._is_before_all_data:
             return
         self._around = await self._lookout.findings()
-        found = [self._supervision.look(self._given.clock())]
+        ledger, now = self._given.ledger, self._given.clock()
+        found = [self._supervision.look(now)]
         found += await self._lookout.silence(listening=bool(found[0].fields["broker_reachable"]))
+        found += self._notices.look(ledger.equipment.values(), ledger.last_messages, now)
         await self._alarms.decide(found)
         self._given.feed.note(found)
 
@@ -292,7 +301,10 @@ def note_events(store: Store, feed: LiveFeed, readings: Sequence[Reading]) -> No
 
 def known_values(given: Resources, site: str, equipment: str) -> dict[str, Value]:
     """What an equipment said before the start: conditions go by it until it speaks again."""
-    latest = given.store.latest().get((site, equipment))
+    item, table = given.ledger.find(site, equipment), given.store.latest()
+    if item is not None and item.retired_at is not None:
+        return {}
+    latest = table.get((site, equipment)) if item is None else latest_of(item, table)
     return {} if latest is None else {name: entry.value for name, entry in latest.fields.items()}
 
 
@@ -315,3 +327,12 @@ async def known_doubtful_clocks(given: Resources) -> DeviceClocks:
         log.warning("whose clock was in doubt before is not known", why=in_plain_words(error), detail=str(error))
         standing = []
     return DeviceClocks(clock_event, standing)
+
+
+async def known_notices(given: Resources) -> EquipmentNotices:
+    """What is to be said of equipment; what was said when the last owner stopped is known."""
+    try:
+        return EquipmentNotices(await standing_notices(given.database))
+    except DatabaseTrouble as error:  # said once more, it changes nothing
+        log.warning("which notices stand is not known", why=in_plain_words(error), detail=str(error))
+        return EquipmentNotices()

@@ -52,6 +52,8 @@ class LatestTable(Mapping[Who, Latest]):
             self.put(who, latest)
             return
         known = self[who]
+        if known.kind != latest.kind:
+            return
         known.heard_at = max(known.heard_at, latest.heard_at)
         known.fields = {**latest.fields, **known.fields}
 
@@ -84,7 +86,7 @@ class LatestTable(Mapping[Who, Latest]):
 
     def _merge(self, who: Who, reading: Reading) -> None:
         known = self._merged.get(who)
-        if known is None:
+        if known is None or known.kind != reading.topic.kind.value:  # values of two kinds are never shown as one
             known = self._merged[who] = Latest(reading.topic.kind.value, 0, {})
         at, is_kept = rank_of(reading), bool(reading.quality & _RETAINED)
         is_current = False

@@ -166,7 +166,7 @@ _SYSTEM = _table(
 )
 
 _SYSTEM_EVENT = _table(
-    _choice("type", "babbling", "device_clock", "unmapped_alarm", closed=True),
+    _choice("type", "babbling", "device_clock", "unmapped_alarm", "two_kinds", "retired_speaks", closed=True),
     _boolean("active"),
     _text("equipment", "field", "text"),
 )

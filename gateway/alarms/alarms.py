@@ -19,6 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collectors.wire.reading import Reading
 from gateway.alarms.built_in.rule_failures import Failures
 from gateway.alarms.built_in.synthetic_probe import BEAT_RULE, proofs, told_apart
+from gateway.alarms.estate.equipment_ends import RENAMED_MEANWHILE
+from gateway.alarms.estate.estate_changes import EstateNews, apply_changes, rules_to_judge_anew, settle, what_changed
 from gateway.alarms.evaluation.clock_steps import by_new_clock, not_after
 from gateway.alarms.evaluation.duplicate_events import FirstDelivery, first_delivery, is_repeat, name_anew
 from gateway.alarms.evaluation.evaluator import Watches
@@ -55,6 +57,8 @@ from gateway.alarms.rules.rule import FRESH, Memory, Rule, RuleType
 from gateway.alarms.rules.rulebook import Rulebook
 from gateway.alarms.rules.versions import overrides, versions_after
 from gateway.alarms.suppression.suppressor import Suppressing
+from gateway.alarms.work_parts import WorkParts
+from gateway.equipment.estate import Estate
 from gateway.people.audit.entry import CLOCK, RULES, Cause, Via
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
@@ -121,6 +125,7 @@ class Alarms:
         progress: Asked = keeping_up,
         unknown: UnknownEquipment | None = None,
         steps: Clock = lambda: 0,
+        estate: Callable[[], Estate] = Estate,
     ) -> None:
         """Judge by `rules` under the lease's `epoch`; `steps` says by how many ms the clock has been set."""
         self.trouble = ""
@@ -131,7 +136,9 @@ class Alarms:
         self._quarantine = quarantine
         self._database = database
         self._rules = (*rules, BEAT_RULE)
-        self._rulebook = Rulebook(self._rules)
+        self._estate = estate
+        self._estate_taken_up = estate()
+        self._rulebook = Rulebook(self._rules, estate=self._estate_taken_up)
         self._rules_taken_up = 0
         self._late_window_ms = late_window_ms
         self._epoch = epoch
@@ -149,8 +156,7 @@ class Alarms:
         self._watches = Watches(self._rules, {}, late_window_ms)
         self._damping = Damping(chatter_quiet_ms)
         self._one_at_a_time = asyncio.Lock()
-        self._failing_parts: dict[str, str] = {}
-        """Part of the tick -> why it fails, other than for a database that is away."""
+        self._parts = WorkParts()
         check = partial(lease.verify, epoch=epoch)
         self._tickets = Consumer(database, CONSUMER, _TOLD, self._follow, check, fact_metrics, clock)
         self.suppressing = Suppressing(database, epoch, fact_metrics, clock, self._rulebook)
@@ -158,17 +164,20 @@ class Alarms:
     @property
     def notice(self) -> str:
         """What people should know though the work goes on, "" while there is nothing."""
-        parts = (f"{name} cannot be looked at: {why}" for name, why in self._failing_parts.items())
         said = (self._failures.notice, self._tickets.notice, self.suppressing.notice, *self._rulebook.problems)
-        return "; ".join(filter(None, (*said, *parts)))
+        return "; ".join(filter(None, (*said, *self._parts.notices)))
 
     async def load(self) -> None:
         """Take up the rules' memory where the last owner left it, and end what no rule watches any more."""
+        self._estate_taken_up = self._estate()
+        # What is retired meanwhile ends below, as no rule watches it any more.
+        await self._settle_estate(EstateNews(dict(self._estate_taken_up.renamed)))
         async with self._database.reading() as connection:
             rows = (await connection.execute(select(rule_memory))).all()
             await self._damping.load(connection, self._clock())
             self._rules_taken_up = await read_cursor(connection, RULES_TAKEN_UP)
-            self._rulebook = Rulebook(self._rules, await overrides(connection, self._rules_taken_up))
+            changed = await overrides(connection, self._rules_taken_up)
+            self._rulebook = Rulebook(self._rules, changed, self._estate_taken_up)
         # Not the beat's: with a clock that was set back meanwhile it would look like one of long ago.
         kept = (row for row in rows if row.rule != BEAT_RULE.id)
         now = self._clock()
@@ -178,6 +187,33 @@ class Alarms:
         await self._end_withdrawn()
         self.suppressing.go_by(self._rulebook)
         await self.suppressing.load()
+
+    async def _take_up_estate(self) -> None:
+        """Go by what people have done to equipment since the last look, in whichever process."""
+        estate = self._estate()
+        if estate is self._estate_taken_up:
+            return
+        news = what_changed(self._estate_taken_up, estate)
+        self._rulebook = self._rulebook.with_estate(estate)
+        self.suppressing.go_by(self._rulebook)
+        standing = await self._retrying(lambda: self._settle_estate(news))
+        apply_changes(self._watches, self._rulebook, news, standing)
+        await self._take_up_rules()
+        if changes := rules_to_judge_anew(self._rulebook, news):
+            await self._commit(self._watches.take_up(self._rulebook, changes, self._clock()), [], RENAMED_MEANWHILE)
+            await self._retrying(self._end_withdrawn)
+        self._estate_taken_up = estate
+        log.info(
+            "changed equipment taken up", renamed=len(news.renamed), retired=len(news.retired), back=len(news.back)
+        )
+
+    async def _settle_estate(self, news: EstateNews) -> set[Key]:
+        """Bring into order what was decided before the owner knew of a change. Returns the alarms that still stand."""
+        if not news:
+            return set()
+        async with self._database.transaction() as connection:
+            await lease.verify(connection, self._epoch)
+            return await settle(connection, news, self._clock())
 
     async def _take_up_rules(self) -> bool:
         """Go by what people have changed in the rules since the last look, in whichever process; whether anything."""
@@ -261,6 +297,7 @@ class Alarms:
         """Judge readings; return when what follows is committed. Raises LeaseLost."""
         async with self._one_at_a_time:
             self._follow_clock()
+            await self._parts.carry_out("changed equipment", self._take_up_estate)
             if self._stepped_by:
                 by_new_clock(readings, self._clock(), self._stepped_by)
             events = [reading for reading in readings if reading.digest]
@@ -275,28 +312,13 @@ class Alarms:
         """Let delays end by the clock, and record what nobody has answered in time. Raises LeaseLost."""
         async with self._one_at_a_time:
             self._follow_clock()
-            await self._tick_part("suppression", self._tick_suppression)
-            await self._tick_part("changed rules", self._tick_rules)
-            await self._tick_part("delays", self._tick_delays)
-            await self._tick_part("chatter", self._tick_chatter)
-            await self._tick_part("prompts", self._tick_prompts)
-            await self._tick_part("re-alarm", lambda: self._retrying(self._re_alarm))
-
-    async def _tick_part(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Do one part of a tick. One that fails for another reason than the database's state holds up no other."""
-        try:
-            await work()
-        except NOBODYS_FAULT:
-            raise
-        except Exception as error:
-            why = reason_of(error)
-            if self._failing_parts.get(name) != why:
-                log.error(
-                    "a part of the alarms' tick fails; it is tried again at each", part=name, why=why, exc_info=error
-                )
-            self._failing_parts[name] = why
-        else:
-            self._failing_parts.pop(name, None)
+            await self._parts.carry_out("changed equipment", self._take_up_estate)
+            await self._parts.carry_out("suppression", self._tick_suppression)
+            await self._parts.carry_out("changed rules", self._tick_rules)
+            await self._parts.carry_out("delays", self._tick_delays)
+            await self._parts.carry_out("chatter", self._tick_chatter)
+            await self._parts.carry_out("prompts", self._tick_prompts)
+            await self._parts.carry_out("re-alarm", lambda: self._retrying(self._re_alarm))
 
     async def _tick_suppression(self) -> None:
         await self._retrying(self.suppressing.tick)

@@ -5,12 +5,15 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from sqlalchemy import ColumnElement, Delete, bindparam, delete, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, bindparam, delete, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.mqtt.message import Message
 from collectors.wire.fields import Kind
 from collectors.wire.reading import Reading
+from collectors.wire.topics import Topic
+from gateway.equipment.addressing import Addresses
+from gateway.equipment.estate import Estate, estate_of, former_codes_of
 from gateway.equipment.links import Links
 from gateway.people.audit.entry import Cause, Via, audited, write_records
 from gateway.storage.database import Database
@@ -33,6 +36,8 @@ _FORGET_MESSAGE: Final = delete(last_message).where(
 MESSAGE_BYTES: Final = 1024
 """What is kept of the last message of unknown equipment: with 1,000 of them 1 MB."""
 
+_PAST: Final = ("retired_at", "replaced_by", "replaces", "former_codes", "former_kinds", "shares_code")
+"""What entering equipment again leaves as it is."""
 _LONGEST_ID: Final = 128
 """Letters of `{site}:{code}` that facts and audit have room for; PostgreSQL does not take one more."""
 _KEYS_AT_ONCE: Final = 400
@@ -61,6 +66,20 @@ class Equipment(msgspec.Struct, frozen=True):
     place: dict[str, str] = msgspec.field(default_factory=lambda: {"en": "", "zh-CN": ""})
     adopted: bool = True
     version: int = 1
+    retired_at: int | None = None
+    """Epoch ms; None while it is in use."""
+    replaced_by: str = ""
+    replaces: str = ""
+    former_codes: list[str] = []
+    """Codes that it had before, oldest first; messages under them are its own."""
+    former_kinds: list[str] = []
+    shares_code: str = ""
+    """The code that it sends, where equipment of another kind had that code first."""
+
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody has said that it belongs here, and nobody that it is gone."""
+        return self.adopted and self.retired_at is None
 
     @property
     def id(self) -> str:
@@ -69,32 +88,14 @@ class Equipment(msgspec.Struct, frozen=True):
 
 
 class LastMessage(msgspec.Struct, frozen=True):
-    """What unknown equipment sent last, as it sent it: the topic, and the first 1 KiB of the payload."""
+    """What equipment that is not in use sent last, as it sent it: the topic, and the first 1 KiB of the payload."""
 
     topic: str
     payload: bytes
     size: int
     received_at: int
-
-
-class Adoption(msgspec.Struct, frozen=True):
-    """What somebody says who adopts equipment. `name` in both languages; what is empty stays as it was."""
-
-    version: int
-    name: dict[str, str] = {}
-    place: dict[str, str] = {}
-
-
-class NoSuchEquipment(Exception):
-    """There is none of this code on this site."""
-
-
-class AlreadyAdopted(Exception):
-    """Somebody has adopted it before."""
-
-
-class StaleEquipment(Exception):
-    """It has changed since whoever acts looked at it."""
+    count: int = 1
+    """Messages since it is kept."""
 
 
 class Ledger:
@@ -104,14 +105,18 @@ class Ledger:
         self.sites: dict[str, Site] = {}
         self.equipment: dict[Who, Equipment] = {}
         self.links = Links(database)
+        self.estate = Estate()
+        """What rules have to know of renamed and retired equipment; another object whenever that has changed."""
         self.turned_away = 0
         """Messages of unknown equipment beyond the limit: their alarms are judged, the equipment is not listed."""
         self._database = database
         self._unknown_limit = unknown_limit
         self._time_zone = time_zone
         self._unknown = 0
+        self._addresses = Addresses(unknown_limit)
+        self._former: dict[Who, str] = {}
         self.last_messages: dict[Who, LastMessage] = {}
-        """Of equipment that is listed and not adopted."""
+        """Of equipment that is listed and not in use: nobody has adopted it, or it is retired and still sends."""
         self._heard: dict[Who, LastMessage] = {}
         """Newer than what the database has; of strangers that are not listed, at most as many as the limit."""
 
@@ -121,7 +126,7 @@ class Ledger:
             sites = await _sites(connection)
             items = await _equipment(connection)
         self.sites, self.equipment = sites, items
-        self._count_unknown()
+        self._note_changes()
         await self.links.load()
         await self.load_last_messages()
 
@@ -135,13 +140,53 @@ class Ledger:
                 keys = tuple_(equipment.c.site, equipment.c.code).in_(wanted[first : first + _KEYS_AT_ONCE])
                 items |= await _equipment(connection, keys)
         self.sites |= sites
-        self.equipment |= items
-        for who, item in items.items():
-            if item.adopted:
+        self.replace([who for who in wanted if who in self.equipment and who not in items], items.values())
+        await self.links.learn({place for place, _ in wanted})
+
+    def replace(self, gone: Iterable[Who], changed: Iterable[Equipment]) -> None:
+        """Know of rows that have changed, and of those that are there no more."""
+        for who in gone:
+            self._forget(who)
+        for item in changed:
+            for code in item.former_codes:
+                self._forget((item.site, code))
+            who = item.site, item.code
+            before, self.equipment[who] = self.equipment.get(who), item
+            if item.in_use or (before is not None and before.in_use):
                 self.last_messages.pop(who, None)
                 self._heard.pop(who, None)
-        self._count_unknown()
-        await self.links.learn({place for place, _ in wanted})
+        self._note_changes()
+
+    def _forget(self, who: Who) -> None:
+        for table in (self.equipment, self.last_messages, self._heard):
+            table.pop(who, None)
+
+    def find(self, site: str, code: str) -> Equipment | None:
+        """Equipment by its code, or by one that it had before."""
+        return self.equipment.get((site, self._former.get((site, code), code)))
+
+    def codes_of(self, site: str, code: str) -> list[str]:
+        """Under which codes there are alarms, tickets and readings of an equipment, today's code first.
+
+        Those of what it replaces are among them: its history goes on.
+        """
+        return list(self.codes_until(site, code))
+
+    def codes_until(self, site: str, code: str) -> dict[str, int | None]:
+        """The same codes, and until when (epoch ms, inclusive) what they sent belongs to it; None: until today.
+
+        A device that was replaced and still sends is another thing than what has its name now.
+        """
+        item, found = self.find(site, code), dict[str, int | None]()
+        if item is None:
+            return {code: None}
+        until = None
+        while item is not None and item.code not in found:
+            for one in (item.code, *reversed(item.former_codes)):
+                found.setdefault(one, until)
+            item = self.equipment.get((site, item.replaces)) if item.replaces else None
+            until = None if item is None else item.retired_at
+        return found
 
     async def load_last_messages(self) -> None:
         """Read the last messages of unknown equipment anew, as another process has heard them."""
@@ -157,35 +202,58 @@ class Ledger:
         item = self.equipment.get((site, code))
         return site == PLATFORM if item is None else item.adopted
 
-    def _count_unknown(self) -> None:
+    def _note_changes(self) -> None:
         self._unknown = sum(not item.adopted for item in self.equipment.values())
+        self._former = former_codes_of(self.equipment.values())
+        self._addresses.go_by(self.equipment, self._former)
+        estate = estate_of(self.equipment.values())
+        if estate != self.estate:
+            self.estate = estate
 
     def hear(self, message: Message, readings: Sequence[Reading]) -> None:
-        """Take note of a message, where its equipment is unknown. Quick: every message comes by here."""
-        whom = None
+        """Give readings the code of the equipment that they mean, and take note of a message where it is not in use.
+
+        Quick: every message comes by here.
+        """
+        heard = meant = None
         for reading in readings:
             topic = reading.topic
-            if topic is whom:
-                continue  # the samples of one array
-            whom = topic
-            who = topic.site, topic.equipment
-            item = self.equipment.get(who)
-            if item is not None and item.adopted:
-                continue
-            if item is not None or who in self._heard or len(self._heard) < self._unknown_limit:
-                self._heard[who] = LastMessage(
-                    message.topic,
-                    message.payload[:MESSAGE_BYTES],
-                    len(message.payload),
-                    message.received_ns // 1_000_000,
-                )
-                if item is not None:
-                    self.last_messages[who] = self._heard[who]
+            if topic is not heard:  # the samples of one array share it
+                heard, meant = topic, self._addresses.of(topic)
+                self._keep_message(message, (meant.site, meant.equipment))
+            if meant is not topic and meant is not None:
+                reading.topic = meant
+
+    def address_of(self, topic: Topic) -> Topic:
+        """The topic under the code of the equipment that it means."""
+        return self._addresses.of(topic)
+
+    def address(self, readings: Iterable[Reading]) -> None:
+        """Give readings the code of the equipment that they mean."""
+        for reading in readings:
+            reading.topic = self._addresses.of(reading.topic)
+
+    def _keep_message(self, message: Message, who: Who) -> None:
+        item = self.equipment.get(who)
+        if item is not None and item.in_use:
+            return
+        if item is None and who not in self._heard and len(self._heard) >= self._unknown_limit:
+            return
+        before = self._heard.get(who) or self.last_messages.get(who)
+        self._heard[who] = LastMessage(
+            message.topic,
+            message.payload[:MESSAGE_BYTES],
+            len(message.payload),
+            message.received_ns // 1_000_000,
+            1 if before is None else before.count + 1,
+        )
+        if item is not None:
+            self.last_messages[who] = self._heard[who]
 
     async def keep_last_messages(self) -> None:
         """Write what was heard since the last time; the newest message of each is enough."""
         heard, self._heard = self._heard, {}
-        listed = {who: last for who, last in heard.items() if who in self.equipment and not self.equipment[who].adopted}
+        listed = {who: last for who, last in heard.items() if who in self.equipment and not self.equipment[who].in_use}
         if not listed:
             return
         self.last_messages |= listed
@@ -202,51 +270,13 @@ class Ledger:
             await connection.execute(_FORGET_MESSAGE, [{f"of_{name}": row[name] for name in _KEY} for row in rows])
             await connection.execute(insert(last_message), rows)
 
-    async def adopt(self, who: Who, wanted: Adoption, cause: Cause, now: int) -> Equipment:
-        """Say that unknown equipment belongs here, and what it is called.
-
-        Raises:
-            NoSuchEquipment: there is none of this code.
-            AlreadyAdopted: it was adopted before.
-            StaleEquipment: its version is another one.
-        """
-        item = self.equipment.get(who)
-        if item is None:
-            raise NoSuchEquipment(f"{who[0]}:{who[1]}")
-        if item.adopted:
-            raise AlreadyAdopted(f"{item.id} is adopted already")
-        if item.version != wanted.version:
-            raise StaleEquipment(f"{item.id} is at version {item.version}")
-        adopted = msgspec.structs.replace(
-            item,
-            adopted=True,
-            version=item.version + 1,
-            name=wanted.name or item.name,
-            place=wanted.place or item.place,
-        )
-        row = msgspec.structs.asdict(adopted)
-        async with self._database.transaction() as connection:
-            changed = await connection.execute(
-                update(equipment)
-                .where(equipment.c.site == who[0], equipment.c.code == who[1], equipment.c.version == wanted.version)
-                .values(**row)
-            )
-            if changed.rowcount == 0:
-                raise StaleEquipment(f"{item.id} has changed since it was looked at")
-            await connection.execute(_of(delete(last_message), *who))
-            before = msgspec.structs.asdict(item)
-            record = audited(now, item.site, cause, "equipment.adopt", item.id, before, row)
-            await write_records(connection, [], [record])
-            await write_facts(connection, [NewFact(now, item.site, "equipment.adopted", item.id)])
-        self.equipment[who] = adopted
-        self.last_messages.pop(who, None)
-        self._heard.pop(who, None)
-        self._count_unknown()
-        return adopted
-
     async def enter(self, places: Iterable[Site], items: Sequence[Equipment], cause: Cause, now: int) -> None:
-        """Enter sites and equipment, replacing what is known of them."""
+        """Enter sites and equipment, replacing what is known of them but not what people have done to it since.
+
+        What has another code today is not entered under its former one.
+        """
         entered = list(places)
+        items = [self._with_its_past(item) for item in items if (item.site, item.code) not in self._former]
         async with self._database.transaction() as connection:
             for place in entered:
                 await _write_site(connection, place, now)
@@ -255,9 +285,13 @@ class Ledger:
         for place in entered:  # only now: what was rolled back is not known
             known = self.sites.get(place.code, place)
             self.sites[place.code] = msgspec.structs.replace(place, version=known.version)
-        for item in items:
-            self.equipment[item.site, item.code] = item
-        self._count_unknown()
+        self.replace((), items)
+
+    def _with_its_past(self, item: Equipment) -> Equipment:
+        known = self.equipment.get((item.site, item.code))
+        if known is None:
+            return item
+        return msgspec.structs.replace(item, **{name: getattr(known, name) for name in _PAST})
 
     async def meet(self, readings: Iterable[Reading], now: int) -> None:
         """Take note of equipment that is heard for the first time, up to the limit."""
@@ -265,8 +299,9 @@ class Ledger:
         strangers: dict[Who, Reading] = {}
         for reading in readings:
             topic = reading.topic
-            if (topic.site, topic.equipment) not in known and topic.kind is not Kind.SYSTEM:
-                strangers[topic.site, topic.equipment] = reading
+            who = topic.site, topic.equipment
+            if who not in known and who not in self._former and topic.kind is not Kind.SYSTEM:
+                strangers[who] = reading
         if not strangers:
             return
         listable = [reading for who, reading in strangers.items() if len(":".join(who)) <= _LONGEST_ID]
@@ -290,6 +325,7 @@ class Ledger:
             Equipment(
                 item.topic.site, item.topic.equipment, item.topic.kind.value,
                 _in_both(item.equipment_name or item.topic.equipment), adopted=False,
+                shares_code=self._addresses.sharing.get((item.topic.site, item.topic.equipment), ""),
             )
             for item in heard
         ]  # fmt: skip
@@ -326,10 +362,6 @@ async def _equipment(connection: AsyncConnection, where: ColumnElement[bool] | N
         (row["site"], row["code"]): Equipment(**{name: row[name] for name in Equipment.__struct_fields__})
         for row in (await connection.execute(statement)).mappings()
     }
-
-
-def _of(statement: Delete, code: str, of_equipment: str) -> Delete:
-    return statement.where(last_message.c.site == code, last_message.c.equipment == of_equipment)
 
 
 async def _write_site(connection: AsyncConnection, place: Site, now: int) -> None:

@@ -47,6 +47,8 @@ class Act(StrEnum):
     MANAGE_RULES = "manage_rules"
     MANAGE_SITES = "manage_sites"
     EDIT_LEDGER = "edit_ledger"
+    RETIRE_EQUIPMENT = "retire_equipment"
+    """To take equipment away for good or replace it; with a second person where it watches over lives."""
     PLAN_MAINTENANCE = "plan_maintenance"
     MANAGE_PEOPLE = "manage_people"
     READ_METRICS = "read_metrics"
@@ -75,6 +77,7 @@ PERMITTED: Final[Mapping[Act, frozenset[Role]]] = {
     Act.MANAGE_RULES: frozenset({_A}),
     Act.MANAGE_SITES: frozenset({_A}),
     Act.EDIT_LEDGER: frozenset({_E, _A}),
+    Act.RETIRE_EQUIPMENT: frozenset({_L, _A}),
     Act.PLAN_MAINTENANCE: frozenset({_L, _E, _M}),
     Act.MANAGE_PEOPLE: frozenset({_A}),
     Act.READ_METRICS: frozenset({_M, _A}),
@@ -85,7 +88,12 @@ PERMITTED: Final[Mapping[Act, frozenset[Role]]] = {
 
 FOR_EVERYONE: Final = frozenset({Act.PUBLIC, Act.SIGNED_IN, Act.OWN_ACCOUNT})
 """Acts that ask for no role."""
-NEVER_A_MACHINES: Final = FOR_EVERYONE | {Act.SECOND_FACTOR, Act.MANAGE_PEOPLE, Act.QUIET_LIFE_SAFETY}
+NEVER_A_MACHINES: Final = FOR_EVERYONE | {
+    Act.SECOND_FACTOR,
+    Act.MANAGE_PEOPLE,
+    Act.QUIET_LIFE_SAFETY,
+    Act.RETIRE_EQUIPMENT,
+}
 """Acts that no API token is given: a machine that lets people in would be one more way in, and people answer for life
 safety."""
 ALL_SITES: Final = "*"

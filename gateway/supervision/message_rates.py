@@ -42,13 +42,12 @@ def protected_fields(rules: Iterable[Rule]) -> dict[Kind, set[str]]:
 
 
 async def still_babbling(database: Database, ledger: Ledger) -> list[Speaker]:
-    """Who babbled when the last owner stopped: it has to be seen quiet before the alarm ends."""
+    """Who babbled when the last owner stopped: it has to be seen quiet before the alarm ends.
+
+    What has another code since is seen quiet under the code that the alarm names.
+    """
     standing = select(alarm.c.part).where(alarm.c.rule == _RULE, alarm.c.active, alarm_is_open)
     async with database.reading() as connection:
         parts = list(await connection.scalars(standing))
     places = [tuple(part.split(":", 1)) for part in parts]
-    return [
-        Speaker(site, code, item.kind)
-        for site, code in places
-        if (item := ledger.equipment.get((site, code))) is not None
-    ]
+    return [Speaker(site, code, item.kind) for site, code in places if (item := ledger.find(site, code)) is not None]

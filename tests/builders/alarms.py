@@ -17,6 +17,7 @@ from collectors.wire.topics import parse_topic
 from gateway.alarms.alarms import AlarmMetrics, Alarms
 from gateway.alarms.built_in.rule_failures import Failures
 from gateway.alarms.rules.rule import Priority, Rule, RuleType, TicketWish
+from gateway.equipment.estate import Estate
 from gateway.people.audit.entry import Cause, Via
 from gateway.storage.database import Database
 from gateway.storage.outbox.outbox import FactMetrics, newest_fact
@@ -132,7 +133,13 @@ class Desk:
     """The owner's side on one database: alarms and tickets under one lease and one clock."""
 
     def __init__(
-        self, database: Database, rules: Sequence[Rule], clock: Clock, epoch: int, steps: Callable[[], int]
+        self,
+        database: Database,
+        rules: Sequence[Rule],
+        clock: Clock,
+        epoch: int,
+        steps: Callable[[], int],
+        estate: Callable[[], Estate],
     ) -> None:
         self.database = database
         self.clock = clock
@@ -141,7 +148,7 @@ class Desk:
         metrics, failures = FactMetrics(self.registry), Failures(self.registry, clock)
         self.alarms = Alarms(
             database, rules, WINDOW_MS, epoch, AlarmMetrics(self.registry), metrics, failures,
-            Quarantine(database, self.registry), clock, steps=steps,
+            Quarantine(database, self.registry), clock, steps=steps, estate=estate,
         )  # fmt: skip
         self.tickets = Tickets(database, epoch, metrics, clock)
 
@@ -169,13 +176,17 @@ class Desk:
 
 
 async def open_desk(
-    database: Database, *rules: Rule, clock: Clock | None = None, steps: Callable[[], int] = lambda: 0
+    database: Database,
+    *rules: Rule,
+    clock: Clock | None = None,
+    steps: Callable[[], int] = lambda: 0,
+    estate: Callable[[], Estate] = Estate,
 ) -> Desk:
     """Take the lease and take up the rules' memory, as an owner does when it starts."""
     clock = clock or Clock()
     epoch = await lease.take(database, "test", clock.now)
     assert epoch is not None
-    desk = Desk(database, rules, clock, epoch, steps)
+    desk = Desk(database, rules, clock, epoch, steps, estate)
     await desk.alarms.load()
     return desk
 

@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from collectors.babbling import GRACE_MS, QUIET_MS, SUSTAINED_MS, TURN_MS, Babble, Babbling, Speaker
-from collectors.collector import Collector
+from collectors.collector import Collector, as_sent
 from collectors.message_reader import Quarantined
 from collectors.metrics import IngestMetrics
 from collectors.mqtt.broker import Broker, BrokerAddress
 from collectors.sequences import SequenceMemory
 from collectors.wire.fields import Kind
 from collectors.wire.reading import Quality, Reading, Value
-from collectors.wire.topics import SUBSCRIPTION, parse_topic
+from collectors.wire.topics import SUBSCRIPTION, Topic, parse_topic
 from gateway.alarms.rules.files import load_rules
-from gateway.equipment.ledger import Ledger
+from gateway.equipment.ledger import Equipment, Ledger
 from gateway.storage.database import Database
 from gateway.storage.tables import activation, alarm
 from gateway.supervision.message_rates import event_of, protected_fields, still_babbling
@@ -43,6 +43,7 @@ class Line:
     def __init__(self, **options: Any) -> None:
         self.said: list[Babble] = []
         self.now = T0
+        self.address = options.pop("address", as_sent)
         given: dict[str, Any] = {"protected": {Kind.PUMP: {"drive_fault"}}, "grace_ms": 0, **options}
         self.babbling = Babbling(LIMIT, tell=self._tell, now=self.now, **given)
 
@@ -56,10 +57,15 @@ class Line:
         for number, fields in enumerate(samples):
             at = self.now + number * TURN_MS // len(samples)
             self.babbling.count([topic], 1, at)
-            passed += self.babbling.sift([sample(topic, fields, at)], at)
+            reading = sample(topic, fields, at)
+            reading.topic = self.address(reading.topic)
+            passed += self.babbling.sift([reading], at)
         self.now += TURN_MS
-        passed += self.babbling.turn(self.now, parse_topic)
+        passed += self.babbling.turn(self.now, self.speaker_of)
         return passed
+
+    def speaker_of(self, text: str) -> Topic | None:
+        return self.address(parse_topic(text))
 
     def become_loud(self) -> None:
         while not self.said:
@@ -231,6 +237,21 @@ async def test_one_alarm_names_the_device_and_ends_with_it(database: Database) -
     row = await only_row(database, alarm)
     assert (row["part"], row["value"], row["active"]) == ("HQ:P-1", "5012 messages a second", False)
     assert await still_babbling(database, ledger) == []
+
+
+async def test_a_renamed_device_babbles_under_its_code_of_today_and_what_stands_under_the_former_one_ends(
+    database: Database,
+) -> None:
+    (rule,) = [rule for rule in load_rules(()) if rule.id == "system.babbling"]
+    desk, ledger = await open_desk(database, rule), Ledger(database, 10, "UTC")
+    renamed = Equipment("HQ", "CW-01", "pump", {"en": "Pump", "zh-CN": "泵"}, former_codes=["P-1"])
+    ledger.replace((), [renamed])
+    line = Line(address=ledger.address_of)
+    line.become_loud()
+    assert [babble.who for babble in line.said] == [LOUD._replace(equipment="CW-01")]
+    assert len(line.second(noise(500))) < LIMIT, "it is sampled too"
+    await desk.decide(event_of(Babble(LOUD, began=True, rate=500), T0))
+    assert await still_babbling(database, ledger) == [LOUD], "by the code that its alarm names"
 
 
 # -- with Mosquitto ------------------------------------------------------------------------------------

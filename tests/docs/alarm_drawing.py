@@ -24,6 +24,7 @@ _WORDS: Final = {
     Event.RE_ALARMED: "re-alarm",
     Event.SILENCED: "silence",
     Event.COMMENTED: "comment",
+    Event.EQUIPMENT_RETIRED: "equipment retired",
 }
 
 

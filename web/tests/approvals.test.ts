@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 
-import { differences, saidWhy } from '@/control_room/approvals/approval_changes'
-import type { ApprovalBody } from '@/shared/contract/approvals'
+import { differences, endedAlarms, saidWhy } from '@/control_room/approvals/approval_changes'
+import type { ApprovalBody, ApprovalChange } from '@/shared/contract/approvals'
 import type { LiveMessage } from '@/shared/contract/contract'
 import { applyApproval, applyMessages, EMPTY_FEED, type FeedState } from '@/shared/live/feed_state'
 
@@ -33,6 +33,15 @@ describe('what waits for a second person', () => {
   it('begins anew with each snapshot: the server tells all of it again', () => {
     const { state } = applyMessages(told(anApproval()), [aSnapshot()], NOW)
     expect(state.approvals.size).toBe(0)
+  })
+})
+
+describe('what a retirement would end', () => {
+  it('is said by the number of open alarms', () => {
+    const change = (act: string): ApprovalChange => ({ act, thing: '', before: null, after: null })
+    const retired = [change('equipment.retire')]
+    expect(endedAlarms([...retired, change('alarm.equipment_retired'), change('alarm.equipment_retired')])).toBe(2)
+    expect(endedAlarms(retired)).toBe(0)
   })
 })
 

@@ -77,6 +77,13 @@ export function anEquipment(given: Partial<EquipmentBody> = {}): EquipmentBody {
     clock: '',
     latest: {},
     out_of_service: [],
+    last_message: null,
+    retired_at: null,
+    replaced_by: null,
+    replaces: null,
+    former_codes: [],
+    former_kinds: [],
+    shares_code_with: null,
     ...given,
   }
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 
 import type { LiveMessage, LiveTicket, TicketBody } from '@/shared/contract/contract'
+import { inUse } from '@/control_room/equipment/equipment_groups'
 import {
   applyAlarm,
   applyMessages,
@@ -126,6 +127,16 @@ describe('equipment', () => {
     const lift = anEquipment({ latest: { floor: { value: '7', at: ago(1_000) } } })
     const state = after(aSnapshot({ equipment: [lift] }), aReading(11, { floor: { value: '3', at: ago(60_000) } }))
     expect(state.equipment.get(lift.id)?.latest.floor?.value).toBe('3')
+  })
+
+  it('that is retired keeps its name for alarms and tickets and gets no tile; a former code is forgotten', () => {
+    const lift = anEquipment()
+    const retired = { ...lift, version: 2, retired_at: ago(0) }
+    const state = after(aSnapshot({ equipment: [lift] }), { type: 'equipment', seq: 11, equipment: retired })
+    expect([state.equipment.get(lift.id)?.name, inUse(state.equipment.values())]).toEqual([lift.name, []])
+    const renamed = { ...lift, id: 'SZ01:L-1', code: 'L-1', version: 2, former_codes: [lift.code] }
+    const other = after(aSnapshot({ equipment: [lift] }), { type: 'equipment', seq: 11, equipment: renamed })
+    expect([...other.equipment.keys()]).toEqual(['SZ01:L-1'])
   })
 
   it('that is unknown gets no tile from a reading alone', () => {

@@ -163,6 +163,13 @@ class Station:
         self.silence = self.online_of = None
         return watches
 
+    def rename(self, code: str) -> None:
+        """Its equipment has another code from now on; what waits goes on waiting."""
+        for watch in self.watches.values():
+            watch.key = watch.key._replace(equipment=code)
+        self.watches = {watch.key: watch for watch in self.watches.values()}
+        self.unsettled = {key._replace(equipment=code) for key in self.unsettled}
+
     def forget_unasked(self) -> None:
         """A device that makes up ever new names must not fill the memory: what no rule looks at goes."""
         asked = {name for watch in self.watches.values() for name in (*watch.inputs, *watch.rule.condition)}

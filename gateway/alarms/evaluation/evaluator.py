@@ -5,7 +5,7 @@ in which nothing would change, and states are looked at only when a value differ
 clock can show stands on the agenda, and what waits for a delay in a list of its own: a tick looks at no others.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from collectors.wire.fields import Kind
@@ -118,9 +118,21 @@ class Watches:
         self._agenda.clock_was_set(by)
         self._clock_checks.clock_was_set(by)
 
+    def go_by(self, rulebook: Rulebook) -> None:
+        """Use other rules for equipment that is heard from now on."""
+        self._known.rulebook = rulebook
+
     def take_up(self, rulebook: Rulebook, changes: Iterable[Replanned], now: int) -> Outcome:
         """Go by another rulebook from now on."""
         return take_up(self._known, self._agenda, rulebook, changes, now)
+
+    def forget(self, is_gone: Callable[[str, str, Kind], bool], standing: Collection[Key] = ()) -> None:
+        """Know nothing any more of equipment of which (site, code, kind) says so, but for alarms that stand."""
+        self._known.forget(is_gone, standing)
+
+    def rename(self, site: str, code: str, new: str) -> None:
+        """Let what is known of an equipment go on under its new code."""
+        self._known.rename(site, code, new)
 
     def next_due(self) -> int | None:
         """When the next tick may change something, a second after the last one or later; None while nothing waits."""

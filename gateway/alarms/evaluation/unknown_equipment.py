@@ -51,6 +51,15 @@ class UnknownEquipment:
         if channels is not None:
             self._channels[who] = channels
 
+    def leave(self, topic: Topic) -> None:
+        """A channel is watched no more."""
+        who = (topic.site, topic.equipment)
+        channels = [one for one in self._channels.get(who, ()) if one != topic]
+        if channels:
+            self._channels[who] = channels
+        else:
+            self._channels.pop(who, None)
+
     def surplus(self, keeps: Callable[[list[Topic]], bool]) -> Iterator[Topic]:
         """The channels to forget now, if there are many too many; none of what `keeps` says must stay.
 

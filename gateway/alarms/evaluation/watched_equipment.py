@@ -1,6 +1,6 @@
 """Gets to know equipment: which rules watch which channel of what has been heard. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from collectors.wire.fields import Channel, Kind
@@ -44,6 +44,10 @@ def channel_of(rule: Rule) -> Channel:
 def status_of(topic: Topic) -> Topic:
     """The channel on which the same equipment is said to be online or not."""
     return Topic(topic.site, topic.kind, topic.equipment, Channel.STATUS)
+
+
+def _renamed(key: Key, site: str, code: str, new: str) -> Key:
+    return key._replace(equipment=new) if key[:2] == (site, code) else key
 
 
 class KnownEquipment:
@@ -101,6 +105,61 @@ class KnownEquipment:
         if key in standing:
             standing.remove(key)
         return memory
+
+    def forget(self, is_gone: Callable[[str, str, Kind], bool], standing: Collection[Key] = ()) -> None:
+        """Forget channels and delays that run of equipment: (site, code, kind) says whose.
+
+        What is remembered of `standing` alarms stays, so that they can return.
+        """
+        gone = [topic for topic in self.stations if is_gone(topic.site, topic.equipment, topic.kind)]
+        self._memories |= {
+            key: watch.memory
+            for topic in gone
+            for key, watch in self.stations[topic].watches.items()
+            if key in standing
+        }
+        self._leave(gone)
+        for key in [key for key in self._memories if key not in standing and self._is_gone(key, is_gone)]:
+            del self._memories[key]
+        for of, keys in tuple(self._standing.items()):
+            self._standing[of] = [key for key in keys if key in self._memories]
+        self._stand(standing)
+
+    def _leave(self, topics: Iterable[Topic]) -> None:
+        """Watch channels no more."""
+        stations = []
+        for topic in topics:
+            stations.append(self.stations.pop(topic))
+            self.unknown.leave(topic)
+        self._agenda.forget(stations)
+
+    def _stand(self, standing: Collection[Key]) -> None:
+        """Have alarms that stand found by what ends them: a reset, the clock."""
+        for key in standing:
+            found = self._standing.setdefault((key.site, key.equipment, key.rule), [])
+            if key not in found and key in self._memories:
+                found.append(key)
+        self.know_what_stands(lambda key: key in standing)
+
+    def _is_gone(self, key: Key, is_gone: Callable[[str, str, Kind], bool]) -> bool:
+        rule = self.rulebook.described(key.rule, key.site, key.equipment)
+        return rule is not None and is_gone(key.site, key.equipment, rule.kind)
+
+    def rename(self, site: str, code: str, new: str) -> None:
+        """Let everything that is known of an equipment go on under its new code."""
+        for topic in [topic for topic in self.stations if (topic.site, topic.equipment) == (site, code)]:
+            station = self.stations.pop(topic)
+            self.unknown.leave(topic)
+            renamed = Topic(site, topic.kind, new, topic.channel)
+            if renamed in self.stations:  # heard before anybody knew that both are one
+                self._leave([renamed])
+            self.stations[renamed] = station
+            station.is_unknown = self.unknown.meet(renamed)
+            station.rename(new)
+        self._memories = {_renamed(key, site, code, new): memory for key, memory in self._memories.items()}
+        for of in [of for of in self._standing if of[:2] == (site, code)]:
+            keys = [_renamed(key, site, code, new) for key in self._standing.pop(of)]
+            self._standing[site, new, of[2]] = keys
 
     def add_station(self, topic: Topic) -> Station:
         """A channel that is heard for the first time."""

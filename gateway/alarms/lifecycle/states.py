@@ -28,6 +28,8 @@ class Event(StrEnum):
     SILENCED = "silenced"
     """The sound stops at every console; the alarm goes on waiting."""
     COMMENTED = "commented"
+    EQUIPMENT_RETIRED = "equipment_retired"
+    """Its equipment was taken away for good: whatever it waits for cannot come any more."""
 
 
 class Refusal(StrEnum):
@@ -81,6 +83,7 @@ TABLE: Final[dict[tuple[State, Event], State | Refusal]] = {
     (_N, Event.RE_ALARMED): Refusal.NOT_OPEN,
     (_N, Event.SILENCED): Refusal.NOT_OPEN,
     (_N, Event.COMMENTED): _N,  # what was found afterwards belongs to it too
+    (_N, Event.EQUIPMENT_RETIRED): Refusal.NOT_OPEN,
     (_U, Event.RAISED): Refusal.ACTIVE_ALREADY,
     (_U, Event.RETURNED): _R,
     (_U, Event.ACKNOWLEDGED): _A,
@@ -88,6 +91,7 @@ TABLE: Final[dict[tuple[State, Event], State | Refusal]] = {
     (_U, Event.RE_ALARMED): Refusal.WAITS_ALREADY,
     (_U, Event.SILENCED): _U,
     (_U, Event.COMMENTED): _U,
+    (_U, Event.EQUIPMENT_RETIRED): _N,
     (_A, Event.RAISED): Refusal.ACTIVE_ALREADY,
     (_A, Event.RETURNED): _N,
     (_A, Event.ACKNOWLEDGED): Refusal.ACKNOWLEDGED_ALREADY,
@@ -95,6 +99,7 @@ TABLE: Final[dict[tuple[State, Event], State | Refusal]] = {
     (_A, Event.RE_ALARMED): _U,
     (_A, Event.SILENCED): Refusal.ACKNOWLEDGED_ALREADY,
     (_A, Event.COMMENTED): _A,
+    (_A, Event.EQUIPMENT_RETIRED): _N,
     (_R, Event.RAISED): _U,
     (_R, Event.RETURNED): Refusal.RETURNED_ALREADY,
     (_R, Event.ACKNOWLEDGED): _N,
@@ -102,6 +107,7 @@ TABLE: Final[dict[tuple[State, Event], State | Refusal]] = {
     (_R, Event.RE_ALARMED): Refusal.WAITS_ALREADY,
     (_R, Event.SILENCED): _R,
     (_R, Event.COMMENTED): _R,
+    (_R, Event.EQUIPMENT_RETIRED): _N,
     (_LU, Event.RAISED): _U,
     (_LU, Event.RETURNED): Refusal.RETURNED_ALREADY,
     (_LU, Event.ACKNOWLEDGED): _LA,
@@ -109,6 +115,7 @@ TABLE: Final[dict[tuple[State, Event], State | Refusal]] = {
     (_LU, Event.RE_ALARMED): Refusal.WAITS_ALREADY,
     (_LU, Event.SILENCED): _LU,
     (_LU, Event.COMMENTED): _LU,
+    (_LU, Event.EQUIPMENT_RETIRED): _N,
     (_LA, Event.RAISED): _U,  # a new activation must be heard, though the one before was acknowledged
     (_LA, Event.RETURNED): Refusal.RETURNED_ALREADY,
     (_LA, Event.ACKNOWLEDGED): Refusal.ACKNOWLEDGED_ALREADY,
@@ -116,6 +123,7 @@ TABLE: Final[dict[tuple[State, Event], State | Refusal]] = {
     (_LA, Event.RE_ALARMED): Refusal.CONDITION_OVER,
     (_LA, Event.SILENCED): Refusal.ACKNOWLEDGED_ALREADY,
     (_LA, Event.COMMENTED): _LA,
+    (_LA, Event.EQUIPMENT_RETIRED): _N,
 }
 """(state, event) -> the state that follows, or why it is refused. Every pair is here."""
 

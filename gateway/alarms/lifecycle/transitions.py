@@ -99,7 +99,7 @@ def write_up(
             _raise(alarm, decision, written, cause, now)
             if too_many:
                 alarm["chattering"] = True
-                _note(alarm, "chatter_began", written, cause, now)
+                note_on(alarm, "chatter_began", written, cause, now)
         elif alarm is not None and decision.change.reset:
             _reset_by_panel(alarm, decision, written, cause, now, verified)
         elif alarm is not None and alarm["chattering"]:
@@ -175,7 +175,7 @@ def go_by(alarm: Row, rule: Rule, written: Written, cause: Cause, now: int, note
     if before["re_alarm"] != rule.re_alarm:
         waits = rule.re_alarm and alarm["state"] == State.ACKNOWLEDGED
         alarm["re_alarm_at"] = now + rule.re_alarm if waits else None
-    _note(alarm, "rule_changed", written, cause, now, note)
+    note_on(alarm, "rule_changed", written, cause, now, note)
     written.audit.append(audited(now, alarm["site"], cause, "alarm.rule_changed", alarm["id"], before, said))
 
 
@@ -262,29 +262,29 @@ def _count(alarm: Row, decision: Decision, written: Written, cause: Cause, now: 
         activations=alarm["activations"] + 1,
         value=decision.value,
     )
-    _note(alarm, "chatter_raised", written, cause, now)
+    note_on(alarm, "chatter_raised", written, cause, now)
 
 
 def _hold(alarm: Row, decision: Decision, written: Written, cause: Cause, now: int) -> None:
     """Its condition ends, for how long nobody knows: the alarm stays active until it has been quiet."""
     _end_activation(alarm, decision.change.at, written, disproved=decision.change.disproved)
     alarm["returned_at"] = decision.change.at
-    _note(alarm, "chatter_returned", written, cause, now)
+    note_on(alarm, "chatter_returned", written, cause, now)
 
 
 def end_chatter(alarm: Row, written: Written, cause: Cause, now: int, proposal: str) -> None:
     """It has been quiet: from here on it returns, and is told, like any other."""
     alarm["chattering"] = False
-    _note(alarm, "chatter_ended", written, cause, now, proposal)
+    note_on(alarm, "chatter_ended", written, cause, now, proposal)
     if alarm["returned_at"] is not None and alarm["active"]:
         move(alarm, Event.RETURNED, {"active": False}, written, cause, now)
 
 
-def _note(alarm: Row, what: str, written: Written, cause: Cause, now: int, note: str = "") -> None:
+def note_on(alarm: Row, what: str, written: Written, cause: Cause, now: int, said: str = "") -> None:
     """Record what changes no state."""
     written.alarms[alarm["id"]] = alarm
     state = alarm["state"]
-    written.journal.append(JournalRow("alarm", alarm["id"], now, what, state, state, cause.actor, note))
+    written.journal.append(JournalRow("alarm", alarm["id"], now, what, state, state, cause.actor, said))
     written.facts.append(NewFact(now, alarm["site"], f"alarm.{what}", alarm["id"], {}))
 
 
@@ -293,6 +293,15 @@ def withdraw(alarm: Row, written: Written, cause: Cause, now: int) -> None:
     _end_activation(alarm, now, written)
     changes = {"active": False, "returned_at": now, "chattering": False}
     move(alarm, Event.RETURNED, changes, written, cause, now, note="rule withdrawn")
+
+
+def end_for_retired(alarm: Row, written: Written, cause: Cause, now: int, why: str) -> None:
+    """End an alarm, whatever it waits for: its equipment is there no more. Raises NotPermitted where it is over."""
+    changes: Row = {"chattering": False}
+    if alarm["active"]:
+        _end_activation(alarm, now, written)
+        changes |= {"active": False, "returned_at": alarm["returned_at"] or now}
+    move(alarm, Event.EQUIPMENT_RETIRED, changes, written, cause, now, note=why)
 
 
 def _end_activation(alarm: Row, at: int, written: Written, *, disproved: bool = False) -> None:

@@ -13,8 +13,11 @@ from gateway.alarms.rules.cause_rules import named_cause_complaint
 from gateway.alarms.rules.changes import changed, check_changes, own_rule
 from gateway.alarms.rules.files import RuleError
 from gateway.alarms.rules.rule import Rule, RuleType, is_for
+from gateway.equipment.estate import Estate
 
+NOTHING_CHANGED: Final = Estate()
 _ALL: Final = ("*",)
+_ASKS_FOR_MESSAGES: Final = frozenset({RuleType.NO_DATA, RuleType.ABSENCE, RuleType.UNANSWERED})
 
 
 class Place(NamedTuple):
@@ -43,7 +46,13 @@ class Override(msgspec.Struct, frozen=True):
 class Rulebook:
     """Which rules watch an equipment, and how."""
 
-    def __init__(self, rules: Iterable[Rule], overrides: Iterable[Override] = ()) -> None:
+    def __init__(
+        self,
+        rules: Iterable[Rule],
+        overrides: Iterable[Override] = (),
+        estate: Estate = NOTHING_CHANGED,
+    ) -> None:
+        self._estate = estate
         self.filed = {rule.id: rule for rule in rules}
         """Rules as their files have them, by id."""
         self.overrides: dict[Place, Override] = {}
@@ -52,6 +61,7 @@ class Rulebook:
         """The newest version at each place where something was ever changed."""
         self.problems: list[str] = []
         """What is changed and cannot be used, and why: what lies below it holds instead."""
+        self._every_override = tuple(overrides)
         self._made: dict[Place, Rule] = {}
         self._by_kind: dict[Kind, list[str]] = {}
         self._own: dict[str, list[str]] = {}
@@ -60,7 +70,9 @@ class Rulebook:
         self._changed_equipment: set[tuple[str, str]] = set()
         for rule in self.filed.values():
             self._by_kind.setdefault(rule.kind, []).append(rule.id)
-        for override in sorted(overrides, key=lambda item: item.place):  # a site's before those of its equipment
+        for override in sorted(
+            self._every_override, key=lambda item: item.place
+        ):  # a site's before those of its equipment
             self.versions[override.place] = override.version
             if override.changes:
                 self._lay_over(override)
@@ -98,7 +110,11 @@ class Rulebook:
 
     def with_overrides(self, overrides: Iterable[Override]) -> "Rulebook":
         """The same files with other changes."""
-        return Rulebook(self.filed.values(), overrides)
+        return Rulebook(self.filed.values(), overrides, self._estate)
+
+    def with_estate(self, estate: Estate) -> "Rulebook":
+        """The same rules with other equipment renamed, replaced or retired."""
+        return Rulebook(self.filed.values(), self._every_override, estate)
 
     def every_rule(self) -> list[Rule]:
         """Each as the files have it, and as it is changed at some place."""
@@ -131,16 +147,33 @@ class Rulebook:
         return True
 
     def rules_for(self, site: str, kind: Kind, equipment: str) -> list[Rule]:
-        """The rules that watch an equipment: without those in the place of which another one stands."""
+        """The rules that watch an equipment: without those in the place of which another one stands.
+
+        A rule that names a code goes on for the equipment that had this code before, and for what replaces it. Patterns
+        go by the code of today, but another code takes no rule of life safety away. Of retired equipment nothing is
+        expected, but what it says of life safety is an alarm all the same.
+        """
         if (site, equipment) in self._changed_equipment:
             found = self._in_force(site, kind, equipment)
         else:
             found = self._of_site.get((site, kind)) or self._in_force(site, kind, "")
             self._of_site[site, kind] = found
-        rules = [rule for rule in found if rule.equipment == _ALL or is_for(rule, equipment)]
+        earlier = self._estate.earlier_codes.get((site, equipment), frozenset())
+        rules = [
+            rule
+            for rule in found
+            if rule.equipment == _ALL or is_for(rule, equipment) or any(_goes_on(rule, code) for code in earlier)
+        ]
         replaced = {identity for rule in rules for identity in rule.instead_of}
-        return [rule for rule in rules if rule.id not in replaced]
+        watching = [rule for rule in rules if rule.id not in replaced]
+        if (site, equipment) in self._estate.retired:
+            return [rule for rule in watching if rule.life_safety and rule.type not in _ASKS_FOR_MESSAGES]
+        return watching
 
     def _in_force(self, site: str, kind: Kind, equipment: str) -> list[Rule]:
         found = [self.in_force(identity, site, equipment) for identity in self.ids(site, kind)]
         return [rule for rule in found if rule is not None and rule.kind is kind]
+
+
+def _goes_on(rule: Rule, earlier_code: str) -> bool:
+    return is_for(rule, earlier_code) if rule.life_safety else earlier_code in rule.equipment

@@ -28,7 +28,7 @@ from gateway.alarms.suppression.annunciation import subject_of, weigh
 from gateway.alarms.suppression.causes import CauseBook, CauseRules
 from gateway.alarms.suppression.reasons import NOTHING_PLANNED, Plans, Shelves, Source, Turn, turns_after
 from gateway.clocks import Clock
-from gateway.equipment import links
+from gateway.equipment import lifecycle, links
 from gateway.equipment.topology import Topology
 from gateway.people.audit.entry import CLOCK, Cause, Via
 from gateway.storage.database import Database
@@ -40,7 +40,7 @@ from gateway.storage.tables import fact
 CONSUMER: Final = "suppression"
 FOLLOWED: Final = (
     shelving.SHELVED, shelving.UNSHELVED, outages.TAKEN_OUT, outages.RETURNED, *maintenance_windows.CHANGED,
-    links.LINKED, links.UNLINKED,
+    links.LINKED, links.UNLINKED, lifecycle.RENAMED, lifecycle.RETIRED, lifecycle.REPLACED,
 )  # fmt: skip
 """Facts that change a plan. Their body names the equipment whose alarms are to be weighed; without one the whole
 site's are."""

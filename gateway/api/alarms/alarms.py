@@ -13,7 +13,7 @@ from gateway.alarms.suppression.annunciation import suppressions_of
 from gateway.alarms.suppression.reasons import Reason, Suppression
 from gateway.api.alarms.bodies import ActivationBody, AlarmBody, AlarmDetail, JournalEntry, SuppressionBody
 from gateway.api.http.bodies import Page, texts
-from gateway.api.http.pages import EVERYTHING, branches_of, checked_beside, page_of, places
+from gateway.api.http.pages import EVERYTHING, CodesOf, branches_of, checked_beside, page_of, places
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Route, Services
 from gateway.people.accounts import Accounts
@@ -131,14 +131,14 @@ async def open_alarm_bodies(services: Services, sites: frozenset[str] | None) ->
 
 async def list_alarms(call: Call) -> Page[AlarmBody]:
     query: AlarmQuery = call.query
-    branches = _branches(query, call.sites(Act.WATCH))
+    branches = _branches(query, call.sites(Act.WATCH), call.services.ledger.codes_of)
     rows, following = await page_of(call, select_alarms(), alarm.c.id, query.cursor, query.limit, branches)
     return Page([alarm_body(row, call.services.accounts) for row in rows], following)
 
 
-def _branches(query: AlarmQuery, sites: frozenset[str] | None) -> Sequence[Branch]:
+def _branches(query: AlarmQuery, sites: frozenset[str] | None, codes_of: CodesOf) -> Sequence[Branch]:
     """What is open is found among what is open; the past by place and priority, each of which has its index."""
-    looked_at = places(sites, query.site, query.equipment)
+    looked_at = places(sites, query.site, query.equipment, codes_of)
     state = _state(query.state)
     if state not in {None, State.NORMAL} or query.annunciated is not None or query.under:
         return [Branch(beside=[alarm_is_open, *_open_ones(query, state), *checked_beside(alarm, looked_at)])]
@@ -178,7 +178,7 @@ def _is_under(identity: str) -> ColumnElement[bool]:
 
 async def list_activations(call: Call) -> Page[ActivationBody]:
     query: ActivationQuery = call.query
-    looked_at = places(call.sites(Act.WATCH), query.site, query.equipment)
+    looked_at = places(call.sites(Act.WATCH), query.site, query.equipment, call.services.ledger.codes_of)
     branches = branches_of(activation, looked_at)
     if query.alarm:
         # An alarm is at one place: where that is not among those asked for, none of its activations is looked at.

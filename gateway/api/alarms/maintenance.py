@@ -97,7 +97,7 @@ async def _bodies(services: Services, where: ColumnElement[bool]) -> list[Window
 
 async def list_windows(call: Call) -> Page[WindowBody]:
     query, now = call.query, call.services.clock()
-    looked_at = places(call.sites(Act.WATCH), query.site, query.equipment)
+    looked_at = places(call.sites(Act.WATCH), query.site, query.equipment, call.services.ledger.codes_of)
     branches = _branches(query.phase, looked_at, now)
     key, windows = maintenance_window.c.id, select(maintenance_window)
     rows, following = await page_of(call, windows, key, query.cursor, query.limit, branches)

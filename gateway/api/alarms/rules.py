@@ -85,7 +85,7 @@ async def list_rule_versions(call: Call) -> Page[RuleVersionBody]:
     if query.cursor is not None and not 0 < query.cursor < 2**63:
         raise ProblemError("bad_query", "cursor is not one that a list has given")
     of_rule = (rule_version.c.rule, call.path["id"])
-    looked_at = places(call.sites(Act.WATCH), query.site, query.equipment)
+    looked_at = places(call.sites(Act.WATCH), query.site, query.equipment, call.services.ledger.codes_of)
     branches = [Branch([of_rule, *one.along]) for one in branches_of(rule_version, looked_at)]
     key, versions = rule_version.c.id, select(rule_version)
     rows, following = await page_of(call, versions, key, query.cursor, query.limit, branches)
@@ -126,12 +126,13 @@ def _where(call: Call, site: str, equipment: str, act: Act) -> _Where:
     of_site, _, code = equipment.partition(":")
     if site and equipment and of_site != site:
         raise ProblemError("bad_query", "the equipment is on another site")
-    where = _Where(of_site if equipment else site, code)
     if not (site or equipment):
-        return where
+        return _Where("", "")
     grants = call.person.grants if call.person else None
     ledger = call.services.ledger
-    is_there = where in ledger.equipment if equipment else where.site in ledger.sites
+    item = ledger.find(of_site, code) if equipment else None
+    where = _Where(of_site, item.code) if item else _Where(site, "")
+    is_there = item is not None if equipment else site in ledger.sites
     if not is_there or not may(grants, Act.WATCH, where.site).permitted:
         raise ProblemError("not_found", "there is no such site or equipment")
     if not may(grants, act, where.site).permitted:
@@ -142,7 +143,7 @@ def _where(call: Call, site: str, equipment: str, act: Act) -> _Where:
 async def rulebook_of(call: Call) -> Rulebook:
     """The rules as they are now, with what the sites have changed."""
     async with call.services.database.reading() as connection:
-        return Rulebook(call.services.rules, await overrides(connection))
+        return Rulebook(call.services.rules, await overrides(connection), call.services.ledger.estate)
 
 
 def _found(rulebook: Rulebook, identity: str, where: _Where) -> RuleBody:

@@ -55,13 +55,15 @@ def payload_text(payload: bytes) -> tuple[str, str]:
 
 
 class LastMessageBody(msgspec.Struct, frozen=True):
-    """What unknown equipment sent last: at most the first 1 KiB of it, as text where it is text, else hex."""
+    """What equipment that is not in use sent last: at most the first 1 KiB, as text where it is text, else hex."""
 
     topic: str
     received_at: datetime
     payload: str
     encoding: str
     size: int
+    count: int = 1
+    """Messages since it was heard first, or retired."""
 
 
 class OutageBody(msgspec.Struct, frozen=True):
@@ -96,7 +98,15 @@ class EquipmentBody(msgspec.Struct, frozen=True):
     latest: dict[str, FieldValue] = {}
     out_of_service: list[OutageBody] = []
     last_message: LastMessageBody | None = None
-    """Of equipment that is not adopted, in lists and for those who may adopt it."""
+    """Of equipment that is not in use and still sends, in lists and for those who may adopt it."""
+    retired_at: datetime | None = None
+    replaced_by: str | None = None
+    """Id of what took its place."""
+    replaces: str | None = None
+    former_codes: list[str] = []
+    former_kinds: list[Kind] = []
+    shares_code_with: str | None = None
+    """Id of the equipment of another kind whose code it sends: correct the kind, or give one of them another code."""
 
 
 class Adopt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -32,7 +32,11 @@ from gateway.api.equipment.bodies import (
 from gateway.api.http.bodies import Page, Texts, texts
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Route, Services
-from gateway.equipment.ledger import Adoption, AlreadyAdopted, Equipment, NoSuchEquipment, StaleEquipment
+from gateway.equipment.joined_history import joined
+from gateway.equipment.latest import latest_of
+from gateway.equipment.ledger import Equipment
+from gateway.equipment.life import Correction, EquipmentRefused
+from gateway.equipment.lifecycle import Lifecycle
 from gateway.equipment.profiles import PROFILES, Profile
 from gateway.people.permissions import Act, may
 
@@ -47,6 +51,8 @@ class EquipmentQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Part of the code, name or place."""
     adopted: bool | None = None
     """false: only what was heard and belongs to nobody yet, with its last message."""
+    retired: bool = False
+    """true: only what was taken away, with the last message of what still sends."""
 
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -136,7 +142,17 @@ def equipment_body(item: Equipment, latest: Latest | None, outages: OutageBodies
         clock=Doubt.NONE if latest is None else latest.clock,
         latest={} if latest is None else field_values(latest.fields),
         out_of_service=outages.get(Place(item.site, item.code), []),
+        retired_at=None if item.retired_at is None else to_datetime(item.retired_at),
+        replaced_by=_beside(item, item.replaced_by),
+        replaces=_beside(item, item.replaces),
+        former_codes=item.former_codes,
+        former_kinds=[Kind(kind) for kind in item.former_kinds],
+        shares_code_with=_beside(item, item.shares_code),
     )
+
+
+def _beside(item: Equipment, code: str) -> str | None:
+    return f"{item.site}:{code}" if code else None
 
 
 async def equipment_bodies(services: Services, sites: frozenset[str] | None) -> list[EquipmentBody]:
@@ -144,7 +160,7 @@ async def equipment_bodies(services: Services, sites: frozenset[str] | None) -> 
     latest, outages = services.store.latest(), await outage_bodies(services)
     items = [item for item in services.ledger.equipment.values() if sites is None or item.site in sites]
     items.sort(key=lambda item: (item.site, item.kind, item.code))
-    return [equipment_body(item, latest.get((item.site, item.code)), outages) for item in items]
+    return [equipment_body(item, latest_of(item, latest), outages) for item in items]
 
 
 async def list_profiles(_call: Call) -> Page[ProfileBody]:
@@ -161,6 +177,7 @@ async def list_equipment(call: Call) -> Page[EquipmentBody]:
             if query.site in {None, body.site}
             and query.kind in {None, body.kind}
             and query.adopted in {None, body.adopted}
+            and query.retired is (body.retired_at is not None)
             and wanted in f"{body.code} {body.name.en} {body.name.zh} {body.place.en} {body.place.zh}".casefold()
         ]
     )
@@ -168,19 +185,21 @@ async def list_equipment(call: Call) -> Page[EquipmentBody]:
 
 async def show_equipment(call: Call) -> EquipmentBody:
     item = find_equipment(call, Act.WATCH)
-    latest = call.services.store.latest().get((item.site, item.code))
-    body = equipment_body(item, latest, await outage_bodies(call.services))
-    return with_last_message(call, body)
+    return with_last_message(call, await body_of(call.services, item))
+
+
+async def body_of(services: Services, item: Equipment) -> EquipmentBody:
+    return equipment_body(item, latest_of(item, services.store.latest()), await outage_bodies(services))
 
 
 def with_last_message(call: Call, body: EquipmentBody) -> EquipmentBody:
     """For those who may adopt it, what it sent last: by that they see what it is."""
     last = call.services.ledger.last_messages.get((body.site, body.code))
     grants = call.person.grants if call.person else None
-    if body.adopted or last is None or not may(grants, Act.ADOPT_EQUIPMENT, body.site).permitted:
+    if last is None or not may(grants, Act.ADOPT_EQUIPMENT, body.site).permitted:
         return body
     payload, encoding = payload_text(last.payload)
-    shown = LastMessageBody(last.topic, to_datetime(last.received_at), payload, encoding, last.size)
+    shown = LastMessageBody(last.topic, to_datetime(last.received_at), payload, encoding, last.size, last.count)
     return msgspec.structs.replace(body, last_message=shown)
 
 
@@ -188,21 +207,22 @@ async def adopt_equipment(call: Call) -> EquipmentBody:
     item, wanted = find_equipment(call, Act.WATCH), call.body
     if not may(call.person.grants if call.person else None, Act.ADOPT_EQUIPMENT, item.site).permitted:
         raise ProblemError("forbidden")
-    name, place = _both(wanted.name), _both(wanted.place)
-    if any(len(text) > _PLACE_LENGTH for text in place.values()) or not all(map(str.strip, name.values())):
-        raise ProblemError("bad_request", f"a name cannot be empty, a place has at most {_PLACE_LENGTH} characters")
-    services = call.services
-    adoption = Adoption(wanted.version, name, place)
+    services, said = call.services, correction(wanted.version, wanted.name, wanted.place)
     try:
-        adopted = await services.ledger.adopt((item.site, item.code), adoption, call.cause, services.clock())
-    except NoSuchEquipment as error:
-        raise ProblemError("not_found", str(error)) from error
-    except AlreadyAdopted as error:
-        raise ProblemError("not_permitted_in_state", str(error)) from error
-    except StaleEquipment as error:
-        raise ProblemError("stale_version", str(error)) from error
-    latest = services.store.latest().get((adopted.site, adopted.code))
-    return equipment_body(adopted, latest, await outage_bodies(services))
+        adopted = await Lifecycle(services.database, services.ledger).adopt(
+            (item.site, item.code), said, call.cause, services.clock()
+        )
+    except EquipmentRefused as error:
+        raise ProblemError(error.reason, str(error)) from error
+    return await body_of(services, adopted)
+
+
+def correction(version: int, name: Texts | None, place: Texts | None, kind: str = "") -> Correction:
+    """What somebody says of an equipment, checked. Raises ProblemError."""
+    said = Correction(version, _both(name), _both(place), kind)
+    if any(len(text) > _PLACE_LENGTH for text in said.place.values()) or not all(map(str.strip, said.name.values())):
+        raise ProblemError("bad_request", f"a name cannot be empty, a place has at most {_PLACE_LENGTH} characters")
+    return said
 
 
 def _both(said: Texts | None) -> dict[str, str]:
@@ -227,12 +247,17 @@ async def show_history(call: Call) -> HistoryBody:
     if not 1 <= query.points <= 10_000:
         raise ProblemError("bad_query", "points must be between 1 and 10000")
     channel = Channel.STATUS if query.field in fields_of(Kind(item.kind), Channel.STATUS) else Channel.TELEMETRY
-    series = Series(item.site, item.kind, item.code, channel.value)
+    store = call.services.store
     try:
-        found = await call.services.store.history(series, query.field, start, end, query.points)
+        parts = [
+            await store.history(series, query.field, start, end if until is None else min(end, until + 1), query.points)
+            for series, until in series_of(call.services, item, channel)
+            if until is None or start <= until
+        ]
     except StoreUnavailable as error:
         raise ProblemError("store_unavailable", "try again in a minute") from error
-    known = fields_of(Kind(item.kind), channel).get(query.field)
+    found = joined(parts, query.points)
+    known = next((of[query.field] for kind in _kinds(item) if query.field in (of := fields_of(kind, channel))), None)
     return HistoryBody(
         id=item.id,
         field=query.field,
@@ -246,10 +271,29 @@ async def show_history(call: Call) -> HistoryBody:
     )
 
 
+def series_of(services: Services, item: Equipment, channel: Channel) -> list[tuple[Series, int | None]]:
+    """Where its readings are: under each code and kind that it, and what it replaces, ever had.
+
+    Each with the last moment (epoch ms) at which they are its own; None: until today.
+    """
+    ledger, codes = services.ledger, services.ledger.codes_until(item.site, item.code)
+    kinds = [kind.value for kind in _kinds(item)]
+    found = [(Series(item.site, kind, code, channel.value), until) for code, until in codes.items() for kind in kinds]
+    for code, until in codes.items():  # what sends the code of something else is kept under that code by collectors
+        row = ledger.equipment.get((item.site, code))
+        if row is not None and row.shares_code:
+            found.append((Series(item.site, row.kind, row.shares_code, channel.value), until))
+    return found
+
+
+def _kinds(item: Equipment) -> list[Kind]:
+    return [Kind(kind) for kind in (item.kind, *item.former_kinds)]
+
+
 def find_equipment(call: Call, act: Act) -> Equipment:
     """The equipment in the path, where it exists and may be seen; else as if it did not exist."""
     site, _, code = call.path["equipment"].partition(":")
-    item = call.services.ledger.equipment.get((site, code))
+    item = call.services.ledger.find(site, code)
     grants = call.person.grants if call.person else None
     if item is None or not may(grants, act, site).permitted:
         raise ProblemError("not_found", "equipment is named {site}:{code}")

@@ -10,7 +10,7 @@ from collectors.wire.fields import Kind
 from collectors.wire.reading import Quality, to_datetime, to_milliseconds
 from gateway.api.equipment.bodies import EventBody
 from gateway.api.http.bodies import Page
-from gateway.api.http.pages import branches_of, checked_beside, places, rows_of_page
+from gateway.api.http.pages import CodesOf, branches_of, checked_beside, places, rows_of_page
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Route
 from gateway.people.permissions import Act
@@ -41,15 +41,16 @@ async def list_events(call: Call) -> Page[EventBody]:
     query: EventQuery = call.query
     after = _after(query.cursor) if query.cursor else None
     start, end = (None if moment is None else to_milliseconds(moment) for moment in (query.start, query.end))
-    branches, order = _branches(query, call.sites(Act.WATCH)), (event.c.received_at, event.c.digest)
+    branches = _branches(query, call.sites(Act.WATCH), call.services.ledger.codes_of)
+    order = (event.c.received_at, event.c.digest)
     rows = await rows_of_page(call, select(event), order, after, query.limit, branches, Span(start, end))
     following = _cursor(rows[query.limit - 1]) if len(rows) > query.limit else None
     return Page([_body(row) for row in rows[: query.limit]], following)
 
 
-def _branches(query: EventQuery, sites: frozenset[str] | None) -> list[Branch]:
+def _branches(query: EventQuery, sites: frozenset[str] | None, codes_of: CodesOf) -> list[Branch]:
     """Along the index of the place, and of the kind where no equipment is named: that has only one."""
-    looked_at = places(sites, query.site, query.equipment)
+    looked_at = places(sites, query.site, query.equipment, codes_of)
     if query.kind is None:
         return branches_of(event, looked_at)
     kind = query.kind.value

@@ -4,7 +4,7 @@ A list that is narrowed in a way for which one index has no order is made of bra
 index. Of each branch only as many keys are read as one page has room for.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from heapq import nlargest
 from typing import Any, Final, NamedTuple
 
@@ -32,13 +32,20 @@ class Place(NamedTuple):
     equipment: str
 
 
-def places(allowed: Collection[str] | None, site: str | None, equipment: str | None) -> list[Place] | None:
+CodesOf = Callable[[str, str], Sequence[str]]
+"""(site, code) -> all codes under which there are rows of an equipment: `Ledger.codes_of`."""
+
+
+def places(
+    allowed: Collection[str] | None, site: str | None, equipment: str | None, codes_of: CodesOf
+) -> list[Place] | None:
     """The places that a list is about; None for everywhere, none where there is nothing to see.
 
     Args:
         allowed: sites that the person may see, None for all.
         site: the site that is asked for, if any.
         equipment: the equipment that is asked for, `{site}:{code}`, if any; it goes before `site`.
+        codes_of: under which codes there are rows of it.
     """
     code = ""
     if equipment:
@@ -47,7 +54,8 @@ def places(allowed: Collection[str] | None, site: str | None, equipment: str | N
             return []
     if not site:
         return None if allowed is None else [Place(one, "") for one in sorted(allowed)]
-    return [Place(site, code)] if allowed is None or site in allowed else []
+    codes = codes_of(site, code) if code else [""]
+    return [Place(site, one) for one in codes] if allowed is None or site in allowed else []
 
 
 def at_place(table: Any, place: Place) -> list[tuple[Column[Any], Any]]:
@@ -74,7 +82,7 @@ def checked_beside(table: Any, looked_at: Sequence[Place] | None) -> list[Column
         return []
     found: list[ColumnElement[bool]] = [beside_index(table.c.site.in_([place.site for place in looked_at]))]
     if looked_at and looked_at[0].equipment:
-        found.append(beside_index(table.c.equipment == looked_at[0].equipment))
+        found.append(beside_index(table.c.equipment.in_([place.equipment for place in looked_at])))
     return found
 
 

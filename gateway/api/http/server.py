@@ -23,6 +23,7 @@ from gateway.api.alarms import rules as rule_routes
 from gateway.api.alarms import shelving as shelving_routes
 from gateway.api.equipment import equipment as equipment_routes
 from gateway.api.equipment import events as event_routes
+from gateway.api.equipment import lifecycle as equipment_life_routes
 from gateway.api.equipment import links as link_routes
 from gateway.api.equipment import sites as site_routes
 from gateway.api.http import two_person_rule as second_person
@@ -92,7 +93,8 @@ def route_table() -> list[tuple[str, Route]]:
     The first that fits answers: what names `attachments` of a ticket stands before what takes any action.
     """
     subjects = (
-        session_routes, account_routes, people_routes, token_routes, equipment_routes, link_routes, outage_routes,
+        session_routes, account_routes, people_routes, token_routes, equipment_routes,
+        equipment_life_routes, link_routes, outage_routes,
         maintenance_routes, site_routes, alarm_routes, alarm_acts_routes, shelving_routes,
         event_routes, attachment_routes, ticket_routes, rule_routes, rule_test_routes, audit_routes, approval_routes,
         performance_routes, platform_routes,
@@ -425,7 +427,7 @@ def _page_routes(folder: Path | None) -> list[PlainRoute]:
     ]
 
 
-PAGES: Final = ("/", "/login", "/account", "/people")
+PAGES: Final = ("/", "/login", "/account", "/equipment", "/people")
 """Addresses of the page that people may reload or keep."""
 TAG_PAGE: Final = "/t/{checkpoint}"
 """What stands on a tag: our own page whatever the code and the query say, and never a way to somewhere else."""

@@ -44,6 +44,7 @@ from gateway.api.people.approval_bodies import LiveApproval
 from gateway.api.people.approvals import approval_body, concerns
 from gateway.api.platform.platform import ready_body
 from gateway.api.tickets.tickets import open_ticket_bodies, ticket_bodies
+from gateway.equipment.latest import latest_of
 from gateway.people.accounts import Person
 from gateway.people.approvals.requests import ApprovalRecord
 from gateway.people.authentication.logins import Standing
@@ -232,7 +233,7 @@ class LiveFeed:
             site, _, code = identity.partition(":")
             item = self._services.ledger.equipment.get((site, code))
             if item is not None:
-                latest = self._services.store.latest().get((site, code))
+                latest = latest_of(item, self._services.store.latest())
                 self._tell(LiveEquipment(0, equipment_body(item, latest, outages)), site)
 
     def _tell_approvals(self, records: Iterable[ApprovalRecord], listeners: Iterable[_Listener]) -> None:
@@ -264,7 +265,10 @@ class LiveFeed:
                 for name in names
                 if name in latest.fields and name != "online"
             }
-            identity = f"{who[0]}:{who[1]}"
+            item = self._services.ledger.find(*who)
+            if item is not None and item.retired_at is not None:
+                continue
+            identity = ":".join(who) if item is None else item.id
             message = LiveReading(0, identity, is_online(latest), last_seen(latest), latest.clock, values)
             self._tell(message, who[0])
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collectors.wire.reading import to_datetime
 from gateway.api.alarms.alarms import alarm_bodies, journal_entries, on_sites
 from gateway.api.http.bodies import Page, texts
-from gateway.api.http.pages import EVERYTHING, branches_of, checked_beside, page_of, places
+from gateway.api.http.pages import EVERYTHING, CodesOf, branches_of, checked_beside, page_of, places
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Route
 from gateway.api.tickets.bodies import TicketAct, TicketBody, TicketDetail
@@ -94,7 +94,7 @@ async def open_ticket_bodies(database: Database, sites: frozenset[str] | None) -
 async def list_tickets(call: Call) -> Page[TicketBody]:
     query: TicketQuery = call.query
     numbers = await _numbers_of(call, query.alarm) if query.alarm else None
-    branches = _branches(query, call.sites(Act.READ_TICKETS), numbers)
+    branches = _branches(query, call.sites(Act.READ_TICKETS), call.services.ledger.codes_of, numbers)
     rows, following = await page_of(call, select(ticket), ticket.c.id, query.cursor, query.limit, branches)
     return Page(await _bodies(call, rows), following)
 
@@ -106,12 +106,14 @@ async def _numbers_of(call: Call, identity: str) -> list[str]:
         return list(await connection.scalars(its_own))
 
 
-def _branches(query: TicketQuery, sites: frozenset[str] | None, numbers: Sequence[str] | None) -> Sequence[Branch]:
+def _branches(
+    query: TicketQuery, sites: frozenset[str] | None, codes_of: CodesOf, numbers: Sequence[str] | None
+) -> Sequence[Branch]:
     """What is open is found among what is open; the past by place and the state in which it ended.
 
     `numbers` are the tickets of the alarm that is asked for.
     """
-    looked_at = places(sites, query.site, query.equipment)
+    looked_at = places(sites, query.site, query.equipment, codes_of)
     beside = checked_beside(ticket, looked_at)
     if query.type:
         beside.append(ticket.c.type == query.type.value)

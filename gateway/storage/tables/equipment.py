@@ -1,6 +1,7 @@
 """Sites and their equipment, and what feeds or carries what."""
 
 from sqlalchemy import (
+    JSON,
     Boolean,
     Column,
     ForeignKey,
@@ -32,6 +33,16 @@ equipment = Table(
     texts("name"),
     texts("place"),
     Column("adopted", Boolean, nullable=False),
+    # Null while it is in use. Its row stays: history, alarms and tickets name it.
+    time("retired_at", nullable=True),
+    # Codes on the same site, "" for none.
+    Column("replaced_by", String(64), nullable=False, server_default=""),
+    Column("replaces", String(64), nullable=False, server_default=""),
+    # Codes and kinds under which it was known before; messages under a former code are taken as its own.
+    Column("former_codes", JSON, nullable=False, server_default="[]"),
+    Column("former_kinds", JSON, nullable=False, server_default="[]"),
+    # The code that it sends, where equipment of another kind had that code first; "" for none.
+    Column("shares_code", String(64), nullable=False, server_default=""),
     time("created_at"),
     version(),
 )
@@ -39,13 +50,15 @@ equipment = Table(
 last_message = Table(
     "last_message",
     metadata,
-    # Of equipment that nobody has adopted: by it people see what it is. Erased when it is adopted.
+    # Of equipment that nobody has adopted, and of retired equipment that still sends. Erased when it is adopted.
     Column("site", String(64), primary_key=True),
     Column("equipment", String(64), primary_key=True),
     Column("topic", Text, nullable=False),
     Column("payload", LargeBinary, nullable=False),
     Column("size", Integer, nullable=False),
     time("received_at"),
+    # How many messages have come since it is kept.
+    Column("count", Integer, nullable=False, server_default="1"),
 )
 
 equipment_link = Table(

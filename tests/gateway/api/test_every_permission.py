@@ -78,6 +78,10 @@ def body_of(name: str, site: str) -> dict[str, Any]:
         "AddSite": {"code": "NEW", "name": {"en": "New", "zh-CN": "新"}, "time_zone": "UTC"},
         "EditSite": {"version": 1, "time_zone": "UTC"},
         "AddToken": {"name": "machine", "sites": [site], "acts": ["watch"], "days": 1},
+        "CorrectEquipment": {"version": 1, "name": {"en": "Pump", "zh-CN": "泵"}},
+        "RenameEquipment": {"version": 1, "code": "NEW-1"},
+        "RetireEquipment": {"version": 1, "reason": "a test"},
+        "ReplaceEquipment": {"version": 1, "code": "NEW-2", "reason": "a test"},
         "LinkTo": {"parent": "HQ:FP-1", "relation": "power"},
         "PlanWindow": {
             "site": site, "equipment": "HQ:P-1", "starts_at": "2025-11-22T08:30:00Z",

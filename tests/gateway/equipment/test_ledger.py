@@ -10,14 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collectors.mqtt.message import Message
 from gateway.equipment.ledger import (
     MESSAGE_BYTES,
-    Adoption,
-    AlreadyAdopted,
     Equipment,
     Ledger,
-    NoSuchEquipment,
     Site,
-    StaleEquipment,
 )
+from gateway.equipment.life import Correction, EquipmentRefused
+from gateway.equipment.lifecycle import Lifecycle
 from gateway.people.audit.entry import CLOCK
 from gateway.storage.database import Database
 from gateway.storage.tables import audit, equipment, fact, last_message, site
@@ -172,7 +170,7 @@ async def test_adopting_names_audits_and_makes_room_for_the_next_stranger(databa
     await ledger.meet(heard(PUMP), T0)
     await ledger.keep_last_messages()
     name = {"en": "Pump 1", "zh-CN": "一号泵"}
-    adopted = await ledger.adopt(("HQ", "P-1"), Adoption(1, name, ROOF), OPERATOR, T0 + 1)
+    adopted = await Lifecycle(database, ledger).adopt(("HQ", "P-1"), Correction(1, name, ROOF), OPERATOR, T0 + 1)
     assert (adopted.adopted, adopted.version, adopted.name, adopted.place) == (True, 2, name, ROOF)
     assert (await make_ledger(database)).equipment == {("HQ", "P-1"): adopted}
     record = (await rows_of(database, audit))[-1]
@@ -188,17 +186,17 @@ async def test_adopting_names_audits_and_makes_room_for_the_next_stranger(databa
 async def test_only_what_is_unknown_and_as_it_was_seen_is_adopted(database: Database) -> None:
     ledger = await make_ledger(database)
     await ledger.enter([HQ], [P1], CLOCK, T0)
-    with pytest.raises(AlreadyAdopted):
-        await ledger.adopt(("HQ", "P-1"), Adoption(1), OPERATOR, T0)
-    with pytest.raises(NoSuchEquipment):
-        await ledger.adopt(("HQ", "P-2"), Adoption(1), OPERATOR, T0)
+    with pytest.raises(EquipmentRefused, match="adopted already"):
+        await Lifecycle(database, ledger).adopt(("HQ", "P-1"), Correction(1), OPERATOR, T0)
+    with pytest.raises(EquipmentRefused, match="no equipment HQ:P-2"):
+        await Lifecycle(database, ledger).adopt(("HQ", "P-2"), Correction(1), OPERATOR, T0)
     await ledger.meet(heard(PANEL), T0)
-    with pytest.raises(StaleEquipment):
-        await ledger.adopt(("HQ", "FP-1"), Adoption(2), OPERATOR, T0)
+    with pytest.raises(EquipmentRefused, match=r"at version|has changed"):
+        await Lifecycle(database, ledger).adopt(("HQ", "FP-1"), Correction(2), OPERATOR, T0)
     other = await make_ledger(database)  # another process was quicker
-    await other.adopt(("HQ", "FP-1"), Adoption(1), OPERATOR, T0)
-    with pytest.raises(StaleEquipment):
-        await ledger.adopt(("HQ", "FP-1"), Adoption(1), OPERATOR, T0)
+    await Lifecycle(database, other).adopt(("HQ", "FP-1"), Correction(1), OPERATOR, T0)
+    with pytest.raises(EquipmentRefused, match=r"at version|has changed"):
+        await Lifecycle(database, ledger).adopt(("HQ", "FP-1"), Correction(1), OPERATOR, T0)
     assert not ledger.equipment["HQ", "FP-1"].adopted
 
 
@@ -212,7 +210,7 @@ async def test_what_another_process_entered_and_adopted_is_learnt(database: Data
     assert ledger.sites == other.sites
     await ledger.load_last_messages()
     assert ledger.last_messages == other.last_messages
-    await other.adopt(("HQ", "P-1"), Adoption(1), OPERATOR, T0)
+    await Lifecycle(database, other).adopt(("HQ", "P-1"), Correction(1), OPERATOR, T0)
     await ledger.learn(["HQ:P-1"])
     assert ledger.equipment["HQ", "P-1"].adopted
     assert (ledger.last_messages, ledger._unknown) == ({}, 0)
@@ -221,7 +219,7 @@ async def test_what_another_process_entered_and_adopted_is_learnt(database: Data
 async def test_who_was_adopted_at_another_process_is_not_entered_again_as_unknown(database: Database) -> None:
     ledger, other = await make_ledger(database), await make_ledger(database)
     await other.meet(heard(PUMP), T0)
-    adopted = await other.adopt(("HQ", "P-1"), Adoption(1), OPERATOR, T0)
+    adopted = await Lifecycle(database, other).adopt(("HQ", "P-1"), Correction(1), OPERATOR, T0)
     await ledger.meet(heard(PUMP), T0 + 1)  # it has not heard of it
     assert ledger.equipment["HQ", "P-1"] == adopted
     assert (await make_ledger(database)).equipment["HQ", "P-1"] == adopted

@@ -32,18 +32,18 @@ SHORT = {
     "nothing": Refusal.NOTHING_TO_RESET, "waits": Refusal.WAITS_ALREADY,
 }  # fmt: skip
 STEPS = {
-    #   raised   returned  acknowledged  reset     re-alarmed  silenced  commented
-    N:  "U       over      over          over      over        over      N",
-    U:  "active  R         A             nothing   waits       U         U",
-    A:  "active  N         known         nothing   U           known     A",
-    R:  "U       back      N             nothing   waits       R         R",
-    LU: "U       back      LA            R         waits       LU        LU",
-    LA: "U       back      known         N         gone        known     LA",
+    #   raised   returned  acknowledged  reset     re-alarmed  silenced  commented  retired
+    N:  "U       over      over          over      over        over      N        over",
+    U:  "active  R         A             nothing   waits       U         U        N",
+    A:  "active  N         known         nothing   U           known     A        N",
+    R:  "U       back      N             nothing   waits       R         R        N",
+    LU: "U       back      LA            R         waits       LU        LU        N",
+    LA: "U       back      known         N         gone        known     LA        N",
 }  # fmt: skip
 """What becomes of an alarm that does not latch, and of what latches already."""
 LATCHING = STEPS | {
-    U:  "active  LU        A             stands    waits       U         U",
-    A:  "active  LA        known         stands    U           known     A",
+    U:  "active  LU        A             stands    waits       U         U        N",
+    A:  "active  LA        known         stands    U           known     A        N",
 }  # fmt: skip
 PAIRS = list(itertools.product(State, Event))
 
@@ -124,6 +124,12 @@ class AlarmLife(RuleBasedStateMachine):
     @rule()
     def person_comments(self) -> None:
         self.step(Event.COMMENTED, permitted=True)
+
+    @rule()
+    def equipment_is_retired(self) -> None:
+        is_open = self.active or not self.acknowledged or self.latched
+        if self.step(Event.EQUIPMENT_RETIRED, permitted=is_open):
+            self.active, self.acknowledged, self.latched = False, True, False
 
     @rule()
     def time_passes(self) -> None:

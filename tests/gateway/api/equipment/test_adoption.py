@@ -29,7 +29,7 @@ async def test_unknown_equipment_is_listed_with_its_last_message(house: House) -
     assert (status, item["id"], item["adopted"]) == (200, "HQ:S-1", False)
     assert item["last_message"] == {
         "topic": "zigbee2mqtt/S-1", "received_at": "2025-11-22T08:26:40Z", "payload": '{"smoke":true}',
-        "encoding": "utf-8", "size": 14,
+        "encoding": "utf-8", "size": 14, "count": 1,
     }  # fmt: skip
     assert len((await house.get("/api/v1/equipment?adopted=true"))[1]["items"]) == 3
     assert len((await house.get("/api/v1/equipment"))[1]["items"]) == 4

@@ -29,6 +29,11 @@ export function differences(changes: readonly ApprovalChange[], time: (at: numbe
     .filter((found) => found.before !== found.after)
 }
 
+/** How many open alarms end because their equipment is retired. */
+export function endedAlarms(changes: readonly ApprovalChange[]): number {
+  return changes.filter((change) => change.act === 'alarm.equipment_retired').length
+}
+
 /** Why somebody asks, where they have said so. */
 export function saidWhy(body: unknown): string {
   const { reason, note } = (body ?? {}) as { reason?: unknown; note?: unknown }

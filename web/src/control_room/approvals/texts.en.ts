@@ -11,6 +11,7 @@ const en: typeof zhCN = {
     refuse: 'Refuse',
     withdraw: 'Withdraw',
     nothing: 'empty',
+    ends: '{n} open alarms end with it',
     done: 'Approved and done: {title}',
     refused: 'Refused: {title}',
     withdrawn: 'Withdrawn: {title}',
@@ -30,6 +31,12 @@ const en: typeof zhCN = {
       adopted: 'adopted',
       changes: 'changes',
       reason: 'reason',
+      retired_at: 'retired',
+      replaces: 'replaces',
+      replaced_by: 'replaced by',
+      kind: 'kind',
+      former_kinds: 'former kinds',
+      former_codes: 'former codes',
     },
     outcome: {
       requester_gone: 'Who asked has no account any more.',
@@ -38,7 +45,10 @@ const en: typeof zhCN = {
     },
     act: {
       alarm: { shelve: 'Shelve an alarm' },
-      equipment: { adopt: 'Adopt equipment', out_of_service: 'Take out of service' },
+      equipment: {
+        adopt: 'Adopt equipment', out_of_service: 'Take out of service',
+        retire: 'Retire equipment', replace: 'Replace equipment', rename: 'Rename equipment', correct: 'Correct equipment',
+      },
       rule: { changed: 'Change a rule' },
       site: { add: 'Enter a site', edit: 'Change a site' },
     },

@@ -9,6 +9,7 @@ const zhCN = {
     refuse: '拒绝',
     withdraw: '撤回',
     nothing: '空',
+    ends: '将同时结束 {n} 条未结束的报警',
     done: '已同意并执行：{title}',
     refused: '已拒绝：{title}',
     withdrawn: '已撤回：{title}',
@@ -28,6 +29,12 @@ const zhCN = {
       adopted: '已登记',
       changes: '改动',
       reason: '原因',
+      retired_at: '退役时间',
+      replaces: '接替的设备',
+      replaced_by: '由其接替',
+      kind: '类型',
+      former_kinds: '曾用类型',
+      former_codes: '曾用编号',
     },
     outcome: {
       requester_gone: '申请人的账号已不存在或已停用。',
@@ -36,7 +43,10 @@ const zhCN = {
     },
     act: {
       alarm: { shelve: '搁置报警' },
-      equipment: { adopt: '登记设备', out_of_service: '停用设备' },
+      equipment: {
+        adopt: '登记设备', out_of_service: '停用设备',
+        retire: '设备退役', replace: '更换设备', rename: '更改设备编号', correct: '更正设备资料',
+      },
       rule: { changed: '修改规则' },
       site: { add: '新增项目', edit: '修改项目' },
     },

@@ -32,3 +32,8 @@ export function groupByKind(
   }
   return filled
 }
+
+/** What is retired is known, so that alarms and tickets of it have a name and a place, and has no tile. */
+export function inUse(equipment: Iterable<EquipmentBody>): EquipmentBody[] {
+  return [...equipment].filter((item) => item.retired_at === null)
+}

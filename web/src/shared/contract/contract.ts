@@ -4,6 +4,7 @@
  */
 
 import type { LiveApproval } from './approvals'
+import type { LastMessageBody } from './equipment'
 import type { LiveFlood } from './floods'
 import type { LiveMaintenance, OutageBody, SuppressionBody, WindowBody } from './suppression'
 
@@ -83,6 +84,15 @@ export interface EquipmentBody {
   latest: Record<string, FieldValue>
   /** What of it is out of service; a part "" is all of it. */
   out_of_service: OutageBody[]
+  /** Of equipment that is not in use and still sends, for those who may adopt it. */
+  last_message: LastMessageBody | null
+  retired_at: Time | null
+  replaced_by: string | null
+  replaces: string | null
+  former_codes: string[]
+  former_kinds: Kind[]
+  /** Id of the equipment of another kind whose code it sends. */
+  shares_code_with: string | null
 }
 
 /** Least, mean and greatest of the bucket that starts at `at`, and how many samples it holds. */

@@ -224,7 +224,9 @@ class Draft {
   private putEquipment(equipment: EquipmentBody): void {
     const known = this.state.equipment.get(equipment.id)
     if (known && equipment.version < known.version) return
-    this.map('equipment').set(equipment.id, equipment)
+    const map = this.map('equipment')
+    for (const code of equipment.former_codes) map.delete(`${equipment.site}:${code}`)
+    map.set(equipment.id, equipment)
   }
 
   private putTicket(ticket: TicketBody): void {

@@ -3,6 +3,7 @@
 import approvals from '@/control_room/approvals/texts.en'
 import setAside from '@/control_room/suppression/texts.en'
 import unread from '@/control_room/unread/texts.en'
+import ledger from '@/equipment/texts.en'
 import people from '@/people/texts.en'
 
 import problem from './problems.en'
@@ -178,6 +179,7 @@ const en: typeof zhCN = {
     clock: { ahead: 'clock ahead', behind: 'clock behind', never_set: 'clock never set' },
     clockWhy: 'The time that this device sends cannot be right. Its values count when they come; how old they are is not sure.',
     unknownWhy: 'Not in the equipment ledger: ask the administrator to adopt it.',
+    retired: 'retired',
     noValues: 'no values yet',
     counts: '{n}',
     silentCount: '{n} without data',
@@ -245,6 +247,7 @@ const en: typeof zhCN = {
     mains: { true: 'on', false: 'lost' },
     battery: { true: 'good', false: 'faulty' },
   },
+  ...ledger,
   ...people,
   ...setAside,
   ...unread,

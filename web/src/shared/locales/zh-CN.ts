@@ -3,6 +3,7 @@
 import approvals from '@/control_room/approvals/texts.zh-CN'
 import setAside from '@/control_room/suppression/texts.zh-CN'
 import unread from '@/control_room/unread/texts.zh-CN'
+import ledger from '@/equipment/texts.zh-CN'
 import people from '@/people/texts.zh-CN'
 
 import problem from './problems.zh-CN'
@@ -173,6 +174,7 @@ export default {
     neverSeen: '从未上报',
     seen: '{age}前',
     seenNow: '刚刚',
+    retired: '已退役',
     unknown: '未登记',
     clock: { ahead: '时钟偏快', behind: '时钟偏慢', never_set: '时钟未设置' },
     clockWhy: '该设备上报的时间不可信，数据按接收时间处理，实际产生时间不确定。',
@@ -244,6 +246,7 @@ export default {
     mains: { true: '正常', false: '断电' },
     battery: { true: '正常', false: '故障' },
   },
+  ...ledger,
   ...people,
   ...setAside,
   ...unread,

@@ -1,0 +1,91 @@
+"""The owner takes up what people have done to equipment: what it remembers moves or goes, and what is open follows."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from collectors.wire.fields import Kind
+from gateway.alarms.estate.equipment_ends import (
+    RENAMED_MEANWHILE,
+    RETIRED_MEANWHILE,
+    end_alarms,
+    forget_memories,
+    move_alarms,
+)
+from gateway.alarms.evaluation.evaluator import Watches
+from gateway.alarms.evaluation.rule_reload import Replanned
+from gateway.alarms.key import Key, Place
+from gateway.alarms.lifecycle.rows import open_alarms_at
+from gateway.alarms.lifecycle.transitions import key_of
+from gateway.alarms.rules.rulebook import Place as RulePlace
+from gateway.alarms.rules.rulebook import Rulebook
+from gateway.equipment.estate import Estate, Who
+
+
+class EstateNews(NamedTuple):
+    """What differs between two states of the estate."""
+
+    renamed: dict[Who, str]
+    """(site, former code) -> the code of today."""
+    retired: frozenset[Who] = frozenset()
+    back: frozenset[Who] = frozenset()
+    """Retired before, and in use again."""
+    left: frozenset[tuple[str, str, str]] = frozenset()
+    """(site, code, kind) of what has another kind now."""
+    heirs: frozenset[Who] = frozenset()
+    """Has the rules of another code since: of its own former one, or of what it replaces."""
+
+    def __bool__(self) -> bool:
+        return any(self[:])
+
+
+def what_changed(before: Estate, after: Estate) -> EstateNews:
+    """Compare two states."""
+    return EstateNews(
+        {who: code for who, code in after.renamed.items() if before.renamed.get(who) != code},
+        after.retired - before.retired,
+        before.retired - after.retired,
+        after.left - before.left,
+        frozenset(who for who, codes in after.earlier_codes.items() if codes != before.earlier_codes.get(who)),
+    )
+
+
+def apply_changes(watches: Watches, rulebook: Rulebook, news: EstateNews, standing: Collection[Key]) -> None:
+    """Let the engine's memory follow. What is forgotten begins anew with its next message; `standing` alarms stay."""
+    for (site, code), new in news.renamed.items():
+        watches.rename(site, code, new)
+    ended = news.retired | news.back
+
+    def is_gone(site: str, code: str, kind: Kind) -> bool:
+        return (site, code) in ended or (site, code, kind.value) in news.left
+
+    watches.go_by(rulebook)
+    if ended or news.left:
+        watches.forget(is_gone, standing)
+
+
+def rules_to_judge_anew(rulebook: Rulebook, news: EstateNews) -> list[Replanned]:
+    """Every rule for what has another code: one that names equipment by its code may be for it now, or no more."""
+    return [
+        Replanned(RulePlace(rule.id, site, code), "equipment renamed or replaced")
+        for site, code in sorted(news.heirs)
+        for rule in rulebook.every_rule()
+    ]
+
+
+async def settle(connection: AsyncConnection, news: EstateNews, now: int) -> set[Key]:
+    """Let what was decided meanwhile follow too; alarms of life safety that retired equipment has raised stay.
+
+    Returns:
+        The alarms that still stand of what was retired or taken back into use.
+    """
+    for (site, code), new in news.renamed.items():
+        await move_alarms(connection, Place(site, code), new, RENAMED_MEANWHILE, now)
+    for who in news.retired:
+        why = "equipment retired"
+        await end_alarms(connection, Place(*who), why, RETIRED_MEANWHILE, now, spare_life_safety=True)
+    for site, code, _ in news.left:
+        await forget_memories(connection, Place(site, code))
+    ended = {Place(*who) for who in news.retired | news.back}
+    return {key_of(row) for row in await open_alarms_at(connection, ended)} if ended else set()

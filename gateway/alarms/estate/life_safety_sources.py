@@ -1,0 +1,27 @@
+"""Which equipment people's lives depend on, by what it has sent. Pure."""
+
+from collections.abc import Collection, Iterable
+
+from collectors.wire.fields import UNREADABLE
+from gateway.alarms.rules.rule import Rule, RuleType, inputs_of
+
+
+def is_life_safety_source(rules: Iterable[Rule], sent: Collection[str] | None) -> bool:
+    """Whether an equipment has signals of life safety.
+
+    Args:
+        rules: those that watch it.
+        sent: the fields that it has sent so far; None where nothing was heard of it, and what its kind may send counts.
+    """
+    return any(rule.life_safety and _looks_at(rule, sent) for rule in rules)
+
+
+def _looks_at(rule: Rule, sent: Collection[str] | None) -> bool:
+    if rule.type is RuleType.EVENT:
+        return not _is_about_unreadable(rule)
+    return sent is None or any(name in sent for name in inputs_of(rule))
+
+
+def _is_about_unreadable(rule: Rule) -> bool:
+    """What cannot be read is an alarm of every kind that has fields of life safety, whether it sends them or not."""
+    return set(rule.match.get("type", ())) == {UNREADABLE}

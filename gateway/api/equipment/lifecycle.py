@@ -1,0 +1,154 @@
+"""The life of an equipment: correct, rename, retire, replace."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from collectors.wire.fields import Kind
+from gateway.alarms.estate.equipment_ends import (
+    copy_rule_changes,
+    end_alarms,
+    forget_memories,
+    has_open_alarms,
+    move_alarms,
+)
+from gateway.alarms.estate.life_safety_sources import is_life_safety_source
+from gateway.alarms.key import Place
+from gateway.api.alarms.rules import rulebook_of
+from gateway.api.equipment.bodies import EquipmentBody
+from gateway.api.equipment.equipment import body_of, correction, find_equipment
+from gateway.api.equipment.lifecycle_bodies import CorrectEquipment, RenameEquipment, ReplaceEquipment, RetireEquipment
+from gateway.api.http.problems import ProblemError
+from gateway.api.http.route import Call, NeedsSecondPerson, Route
+from gateway.equipment.latest import latest_of
+from gateway.equipment.ledger import Equipment
+from gateway.equipment.life import EquipmentRefused, Refusal
+from gateway.equipment.lifecycle import Also, Lifecycle
+from gateway.people.permissions import Act, may
+from gateway.tickets.equipment_ends import move_tickets, note_on_tickets
+
+
+async def correct(call: Call) -> EquipmentBody:
+    item, wanted = _find(call, Act.EDIT_LEDGER), call.body
+    if wanted.kind is Kind.SYSTEM:
+        raise ProblemError("bad_request", "the kind system is the platform's own")
+    said = correction(wanted.version, wanted.name, wanted.place, "" if wanted.kind is None else wanted.kind.value)
+    changes_kind = said.kind not in ("", item.kind)
+    also = [*await _require_two(call, item), *_no_alarms(call, item, said.kind)] if changes_kind else []
+    return await _acting(call, lambda life: life.correct((item.site, item.code), said, call.cause, _now(call), also))
+
+
+async def rename(call: Call) -> EquipmentBody:
+    item, wanted = _find(call, Act.EDIT_LEDGER), call.body
+    now, place = _now(call), Place(item.site, item.code)
+    also: list[Also] = [
+        partial(move_alarms, place=place, code=wanted.code, cause=call.cause, now=now),
+        partial(copy_rule_changes, place=place, code=wanted.code, cause=call.cause, now=now),
+        partial(move_tickets, site=item.site, code=item.code, new=wanted.code, cause=call.cause, now=now),
+    ]
+    return await _acting(
+        call, lambda life: life.rename((item.site, item.code), wanted.version, wanted.code, call.cause, now, also)
+    )
+
+
+async def retire(call: Call) -> EquipmentBody:
+    item, wanted = _find(call, Act.RETIRE_EQUIPMENT), call.body
+    now = _now(call)
+    also = [*await _require_two(call, item), *_ends(call, item, wanted.reason, now)]
+    return await _acting(call, lambda life: life.retire((item.site, item.code), wanted.version, call.cause, now, also))
+
+
+async def replace(call: Call) -> EquipmentBody:
+    item, wanted = _find(call, Act.RETIRE_EQUIPMENT), call.body
+    now, place = _now(call), Place(item.site, item.code)
+    also: list[Also] = [
+        *await _require_two(call, item),
+        *_ends(call, item, f"replaced by {wanted.code}: {wanted.reason}", now),
+        partial(copy_rule_changes, place=place, code=wanted.code, cause=call.cause, now=now),
+    ]
+    return await _acting(
+        call, lambda life: life.replace((item.site, item.code), wanted.version, wanted.code, call.cause, now, also)
+    )
+
+
+def _ends(call: Call, item: Equipment, why: str, now: int) -> list[Also]:
+    event = "equipment_retired"
+    return [
+        partial(end_alarms, place=Place(item.site, item.code), why=why, cause=call.cause, now=now),
+        partial(note_on_tickets, site=item.site, code=item.code, event=event, note=why, cause=call.cause, now=now),
+    ]
+
+
+def _no_alarms(call: Call, item: Equipment, kind: str) -> list[Also]:
+    """Under another kind other rules watch it: what the old ones have raised must be over."""
+    rows = call.services.ledger.equipment.values()
+    second = [row for row in rows if (row.site, row.shares_code, row.kind) == (item.site, item.code, kind)]
+
+    async def check(connection: AsyncConnection, row: Equipment) -> None:
+        place = Place(row.site, row.code)
+        if await has_open_alarms(connection, place):
+            raise EquipmentRefused(Refusal.ALARMS_OPEN, f"{row.id} has open alarms; end them before its kind changes")
+        await forget_memories(connection, place)
+
+    return [partial(check, row=row) for row in (item, *second)]
+
+
+async def _require_two(call: Call, item: Equipment) -> list[Also]:
+    """What ends with it may be life safety, and that is for two people: what has signals of it, or an open alarm.
+
+    The alarms are looked for in the transaction: one may be raised while somebody asks.
+    """
+    if call.second_person is not None:
+        return []
+    latest = latest_of(item, call.services.store.latest())
+    rules = (await rulebook_of(call)).rules_for(item.site, Kind(item.kind), item.code)
+    if is_life_safety_source(rules, None if latest is None else latest.fields.keys()):
+        raise NeedsSecondPerson("it is a source of life safety: a second person has to agree")
+
+    async def check(connection: AsyncConnection) -> None:
+        if await has_open_alarms(connection, Place(item.site, item.code), only_life_safety=True):
+            raise NeedsSecondPerson("an alarm of life safety ends with it: a second person has to agree")
+
+    return [check]
+
+
+async def _acting(call: Call, act: Callable[[Lifecycle], Awaitable[Equipment]]) -> EquipmentBody:
+    """Do it, and put into words why it cannot be done."""
+    services = call.services
+    try:
+        return await body_of(services, await act(Lifecycle(services.database, services.ledger)))
+    except EquipmentRefused as error:
+        raise ProblemError(error.reason, str(error)) from error
+
+
+def _find(call: Call, act: Act) -> Equipment:
+    item = find_equipment(call, Act.WATCH)
+    if not may(call.person.grants if call.person else None, act, item.site).permitted:
+        raise ProblemError("forbidden")
+    return item
+
+
+def _now(call: Call) -> int:
+    return call.services.clock()
+
+
+_ONE = "/equipment/{equipment}"
+ROUTES = (
+    Route(
+        "PATCH", _ONE, Act.EDIT_LEDGER, correct, "Give it another name, place or kind", EquipmentBody,
+        request=CorrectEquipment,
+    ),
+    Route(
+        "POST", _ONE + "/rename", Act.EDIT_LEDGER, rename, "Give it another code; its history goes on", EquipmentBody,
+        request=RenameEquipment,
+    ),
+    Route(
+        "POST", _ONE + "/retire", Act.RETIRE_EQUIPMENT, retire,
+        "Take it away for good: its open alarms end, its history stays", EquipmentBody, request=RetireEquipment,
+    ),
+    Route(
+        "POST", _ONE + "/replace", Act.RETIRE_EQUIPMENT, replace,
+        "Let a new device take its name, place, links and history", EquipmentBody, request=ReplaceEquipment,
+    ),
+)  # fmt: skip

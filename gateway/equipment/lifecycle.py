@@ -1,0 +1,210 @@
+"""Acts on single equipment: each is one transaction with its audit row, its fact, and what others add to it.
+
+What follows for alarms and tickets is given by the caller as `also` and written in the same transaction.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.equipment import life
+from gateway.equipment.ledger import Equipment, Ledger, Who
+from gateway.equipment.life import Correction, EquipmentRefused, Refusal
+from gateway.equipment.links import read_topology
+from gateway.equipment.topology import Link
+from gateway.people.audit.entry import Cause, audited, write_records
+from gateway.storage.database import Database
+from gateway.storage.outbox.outbox import NewFact, write_facts
+from gateway.storage.tables import equipment, equipment_link, last_message
+
+ADOPTED = "equipment.adopted"
+CORRECTED = "equipment.corrected"
+RENAMED = "equipment.renamed"
+RETIRED = "equipment.retired"
+REPLACED = "equipment.replaced"
+_ACTS = {
+    ADOPTED: "equipment.adopt", CORRECTED: "equipment.correct", RENAMED: "equipment.rename",
+    RETIRED: "equipment.retire", REPLACED: "equipment.replace",
+}  # fmt: skip
+"""Fact -> act in the audit."""
+
+Also = Callable[[AsyncConnection], Awaitable[None]]
+"""What else is done in the transaction."""
+
+
+class Lifecycle:
+    """Adopts, corrects, renames, retires and replaces. Each act raises EquipmentRefused and changes nothing then."""
+
+    def __init__(self, database: Database, ledger: Ledger) -> None:
+        self._database = database
+        self._ledger = ledger
+
+    async def adopt(self, who: Who, wanted: Correction, cause: Cause, now: int) -> Equipment:
+        """Say that unknown equipment belongs here, or that retired equipment is in use again."""
+        before, after = self._row(who), life.adopted(self._ledger.equipment, who, wanted)
+        async with self._database.transaction() as connection:
+            await self._change(connection, before, after, ADOPTED, cause, now)
+        self._ledger.replace((), [after])
+        return after
+
+    async def correct(
+        self, who: Who, wanted: Correction, cause: Cause, now: int, also: Sequence[Also] = ()
+    ) -> Equipment:
+        """Give it another name, place or kind. `also` is done where the kind changes.
+
+        A row of its new kind that was heard under its code becomes a part of it.
+        """
+        rows = self._ledger.equipment
+        before, after = self._row(who), life.corrected(rows, who, wanted)
+        second = None if after.kind == before.kind else life.absorbed(rows, after)
+        if second is not None:
+            codes = dict.fromkeys((*after.former_codes, *second.former_codes, second.code))
+            after = msgspec.structs.replace(after, former_codes=list(codes))
+        async with self._database.transaction() as connection:
+            for do in also if after.kind != before.kind else ():
+                await do(connection)
+            if second is not None:
+                await _remove(connection, second)
+            await self._change(connection, before, after, CORRECTED, cause, now, {"kind": before.kind})
+        self._ledger.replace([] if second is None else [(second.site, second.code)], [after])
+        return after
+
+    async def rename(
+        self, who: Who, version: int, code: str, cause: Cause, now: int, also: Sequence[Also] = ()
+    ) -> Equipment:
+        """Give it another code. Messages under the former code are its own from then on."""
+        before = self._row(who)
+        after = life.renamed(self._ledger.equipment, self._ledger.estate.renamed, who, version, code)
+        async with self._database.transaction() as connection:
+            await _require_free(connection, after)
+            await self._change(connection, before, after, RENAMED, cause, now, {"former": before.code})
+            await _move_links(connection, before.site, before.code, code)
+            await _move_shares(connection, before.site, before.code, code)
+            for do in also:
+                await do(connection)
+        sharing = [
+            msgspec.structs.replace(item, shares_code=code)
+            for item in self._ledger.equipment.values()
+            if (item.site, item.shares_code) == who
+        ]
+        self._ledger.replace([who], [after, *sharing])
+        await self._ledger.links.learn({before.site})
+        return after
+
+    async def retire(self, who: Who, version: int, cause: Cause, now: int, also: Sequence[Also] = ()) -> Equipment:
+        """Take it away for good. Its row, its history and what was recorded of it stay."""
+        before, after = self._row(who), life.retired(self._ledger.equipment, who, version, now)
+        async with self._database.transaction() as connection:
+            await self._change(connection, before, after, RETIRED, cause, now)
+            for do in also:
+                await do(connection)
+        self._ledger.replace((), [after])
+        return after
+
+    async def replace(
+        self, who: Who, version: int, code: str, cause: Cause, now: int, also: Sequence[Also] = ()
+    ) -> Equipment:
+        """Retire it, and let a new device have its name, place and links. Returns the new device's row."""
+        before, known = self._row(who), self._ledger.equipment
+        old, new = life.replaced(known, self._ledger.estate.renamed, who, version, code, now)
+        heard = known.get((new.site, new.code))
+        async with self._database.transaction() as connection:
+            if heard is None:
+                await _require_free(connection, new)
+                await connection.execute(insert(equipment).values(**msgspec.structs.asdict(new), created_at=now))
+                await _record(connection, None, new, REPLACED, cause, now, {"former": before.code})
+            else:
+                await self._change(connection, heard, new, REPLACED, cause, now, {"former": before.code})
+            await self._change(connection, before, old, RETIRED, cause, now, {"replaced_by": code})
+            await _move_links(connection, before.site, before.code, code)
+            for do in also:
+                await do(connection)
+        self._ledger.replace((), [old, new])
+        await self._ledger.links.learn({before.site})
+        return new
+
+    def _row(self, who: Who) -> Equipment:
+        item = self._ledger.equipment.get(who)
+        if item is None:
+            raise EquipmentRefused(Refusal.NOT_FOUND, f"there is no equipment {who[0]}:{who[1]}")
+        return item
+
+    async def _change(
+        self,
+        connection: AsyncConnection,
+        before: Equipment,
+        after: Equipment,
+        fact: str,
+        cause: Cause,
+        now: int,
+        body: dict[str, Any] | None = None,
+    ) -> None:
+        changed = await connection.execute(
+            update(equipment)
+            .where(
+                equipment.c.site == before.site, equipment.c.code == before.code, equipment.c.version == before.version
+            )
+            .values(**msgspec.structs.asdict(after))
+        )
+        if changed.rowcount == 0:
+            raise EquipmentRefused(Refusal.STALE, f"{before.id} has changed since it was looked at")
+        if after.in_use or before.in_use:
+            await _forget_message(connection, before)
+        await _record(connection, before, after, fact, cause, now, body or {})
+
+
+async def _record(
+    connection: AsyncConnection,
+    before: Equipment | None,
+    after: Equipment,
+    fact: str,
+    cause: Cause,
+    now: int,
+    body: dict[str, Any],
+) -> None:
+    was = None if before is None else msgspec.structs.asdict(before)
+    record = audited(now, after.site, cause, _ACTS[fact], after.id, was, msgspec.structs.asdict(after))
+    await write_records(connection, [], [record])
+    said = {"equipment": after.code, "actor": cause.actor, **body}
+    await write_facts(connection, [NewFact(now, after.site, fact, after.id, said)])
+
+
+async def _require_free(connection: AsyncConnection, item: Equipment) -> None:
+    """Another process may have heard, or entered, the code meanwhile."""
+    statement = select(equipment.c.code).where(equipment.c.site == item.site, equipment.c.code == item.code)
+    if await connection.scalar(statement) is not None:
+        raise EquipmentRefused(Refusal.CODE_TAKEN, f"{item.id} has been heard or entered meanwhile")
+
+
+async def _forget_message(connection: AsyncConnection, item: Equipment) -> None:
+    await connection.execute(
+        delete(last_message).where(last_message.c.site == item.site, last_message.c.equipment == item.code)
+    )
+
+
+async def _remove(connection: AsyncConnection, item: Equipment) -> None:
+    await _forget_message(connection, item)
+    await connection.execute(delete(equipment).where(equipment.c.site == item.site, equipment.c.code == item.code))
+
+
+async def _move_links(connection: AsyncConnection, site: str, old: str, new: str) -> None:
+    """Let links name the new code; those that the new code has already stay."""
+    here = equipment_link.c.site == site
+    topology = await read_topology(connection)
+    ends = or_(equipment_link.c.child == old, equipment_link.c.parent == old)
+    rows = (await connection.execute(select(equipment_link).where(here, ends))).mappings().all()
+    await connection.execute(delete(equipment_link).where(here, ends))
+    for row in rows:
+        values = {**row, **{end: new for end in ("child", "parent") if row[end] == old}}
+        link = Link(site, values["child"], values["parent"], values["relation"])
+        if link.child != link.parent and link not in topology.links:
+            await connection.execute(insert(equipment_link).values(**values))
+
+
+async def _move_shares(connection: AsyncConnection, site: str, old: str, new: str) -> None:
+    await connection.execute(
+        update(equipment).where(equipment.c.site == site, equipment.c.shares_code == old).values(shares_code=new)
+    )

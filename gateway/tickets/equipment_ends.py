@@ -1,0 +1,48 @@
+"""What becomes of open tickets when their equipment is retired or gets another code: they go on, and say so."""
+
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.people.audit.entry import Cause, JournalRow, write_records
+from gateway.storage.outbox.outbox import NewFact, write_facts
+from gateway.storage.queries.index_use import beside_index
+from gateway.storage.tables import ticket, ticket_is_open
+
+
+async def note_on_tickets(
+    connection: AsyncConnection, site: str, code: str, event: str, note: str, cause: Cause, now: int
+) -> None:
+    """Write a line into the journal of every open ticket of an equipment."""
+    numbers = [row["number"] for row in await _open_tickets(connection, site, code)]
+    await _note(connection, numbers, site, event, note, cause, now)
+
+
+async def move_tickets(connection: AsyncConnection, site: str, code: str, new: str, cause: Cause, now: int) -> None:
+    """Let open tickets of an equipment go on under its new code."""
+    rows = await _open_tickets(connection, site, code)
+    was, will_be = f"{site}/{code}/", f"{site}/{new}/"
+    for row in rows:
+        key = row["open_key"]
+        moved = will_be + key.removeprefix(was) if key and key.startswith(was) else key
+        await connection.execute(
+            update(ticket)
+            .where(ticket.c.number == row["number"])
+            .values(equipment=new, open_key=moved, version=row["version"] + 1)
+        )
+    await _note(connection, [row["number"] for row in rows], site, "equipment_renamed", f"{code} -> {new}", cause, now)
+
+
+async def _open_tickets(connection: AsyncConnection, site: str, code: str) -> list[dict[str, Any]]:
+    here = beside_index(ticket.c.site == site), beside_index(ticket.c.equipment == code)
+    statement = select(ticket).where(ticket_is_open, *here).order_by(ticket.c.id).with_for_update()
+    return [dict(row) for row in (await connection.execute(statement)).mappings()]
+
+
+async def _note(
+    connection: AsyncConnection, numbers: list[str], site: str, event: str, note: str, cause: Cause, now: int
+) -> None:
+    lines = [JournalRow("ticket", number, now, event, "", "", cause.actor, note) for number in numbers]
+    await write_records(connection, lines, [])
+    await write_facts(connection, [NewFact(now, site, f"ticket.{event}", number) for number in numbers])
