@@ -28,7 +28,8 @@ from collectors.wire.fields import Channel, Kind
 from collectors.wire.reading import Reading, Value
 from collectors.wire.topics import Topic
 from collectors.write_buffer import WriteBuffer
-from gateway.alarms.alarms import AlarmMetrics, Alarms
+from gateway.alarms.alarm_metrics import AlarmMetrics
+from gateway.alarms.alarms import Alarms
 from gateway.alarms.built_in.doubtful_clocks import clock_event, still_doubtful
 from gateway.alarms.built_in.rule_failures import Failures
 from gateway.alarms.built_in.synthetic_probe import BEAT_TOPIC, Watchdog

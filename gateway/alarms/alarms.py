@@ -6,17 +6,17 @@ for its own sake is found and put aside: the rule is asked again at the next sam
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
 import msgspec
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.wire.reading import Reading
+from gateway.alarms.alarm_metrics import AlarmMetrics
 from gateway.alarms.built_in.rule_failures import Failures
 from gateway.alarms.built_in.synthetic_probe import BEAT_RULE, proofs, told_apart
 from gateway.alarms.estate.equipment_ends import RENAMED_MEANWHILE
@@ -24,11 +24,12 @@ from gateway.alarms.estate.estate_changes import EstateNews, apply_changes, rule
 from gateway.alarms.evaluation.clock_steps import by_new_clock, not_after
 from gateway.alarms.evaluation.duplicate_events import FirstDelivery, first_delivery, is_repeat, name_anew
 from gateway.alarms.evaluation.evaluator import Watches
-from gateway.alarms.evaluation.outcomes import Decision, Failure, Outcome, no_rule
+from gateway.alarms.evaluation.outcomes import Decision, Failure, Outcome, no_rule, outcome_of, shown_by
 from gateway.alarms.evaluation.progress import Asked, keeping_up
 from gateway.alarms.evaluation.rule_reload import Replanned, note_of, replanned
 from gateway.alarms.evaluation.unknown_equipment import UnknownEquipment
-from gateway.alarms.evaluation.watched_equipment import Recall, is_watched, nothing_known
+from gateway.alarms.evaluation.watched_equipment import Recall, nothing_known
+from gateway.alarms.event_rows import first_deliveries, keep_events
 from gateway.alarms.key import Key, Place
 from gateway.alarms.lifecycle.damping import CHATTER_QUIET_MS, Damping, ended_chatter
 from gateway.alarms.lifecycle.response_timeout import unanswered
@@ -36,28 +37,30 @@ from gateway.alarms.lifecycle.rows import (
     alarms_by_id,
     due_for_re_alarm,
     is_due_for_re_alarm,
+    known_activations,
     open_alarms_at,
     open_alarms_of,
     save,
 )
 from gateway.alarms.lifecycle.states import WAITING, Event, State
 from gateway.alarms.lifecycle.transitions import (
-    Row,
     Written,
     by_person,
     go_by,
-    identity_of,
     key_of,
     move,
     withdraw,
     write_up,
 )
+from gateway.alarms.lifecycle.unwatched import unwatched_alarms
 from gateway.alarms.lifecycle.verification import verified
+from gateway.alarms.memory_rows import forget_memories_of, keep_memories, recorded_memory
 from gateway.alarms.rules.rule import FRESH, Memory, Rule, RuleType
 from gateway.alarms.rules.rulebook import Rulebook
 from gateway.alarms.rules.versions import overrides, versions_after
 from gateway.alarms.suppression.suppressor import Suppressing
 from gateway.alarms.work_parts import WorkParts
+from gateway.clocks import Clock
 from gateway.equipment.estate import Estate
 from gateway.people.audit.entry import CLOCK, RULES, Cause, Via
 from gateway.storage.database import Database
@@ -65,9 +68,8 @@ from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.outbox.isolate_failure import NOBODYS_FAULT, reason_of, single_out
 from gateway.storage.outbox.outbox import Consumer, Fact, FactMetrics, move_cursor, read_cursor
 from gateway.storage.ownership import lease
-from gateway.storage.queries.chunks import in_portions
 from gateway.storage.received.quarantine import Quarantine
-from gateway.storage.tables import activation, alarm, alarm_is_open, event, rule_memory
+from gateway.storage.tables import rule_memory
 from gateway.storage.trouble_words import in_plain_words
 
 log = structlog.get_logger(__name__)
@@ -81,29 +83,8 @@ _RETRY_S: Final = 0.5
 _WAITS_AT_MOST_MS: Final = 600_000
 """For so long after the clock was set messages may come to be judged that were received before."""
 _RULE_CHANGED: Final = Cause("system:rules", Via.FACT, why="rule changed")
-Clock = Callable[[], int]
-"""Now, in epoch milliseconds."""
 _Also = Callable[[AsyncConnection], Awaitable[None]]
 """What is done in the same transaction."""
-
-
-class AlarmMetrics:
-    """What the alarms count, for `/metrics`."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.raised = Counter("gengfu_activations", "Activations", ["priority"], registry=registry)
-        self.latency = Histogram(
-            "gengfu_alarm_latency_seconds",
-            "Time from receipt of the sample that raised an alarm to its commit",
-            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-            registry=registry,
-        )
-        self.forgotten = Counter(
-            "gengfu_unknown_equipment_forgotten",
-            "Unknown equipment beyond the limit that was forgotten, the least recently heard first",
-            registry=registry,
-        )
-        self.retries = Counter("gengfu_decision_retries", "Decision transactions written again", registry=registry)
 
 
 class Alarms:
@@ -191,7 +172,7 @@ class Alarms:
     async def _take_up_estate(self) -> None:
         """Go by what people have done to equipment since the last look, in whichever process."""
         estate = self._estate()
-        if estate is self._estate_taken_up:
+        if estate is self._estate_taken_up or estate == self._estate_taken_up:
             return
         news = what_changed(self._estate_taken_up, estate)
         self._rulebook = self._rulebook.with_estate(estate)
@@ -204,7 +185,7 @@ class Alarms:
             await self._retrying(self._end_withdrawn)
         self._estate_taken_up = estate
         log.info(
-            "changed equipment taken up", renamed=len(news.renamed), retired=len(news.retired), back=len(news.back)
+            "changed equipment taken up", **{name: len(getattr(news, name)) for name in ("renamed", "retired", "back")}
         )
 
     async def _settle_estate(self, news: EstateNews) -> set[Key]:
@@ -259,7 +240,7 @@ class Alarms:
         async with self._database.transaction() as connection:
             await lease.verify(connection, self._epoch)
             await self.suppressing.take_up(connection)
-            await _forget(connection, await self._withdraw(connection))
+            await forget_memories_of(connection, await self._withdraw(connection))
 
     async def _tell_anew(self, connection: AsyncConnection, changes: Sequence[Replanned]) -> None:
         """Open alarms of changed rules say what these say now: how grave it is, and which ticket it wants."""
@@ -274,7 +255,7 @@ class Alarms:
     async def _withdraw(self, connection: AsyncConnection) -> list[Key]:
         """End the alarms that no rule watches any more. Returns their keys."""
         cause = Cause("system:rules", Via.CLOCK, why="rule withdrawn")
-        orphans = await self._unwatched(connection)
+        orphans = await unwatched_alarms(connection, self._rulebook)
         written = Written()
         for row in orphans:
             withdraw(row, written, cause, self._clock())
@@ -285,13 +266,6 @@ class Alarms:
                 "alarms ended because their rule is gone", alarms=[row["open_key"] or row["id"] for row in orphans]
             )
         return [key_of(row) for row in orphans]
-
-    async def _unwatched(self, connection: AsyncConnection) -> list[Row]:
-        looked_at = (alarm.c[name] for name in ("id", "site", "kind", "equipment", "part", "rule"))
-        active = select(*looked_at).where(alarm.c.active, alarm_is_open)
-        found = (await connection.execute(active)).mappings()
-        identities = sorted(row["id"] for row in found if not is_watched(dict(row), self._rulebook))
-        return list((await alarms_by_id(connection, identities)).values())
 
     async def decide(self, readings: Sequence[Reading]) -> None:
         """Judge readings; return when what follows is committed. Raises LeaseLost."""
@@ -438,14 +412,14 @@ class Alarms:
 
     async def _first_deliveries(self, events: Sequence[Reading]) -> dict[str, FirstDelivery]:
         async with self._database.reading() as connection:
-            return await _first_deliveries(connection, events)
+            return await first_deliveries(connection, events)
 
     async def _commit(self, outcome: Outcome, readings: Sequence[Reading], cause: Cause) -> None:
         """Write what follows; what cannot be written is put aside, and its rule asked again."""
         failures = list(outcome.failures)
 
         async def write(items: Sequence[_Item]) -> None:
-            part = _part_of(outcome, items)
+            part = outcome_of(outcome, items)
             fresh = [item for item in items if isinstance(item, Reading)]
             await self._retrying(lambda: self._write(part, fresh, cause))
             self._count(part.decisions)
@@ -455,7 +429,7 @@ class Alarms:
                 failures.append(Failure(no_rule(item.topic), error, item))
                 return
             self._watches.take_back(item, await self._memory_on_record(item))
-            failures.append(Failure(item, error, _shown_by(outcome, item, readings)))
+            failures.append(Failure(item, error, shown_by(outcome, item, readings)))
 
         keys = dict.fromkeys((*outcome.memories, *(decision.key for decision in outcome.decisions)))
         events = [reading for reading in readings if reading.digest]
@@ -476,19 +450,13 @@ class Alarms:
     async def _memory_on_record(self, key: Key) -> Memory:
         """What to go on from; nothing, where not even that can be read: the next sample then decides anew."""
         try:
-            found: Memory = await self._retrying(lambda: self._recorded_memory(key))
+            found: Memory = await self._retrying(lambda: recorded_memory(self._database, key))
         except NOBODYS_FAULT:
             raise
         except Exception as error:
             log.error("the memory of a rule cannot be read", key=str(key), why=reason_of(error), exc_info=error)
             return FRESH
         return found
-
-    async def _recorded_memory(self, key: Key) -> Memory:
-        where = [rule_memory.c[name] == value for name, value in key._asdict().items()]
-        async with self._database.reading() as connection:
-            body = await connection.scalar(select(rule_memory.c.body).where(*where))
-        return FRESH if body is None else msgspec.convert(body, Memory)
 
     async def _retrying(self, work: Any) -> Any:
         """Do it until the database lets us: what is decided must be written, and nothing is acknowledged before."""
@@ -513,15 +481,15 @@ class Alarms:
             await lease.verify(connection, self._epoch)
             await self.suppressing.take_up(connection)
             open_alarms = await open_alarms_of(connection, {str(item.key) for item in decisions})
-            known = await _known_activations(connection, decisions)
-            await _keep_events(connection, events, await _first_deliveries(connection, events))
+            known = await known_activations(connection, decisions)
+            await keep_events(connection, events, await first_deliveries(connection, events))
             now = self._clock()
             seen = await verified(connection, decisions, open_alarms)
             written = write_up(decisions, open_alarms, known, cause, now, seen, self._damping.is_chatter)
             written.facts.extend(proofs(beats, now))
             await self.suppressing.weigh(connection, written, cause, now)
             await save(connection, written)
-            await _keep_memories(connection, outcome.memories)
+            await keep_memories(connection, outcome.memories)
             if also is not None:
                 await also(connection)
         self._damping.note(written, now)
@@ -529,78 +497,3 @@ class Alarms:
 
 _Item = Key | Reading
 """What one can write, or must put aside, by itself: all that became of a key, or an event."""
-
-
-def _part_of(outcome: Outcome, items: Sequence[_Item]) -> Outcome:
-    """What became of some keys, in its order."""
-    keys = {item for item in items if isinstance(item, Key)}
-    decisions = [decision for decision in outcome.decisions if decision.key in keys]
-    return Outcome(decisions, {key: memory for key, memory in outcome.memories.items() if key in keys}, [])
-
-
-def _shown_by(outcome: Outcome, key: Key, readings: Sequence[Reading]) -> Reading | None:
-    """The reading that a key's last decision rests on; None where the clock decided."""
-    last = next((decision for decision in reversed(outcome.decisions) if decision.key == key), None)
-    if last is None:
-        return None
-    who = (key.site, key.equipment, last.digest, last.received_at)
-    return next(
-        (item for item in readings
-         if (item.topic.site, item.topic.equipment, item.digest, item.received_at) == who), None,
-    )  # fmt: skip
-
-
-async def _known_activations(connection: AsyncConnection, decisions: Sequence[Decision]) -> set[str]:
-    raised = [identity_of(decision) for decision in decisions if decision.change.raised]
-    known: set[str] = set()
-    for part in in_portions(raised):
-        known.update(await connection.scalars(select(activation.c.identity).where(activation.c.identity.in_(part))))
-    return known
-
-
-async def _first_deliveries(connection: AsyncConnection, events: Sequence[Reading]) -> dict[str, FirstDelivery]:
-    known: dict[str, FirstDelivery] = {}
-    columns = select(event.c.digest, event.c.quality, event.c.received_at)
-    for part in in_portions([reading.digest for reading in events]):
-        found = await connection.execute(columns.where(event.c.digest.in_(part)))
-        known |= {digest: FirstDelivery(quality, received_at) for digest, quality, received_at in found}
-    return known
-
-
-async def _keep_events(connection: AsyncConnection, events: Sequence[Reading], known: Container[str]) -> None:
-    """Keep what is not `known`: a commit whose answer was lost on the way is written again."""
-    rows = [_event_row(reading) for reading in events if reading.digest not in known]
-    if rows:
-        await connection.execute(insert(event), rows)
-
-
-def _event_row(reading: Reading) -> Row:
-    topic = reading.topic
-    return {
-        "digest": reading.digest,
-        "site": topic.site,
-        "kind": topic.kind.value,
-        "equipment": topic.equipment,
-        "fields": reading.fields,
-        "quality": reading.quality,
-        "measured_at": reading.measured_at,
-        "received_at": reading.received_at,
-    }
-
-
-async def _keep_memories(connection: AsyncConnection, memories: dict[Key, Memory]) -> None:
-    """Replace what is remembered under these keys."""
-    if not memories:
-        return
-    await _forget(connection, list(memories))
-    kept = {key: memory for key, memory in memories.items() if memory != FRESH}
-    rows = [{**key._asdict(), "body": msgspec.to_builtins(memory)} for key, memory in kept.items()]
-    if rows:
-        await connection.execute(insert(rule_memory), rows)
-
-
-async def _forget(connection: AsyncConnection, keys: Sequence[Key]) -> None:
-    if keys:
-        where = [rule_memory.c[name] == bindparam(f"of_{name}") for name in Key._fields]
-        rows = [{f"of_{name}": value for name, value in key._asdict().items()} for key in keys]
-        await connection.execute(delete(rule_memory).where(*where), rows)

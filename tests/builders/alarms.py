@@ -14,7 +14,8 @@ from collectors.payloads.native import decode
 from collectors.wire.fields import Kind
 from collectors.wire.reading import Reading, Value
 from collectors.wire.topics import parse_topic
-from gateway.alarms.alarms import AlarmMetrics, Alarms
+from gateway.alarms.alarm_metrics import AlarmMetrics
+from gateway.alarms.alarms import Alarms
 from gateway.alarms.built_in.rule_failures import Failures
 from gateway.alarms.rules.rule import Priority, Rule, RuleType, TicketWish
 from gateway.equipment.estate import Estate

@@ -1,6 +1,6 @@
 """What follows from readings and from the clock: decisions, memories to keep, failures. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -116,3 +116,22 @@ def keep(
         held = before[1] if before is not None and change.at < before[0] else value
         shown = told if change.raised else held
         outcome.decisions.append(Decision(watch.key, watch.rule, watch.kind, change, shown, received_at, digest, zone))
+
+
+def outcome_of(outcome: Outcome, items: Sequence[Key | Reading]) -> Outcome:
+    """What became of some keys, in its order."""
+    keys = {item for item in items if isinstance(item, Key)}
+    decisions = [decision for decision in outcome.decisions if decision.key in keys]
+    return Outcome(decisions, {key: memory for key, memory in outcome.memories.items() if key in keys}, [])
+
+
+def shown_by(outcome: Outcome, key: Key, readings: Sequence[Reading]) -> Reading | None:
+    """The reading that a key's last decision rests on; None where the clock decided."""
+    last = next((decision for decision in reversed(outcome.decisions) if decision.key == key), None)
+    if last is None:
+        return None
+    who = (key.site, key.equipment, last.digest, last.received_at)
+    return next(
+        (item for item in readings
+         if (item.topic.site, item.topic.equipment, item.digest, item.received_at) == who), None,
+    )  # fmt: skip

@@ -6,8 +6,9 @@ from typing import Final
 from sqlalchemy import bindparam, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.alarms.evaluation.outcomes import Decision
 from gateway.alarms.key import CLOCKS_DIFFER_MS, Place
-from gateway.alarms.lifecycle.transitions import Row, Written
+from gateway.alarms.lifecycle.transitions import Row, Written, identity_of
 from gateway.people.audit.entry import write_records
 from gateway.storage.outbox.outbox import write_facts
 from gateway.storage.queries.chunks import AT_ONCE, in_portions
@@ -128,3 +129,12 @@ def is_due_for_re_alarm(row: Row, now: int) -> bool:
     """Whether it has stood acknowledged for too long; a time further ahead than it can be is from another clock."""
     at = row["re_alarm_at"]
     return at is not None and not now < at <= now + row["re_alarm"] + CLOCKS_DIFFER_MS
+
+
+async def known_activations(connection: AsyncConnection, decisions: Sequence[Decision]) -> set[str]:
+    """Identities of those activations that are in the database already."""
+    raised = [identity_of(decision) for decision in decisions if decision.change.raised]
+    known: set[str] = set()
+    for part in in_portions(raised):
+        known.update(await connection.scalars(select(activation.c.identity).where(activation.c.identity.in_(part))))
+    return known

@@ -13,6 +13,7 @@ from gateway.alarms.rules.changes import check_changes, needs_two
 from gateway.alarms.rules.files import RuleError
 from gateway.alarms.rules.rule import Priority, Rule
 from gateway.alarms.rules.rulebook import Override, Place, Rulebook
+from gateway.equipment.estate import Estate
 from gateway.people.audit.entry import Cause, audited, write_records
 from gateway.storage.database import Database
 from gateway.storage.outbox.outbox import NewFact, write_facts
@@ -143,6 +144,12 @@ def _why_two(rulebook: Rulebook, wish: Wish, before: Mapping[str, Any]) -> str:
     if not known and before.get("priority") == Priority.CRITICAL.value:  # and cannot be used any more
         return f"{place.rule} watches over lives: a second person has to agree to change it"
     return next((why for rule in known if (why := needs_two(rule, wish.changes, before))), "")
+
+
+async def current_rulebook(database: Database, filed: Sequence[Rule], estate: Estate) -> Rulebook:
+    """The rules of the files with what the sites have changed, as it is now."""
+    async with database.reading() as connection:
+        return Rulebook(filed, await overrides(connection), estate)
 
 
 async def _newest(connection: AsyncConnection, place: Place) -> Override:

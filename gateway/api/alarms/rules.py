@@ -18,7 +18,7 @@ from gateway.alarms.rules.versions import (
     TwoPeopleNeeded,
     Wish,
     change,
-    overrides,
+    current_rulebook,
     roll_back,
 )
 from gateway.api.alarms.rule_bodies import ChangeRule, RollBackRule, RuleBody, RuleSetting, RuleVersionBody
@@ -142,8 +142,7 @@ def _where(call: Call, site: str, equipment: str, act: Act) -> _Where:
 
 async def rulebook_of(call: Call) -> Rulebook:
     """The rules as they are now, with what the sites have changed."""
-    async with call.services.database.reading() as connection:
-        return Rulebook(call.services.rules, await overrides(connection), call.services.ledger.estate)
+    return await current_rulebook(call.services.database, call.services.rules, call.services.ledger.estate)
 
 
 def _found(rulebook: Rulebook, identity: str, where: _Where) -> RuleBody:

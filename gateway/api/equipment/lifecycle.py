@@ -15,7 +15,7 @@ from gateway.alarms.estate.equipment_ends import (
 )
 from gateway.alarms.estate.life_safety_sources import is_life_safety_source
 from gateway.alarms.key import Place
-from gateway.api.alarms.rules import rulebook_of
+from gateway.alarms.rules.versions import current_rulebook
 from gateway.api.equipment.bodies import EquipmentBody
 from gateway.api.equipment.equipment import body_of, correction, find_equipment
 from gateway.api.equipment.lifecycle_bodies import CorrectEquipment, RenameEquipment, ReplaceEquipment, RetireEquipment
@@ -102,7 +102,9 @@ async def _require_two(call: Call, item: Equipment) -> list[Also]:
     if call.second_person is not None:
         return []
     latest = latest_of(item, call.services.store.latest())
-    rules = (await rulebook_of(call)).rules_for(item.site, Kind(item.kind), item.code)
+    services = call.services
+    rulebook = await current_rulebook(services.database, services.rules, services.ledger.estate)
+    rules = rulebook.rules_for(item.site, Kind(item.kind), item.code)
     if is_life_safety_source(rules, None if latest is None else latest.fields.keys()):
         raise NeedsSecondPerson("it is a source of life safety: a second person has to agree")
 
