@@ -16,7 +16,7 @@ from sqlalchemy import update
 from benchmarks.ingest import RULES
 from benchmarks.rig.figures import Figure
 from collectors.wire.reading import Reading
-from gateway.alarms.evaluation.evaluator import Watches
+from gateway.alarms.evaluation.evaluator import RuleEvaluator
 from gateway.alarms.lifecycle.rows import due_for_re_alarm
 from gateway.alarms.rules.files import load_rules
 from gateway.people.permissions import Role
@@ -109,10 +109,10 @@ def _judging() -> list[float]:
     rules = load_rules([RULES])
     took = []
     for _ in range(ROUNDS):
-        watches = Watches(rules, {}, 60_000)
+        evaluator = RuleEvaluator(rules, {}, 60_000)
         readings = [_reading(number) for number in range(SAMPLES)]
         began = time.process_time()
-        watches.take(readings)
+        evaluator.take(readings)
         took.append((time.process_time() - began) * 1_000_000 / SAMPLES)
     return took
 

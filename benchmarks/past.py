@@ -28,9 +28,9 @@ from gateway.storage.tables import (
     alarm,
     audit,
     audit_day,
+    consumer_offset,
     event,
     fact,
-    fact_cursor,
     journal,
     site,
     ticket,
@@ -92,7 +92,7 @@ async def _finish(database: Database, days: list[Row]) -> None:
         if days:
             await connection.execute(insert(audit_day), days)
         newest = (await connection.execute(text("SELECT coalesce(max(id), 0) FROM fact"))).scalar_one()
-        await connection.execute(insert(fact_cursor), [{"consumer": name, "fact": newest} for name in _CONSUMERS])
+        await connection.execute(insert(consumer_offset), [{"consumer": name, "fact": newest} for name in _CONSUMERS])
         await connection.execute(text("ANALYZE"))
 
 

@@ -17,7 +17,7 @@ import msgspec
 from collectors.wire.fields import Channel, Kind
 from collectors.wire.reading import Reading, Value
 from collectors.wire.topics import Topic
-from gateway.alarms.evaluation.evaluator import Watches
+from gateway.alarms.evaluation.evaluator import RuleEvaluator
 from gateway.alarms.rules.files import parse_rules
 from gateway.alarms.rules.rule import Rule
 from gateway.alarms.whatif.back_test import Activation, Trial
@@ -190,8 +190,8 @@ def lift_readings() -> list[Reading]:
 def lift_alarms() -> Counter[tuple[str, str]]:
     """(rule, lift) -> alarms. All lifts at once, as in service; lifts that tell changes only need no clock."""
     readings = lift_readings()
-    watches = Watches([RULES[name] for name in LIFT_RULES], {}, _WINDOW_MS)
-    outcome = watches.take(readings)
+    evaluator = RuleEvaluator([RULES[name] for name in LIFT_RULES], {}, _WINDOW_MS)
+    outcome = evaluator.take(readings)
     if outcome.failures:
         raise RuntimeError(str(outcome.failures[:3]))
     raised = [decision.key for decision in outcome.decisions if decision.change.raised]

@@ -15,7 +15,7 @@ from collectors.collector import as_quarantined
 from collectors.disk.disk_states import DiskState
 from collectors.metrics import HistoryMetrics
 from collectors.sequences import SequenceMemory
-from collectors.timeseries.discard_writer import WrittenElsewhere
+from collectors.timeseries.discard_writer import DiscardWriter
 from collectors.timeseries.store import Refused, Store
 from gateway.alarms.built_in.synthetic_probe import Watchdog, show_age
 from gateway.alarms.performance.duty_positions import DutyPositions
@@ -29,11 +29,11 @@ from gateway.api.live.feed import LiveFeed
 from gateway.api.live.floods import LiveFloods
 from gateway.api.platform.platform import READY
 from gateway.clocks import Clock, DataClock, claim_folder, name_of, wall_ms
-from gateway.component_metrics import PartStates
+from gateway.component_metrics import ComponentStates
 from gateway.equipment.ledger import PLATFORM, Equipment, Ledger, Site
 from gateway.equipment.topology import Link
 from gateway.ingest.factory import forget_old, make_buffer, make_decoder, make_disk_space, make_store, watch_disk
-from gateway.leader import Owner
+from gateway.leader import Leader
 from gateway.leader_duties import Resources
 from gateway.people.approvals.rules import ApprovalRules, NotForTwo, read_rules
 from gateway.people.audit.entry import Cause, Via
@@ -74,7 +74,7 @@ def web_app_folder() -> Path | None:
 def approval_rules(settings: Settings) -> ApprovalRules:
     """What needs two people. Raises SettingsError for an act that cannot."""
     try:
-        return read_rules(settings.approval.acts, settings.approval.hours)
+        return read_rules(settings.approval.permissions, settings.approval.hours)
     except NotForTwo as error:
         raise SettingsError(str(error)) from error
 
@@ -116,7 +116,7 @@ class Application:
         self._watchdog = Watchdog(settings.alarms.watchdog_s, wall_ms)
         show_age(self._watchdog, self.registry)
         ProcessCollector(registry=self.registry)  # memory, processor, open files
-        self.registry.register(PartStates(self.parts, READY))
+        self.registry.register(ComponentStates(self.parts, READY))
         self._stop = asyncio.Event()
         self.started = asyncio.Event()
 
@@ -158,11 +158,11 @@ class Application:
             duties = Duties(self._parts, self.registry)
             given = Resources(
                 settings=settings, decoder=self._decoder, rules=self._rules, database=database, ledger=ledger,
-                buffer=buffer, keeper=buffer if settings.history.write else WrittenElsewhere(store),
+                buffer=buffer, keeper=buffer if settings.history.write else DiscardWriter(store),
                 quarantine=quarantine, store=store, sequences=sequences, feed=feed, clock=self._clock,
                 watchdog=self._watchdog, attachments=attachments, lease=LeaseKeeper(database), duties=duties, disk=disk,
             )  # fmt: skip
-            owner = Owner(given, self._parts, self.registry)
+            owner = Leader(given, self._parts, self.registry)
             floods = LiveFloods(services, feed)
             stop_on_signals(stack, self.stop)
             everything = [
@@ -179,7 +179,7 @@ class Application:
             ]
             await self._carry_out(duties, everything, owner)
 
-    async def _carry_out(self, duties: Duties, everything: Sequence[Duty], owner: Owner) -> None:
+    async def _carry_out(self, duties: Duties, everything: Sequence[Duty], owner: Leader) -> None:
         """Work until `stop`. A vital duty that fails ends the service, with its error."""
         async with asyncio.TaskGroup() as group:
             working = group.create_task(duties.carry_out(everything), name="duties")
@@ -237,7 +237,7 @@ class Application:
         return Services(
             database, ledger, store, people, self.registry, self.parts, self._clock, self._watchdog, rule_tests,
             attachments, longest_shelves=self.settings.alarms.longest_shelves_ms, rules=self._rules, duty=self.duty,
-            longest_maintenance_ms=round(self.settings.alarms.maintenance_h * 3_600_000),
+            longest_maintenance_ms=round(self.settings.alarms.max_maintenance_hours * 3_600_000),
         )  # fmt: skip
 
     async def _open_people(self, stack: contextlib.AsyncExitStack, database: Database) -> People:

@@ -6,7 +6,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 
-class PartStates(Collector):
+class ComponentStates(Collector):
     """Asks at every scrape, so that no part has to remember to tell."""
 
     def __init__(self, parts: Callable[[], Mapping[str, str]], ready: str) -> None:
@@ -15,7 +15,7 @@ class PartStates(Collector):
 
     def collect(self) -> Iterable[Metric]:
         gauge = GaugeMetricFamily(
-            "gengfu_part_ready", "1 while a part works; /readyz says what it waits for", labels=["part"]
+            "gengfu_component_ready", "1 while a part works; /readyz says what it waits for", labels=["part"]
         )
         for part, state in self._parts().items():
             gauge.add_metric([part], float(state == self._ready))

@@ -46,7 +46,7 @@ _CATCH_UP_S: Final = lease.LIFETIME_MS / 3000
 _OWN_PARTS: Final = ("owner", "alarms", "tickets", "broker", "audit", "backups")
 
 
-class Owner:
+class Leader:
     """Takes the lease whenever it is free, and works while it holds."""
 
     def __init__(self, given: Resources, parts: Parts, registry: CollectorRegistry) -> None:

@@ -54,14 +54,14 @@ from gateway.retention.retention import Retention
 from gateway.settings import Settings
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
-from gateway.storage.outbox.outbox import FactMetrics
+from gateway.storage.outbox.outbox import OutboxMetrics
 from gateway.storage.queries.statistics import keep_statistics_fresh
 from gateway.storage.received.quarantine import Quarantine
 from gateway.storage.received.unread_topics import UnreadTopicsTable
 from gateway.storage.trouble_words import in_plain_words
 from gateway.supervision import probe_sender as watchdog_beat
 from gateway.supervision.duties import Duties, Duty, always_ready, every
-from gateway.supervision.incoming_messages import Lookout, space_on_disk, way_of_messages
+from gateway.supervision.incoming_messages import MessageMonitor, space_on_disk, way_of_messages
 from gateway.supervision.lease_keeping import LeaseKeeper
 from gateway.supervision.message_rates import event_of, protected_fields, still_babbling
 from gateway.supervision.platform import CODE, EVERY_S, SelfSupervision
@@ -108,7 +108,7 @@ class OwnerMetrics:
     def __init__(self, registry: CollectorRegistry, clock: Clock) -> None:
         self.ingest = IngestMetrics(registry)
         self.alarms = AlarmMetrics(registry)
-        self.facts = FactMetrics(registry)
+        self.facts = OutboxMetrics(registry)
         self.failures = Failures(registry, clock)
 
 
@@ -135,7 +135,7 @@ class OwnerDuties:
         self._tickets = Tickets(database, epoch, metrics.facts, clock, Scope(settings.tickets.incident_scope))
         self._sweep = AttachmentSweep(database, given.attachments, epoch)
         self._retention = Retention(database, epoch, settings.retention, clock)
-        self._lookout = Lookout(settings, database, given.ledger, clock)
+        self._lookout = MessageMonitor(settings, database, given.ledger, clock)
         self.broker = Broker(
             broker_address(settings), given.decoder.subscriptions, own=[BEAT_TOPIC], may_connect=given.lease.holds
         )
@@ -158,7 +158,7 @@ class OwnerDuties:
             if self._data_time is None
             else judged_before
         )
-        self._beat = watchdog_beat.WatchdogBeat(given.watchdog, self.broker)
+        self._beat = watchdog_beat.ProbeSender(given.watchdog, self.broker)
         self._supervision = self._self_supervision()
         self._around: dict[str, Value] = {}
         self._sealer: Sealer | None = None

@@ -17,7 +17,7 @@ from collectors.mqtt.broker import Broker, BrokerAddress
 _LOOK_AGAIN_S: Final = 0.05
 
 
-class DepartingBroker(Broker):
+class DrainingBroker(Broker):
     """A session whose subscriptions are ended at each connection."""
 
     def __init__(self, address: BrokerAddress, subscriptions: Sequence[str], *, persistent: bool = True) -> None:
@@ -57,7 +57,7 @@ class DepartingBroker(Broker):
 
 async def end_session(address: BrokerAddress, subscriptions: Sequence[str]) -> None:
     """Let the broker forget a name and all that it keeps for it. Raises BrokerRefused."""
-    broker = DepartingBroker(address, subscriptions, persistent=False)
+    broker = DrainingBroker(address, subscriptions, persistent=False)
     async with asyncio.TaskGroup() as group:
         group.create_task(broker.run(), name="broker.end_session")
         await broker.settle()

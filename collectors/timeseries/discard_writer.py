@@ -6,7 +6,7 @@ from collectors.timeseries.store import Store
 from collectors.wire.reading import Reading
 
 
-class WrittenElsewhere:
+class DiscardWriter:
     """Keeps nothing. The newest values stay live all the same, from the messages that this process hears itself."""
 
     def __init__(self, store: Store) -> None:
@@ -14,4 +14,4 @@ class WrittenElsewhere:
 
     async def write(self, readings: Sequence[Reading]) -> None:
         """Show readings as the newest values."""
-        self._store.foresee(readings)
+        self._store.update_latest(readings)

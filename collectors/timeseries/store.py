@@ -110,7 +110,7 @@ class Store(Protocol):
     async def write(self, readings: Sequence[Reading]) -> list[Refused]:
         """Keep readings; return those that never can be. Raises StoreUnavailable: try all of them again."""
 
-    def foresee(self, readings: Sequence[Reading]) -> None:
+    def update_latest(self, readings: Sequence[Reading]) -> None:
         """Let `latest` show readings that will be written later. Does not wait for anything."""
 
     def hear(self, equipment: tuple[str, str], kind: str, received_at: int) -> None:

@@ -23,14 +23,14 @@ from gateway.alarms.estate.equipment_ends import RENAMED_MEANWHILE
 from gateway.alarms.estate.estate_changes import EstateNews, apply_changes, rules_to_judge_anew, settle, what_changed
 from gateway.alarms.evaluation.clock_steps import by_new_clock, not_after
 from gateway.alarms.evaluation.duplicate_events import FirstDelivery, first_delivery, is_repeat, name_anew
-from gateway.alarms.evaluation.evaluator import Watches
+from gateway.alarms.evaluation.evaluator import RuleEvaluator
 from gateway.alarms.evaluation.outcomes import Decision, Failure, Outcome, no_rule, outcome_of, shown_by
 from gateway.alarms.evaluation.progress import Asked, keeping_up
 from gateway.alarms.evaluation.rule_reload import Replanned, note_of, replanned
 from gateway.alarms.evaluation.unknown_equipment import UnknownEquipment
 from gateway.alarms.evaluation.watched_equipment import Recall, nothing_known
 from gateway.alarms.event_rows import first_deliveries, keep_events
-from gateway.alarms.key import Key, Place
+from gateway.alarms.key import Key, Scope
 from gateway.alarms.lifecycle.damping import CHATTER_QUIET_MS, Damping, ended_chatter
 from gateway.alarms.lifecycle.response_timeout import unanswered
 from gateway.alarms.lifecycle.rows import (
@@ -65,8 +65,8 @@ from gateway.equipment.estate import Estate
 from gateway.people.audit.entry import CLOCK, RULES, Cause, Via
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
-from gateway.storage.outbox.isolate_failure import NOBODYS_FAULT, reason_of, single_out
-from gateway.storage.outbox.outbox import Consumer, Fact, FactMetrics, move_cursor, read_cursor
+from gateway.storage.outbox.isolate_failure import NOBODYS_FAULT, isolate_failure, reason_of
+from gateway.storage.outbox.outbox import Consumer, Fact, OutboxMetrics, move_cursor, read_cursor
 from gateway.storage.ownership import lease
 from gateway.storage.received.quarantine import Quarantine
 from gateway.storage.tables import rule_memory
@@ -97,7 +97,7 @@ class Alarms:
         late_window_ms: int,
         epoch: int,
         metrics: AlarmMetrics,
-        fact_metrics: FactMetrics,
+        fact_metrics: OutboxMetrics,
         failures: Failures,
         quarantine: Quarantine,
         clock: Clock,
@@ -134,7 +134,7 @@ class Alarms:
         self._recall = recall
         self._progress = progress
         self._unknown = UnknownEquipment() if unknown is None else unknown
-        self._watches = Watches(self._rules, {}, late_window_ms)
+        self._evaluator = RuleEvaluator(self._rules, {}, late_window_ms)
         self._damping = Damping(chatter_quiet_ms)
         self._one_at_a_time = asyncio.Lock()
         self._parts = WorkParts()
@@ -163,7 +163,7 @@ class Alarms:
         kept = (row for row in rows if row.rule != BEAT_RULE.id)
         now = self._clock()
         memories = {Key(*row[:4]): not_after(msgspec.convert(row.body, Memory), now) for row in kept}
-        self._watches = Watches(self._rulebook, memories, self._late_window_ms, self._recall, self._unknown)
+        self._evaluator = RuleEvaluator(self._rulebook, memories, self._late_window_ms, self._recall, self._unknown)
         await self._take_up_rules()
         await self._end_withdrawn()
         self.suppressing.go_by(self._rulebook)
@@ -178,10 +178,10 @@ class Alarms:
         self._rulebook = self._rulebook.with_estate(estate)
         self.suppressing.go_by(self._rulebook)
         standing = await self._retrying(lambda: self._settle_estate(news))
-        apply_changes(self._watches, self._rulebook, news, standing)
+        apply_changes(self._evaluator, self._rulebook, news, standing)
         await self._take_up_rules()
         if changes := rules_to_judge_anew(self._rulebook, news):
-            await self._commit(self._watches.take_up(self._rulebook, changes, self._clock()), [], RENAMED_MEANWHILE)
+            await self._commit(self._evaluator.take_up(self._rulebook, changes, self._clock()), [], RENAMED_MEANWHILE)
             await self._retrying(self._end_withdrawn)
         self._estate_taken_up = estate
         log.info(
@@ -206,7 +206,7 @@ class Alarms:
         changes = [replanned(row) for row in news]
         self._rulebook = self._rulebook.with_overrides(held)
         self.suppressing.go_by(self._rulebook)
-        outcome = self._watches.take_up(self._rulebook, changes, self._clock())
+        outcome = self._evaluator.take_up(self._rulebook, changes, self._clock())
         await self._commit_taken_up(outcome, changes, news[-1]["id"])
         self._rules_taken_up = news[-1]["id"]
         log.info("changed rules taken up", rules=[f"{item.place.rule} {item.note}" for item in changes])
@@ -245,7 +245,7 @@ class Alarms:
     async def _tell_anew(self, connection: AsyncConnection, changes: Sequence[Replanned]) -> None:
         """Open alarms of changed rules say what these say now: how grave it is, and which ticket it wants."""
         written, now = Written(), self._clock()
-        for row in await open_alarms_at(connection, {Place(item.place.site) for item in changes}):
+        for row in await open_alarms_at(connection, {Scope(item.place.site) for item in changes}):
             note = note_of(changes, key_of(row))
             rule = self._rulebook.in_force(row["rule"], row["site"], row["equipment"]) if note else None
             if rule is not None:
@@ -278,7 +278,7 @@ class Alarms:
             if events:
                 readings = await self._without_repeats(readings, events)
             before = self._unknown.forgotten
-            outcome = self._watches.take(readings)
+            outcome = self._evaluator.take(readings)
             self._metrics.forgotten.inc(self._unknown.forgotten - before)
             await self._commit(outcome, readings, RULES)
 
@@ -298,7 +298,7 @@ class Alarms:
         await self._retrying(self.suppressing.tick)
         overdue = self.suppressing.overdue()
         if overdue:
-            await self._commit(self._watches.take(overdue), overdue, CLOCK)
+            await self._commit(self._evaluator.take(overdue), overdue, CLOCK)
 
     async def _tick_rules(self) -> None:
         if await self._take_up_rules():
@@ -306,7 +306,7 @@ class Alarms:
 
     async def _tick_delays(self) -> None:
         judged = self._progress(self._clock())
-        await self._commit(self._watches.tick(judged.until, is_behind=judged.is_behind), [], CLOCK)
+        await self._commit(self._evaluator.tick(judged.until, is_behind=judged.is_behind), [], CLOCK)
 
     async def _tick_chatter(self) -> None:
         now = self._clock()
@@ -324,7 +324,7 @@ class Alarms:
         now, by = self._clock(), self._steps()
         if by:
             log.warning("the clock was set; what the rules remember goes by the new time", milliseconds=by)
-            self._watches.clock_was_set(by)
+            self._evaluator.clock_was_set(by)
             self._stepped_by, self._stepped_until = by, now + _WAITS_AT_MOST_MS
         elif self._stepped_by and now >= self._stepped_until:
             self._stepped_by = 0
@@ -428,14 +428,14 @@ class Alarms:
             if isinstance(item, Reading):
                 failures.append(Failure(no_rule(item.topic), error, item))
                 return
-            self._watches.take_back(item, await self._memory_on_record(item))
+            self._evaluator.take_back(item, await self._memory_on_record(item))
             failures.append(Failure(item, error, shown_by(outcome, item, readings)))
 
         keys = dict.fromkeys((*outcome.memories, *(decision.key for decision in outcome.decisions)))
         events = [reading for reading in readings if reading.digest]
         if keys or events:
             items: list[_Item] = [*keys, *events]
-            await single_out(items, write, put_aside)
+            await isolate_failure(items, write, put_aside)
         kept = self._failures.note(failures)
         if kept:
             await self._quarantine.keep(kept)

@@ -19,7 +19,7 @@ CLOCKS_DIFFER_MS: Final = 60_000
 """By so much at most, between two machines of one service."""
 
 
-class Place(NamedTuple):
+class Scope(NamedTuple):
     """Whose alarms something is about: one equipment, or ("" as its code) a whole site."""
 
     site: str

@@ -22,7 +22,7 @@ from collectors.wire.fields import Channel, fields_of
 from collectors.wire.reading import Quality, Reading, Value, to_datetime
 from collectors.wire.topics import Topic
 from gateway.alarms.built_in.unreadable import UnreadableMessages
-from gateway.alarms.evaluation.evaluator import Watches
+from gateway.alarms.evaluation.evaluator import RuleEvaluator
 from gateway.alarms.rules.rule import Rule, RuleType, TicketWish, inputs_of, is_for, is_match
 
 _SHOWN: Final = 200
@@ -205,7 +205,7 @@ def _suggestions(topic: str, defaults: Defaults) -> list[str]:
 
 
 def _rule_lines(rules: Sequence[Rule], readings: Sequence[Reading]) -> Iterator[str]:
-    watches = Watches(rules, {}, _LATE_WINDOW_MS)
+    watches = RuleEvaluator(rules, {}, _LATE_WINDOW_MS)
     told: set[tuple[str, str]] = set()
     for reading in readings:
         outcome = watches.take([reading])

@@ -10,7 +10,7 @@ from collectors.wire.fields import Kind
 from collectors.wire.reading import to_datetime
 from gateway.alarms.rules.files import load_rules
 from gateway.alarms.rules.rule import Rule
-from gateway.alarms.rules.rulebook import Place, Rulebook
+from gateway.alarms.rules.rulebook import Rulebook, RuleScope
 from gateway.alarms.rules.tunable import Setting, settings_of
 from gateway.alarms.rules.versions import overrides
 from gateway.app import database_url
@@ -143,7 +143,7 @@ def _where(site: str, equipment: str) -> tuple[str, str]:
 
 def _line(rulebook: Rulebook, rule: Rule, where: tuple[str, str]) -> str:
     marks = [] if rulebook.is_enabled(rule.id, *where) else ["out of force"]
-    for place, who in ((Place(rule.id, where[0], ""), "site"), (Place(rule.id, *where), "equipment")):
+    for place, who in ((RuleScope(rule.id, where[0], ""), "site"), (RuleScope(rule.id, *where), "equipment")):
         if place in rulebook.overrides and (who == "site" or where[1]):
             marks.append(f"changed for the {who}: version {rulebook.versions[place]}")
     return "  ".join([f"{rule.id:<36}", f"{rule.type.value:<11}", f"{rule.priority.value:<8}", *marks]).rstrip()
@@ -173,7 +173,7 @@ async def _versions(database: Database, rule: str) -> list[str]:
 
 
 def _version_line(row: dict[str, Any], names: dict[str, str]) -> str:
-    place = Place(row["rule"], row["site"], row["equipment"])
+    place = RuleScope(row["rule"], row["site"], row["equipment"])
     who = " and ".join(names.get(one, one) for one in (row["person"], row["second_person"]) if one is not None)
     said = ", ".join(f"{key}: {_shown(value)}" for key, value in row["changes"].items()) or "as in the file"
     back = "" if row["equals"] is None else f"  (rolled back to version {row['equals']})"

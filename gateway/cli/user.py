@@ -31,7 +31,7 @@ from gateway.people.authentication.logins import NoSuchLogin
 from gateway.people.authentication.secret_seal import SecretSeal, seal_file
 from gateway.people.authentication.tokens import NewToken, NoSuchToken, NotAToken
 from gateway.people.people import People, make_people
-from gateway.people.permissions import ALL_SITES, NEVER_A_MACHINES, PERMITTED, Act, Role
+from gateway.people.permissions import ALL_SITES, NEVER_A_MACHINES, PERMITTED, Permission, Role
 from gateway.settings import Settings
 from gateway.storage.database import Database
 from gateway.storage.migrate import is_current, migrate
@@ -234,7 +234,7 @@ def list_logins(
 @token.command("add")
 def add_token(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Which machine it is for.")],
-    act: Annotated[list[Act], typer.Option(help=f"What it may do; may stand often. One of {_MACHINE_ACTS}.")],
+    act: Annotated[list[Permission], typer.Option(help=f"What it may do; may stand often. One of {_MACHINE_ACTS}.")],
     site: Annotated[list[str] | None, typer.Option(help="Site's code; may stand often. Default: all sites.")] = None,
     days: Annotated[int, typer.Option(help="For how many days it is good.")] = 365,
     settings: SettingsFile = None,
@@ -266,7 +266,7 @@ def list_tokens(settings: SettingsFile = None, data_dir: DataDir = None) -> None
             state = "revoked" if found.revoked_at is not None else f"until {_time(found.expires_at)}"
             used = "never used" if found.last_used_at is None else f"used {_time(found.last_used_at)}"
             typer.echo(f"{found.id}  {found.name}  {state}  {used}")
-            typer.echo(f"  {', '.join(found.acts)} on {', '.join(found.sites)}")
+            typer.echo(f"  {', '.join(found.permissions)} on {', '.join(found.sites)}")
 
     _work(settings, data_dir, work)
 

@@ -1,4 +1,4 @@
-"""Acts on single equipment: each is one transaction with its audit row, its fact, and what others add to it.
+"""Permissions on single equipment: each is one transaction with its audit row, its fact, and what others add to it.
 
 What follows for alarms and tickets is given by the caller as `also` and written in the same transaction.
 """

@@ -25,13 +25,13 @@ from collectors.collector import Collector, as_quarantined
 from collectors.message_reader import Quarantined
 from collectors.metrics import HistoryMetrics, IngestMetrics
 from collectors.mqtt.broker import Broker
-from collectors.mqtt.draining import DepartingBroker, end_session
+from collectors.mqtt.draining import DrainingBroker, end_session
 from collectors.mqtt.in_hand import InHand
 from collectors.payloads.samples import KEY_STEPS
 from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Refused, Store
 from collectors.write_buffer import WriteBuffer
-from gateway.component_metrics import PartStates
+from gateway.component_metrics import ComponentStates
 from gateway.ingest.factory import (
     broker_address,
     forget_old,
@@ -92,7 +92,7 @@ class HistoryWriter:
         self._metrics = IngestMetrics(self._registry)
         self._parts: dict[str, Callable[[], str]] = {}
         ProcessCollector(registry=self._registry)  # memory, processor, open files
-        self._registry.register(PartStates(self._states, _READY))
+        self._registry.register(ComponentStates(self._states, _READY))
         self._stop = asyncio.Event()
         self._tell = retire
         self._is_retired = False
@@ -136,7 +136,7 @@ class HistoryWriter:
                     group.create_task(forget_old(store, settings.storage.history_days, self._clock), name="retention"),
                     group.create_task(watch_disk(disk), name="disk"),
                 ]
-                if isinstance(broker, DepartingBroker):
+                if isinstance(broker, DrainingBroker):
                     tasks.append(group.create_task(self._retire(broker, in_hand, buffer, store), name="retire"))
                 await self._stop.wait()
                 log.info("stopping")
@@ -157,11 +157,11 @@ class HistoryWriter:
         address = broker_address(self._settings)
         own = msgspec.structs.replace(address, client_id=f"{address.client_id}-collect-{collect.name}")
         topics = [f"$share/{collect.group}/{topic}" for topic in self._decoder.subscriptions]
-        return Broker(own, topics) if self._tell is None else DepartingBroker(own, topics)
+        return Broker(own, topics) if self._tell is None else DrainingBroker(own, topics)
 
     # -- for good --------------------------------------------------------------------------------------
 
-    async def _retire(self, broker: DepartingBroker, in_hand: InHand, buffer: WriteBuffer, store: Store) -> None:
+    async def _retire(self, broker: DrainingBroker, in_hand: InHand, buffer: WriteBuffer, store: Store) -> None:
         """Bring to its end all that was ever dealt to this name."""
         await broker.settle()
         self._say(

@@ -28,7 +28,7 @@ from gateway.supervision.silent_sites import LINK, SilentSites, link_of, silent_
 _MINUTE_S: Final = 60.0
 
 
-class Lookout:
+class MessageMonitor:
     """Clocks, sites and certificates."""
 
     def __init__(self, settings: Settings, database: Database, ledger: Ledger, clock: Clock) -> None:

@@ -13,7 +13,7 @@ log = structlog.get_logger(__name__)
 LOOK_S: Final = 0.5
 
 
-class WatchdogBeat:
+class ProbeSender:
     """The owner's side of the watchdog."""
 
     def __init__(self, watchdog: Watchdog, broker: Broker) -> None:

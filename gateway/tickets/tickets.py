@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.people.audit.entry import Cause, Via, write_records
 from gateway.storage.database import Database
-from gateway.storage.outbox.isolate_failure import reason_of, single_out
-from gateway.storage.outbox.outbox import Consumer, Fact, FactMetrics, write_facts
+from gateway.storage.outbox.isolate_failure import isolate_failure, reason_of
+from gateway.storage.outbox.outbox import Consumer, Fact, OutboxMetrics, write_facts
 from gateway.storage.ownership import lease
 from gateway.storage.queries.chunks import in_portions
 from gateway.storage.queries.index_use import text_of
@@ -83,7 +83,7 @@ class Tickets:
     """The owner's side: follows the alarms' facts."""
 
     def __init__(
-        self, database: Database, epoch: int, metrics: FactMetrics, clock: Clock, scope: Scope = Scope.ROOM
+        self, database: Database, epoch: int, metrics: OutboxMetrics, clock: Clock, scope: Scope = Scope.ROOM
     ) -> None:
         self._database = database
         self._epoch = epoch
@@ -126,7 +126,7 @@ class Tickets:
         if not due:
             return
         log.warning("alarms without the ticket they want", alarms=len(due), first=due[0].alarm)
-        await single_out(due, self._open_owed, self._leave_waiting)
+        await isolate_failure(due, self._open_owed, self._leave_waiting)
 
     async def _pass_over(self, passed: Sequence[str], now: int) -> None:
         """Note of activations that they need no ticket any more, so that no later tick looks at them again."""

@@ -21,7 +21,7 @@ from gateway.alarms.rules.rule import Priority, Rule, RuleType, TicketWish
 from gateway.equipment.estate import Estate
 from gateway.people.audit.entry import Cause, Via
 from gateway.storage.database import Database
-from gateway.storage.outbox.outbox import FactMetrics, newest_fact
+from gateway.storage.outbox.outbox import OutboxMetrics, newest_fact
 from gateway.storage.ownership import lease
 from gateway.storage.received.quarantine import Quarantine
 from gateway.tickets.tickets import Tickets
@@ -146,7 +146,7 @@ class Desk:
         self.clock = clock
         self.epoch = epoch
         self.registry = CollectorRegistry()
-        metrics, failures = FactMetrics(self.registry), Failures(self.registry, clock)
+        metrics, failures = OutboxMetrics(self.registry), Failures(self.registry, clock)
         self.alarms = Alarms(
             database, rules, WINDOW_MS, epoch, AlarmMetrics(self.registry), metrics, failures,
             Quarantine(database, self.registry), clock, steps=steps, estate=estate,

@@ -61,7 +61,7 @@ _ROWS: Final[dict[str, dict[str, str]]] = {
         "media_type": "'image/png'", "size": "1", "sha256": "''", "position": "false", "person": "'demo:operator'",
         "at": _AT,
     },
-    "fact_set_aside": {
+    "dead_letter": {
         "consumer": "'tickets'", "fact": "i", "at": _AT, "site": _SITE, "kind": "'alarm.raised'", "thing": "'x'",
         "body": "'{}'", "error": "''",
     },

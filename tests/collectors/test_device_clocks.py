@@ -99,17 +99,17 @@ def test_a_clock_that_cannot_be_right_is_seen_at_once_and_its_values_count_when_
 def test_a_bridge_that_repeats_what_it_has_kept_is_no_sign_of_life() -> None:
     line = Line()
     silent = make_rule("silent", type=RuleType.NO_DATA, kind=parse_topic(SMOKE).kind, field="online", after=MINUTE)
-    watches = make_watches(silent)
+    evaluator = make_watches(silent)
     found = []
     for second in range(0, 120, 10):
         now = T0 + second * SECOND
-        found += watches.tick(now).decisions
+        found += evaluator.tick(now).decisions
         module = {"temperature": 20.0} if second % 20 else {"humidity": 50.0}
         reading = line.hear(now, T0 - (0 if second % 20 else 3 * SECOND), **module)
-        found += watches.take([reading]).decisions
+        found += evaluator.take([reading]).decisions
     assert line.table[WHO].heard_at <= T0 + 20 * SECOND
     assert [decision.change.raised for decision in found] == [True]
-    assert watches.take([line.hear(T0 + 121 * SECOND, T0 + 121 * SECOND, temperature=20.0)]).decisions
+    assert evaluator.take([line.hear(T0 + 121 * SECOND, T0 + 121 * SECOND, temperature=20.0)]).decisions
 
 
 @given(

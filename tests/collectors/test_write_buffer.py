@@ -46,7 +46,7 @@ class FakeStore:
         self.kept += [one.key for one in readings if one.key not in self.refuses]
         return [Refused(one, "field type conflict") for one in readings if one.key in self.refuses]
 
-    def foresee(self, readings: Sequence[Reading]) -> None:
+    def update_latest(self, readings: Sequence[Reading]) -> None:
         self.foreseen += [one.key for one in readings]
 
 

@@ -15,7 +15,7 @@ from deploy.make_secrets import PROGRAMS
 from gateway.api.http.listening import entrance_of, require_safe_settings
 from gateway.api.http.server import route_table
 from gateway.cli.main import cli
-from gateway.people.permissions import Act
+from gateway.people.permissions import Permission
 from gateway.settings import Settings, load_settings, setting_names
 from tests.deploy.deployed import COMPOSE, DEPLOY, ROOT, compose, services, variables
 
@@ -337,7 +337,7 @@ def test_prometheus_shows_the_token_that_is_made_for_it() -> None:
     places = {target: source for source, target, _ in mounts("prometheus")}
     assert places[str(Path(file).parent)] == f"{SECRETS}prometheus"
     told = (ROOT / "docs" / "production.md").read_text(encoding="utf-8")
-    assert f"--act {Act.READ_METRICS} --days 730 > deploy/secrets/prometheus/{Path(file).name}" in told
+    assert f"--act {Permission.READ_METRICS} --days 730 > deploy/secrets/prometheus/{Path(file).name}" in told
 
 
 def test_grafana_reads_from_containers_with_a_password_that_it_is_given(secrets: Path) -> None:

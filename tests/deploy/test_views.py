@@ -19,7 +19,7 @@ from collectors.wire.fields import FIELDS, Channel, FieldType, Kind
 from collectors.wire.reading import Reading, Value
 from collectors.wire.topics import Topic
 from gateway.app import Application
-from gateway.component_metrics import PartStates
+from gateway.component_metrics import ComponentStates
 from gateway.settings import load_settings
 from tests.deploy.deployed import DEPLOY, ROOT
 from tests.servers.influxdb import InfluxDB
@@ -134,10 +134,10 @@ def test_a_warning_says_how_bad_it_is_and_what_to_do() -> None:
 
 def test_a_part_that_does_not_work_is_zero_and_one_that_works_is_one() -> None:
     registry, parts = CollectorRegistry(), {"alarms": "ready", "broker": "not connected"}
-    registry.register(PartStates(lambda: parts, "ready"))
-    assert b'gengfu_part_ready{part="broker"} 0.0' in generate_latest(registry)
+    registry.register(ComponentStates(lambda: parts, "ready"))
+    assert b'gengfu_component_ready{part="broker"} 0.0' in generate_latest(registry)
     parts["broker"] = "ready"
-    assert b'gengfu_part_ready{part="broker"} 1.0' in generate_latest(registry)
+    assert b'gengfu_component_ready{part="broker"} 1.0' in generate_latest(registry)
 
 
 # -- the dashboards ------------------------------------------------------------------------------------------------

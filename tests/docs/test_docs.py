@@ -14,7 +14,7 @@ import typer
 from collectors.payloads.native import decode
 from collectors.wire.fields import FIELDS, UNREADABLE, WIRE_KINDS, Channel
 from collectors.wire.topics import parse_topic
-from gateway.alarms.evaluation.evaluator import Watches
+from gateway.alarms.evaluation.evaluator import RuleEvaluator
 from gateway.alarms.rules.files import shipped_rules
 from gateway.cli.main import cli
 from gateway.people.people import DEMO_PASSWORD
@@ -276,12 +276,12 @@ def published(name: str) -> list[tuple[str, bytes, dict[str, str]]]:
 
 
 def test_the_readmes_first_message_raises_an_alarm_and_the_second_ends_it() -> None:
-    watches = Watches(shipped_rules(), {}, 60_000)
+    evaluator = RuleEvaluator(shipped_rules(), {}, 60_000)
     told = []
     for step, (topic, payload, _) in enumerate(published("README.md")):
         decoded = decode(parse_topic(topic), payload, NOW_MS + 1_000 * step)
         assert not decoded.faults
-        outcome = watches.take(decoded.readings)
+        outcome = evaluator.take(decoded.readings)
         told += [
             (decision.key.rule, decision.rule.ticket.value, decision.change.raised) for decision in outcome.decisions
         ]

@@ -186,7 +186,7 @@ async def test_whatever_comes_nothing_falls_over_and_memory_stays_flat(
     rows, kept_bytes = await measure(database)
     assert rows == 3_000
     assert kept_bytes <= quarantine.KEPT_BYTES
-    names = ("gengfu_quarantine_forgotten_total", "gengfu_quarantine_left_out_total")
+    names = ("gengfu_quarantine_evicted_total", "gengfu_quarantine_dropped_total")
     counted = sum(registry.get_sample_value(name) or 0 for name in names)
     assert kept_aside[0] - counted == rows, "each is kept, or counted"
     assert registry.get_sample_value("gengfu_messages_acknowledged_total") == messages

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from sqlalchemy import text
 
 from gateway.storage.database import Database
-from gateway.storage.tables import alarm, fact_set_aside, ticket
+from gateway.storage.tables import alarm, dead_letter, ticket
 from tests.builders.alarms import T0, bearing, caught_up, fire_rule, make_rule, open_desk, panel_event, rows_of
 
 HUNG_S = 60.0
@@ -76,5 +76,5 @@ async def test_a_fact_that_the_schema_does_not_take_is_set_aside_and_the_next_on
             assert "facts set aside" in desk.tickets.notice
         await desk.decide(panel_event(T0 + 1))
         await caught_up(desk)
-    assert [row["kind"] for row in await rows_of(database, fact_set_aside)] == ["alarm.raised"]
+    assert [row["kind"] for row in await rows_of(database, dead_letter)] == ["alarm.raised"]
     assert [row["type"] for row in await rows_of(database, ticket)] == ["emergency"]

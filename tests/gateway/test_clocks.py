@@ -12,7 +12,7 @@ from gateway.ingest.dated_source import DatedSource
 from gateway.people.authentication.lifetimes import LIFETIMES
 from gateway.people.permissions import Role
 from gateway.storage.database import Database
-from tests.servers.api_server import open_house
+from tests.servers.api_server import open_api_server
 
 PUMP = "gengfu/HQ/pump/P-1/telemetry"
 
@@ -97,14 +97,14 @@ def test_a_folder_keeps_the_times_of_the_clock_that_it_began_with(tmp_path: Path
 
 async def test_logins_end_by_the_wall_whatever_the_data_says(database: Database, tmp_path: Path) -> None:
     clock = DataClock()
-    async with open_house(database, tmp_path, now=clock) as house:
-        assert await house.get("/healthz") == (200, {"status": "alive", "clock": "data"})
-        house.log_in(Role.OPERATOR)
+    async with open_api_server(database, tmp_path, now=clock) as api:
+        assert await api.get("/healthz") == (200, {"status": "alive", "clock": "data"})
+        api.log_in(Role.OPERATOR)
         lifetime = LIFETIMES[Role.OPERATOR].absolute
-        clock.see(house.clock() + 10 * lifetime)
-        assert (await house.get("/api/v1/me"))[0] == 200
-        house.clock.now += lifetime
-        assert (await house.get("/api/v1/me"))[0] == 401
+        clock.see(api.clock() + 10 * lifetime)
+        assert (await api.get("/api/v1/me"))[0] == 200
+        api.clock.now += lifetime
+        assert (await api.get("/api/v1/me"))[0] == 401
 
 
 def test_each_clock_is_known_by_its_name() -> None:

@@ -271,11 +271,11 @@ async def test_a_second_person_sees_at_once_what_waits_and_approves_it(demo: str
     await expect(operator.get_by_test_id("connection")).to_have_attribute("data-state", "live")
     await expect(operator.get_by_test_id("approvals")).to_be_hidden()
     alarm = await life_safety(leader, demo)
-    body = {"version": alarm["version"], "minutes": 5, "reason": "a drill of the whole house"}
+    body = {"version": alarm["version"], "minutes": 5, "reason": "a drill of the whole api"}
     asked = await leader.request.post(f"{demo}/api/v1/alarms/{alarm['id']}/shelve", data=body)
     assert asked.status == 202, await asked.text()
     strip = operator.get_by_test_id("approvals")
-    for text in (alarm["title"]["en"], "a drill of the whole house"):
+    for text in (alarm["title"]["en"], "a drill of the whole api"):
         await expect(strip.get_by_test_id("approval")).to_contain_text(text)
     await expect(leader.get_by_test_id("approvals").get_by_test_id("withdraw")).to_be_visible()
     await strip.get_by_test_id("approve").click()

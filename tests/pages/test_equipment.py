@@ -11,7 +11,7 @@ from gateway.storage.database import Database
 from tests.builders.alarms import PUMP, T0, panel_event, sample
 from tests.builders.equipment_scene import AT, open_scene
 from tests.pages.test_control_room import browser, open_page, require_page
-from tests.servers.api_server import COOKIE, House, open_house
+from tests.servers.api_server import COOKIE, ApiServer, open_api_server
 
 __all__ = ["browser"]
 
@@ -19,10 +19,10 @@ DIST = Path(__file__).parent.parent / "web/dist"
 HOT = {"bearing_temperature": 88.0, "running": True}
 
 
-async def open_as(browser: Browser, house: House, role: Role, language: str) -> tuple[Page, list[str]]:
+async def open_as(browser: Browser, api: ApiServer, role: Role, language: str) -> tuple[Page, list[str]]:
     """The page of the equipment, by somebody who is logged in."""
-    address = str(house.client.make_url("/equipment"))
-    page, complaints = await open_page(browser, str(house.client.make_url("/healthz")), language)
+    address = str(api.client.make_url("/equipment"))
+    page, complaints = await open_page(browser, str(api.client.make_url("/healthz")), language)
     await page.context.add_cookies([{"name": COOKIE, "value": f"login-of-{role}", "url": address}])
     await page.goto(address)
     return page, complaints
@@ -48,10 +48,10 @@ async def test_equipment_is_renamed_replaced_and_retired_on_the_page(
     browser: Any, database: Database, tmp_path: Path
 ) -> None:
     require_page()
-    async with open_house(database, tmp_path, web_app=DIST) as house:
-        scene = await open_scene(house)
+    async with open_api_server(database, tmp_path, web_app=DIST) as api:
+        scene = await open_scene(api)
         await scene.say(sample(PUMP, HOT, T0), sample(PUMP, HOT, T0 + 120_000), panel_event(T0 + 121_000))
-        page, complaints = await open_as(browser, house, Role.ADMIN, "en-US")
+        page, complaints = await open_as(browser, api, Role.ADMIN, "en-US")
         await entry(page, "HQ:P-1").get_by_test_id("open-equipment").click()
         await picture(page, "open-en")
         await fill(entry(page, "HQ:P-1").get_by_test_id("rename-form"), code="CW-01")
@@ -81,11 +81,11 @@ async def test_equipment_is_renamed_replaced_and_retired_on_the_page(
         await picture(page, "retired-en")
         await entry(page, "B:P-1").get_by_test_id("adopt").click()
         await expect(entry(page, "B:P-1")).to_have_count(0)
-        house.log_in(Role.ADMIN)
-        assert (await house.get(AT + "B:P-1"))[1]["retired_at"] is None
+        api.log_in(Role.ADMIN)
+        assert (await api.get(AT + "B:P-1"))[1]["retired_at"] is None
         assert complaints == []
 
-        page, complaints = await open_as(browser, house, Role.SHIFT_LEADER, "zh-CN")
+        page, complaints = await open_as(browser, api, Role.SHIFT_LEADER, "zh-CN")
         await entry(page, "HQ:CW-02").get_by_test_id("open-equipment").click()
         await expect(entry(page, "HQ:CW-02").get_by_test_id("retire-form")).to_contain_text("未结束的报警随之结束")
         await expect(entry(page, "HQ:CW-02").get_by_test_id("rename-form")).to_have_count(0)

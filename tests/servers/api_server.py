@@ -54,7 +54,7 @@ DEMO_HASH = PasswordHasher().hash(DEMO_PASSWORD)
 """Made once: each takes a tenth of a second."""
 
 
-class House:
+class ApiServer:
     """A server with one pump, one panel, and on request an alarm with its ticket."""
 
     def __init__(self, client: Client, services: Services, feed: LiveFeed, clock: Clock, parts: dict[str, str]) -> None:
@@ -133,14 +133,14 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def open_house(
+async def open_api_server(
     database: Database,
     folder: Path,
     entrance: Entrance | None = None,
     now: Callable[[], int] | None = None,
     approval_rules: ApprovalRules | None = None,
     web_app: Path | None = None,
-) -> AsyncIterator[House]:
+) -> AsyncIterator[ApiServer]:
     """Start the server; the live feed does not run unless a test runs it. `now` makes a clock beside the wall's."""
     clock = Clock()
     ledger = Ledger(database, 10, "UTC")
@@ -173,7 +173,7 @@ async def open_house(
     feed = LiveFeed(services)
     app = make_app(services, feed, web_app, entrance or Entrance(paces=NO_HURRY))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
-        yield House(client, services, feed, clock, parts)
+        yield ApiServer(client, services, feed, clock, parts)
     people.hashes.close()
     attachments.close()
     rule_tests.close()

@@ -67,9 +67,9 @@ def reading(at: int, received_at: int, fields: dict[str, Value]) -> Reading:
 
 def standing(readings: Sequence[Reading]) -> set[str]:
     """The rules that stand when the window and all delays are over."""
-    watches, found = make_watches(*RULES), set[str]()
-    steps = [watches.take([item]) for item in readings]
-    steps += [watches.tick(T0 + 1_000 + after) for after in range(0, 3 * WINDOW_MS, WINDOW_MS // 4)]
+    evaluator, found = make_watches(*RULES), set[str]()
+    steps = [evaluator.take([item]) for item in readings]
+    steps += [evaluator.tick(T0 + 1_000 + after) for after in range(0, 3 * WINDOW_MS, WINDOW_MS // 4)]
     for outcome in steps:
         assert not outcome.failures
         for decision in outcome.decisions:
@@ -95,9 +95,9 @@ def test_after_the_window_it_is_as_if_all_had_come_in_order_and_once(samples: Sa
 @given(samples=arrivals())
 @settings(max_examples=200, deadline=None)
 def test_in_whatever_order_samples_come_every_rule_is_raised_and_returned_in_turn(samples: Samples) -> None:
-    watches, told = make_watches(*RULES), dict[str, list[tuple[bool, int]]]()
+    evaluator, told = make_watches(*RULES), dict[str, list[tuple[bool, int]]]()
     for item in samples:
-        for decision in watches.take([reading(*item)]).decisions:
+        for decision in evaluator.take([reading(*item)]).decisions:
             told.setdefault(decision.key.rule, []).append((decision.change.raised, decision.change.at))
     for changes in told.values():
         assert [raised for raised, _ in changes] == [number % 2 == 0 for number in range(len(changes))]
@@ -113,13 +113,13 @@ def test_a_jump_of_a_devices_clock_neither_raises_nor_clears_what_its_values_do_
     if abs(jump) <= WINDOW_MS:
         jump += WINDOW_MS if jump >= 0 else -WINDOW_MS
     rules = [make_rule(), make_rule("slow", on_delay=600_000, off_delay=600_000)]
-    watches, told = make_watches(*rules), []
+    evaluator, told = make_watches(*rules), []
     for second in count():
         now = T0 + second * 1_000
         at = now + lag + (jump if second >= 60 else 0)
         value = 95.0 if hot else 50.0
-        told += watches.take([sample(PUMP, {"bearing_temperature": value}, at, now)]).decisions
-        told += watches.tick(now).decisions
+        told += evaluator.take([sample(PUMP, {"bearing_temperature": value}, at, now)]).decisions
+        told += evaluator.tick(now).decisions
         if second > 300:
             break
     assert [(item.key.rule, item.change.raised) for item in told] == ([("pump.hot", True)] if hot else [])
@@ -127,7 +127,7 @@ def test_a_jump_of_a_devices_clock_neither_raises_nor_clears_what_its_values_do_
 
 def test_the_status_of_an_equipment_has_an_order_of_its_own() -> None:
     offline = make_rule("pump.offline", type=RuleType.STATE, field="online", values=frozenset({False}))
-    watches = make_watches(offline, make_rule())
-    watches.take([sample(PUMP, {"bearing_temperature": 50.0}, T0 + 500)])
-    (decision,) = watches.take([sample(PUMP_STATUS, {"online": False}, T0)]).decisions
+    evaluator = make_watches(offline, make_rule())
+    evaluator.take([sample(PUMP, {"bearing_temperature": 50.0}, T0 + 500)])
+    (decision,) = evaluator.take([sample(PUMP_STATUS, {"online": False}, T0)]).decisions
     assert decision.change == Change(True, T0)

@@ -146,7 +146,7 @@ export function anApproval(given: Partial<ApprovalBody> = {}): ApprovalBody {
     body: { version: 1 },
     changes: [],
     thing: 'SZ01:S-1',
-    reason: 'approval.acts',
+    reason: 'approval.permissions',
     requested_by: 'wei',
     requester: { en: 'Wei', 'zh-CN': '伟' },
     at: ago(60_000),

@@ -115,7 +115,7 @@ class InfluxStore:
         await self._dirty.mark(marks)  # a rollup that was made meanwhile did not see them all
         return refused
 
-    def foresee(self, readings: Sequence[Reading]) -> None:
+    def update_latest(self, readings: Sequence[Reading]) -> None:
         self._latest.absorb(readings)
 
     def hear(self, equipment: Who, kind: str, received_at: int) -> None:

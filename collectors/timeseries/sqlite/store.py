@@ -138,7 +138,7 @@ class SqliteStore:
         await self._on(self._writer, self._write, rows, bodies)
         return []
 
-    def foresee(self, readings: Sequence[Reading]) -> None:
+    def update_latest(self, readings: Sequence[Reading]) -> None:
         self._latest.absorb(readings)
 
     def hear(self, equipment: Who, kind: str, received_at: int) -> None:

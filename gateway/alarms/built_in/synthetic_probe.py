@@ -94,7 +94,7 @@ class Watchdog:
     """Follows the beats of this process, and hears of those of another one."""
 
     def __init__(self, within_s: float, wall: Callable[[], int], steady: Callable[[], float] = steady_s) -> None:
-        """Watch that the way is gone within some seconds.
+        """RuleInstance that the way is gone within some seconds.
 
         Args:
             within_s: for how long one beat is good.

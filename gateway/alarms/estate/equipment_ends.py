@@ -1,7 +1,7 @@
 """What becomes of alarms, and of what is kept beside them, when equipment is retired or gets another code.
 
-Acts may run in any process, in the transaction that changes the ledger. The owner does the same once more when it takes
-the change up: it may have decided something in between.
+The functions run in any process, in the transaction that changes the ledger. The leader calls them once more when it
+loads the change: it may have decided something in between.
 """
 
 from typing import Final
@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, Table, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.alarms.key import Key, Place
+from gateway.alarms.key import Key, Scope
 from gateway.alarms.lifecycle.rows import open_alarms_at, save
 from gateway.alarms.lifecycle.transitions import Written, end_for_retired, key_of, note_on
 from gateway.people.audit.entry import Cause, Via
@@ -31,7 +31,7 @@ RENAMED_MEANWHILE: Final = Cause("system:equipment", Via.FACT, why="equipment re
 
 
 async def end_alarms(
-    connection: AsyncConnection, place: Place, why: str, cause: Cause, now: int, *, spare_life_safety: bool = False
+    connection: AsyncConnection, place: Scope, why: str, cause: Cause, now: int, *, spare_life_safety: bool = False
 ) -> None:
     """End every open alarm of an equipment, and forget delays, shelves and outages.
 
@@ -55,7 +55,7 @@ async def end_alarms(
     await _forget_memories_but(connection, place, spared)
 
 
-async def _forget_memories_but(connection: AsyncConnection, place: Place, spared: set[tuple[str, str]]) -> None:
+async def _forget_memories_but(connection: AsyncConnection, place: Scope, spared: set[tuple[str, str]]) -> None:
     """Forget what rules remember of an equipment, but for these (part, rule)."""
     columns = rule_memory.c
     its_own = _at(rule_memory, place)
@@ -64,10 +64,10 @@ async def _forget_memories_but(connection: AsyncConnection, place: Place, spared
             await connection.execute(delete(rule_memory).where(*its_own, columns.part == part, columns.rule == rule))
 
 
-async def move_alarms(connection: AsyncConnection, place: Place, code: str, cause: Cause, now: int) -> None:
+async def move_alarms(connection: AsyncConnection, place: Scope, code: str, cause: Cause, now: int) -> None:
     """Let open alarms, delays, shelves, outages and planned work of an equipment go on under another code."""
     written = Written()
-    taken = {key_of(row) for row in await open_alarms_at(connection, {Place(place.site, code)})}
+    taken = {key_of(row) for row in await open_alarms_at(connection, {Scope(place.site, code)})}
     for row in await open_alarms_at(connection, {place}):
         key = key_of(row)._replace(equipment=code)
         if key in taken:  # decided under the new code already, before the owner knew that both are one
@@ -89,11 +89,11 @@ async def _rekey(connection: AsyncConnection, identity: str, key: Key) -> None:
     await connection.execute(update(alarm).where(where).values(equipment=key.equipment, open_key=str(key)))
 
 
-async def _move(connection: AsyncConnection, table: Table, place: Place, code: str) -> None:
+async def _move(connection: AsyncConnection, table: Table, place: Scope, code: str) -> None:
     """What stands under the new code already is newer and stays."""
     names = [column.name for column in table.primary_key if column.name not in {"site", "equipment"}]
     rest = [table.c[name] for name in names]
-    new = await connection.execute(select(*rest).where(*_at(table, Place(place.site, code))))
+    new = await connection.execute(select(*rest).where(*_at(table, Scope(place.site, code))))
     taken = {tuple(row) for row in new}
     for row in (await connection.execute(select(*rest).where(*_at(table, place)))).all():
         one = [*_at(table, place), *(column == value for column, value in zip(rest, row, strict=True))]
@@ -103,12 +103,12 @@ async def _move(connection: AsyncConnection, table: Table, place: Place, code: s
             await connection.execute(update(table).where(*one).values(equipment=code))
 
 
-async def copy_rule_changes(connection: AsyncConnection, place: Place, code: str, cause: Cause, now: int) -> None:
+async def copy_rule_changes(connection: AsyncConnection, place: Scope, code: str, cause: Cause, now: int) -> None:
     """Let what was changed in the rules for an equipment hold for its new code too, as a version there."""
     columns = rule_version.c
     holding = select(rule_version).where(*_at(rule_version, place), columns.superseded_by.is_(None))
     for row in (await connection.execute(holding)).mappings().all():
-        there = [columns.rule == row["rule"], *_at(rule_version, Place(place.site, code))]
+        there = [columns.rule == row["rule"], *_at(rule_version, Scope(place.site, code))]
         newest = int(await connection.scalar(select(func.coalesce(func.max(columns.version), 0)).where(*there)) or 0)
         values = {
             "rule": row["rule"], "site": place.site, "equipment": code, "version": newest + 1,
@@ -121,17 +121,17 @@ async def copy_rule_changes(connection: AsyncConnection, place: Place, code: str
         )
 
 
-async def has_open_alarms(connection: AsyncConnection, place: Place, *, only_life_safety: bool = False) -> bool:
+async def has_open_alarms(connection: AsyncConnection, place: Scope, *, only_life_safety: bool = False) -> bool:
     """Whether an equipment has any, or any of life safety."""
     wanted = [alarm.c.life_safety] if only_life_safety else []
     statement = select(alarm.c.id).where(alarm_is_open, *_at(alarm, place), *wanted).limit(1)
     return await connection.scalar(statement) is not None
 
 
-async def forget_memories(connection: AsyncConnection, place: Place) -> None:
+async def forget_memories(connection: AsyncConnection, place: Scope) -> None:
     """Forget what rules remember of an equipment: it begins anew."""
     await connection.execute(delete(rule_memory).where(*_at(rule_memory, place)))
 
 
-def _at(table: Table, place: Place) -> list[ColumnElement[bool]]:
+def _at(table: Table, place: Scope) -> list[ColumnElement[bool]]:
     return [table.c.site == place.site, table.c.equipment == place.equipment]

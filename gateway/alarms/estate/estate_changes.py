@@ -13,13 +13,12 @@ from gateway.alarms.estate.equipment_ends import (
     forget_memories,
     move_alarms,
 )
-from gateway.alarms.evaluation.evaluator import Watches
+from gateway.alarms.evaluation.evaluator import RuleEvaluator
 from gateway.alarms.evaluation.rule_reload import Replanned
-from gateway.alarms.key import Key, Place
+from gateway.alarms.key import Key, Scope
 from gateway.alarms.lifecycle.rows import open_alarms_at
 from gateway.alarms.lifecycle.transitions import key_of
-from gateway.alarms.rules.rulebook import Place as RulePlace
-from gateway.alarms.rules.rulebook import Rulebook
+from gateway.alarms.rules.rulebook import Rulebook, RuleScope
 from gateway.equipment.estate import Estate, Who
 
 
@@ -51,24 +50,24 @@ def what_changed(before: Estate, after: Estate) -> EstateNews:
     )
 
 
-def apply_changes(watches: Watches, rulebook: Rulebook, news: EstateNews, standing: Collection[Key]) -> None:
+def apply_changes(evaluator: RuleEvaluator, rulebook: Rulebook, news: EstateNews, standing: Collection[Key]) -> None:
     """Let the engine's memory follow. What is forgotten begins anew with its next message; `standing` alarms stay."""
     for (site, code), new in news.renamed.items():
-        watches.rename(site, code, new)
+        evaluator.rename(site, code, new)
     ended = news.retired | news.back
 
     def is_gone(site: str, code: str, kind: Kind) -> bool:
         return (site, code) in ended or (site, code, kind.value) in news.left
 
-    watches.go_by(rulebook)
+    evaluator.go_by(rulebook)
     if ended or news.left:
-        watches.forget(is_gone, standing)
+        evaluator.forget(is_gone, standing)
 
 
 def rules_to_judge_anew(rulebook: Rulebook, news: EstateNews) -> list[Replanned]:
     """Every rule for what has another code: one that names equipment by its code may be for it now, or no more."""
     return [
-        Replanned(RulePlace(rule.id, site, code), "equipment renamed or replaced")
+        Replanned(RuleScope(rule.id, site, code), "equipment renamed or replaced")
         for site, code in sorted(news.heirs)
         for rule in rulebook.every_rule()
     ]
@@ -81,11 +80,11 @@ async def settle(connection: AsyncConnection, news: EstateNews, now: int) -> set
         The alarms that still stand of what was retired or taken back into use.
     """
     for (site, code), new in news.renamed.items():
-        await move_alarms(connection, Place(site, code), new, RENAMED_MEANWHILE, now)
+        await move_alarms(connection, Scope(site, code), new, RENAMED_MEANWHILE, now)
     for who in news.retired:
         why = "equipment retired"
-        await end_alarms(connection, Place(*who), why, RETIRED_MEANWHILE, now, spare_life_safety=True)
+        await end_alarms(connection, Scope(*who), why, RETIRED_MEANWHILE, now, spare_life_safety=True)
     for site, code, _ in news.left:
-        await forget_memories(connection, Place(site, code))
-    ended = {Place(*who) for who in news.retired | news.back}
+        await forget_memories(connection, Scope(site, code))
+    ended = {Scope(*who) for who in news.retired | news.back}
     return {key_of(row) for row in await open_alarms_at(connection, ended)} if ended else set()

@@ -30,8 +30,8 @@ _BURST_MS: Final = 500
 """Samples that come faster than this are a backlog: their times of measurement may lie far apart."""
 MOST_VALUES: Final = 256
 """Fields of one channel whose newest values are remembered, beside those that rules look at."""
-MOST_WATCHES: Final = 10_000
-"""Watches of one channel, parts included. Several times what the largest fire panels have."""
+MOST_INSTANCES: Final = 10_000
+"""RuleEvaluator of one channel, parts included. Several times what the largest fire panels have."""
 SERIES: Final = frozenset({RuleType.RATE, RuleType.COUNT})
 """Types that remember a window of samples."""
 
@@ -48,24 +48,24 @@ class Plan:
         self.guarded = tuple(quiet_bands(rule, FRESH, {}))
 
 
-class Guard:
+class QuietBand:
     """The band of one number in which a watch need not be asked."""
 
-    __slots__ = ("high", "low", "watch")
+    __slots__ = ("high", "instance", "low")
 
-    def __init__(self, watch: "Watch") -> None:
-        self.watch = watch
+    def __init__(self, instance: "RuleInstance") -> None:
+        self.instance = instance
         # Empty until the first judgement: after a start every rule looks once at what it finds.
         self.low, self.high = 1.0, 0.0
 
 
-class Watch:
+class RuleInstance:
     """One rule on one part of one equipment."""
 
     __slots__ = (
+        "bands_by_field",
         "breach_value",
         "counted_until",
-        "guards",
         "happening",
         "inputs",
         "key",
@@ -86,7 +86,7 @@ class Watch:
         self.rule = plan.rule
         self.memory = memory
         self.inputs = plan.inputs
-        self.guards: dict[str, Guard] = {}
+        self.bands_by_field: dict[str, QuietBand] = {}
         # What the newest sample in breach said, while a delay runs: of it the alarm tells.
         self.breach_value = memory.pending_value
         self.points: list[Point] = list(memory.points)
@@ -104,7 +104,7 @@ class Watch:
 
     def follow(self, plan: Plan) -> None:
         """Go on under a rule that was changed, or is as it was; what is remembered stays."""
-        self.rule, self.inputs, self.guards = plan.rule, plan.inputs, {}
+        self.rule, self.inputs, self.bands_by_field = plan.rule, plan.inputs, {}
         self.counted_until = 0
 
     def waits_until(self) -> list[int]:
@@ -115,19 +115,35 @@ class Watch:
         return [*delayed, self.settle_at] if self.settle_at else delayed
 
 
-class Station:
+class ChannelState:
     """All that watches one channel of one equipment."""
 
     __slots__ = (
         "begins_silence",
-        "behind_since", "by_event", "by_limit", "by_series", "by_state", "complete_at", "doubtful", "is_unknown",
-        "late_in_a_row", "most_watches", "newest_at", "online_of", "recalled", "received_at", "silence", "times",
-        "unsettled", "values", "watches",
+        "behind_since",
+        "by_event",
+        "by_limit",
+        "by_series",
+        "by_state",
+        "complete_at",
+        "doubtful",
+        "instances",
+        "is_unknown",
+        "late_in_a_row",
+        "most_watches",
+        "newest_at",
+        "online_of",
+        "recalled",
+        "received_at",
+        "silence",
+        "times",
+        "unsettled",
+        "values",
     )  # fmt: skip
 
     def __init__(self) -> None:
         # Beyond so many watches those of parts on which nothing stands are forgotten.
-        self.most_watches = MOST_WATCHES
+        self.most_watches = MOST_INSTANCES
         # Whether nobody had adopted its equipment when it was heard for the first time.
         self.is_unknown = False
         self.values: dict[str, Value] = {}
@@ -143,36 +159,36 @@ class Station:
         self.late_in_a_row = 0
         # Fields whose newest value cannot be true, and what it was.
         self.doubtful: dict[str, str] = {}
-        self.watches: dict[Key, Watch] = {}
-        self.by_limit: dict[str, list[Guard]] = {}
-        self.by_state: dict[str, list[Watch]] = {}
-        self.by_series: dict[str, list[Watch]] = {}
+        self.instances: dict[Key, RuleInstance] = {}
+        self.by_limit: dict[str, list[QuietBand]] = {}
+        self.by_state: dict[str, list[RuleInstance]] = {}
+        self.by_series: dict[str, list[RuleInstance]] = {}
         self.by_event: list[Rule] = []
         # Whose silence is noticed on this channel, and who is said to be online by it.
         self.silence: Silence | None = None
-        self.online_of: Watch | None = None
+        self.online_of: RuleInstance | None = None
         # Whether the first message on it begins the watch for silence; events of who reports otherwise only end one.
         self.begins_silence = True
-        # Watches that do not say what the newest sample says: they wait for a delay to end, or for a further sample.
+        # Rule instances that do not match the newest sample: they wait for a delay to end, or for a further sample.
         self.unsettled: set[Key] = set()
 
-    def without_watches(self) -> dict[Key, Watch]:
+    def without_instances(self) -> dict[Key, RuleInstance]:
         """Take all watches off; what the equipment has said stays. Returns them."""
-        watches, self.watches = self.watches, {}
+        instances, self.instances = self.instances, {}
         self.by_limit, self.by_state, self.by_series, self.by_event = {}, {}, {}, []
         self.silence = self.online_of = None
-        return watches
+        return instances
 
     def rename(self, code: str) -> None:
         """Its equipment has another code from now on; what waits goes on waiting."""
-        for watch in self.watches.values():
-            watch.key = watch.key._replace(equipment=code)
-        self.watches = {watch.key: watch for watch in self.watches.values()}
+        for instance in self.instances.values():
+            instance.key = instance.key._replace(equipment=code)
+        self.instances = {instance.key: instance for instance in self.instances.values()}
         self.unsettled = {key._replace(equipment=code) for key in self.unsettled}
 
     def forget_unasked(self) -> None:
         """A device that makes up ever new names must not fill the memory: what no rule looks at goes."""
-        asked = {name for watch in self.watches.values() for name in (*watch.inputs, *watch.rule.condition)}
+        asked = {name for instance in self.instances.values() for name in (*instance.inputs, *instance.rule.condition)}
         asked |= self.by_limit.keys() | self.by_state.keys() | self.by_series.keys()
         self.values = {name: value for name, value in self.values.items() if name in asked}
         self.times = {name: at for name, at in self.times.items() if name in asked}
@@ -197,10 +213,10 @@ class Station:
         if not self.newest_at or passed < _BURST_MS or jumped <= window_ms:
             return
         for key in self.unsettled:
-            watch = self.watches[key]
-            if watch.memory.pending_since is not None:
-                since = watch.memory.pending_since + jumped
-                watch.memory = msgspec.structs.replace(watch.memory, pending_since=since)
+            instance = self.instances[key]
+            if instance.memory.pending_since is not None:
+                since = instance.memory.pending_since + jumped
+                instance.memory = msgspec.structs.replace(instance.memory, pending_since=since)
 
     def begin_delays_anew(self, at: int) -> None:
         """Once, when a clock that was set back is believed: what waited may have been denied meanwhile."""
@@ -208,58 +224,58 @@ class Station:
             return
         self.late_in_a_row = 0
         for key in self.unsettled:
-            watch = self.watches[key]
-            if watch.memory.pending_since is not None:
-                watch.memory = msgspec.structs.replace(watch.memory, pending_since=at)
+            instance = self.instances[key]
+            if instance.memory.pending_since is not None:
+                instance.memory = msgspec.structs.replace(instance.memory, pending_since=at)
 
-    def watching(self, names: Iterable[str]) -> dict[Key, Watch]:
+    def watching(self, names: Iterable[str]) -> dict[Key, RuleInstance]:
         """The watches that look at some fields."""
-        found: dict[Key, Watch] = {}
+        found: dict[Key, RuleInstance] = {}
         for name in names:
-            found |= {guard.watch.key: guard.watch for guard in self.by_limit.get(name, ())}
+            found |= {quiet.instance.key: quiet.instance for quiet in self.by_limit.get(name, ())}
             for table in (self.by_state, self.by_series):
-                found |= {watch.key: watch for watch in table.get(name, ())}
+                found |= {instance.key: instance for instance in table.get(name, ())}
         return found
 
 
-def ask(watch: Watch, values: Mapping[str, Value], reading: Reading, at: int, newest: int) -> bool | None:
+def ask(instance: RuleInstance, values: Mapping[str, Value], reading: Reading, at: int, newest: int) -> bool | None:
     """What a rule says of the newest values; takes the sample, of time `at`, into what it remembers besides."""
-    rule = watch.rule
+    rule = instance.rule
     if rule.type in SERIES:
         value = reading.fields.get(rule.field)
         if value is not None:
-            add_point(rule, watch.points, at, value)
-            watch.counted_until = 0
-        return is_series_breached(rule, watch.points, newest, watch.memory.active)
+            add_point(rule, instance.points, at, value)
+            instance.counted_until = 0
+        return is_series_breached(rule, instance.points, newest, instance.memory.active)
     if rule.type is RuleType.ABSENCE:
-        return _ask_absence(watch, values, reading.received_at)
-    return is_breached(rule, values, watch.memory.active)
+        return _ask_absence(instance, values, reading.received_at)
+    return is_breached(rule, values, instance.memory.active)
 
 
-def judged(watch: Watch, breached: bool, at: int, received_at: int, *, corrects: bool = False) -> Judgement:
+def judged(instance: RuleInstance, breached: bool, at: int, received_at: int, *, corrects: bool = False) -> Judgement:
     """What follows from an answer of `ask`: by the time of measurement, but for what the service's clock decides."""
-    if watch.rule.type is RuleType.ABSENCE:
-        return judge_in_order(watch.rule, watch.memory, breached, received_at)
-    return judge(watch.rule, watch.memory, breached, at, received_at, corrects=corrects)
+    if instance.rule.type is RuleType.ABSENCE:
+        return judge_in_order(instance.rule, instance.memory, breached, received_at)
+    return judge(instance.rule, instance.memory, breached, at, received_at, corrects=corrects)
 
 
-def _ask_absence(watch: Watch, values: Mapping[str, Value], received_at: int) -> bool:
-    happened, watch.happening = watch.happening, values.get(watch.rule.field) in watch.rule.values
-    if happened or watch.happening or watch.seen_at is None:
-        watch.seen_at = received_at
-    return False if watch.happening else watch.memory.active
+def _ask_absence(instance: RuleInstance, values: Mapping[str, Value], received_at: int) -> bool:
+    happened, instance.happening = instance.happening, values.get(instance.rule.field) in instance.rule.values
+    if happened or instance.happening or instance.seen_at is None:
+        instance.seen_at = received_at
+    return False if instance.happening else instance.memory.active
 
 
-def with_habits(watch: Watch, memory: Memory) -> Memory:
+def with_habits(instance: RuleInstance, memory: Memory) -> Memory:
     """A memory with what its watch remembers besides."""
-    if watch.retained:
-        memory = msgspec.structs.replace(memory, retained=watch.retained)
-    if watch.rule.type is RuleType.COUNT:
-        return msgspec.structs.replace(memory, points=tuple(watch.points))
-    if watch.rule.type is RuleType.ABSENCE:
-        return msgspec.structs.replace(memory, seen_at=watch.seen_at)
-    if watch.silence is not None:
-        return msgspec.structs.replace(memory, interval=watch.silence.noted(watch.memory))
+    if instance.retained:
+        memory = msgspec.structs.replace(memory, retained=instance.retained)
+    if instance.rule.type is RuleType.COUNT:
+        return msgspec.structs.replace(memory, points=tuple(instance.points))
+    if instance.rule.type is RuleType.ABSENCE:
+        return msgspec.structs.replace(memory, seen_at=instance.seen_at)
+    if instance.silence is not None:
+        return msgspec.structs.replace(memory, interval=instance.silence.noted(instance.memory))
     return memory
 
 

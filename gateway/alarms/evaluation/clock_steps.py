@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from collectors.wire.reading import Reading
-from gateway.alarms.evaluation.channel_state import Station, Watch
+from gateway.alarms.evaluation.channel_state import ChannelState, RuleInstance
 from gateway.alarms.rules.rule import Memory
 
 _TOLD_APART_MS: Final = 120_000
@@ -42,34 +42,34 @@ def not_after(memory: Memory, now: int) -> Memory:
     return msgspec.structs.replace(memory, **moved, points=points) if moved or points is not memory.points else memory
 
 
-def move_station(station: Station, by: int) -> None:
+def move_channel_state(channel_state: ChannelState, by: int) -> None:
     """Let a channel of an equipment, and all that watches it, go by a clock that shows `by` ms more."""
-    measured = by < 0 or station.newest_at == station.received_at
-    if station.received_at:
-        station.received_at += by
-    if station.behind_since:
-        station.behind_since += by
-    if measured and station.newest_at:
-        station.newest_at += by
-        station.complete_at += by if station.complete_at else 0
-        station.times = {name: at + by for name, at in station.times.items()}
-    for watch in station.watches.values():
-        _move_watch(watch, by, measured=measured)
+    measured = by < 0 or channel_state.newest_at == channel_state.received_at
+    if channel_state.received_at:
+        channel_state.received_at += by
+    if channel_state.behind_since:
+        channel_state.behind_since += by
+    if measured and channel_state.newest_at:
+        channel_state.newest_at += by
+        channel_state.complete_at += by if channel_state.complete_at else 0
+        channel_state.times = {name: at + by for name, at in channel_state.times.items()}
+    for instance in channel_state.instances.values():
+        _move_instance(instance, by, measured=measured)
 
 
-def _move_watch(watch: Watch, by: int, *, measured: bool) -> None:
+def _move_instance(instance: RuleInstance, by: int, *, measured: bool) -> None:
     # Silence and absence are dated by the service's clock, whatever clock the equipment has.
-    of_ours = watch.silence is not None or watch.seen_at is not None
-    watch.memory = moved_memory(watch.memory, by, measured=measured or of_ours)
+    of_ours = instance.silence is not None or instance.seen_at is not None
+    instance.memory = moved_memory(instance.memory, by, measured=measured or of_ours)
     if measured:
-        watch.points = [(at + by, value) for at, value in watch.points]
-    if watch.silence is not None:
-        watch.silence.clock_was_set(by)
-    watch.counted_until = 0
-    if watch.settle_at:
-        watch.settle_at += by
-    if watch.seen_at is not None:
-        watch.seen_at += by
+        instance.points = [(at + by, value) for at, value in instance.points]
+    if instance.silence is not None:
+        instance.silence.clock_was_set(by)
+    instance.counted_until = 0
+    if instance.settle_at:
+        instance.settle_at += by
+    if instance.seen_at is not None:
+        instance.seen_at += by
 
 
 def by_new_clock(readings: Iterable[Reading], now: int, by: int) -> None:

@@ -11,17 +11,17 @@ from typing import Final
 from collectors.wire.fields import Kind
 from collectors.wire.reading import Quality, Reading, Value
 from collectors.wire.topics import Topic
-from gateway.alarms.evaluation.channel_state import MOST_VALUES, Station, Watch, ask, judged, time_of
+from gateway.alarms.evaluation.channel_state import MOST_VALUES, ChannelState, RuleInstance, ask, judged, time_of
 from gateway.alarms.evaluation.doubtful import IMPLAUSIBLE, judged_part
 from gateway.alarms.evaluation.no_data_checks import hear, take_online
 from gateway.alarms.evaluation.out_of_order import Disorder
 from gateway.alarms.evaluation.outcomes import Alone, Failure, Outcome, keep, no_rule
 from gateway.alarms.evaluation.retained_messages import take_kept
 from gateway.alarms.evaluation.rule_reload import Replanned, take_up
-from gateway.alarms.evaluation.schedule import BY_CLOCK, Agenda
+from gateway.alarms.evaluation.schedule import BY_CLOCK, Schedule
 from gateway.alarms.evaluation.timers import ClockChecks
 from gateway.alarms.evaluation.unknown_equipment import UnknownEquipment
-from gateway.alarms.evaluation.watched_equipment import KnownEquipment, Recall, nothing_known
+from gateway.alarms.evaluation.watched_equipment import Recall, WatchedEquipment, nothing_known
 from gateway.alarms.key import Key
 from gateway.alarms.rules.rule import (
     Judgement,
@@ -41,7 +41,7 @@ _RETAINED: Final = int(Quality.RETAINED)
 _REPEATED: Final = int(Quality.REPEATED)
 
 
-class Watches:
+class RuleEvaluator:
     """Every rule on every equipment that has been heard."""
 
     def __init__(
@@ -53,55 +53,55 @@ class Watches:
         unknown: UnknownEquipment | None = None,
     ) -> None:
         self._late_window_ms = late_window_ms
-        self._agenda = Agenda()
+        self._schedule = Schedule()
         rulebook = rules if isinstance(rules, Rulebook) else Rulebook(rules)
-        self._known = KnownEquipment(rulebook, memories, recall, self._agenda, unknown)
-        self._stations = self._known.stations
-        self._disorder = Disorder(self._agenda, late_window_ms)
-        self._clock_checks = ClockChecks(self._agenda, late_window_ms)
+        self._known = WatchedEquipment(rulebook, memories, recall, self._schedule, unknown)
+        self._channel_states = self._known.channel_states
+        self._disorder = Disorder(self._schedule, late_window_ms)
+        self._clock_checks = ClockChecks(self._schedule, late_window_ms)
 
     def take(self, readings: Iterable[Reading]) -> Outcome:
         """Judge readings, in the order of their arrival; marks those that came too late to count."""
         outcome = Outcome([], {}, [])
         for reading in readings:
             try:
-                station = self._stations.get(reading.topic)
-                if station is None:
-                    station = self._add_station(reading.topic, outcome)
-                elif station.is_unknown:
+                channel_state = self._channel_states.get(reading.topic)
+                if channel_state is None:
+                    channel_state = self._add_channel(reading.topic, outcome)
+                elif channel_state.is_unknown:
                     self._known.unknown.hear(reading.topic)
                 if reading.quality & _RETAINED:
-                    take_kept(self._known, station, reading, outcome)
+                    take_kept(self._known, channel_state, reading, outcome)
                     continue
-                silence = station.silence
+                silence = channel_state.silence
                 if (
                     silence is not None
                     and not reading.quality & _REPEATED
-                    and (silence.heard_at or station.begins_silence)
+                    and (silence.heard_at or channel_state.begins_silence)
                 ):
                     if reading.received_at - silence.heard_at > silence.longest:
-                        hear(self._agenda, self._stations, silence, reading, outcome)
+                        hear(self._schedule, self._channel_states, silence, reading, outcome)
                     silence.heard_at = reading.received_at
                 if reading.digest:
-                    self._take_event(station, reading, outcome)
-                elif station.by_limit or station.by_state or station.by_series:
-                    if reading.quality & IMPLAUSIBLE or station.doubtful:
-                        part = judged_part(station, reading)
-                        self._take_state(station, part, outcome)
+                    self._take_event(channel_state, reading, outcome)
+                elif channel_state.by_limit or channel_state.by_state or channel_state.by_series:
+                    if reading.quality & IMPLAUSIBLE or channel_state.doubtful:
+                        part = judged_part(channel_state, reading)
+                        self._take_state(channel_state, part, outcome)
                         reading.quality = part.quality
                     else:
-                        self._take_state(station, reading, outcome)
-                if station.online_of is not None:
-                    take_online(self._agenda, station, station.online_of, reading, outcome)
+                        self._take_state(channel_state, reading, outcome)
+                if channel_state.online_of is not None:
+                    take_online(self._schedule, channel_state, channel_state.online_of, reading, outcome)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and the next reading is judged
                 outcome.failures.append(Failure(no_rule(reading.topic), error, reading))
         return outcome
 
-    def _add_station(self, topic: Topic, outcome: Outcome) -> Station:
-        station = self._known.add_station(topic)
-        if station.is_unknown:
+    def _add_channel(self, topic: Topic, outcome: Outcome) -> ChannelState:
+        channel_state = self._known.add_channel(topic)
+        if channel_state.is_unknown:
             outcome.memories.update(self._known.make_room(topic))
-        return station
+        return channel_state
 
     def tick(self, now: int, *, is_behind: bool = False) -> Outcome:
         """Let delays end by the clock, and notice what has not come or not happened.
@@ -115,7 +115,7 @@ class Watches:
     def clock_was_set(self, by: int) -> None:
         """Go on by a service's clock that was set, `by` ms later (earlier, where negative) than it would show."""
         self._known.clock_was_set(by)
-        self._agenda.clock_was_set(by)
+        self._schedule.clock_was_set(by)
         self._clock_checks.clock_was_set(by)
 
     def go_by(self, rulebook: Rulebook) -> None:
@@ -124,7 +124,7 @@ class Watches:
 
     def take_up(self, rulebook: Rulebook, changes: Iterable[Replanned], now: int) -> Outcome:
         """Go by another rulebook from now on."""
-        return take_up(self._known, self._agenda, rulebook, changes, now)
+        return take_up(self._known, self._schedule, rulebook, changes, now)
 
     def forget(self, is_gone: Callable[[str, str, Kind], bool], standing: Collection[Key] = ()) -> None:
         """Know nothing any more of equipment of which (site, code, kind) says so, but for alarms that stand."""
@@ -140,119 +140,131 @@ class Watches:
 
     def take_back(self, key: Key, memory: Memory) -> None:
         """Forget what could not be written: the next sample, or the clock, decides again from what is on record."""
-        for topic, station in self._stations.items():
-            watch = station.watches.get(key) if (topic.site, topic.equipment) == key[:2] else None
-            if watch is not None:
-                watch.memory = memory
-                for guard in watch.guards.values():
-                    guard.low, guard.high = 1.0, 0.0
-                self._agenda.unsettle(station, key)
+        for topic, channel_state in self._channel_states.items():
+            instance = channel_state.instances.get(key) if (topic.site, topic.equipment) == key[:2] else None
+            if instance is not None:
+                instance.memory = memory
+                for quiet in instance.bands_by_field.values():
+                    quiet.low, quiet.high = 1.0, 0.0
+                self._schedule.unsettle(channel_state, key)
 
     # -- periodic state --------------------------------------------------------------------------------
 
-    def _take_state(self, station: Station, reading: Reading, outcome: Outcome) -> None:
+    def _take_state(self, channel_state: ChannelState, reading: Reading, outcome: Outcome) -> None:
         at = time_of(reading)
-        fields, values = reading.fields, station.values
-        if at < station.newest_at:
-            if not self._disorder.has_clock_stepped_back(station, at, reading):
-                self._disorder.take(station, reading, at, outcome)
+        fields, values = reading.fields, channel_state.values
+        if at < channel_state.newest_at:
+            if not self._disorder.has_clock_stepped_back(channel_state, at, reading):
+                self._disorder.take(channel_state, reading, at, outcome)
                 return
-            at = max(reading.received_at, station.newest_at)
-            station.begin_delays_anew(at)
+            at = max(reading.received_at, channel_state.newest_at)
+            channel_state.begin_delays_anew(at)
         else:
-            station.behind_since = station.late_in_a_row = 0
-            if station.unsettled:
-                station.allow_for_a_jump(at, reading.received_at, self._late_window_ms)
-        station.newest_at, station.received_at = at, reading.received_at
-        touched = self._touched(station, fields)
-        before = {**values} if station.unsettled else values
+            channel_state.behind_since = channel_state.late_in_a_row = 0
+            if channel_state.unsettled:
+                channel_state.allow_for_a_jump(at, reading.received_at, self._late_window_ms)
+        channel_state.newest_at, channel_state.received_at = at, reading.received_at
+        touched = self._touched(channel_state, fields)
+        before = {**values} if channel_state.unsettled else values
         values.update(fields)
         if len(values) > MOST_VALUES:
-            station.forget_unasked()
-            values = station.values
+            channel_state.forget_unasked()
+            values = channel_state.values
         if len(fields) == len(values):
-            station.complete_at = at
+            channel_state.complete_at = at
         else:
-            station.times.update(dict.fromkeys(fields, at))
-        if touched or station.unsettled:
-            self._judge(station, touched, values, before, at, reading, outcome)
+            channel_state.times.update(dict.fromkeys(fields, at))
+        if touched or channel_state.unsettled:
+            self._judge(channel_state, touched, values, before, at, reading, outcome)
 
-    def _touched(self, station: Station, fields: Mapping[str, Value]) -> Sequence[Watch]:
+    def _touched(self, channel_state: ChannelState, fields: Mapping[str, Value]) -> Sequence[RuleInstance]:
         """The watches for which the fields may change something."""
-        touched: Sequence[Watch] = ()
-        values = station.values
-        by_limit, by_state = station.by_limit, station.by_state
+        touched: Sequence[RuleInstance] = ()
+        values = channel_state.values
+        by_limit, by_state = channel_state.by_limit, channel_state.by_state
         for name, value in fields.items():
             if name in by_limit and value.__class__ is float:
-                for guard in by_limit[name]:
-                    if not guard.low <= value <= guard.high:
-                        touched = (*touched, guard.watch)
+                for quiet in by_limit[name]:
+                    if not quiet.low <= value <= quiet.high:
+                        touched = (*touched, quiet.instance)
             if name in by_state and values.get(name) != value:
                 touched = (*touched, *by_state[name])
-        if station.by_series or station.recalled:
-            touched = (*touched, *self._always_asked(station, fields))
+        if channel_state.by_series or channel_state.recalled:
+            touched = (*touched, *self._always_asked(channel_state, fields))
         return touched
 
-    def _always_asked(self, station: Station, fields: Mapping[str, Value]) -> list[Watch]:
+    def _always_asked(self, channel_state: ChannelState, fields: Mapping[str, Value]) -> list[RuleInstance]:
         """Rates look at each sample, and all look at a value that was known from before the start only."""
-        asked = [watch for name in station.by_series.keys() & fields.keys() for watch in station.by_series[name]]
-        asked += [watch for name in station.recalled & fields.keys() for watch in station.by_state.get(name, ())]
-        station.recalled -= fields.keys()
+        asked = [
+            instance
+            for name in channel_state.by_series.keys() & fields.keys()
+            for instance in channel_state.by_series[name]
+        ]
+        asked += [
+            instance
+            for name in channel_state.recalled & fields.keys()
+            for instance in channel_state.by_state.get(name, ())
+        ]
+        channel_state.recalled -= fields.keys()
         return asked
 
     def _judge(
         self,
-        station: Station,
-        touched: Iterable[Watch],
+        channel_state: ChannelState,
+        touched: Iterable[RuleInstance],
         values: Mapping[str, Value],
         before: Mapping[str, Value],
         at: int,
         reading: Reading,
         outcome: Outcome,
     ) -> None:
-        waiting = (station.watches[key] for key in station.unsettled)
-        asked = (watch for watch in waiting if any(name in reading.fields for name in watch.inputs))
-        watches = {watch.key: watch for watch in (*touched, *asked)}
-        for watch in watches.values():
-            waits = watch.key in station.unsettled
-            self._agenda.unsettle(station, watch.key)  # it stays so where the rule fails: the next sample asks it again
-            with Alone(watch.key, reading, outcome):
-                held = (at, before.get(watch.rule.field))
-                if watch.memory.pending_since is not None and watch.rule.type is not RuleType.ABSENCE:
-                    over = mature_before(watch.rule, watch.memory, at)
+        waiting = (channel_state.instances[key] for key in channel_state.unsettled)
+        asked = (instance for instance in waiting if any(name in reading.fields for name in instance.inputs))
+        instances = {instance.key: instance for instance in (*touched, *asked)}
+        for instance in instances.values():
+            waits = instance.key in channel_state.unsettled
+            self._schedule.unsettle(
+                channel_state, instance.key
+            )  # it stays so where the rule fails: the next sample asks it again
+            with Alone(instance.key, reading, outcome):
+                held = (at, before.get(instance.rule.field))
+                if instance.memory.pending_since is not None and instance.rule.type is not RuleType.ABSENCE:
+                    over = mature_before(instance.rule, instance.memory, at)
                     if over.changes:
-                        keep(watch, over, values, reading.received_at, outcome, before=held)
-                breached = ask(watch, values, reading, at, at)
+                        keep(instance, over, values, reading.received_at, outcome, before=held)
+                breached = ask(instance, values, reading, at, at)
                 if breached is not None:
-                    watch.settle_at = 0
-                    judgement = judged(watch, breached, at, reading.received_at)
-                    keep(watch, judgement, values, reading.received_at, outcome, before=held)
-                    if watch.rule.type in BY_CLOCK:
-                        self._agenda.note(station, watch)
+                    instance.settle_at = 0
+                    judgement = judged(instance, breached, at, reading.received_at)
+                    keep(instance, judgement, values, reading.received_at, outcome, before=held)
+                    if instance.rule.type in BY_CLOCK:
+                        self._schedule.note(channel_state, instance)
                     waits = judgement.memory.active is not breached
                 if not waits:
-                    station.unsettled.discard(watch.key)
+                    channel_state.unsettled.discard(instance.key)
 
     # -- events ----------------------------------------------------------------------------------------
 
-    def _take_event(self, station: Station, reading: Reading, outcome: Outcome) -> None:
+    def _take_event(self, channel_state: ChannelState, reading: Reading, outcome: Outcome) -> None:
         fields = reading.fields
         if reading.topic.kind is Kind.FIRE_PANEL and fields.get("type") == "reset":
-            for watch in tuple(station.watches.values()):
-                with Alone(watch.key, reading, outcome):
-                    judgement = judge_reset(watch.rule, watch.memory, time_of(reading))
-                    self._keep_event(watch, judgement, reading, outcome)
+            for instance in tuple(channel_state.instances.values()):
+                with Alone(instance.key, reading, outcome):
+                    judgement = judge_reset(instance.rule, instance.memory, time_of(reading))
+                    self._keep_event(instance, judgement, reading, outcome)
             return
         active = fields.get("active", True) is not False
-        for rule in station.by_event:
+        for rule in channel_state.by_event:
             with Alone(no_rule(reading.topic)._replace(rule=rule.id), reading, outcome):
                 if is_match(rule, fields):
                     key = Key(reading.topic.site, reading.topic.equipment, part_of(rule, fields), rule.id)
-                    watch = station.watches.get(key) or self._known.add_watch(station, key, reading.topic.kind, rule)
-                    judgement = judge_event(watch.rule, watch.memory, active, time_of(reading))
-                    self._keep_event(watch, judgement, reading, outcome)
+                    instance = channel_state.instances.get(key) or self._known.add_watch(
+                        channel_state, key, reading.topic.kind, rule
+                    )
+                    judgement = judge_event(instance.rule, instance.memory, active, time_of(reading))
+                    self._keep_event(instance, judgement, reading, outcome)
 
-    def _keep_event(self, watch: Watch, judgement: Judgement, reading: Reading, outcome: Outcome) -> None:
-        text = {watch.rule.field: reading.fields.get("text", reading.fields.get("device_type", ""))}
+    def _keep_event(self, instance: RuleInstance, judgement: Judgement, reading: Reading, outcome: Outcome) -> None:
+        text = {instance.rule.field: reading.fields.get("text", reading.fields.get("device_type", ""))}
         zone = str(reading.fields.get("zone", ""))[:_ZONE_LENGTH]
-        keep(watch, judgement, text, reading.received_at, outcome, reading.digest, zone)
+        keep(instance, judgement, text, reading.received_at, outcome, reading.digest, zone)

@@ -8,7 +8,7 @@ import msgspec
 from collectors.wire.fields import Kind
 from collectors.wire.reading import Reading, Value
 from collectors.wire.topics import Topic
-from gateway.alarms.evaluation.channel_state import Watch, with_habits
+from gateway.alarms.evaluation.channel_state import RuleInstance, with_habits
 from gateway.alarms.key import Key
 from gateway.alarms.rules.rule import Change, Judgement, Memory, Rule, quiet_bands
 
@@ -75,7 +75,7 @@ class Alone:
 
 
 def keep(
-    watch: Watch,
+    instance: RuleInstance,
     judgement: Judgement,
     values: Mapping[str, Value],
     received_at: int,
@@ -90,7 +90,7 @@ def keep(
     that held when the delay ended. What the sample says that ended the breach is not told.
 
     Args:
-        watch: what was judged.
+        instance: what was judged.
         judgement: of its rule.
         values: what it rests on.
         received_at: when that was received, epoch ms.
@@ -99,23 +99,25 @@ def keep(
         zone: as the event says it.
         before: when the sample was measured, and the value until then: what a delay has ended earlier rests on that.
     """
-    value, told = values.get(watch.rule.field), watch.breach_value
-    memory, changes = with_habits(watch, judgement.memory), judgement.changes
+    value, told = values.get(instance.rule.field), instance.breach_value
+    memory, changes = with_habits(instance, judgement.memory), judgement.changes
     if memory.pending_since is not None and not memory.active:
-        told = watch.breach_value = value
-        if watch.memory.pending_since is None:
+        told = instance.breach_value = value
+        if instance.memory.pending_since is None:
             memory = msgspec.structs.replace(memory, pending_value=value)
-    elif watch.memory.pending_since is None or watch.memory.active:
+    elif instance.memory.pending_since is None or instance.memory.active:
         told = value
-    quiet = quiet_bands(watch.rule, memory, values) if watch.guards else {}
-    if memory != watch.memory:  # from here on nothing fails: what is remembered is decided too
-        watch.memory = outcome.memories[watch.key] = memory
+    quiet = quiet_bands(instance.rule, memory, values) if instance.bands_by_field else {}
+    if memory != instance.memory:  # from here on nothing fails: what is remembered is decided too
+        instance.memory = outcome.memories[instance.key] = memory
     for name, band in quiet.items():
-        watch.guards[name].low, watch.guards[name].high = band
+        instance.bands_by_field[name].low, instance.bands_by_field[name].high = band
     for change in changes:
         held = before[1] if before is not None and change.at < before[0] else value
         shown = told if change.raised else held
-        outcome.decisions.append(Decision(watch.key, watch.rule, watch.kind, change, shown, received_at, digest, zone))
+        outcome.decisions.append(
+            Decision(instance.key, instance.rule, instance.kind, change, shown, received_at, digest, zone)
+        )
 
 
 def outcome_of(outcome: Outcome, items: Sequence[Key | Reading]) -> Outcome:

@@ -38,7 +38,7 @@ class Backlog:
     """Looks at what waits, once a tick."""
 
     def __init__(self, oldest_ms: Callable[[], int], is_connected: Callable[[], bool]) -> None:
-        """Watch a way of messages.
+        """RuleInstance a way of messages.
 
         Args:
             oldest_ms: when the oldest message was received that is not judged yet, in epoch ms; 0: none is.

@@ -6,11 +6,11 @@ from typing import Any, Final
 from collectors.wire.fields import Channel, Kind
 from collectors.wire.reading import Value
 from collectors.wire.topics import Topic
-from gateway.alarms.evaluation.channel_state import MOST_WATCHES, Guard, Plan, Station, Watch
-from gateway.alarms.evaluation.clock_steps import move_station, moved_memory
+from gateway.alarms.evaluation.channel_state import MOST_INSTANCES, ChannelState, Plan, QuietBand, RuleInstance
+from gateway.alarms.evaluation.clock_steps import move_channel_state, moved_memory
 from gateway.alarms.evaluation.doubtful import DOUBTFUL, UNKNOWN_YET
 from gateway.alarms.evaluation.no_data import Silence
-from gateway.alarms.evaluation.schedule import BY_CLOCK, Agenda
+from gateway.alarms.evaluation.schedule import BY_CLOCK, Schedule
 from gateway.alarms.evaluation.unknown_equipment import UnknownEquipment
 from gateway.alarms.key import Key
 from gateway.alarms.rules.rule import FRESH, Memory, Rule, RuleType
@@ -50,7 +50,7 @@ def _renamed(key: Key, site: str, code: str, new: str) -> Key:
     return key._replace(equipment=new) if key[:2] == (site, code) else key
 
 
-class KnownEquipment:
+class WatchedEquipment:
     """Every channel of every equipment that has been heard, with the rules on it."""
 
     def __init__(
@@ -58,16 +58,16 @@ class KnownEquipment:
         rulebook: Rulebook,
         memories: Mapping[Key, Memory],
         recall: Recall,
-        agenda: Agenda,
+        schedule: Schedule,
         unknown: UnknownEquipment | None = None,
     ) -> None:
-        self.stations: dict[Topic, Station] = {}
+        self.channel_states: dict[Topic, ChannelState] = {}
         self.unknown = UnknownEquipment() if unknown is None else unknown
         self.rulebook = rulebook
         self.recall_values = recall
         self._plans: dict[str, Plan] = {}
         self._memories = dict(memories)
-        self._agenda = agenda
+        self._schedule = schedule
         self._standing: dict[tuple[str, str, str], list[Key]] = {}
         self._recall()
 
@@ -82,8 +82,8 @@ class KnownEquipment:
 
     def _know(self, key: Key, rule: Rule) -> None:
         topic = Topic(key.site, rule.kind, key.equipment, channel_of(rule))
-        if topic not in self.stations:
-            self.add_station(topic)
+        if topic not in self.channel_states:
+            self.add_channel(topic)
 
     def know_what_stands(self, is_concerned: Callable[[Key], bool]) -> None:
         """Know the equipment of alarms that stand, also where it has said nothing since the start."""
@@ -111,11 +111,11 @@ class KnownEquipment:
 
         What is remembered of `standing` alarms stays, so that they can return.
         """
-        gone = [topic for topic in self.stations if is_gone(topic.site, topic.equipment, topic.kind)]
+        gone = [topic for topic in self.channel_states if is_gone(topic.site, topic.equipment, topic.kind)]
         self._memories |= {
-            key: watch.memory
+            key: instance.memory
             for topic in gone
-            for key, watch in self.stations[topic].watches.items()
+            for key, instance in self.channel_states[topic].instances.items()
             if key in standing
         }
         self._leave(gone)
@@ -126,12 +126,12 @@ class KnownEquipment:
         self._stand(standing)
 
     def _leave(self, topics: Iterable[Topic]) -> None:
-        """Watch channels no more."""
-        stations = []
+        """RuleInstance channels no more."""
+        channel_states = []
         for topic in topics:
-            stations.append(self.stations.pop(topic))
+            channel_states.append(self.channel_states.pop(topic))
             self.unknown.leave(topic)
-        self._agenda.forget(stations)
+        self._schedule.forget(channel_states)
 
     def _stand(self, standing: Collection[Key]) -> None:
         """Have alarms that stand found by what ends them: a reset, the clock."""
@@ -147,37 +147,37 @@ class KnownEquipment:
 
     def rename(self, site: str, code: str, new: str) -> None:
         """Let everything that is known of an equipment go on under its new code."""
-        for topic in [topic for topic in self.stations if (topic.site, topic.equipment) == (site, code)]:
-            station = self.stations.pop(topic)
+        for topic in [topic for topic in self.channel_states if (topic.site, topic.equipment) == (site, code)]:
+            channel_state = self.channel_states.pop(topic)
             self.unknown.leave(topic)
             renamed = Topic(site, topic.kind, new, topic.channel)
-            if renamed in self.stations:  # heard before anybody knew that both are one
+            if renamed in self.channel_states:  # heard before anybody knew that both are one
                 self._leave([renamed])
-            self.stations[renamed] = station
-            station.is_unknown = self.unknown.meet(renamed)
-            station.rename(new)
+            self.channel_states[renamed] = channel_state
+            channel_state.is_unknown = self.unknown.meet(renamed)
+            channel_state.rename(new)
         self._memories = {_renamed(key, site, code, new): memory for key, memory in self._memories.items()}
         for of in [of for of in self._standing if of[:2] == (site, code)]:
             keys = [_renamed(key, site, code, new) for key in self._standing.pop(of)]
             self._standing[site, new, of[2]] = keys
 
-    def add_station(self, topic: Topic) -> Station:
+    def add_channel(self, topic: Topic) -> ChannelState:
         """A channel that is heard for the first time."""
-        station = self.stations[topic] = Station()
-        station.is_unknown = self.unknown.meet(topic)
+        channel_state = self.channel_states[topic] = ChannelState()
+        channel_state.is_unknown = self.unknown.meet(topic)
         rules = self.rulebook.rules_for(topic.site, topic.kind, topic.equipment)
         known = self.recall_values(topic.site, topic.equipment)
-        station.recalled = {
+        channel_state.recalled = {
             name for rule in rules if rule.when is not None for name in self._plan(rule).inputs if name in known
         }
         # Also what conditions ask for; all else is looked at when it comes.
-        asked = station.recalled.union(*(rule.condition for rule in rules))
-        station.values = {name: known[name] for name in asked if name in known}
+        asked = channel_state.recalled.union(*(rule.condition for rule in rules))
+        channel_state.values = {name: known[name] for name in asked if name in known}
         for rule in rules:
-            self._add_rule(station, topic, rule)
-        if any(watch.memory.active for watch in station.by_state.get(DOUBTFUL, ())):
-            station.doubtful = UNKNOWN_YET
-        return station
+            self._add_rule(channel_state, topic, rule)
+        if any(instance.memory.active for instance in channel_state.by_state.get(DOUBTFUL, ())):
+            channel_state.doubtful = UNKNOWN_YET
+        return channel_state
 
     def make_room(self, heard: Topic) -> dict[Key, Memory]:
         """Forget unknown equipment beyond what is kept. Returns what is to be forgotten of its rules' memory.
@@ -193,48 +193,54 @@ class KnownEquipment:
         if not gone:
             return {}
         forgotten: dict[Key, Memory] = {}
-        stations = [self.stations.pop(topic) for topic in gone]
-        self._agenda.forget(stations)
-        for station in stations:
-            for key, watch in station.watches.items():
-                if watch.memory.active or watch.memory.pending_since is not None:
-                    self._memories[key] = watch.memory  # its alarm stands: heard again, it goes on from here
+        channel_states = [self.channel_states.pop(topic) for topic in gone]
+        self._schedule.forget(channel_states)
+        for channel_state in channel_states:
+            for key, instance in channel_state.instances.items():
+                if instance.memory.active or instance.memory.pending_since is not None:
+                    self._memories[key] = instance.memory  # its alarm stands: heard again, it goes on from here
                 else:
                     forgotten[key] = FRESH
                     self._memories.pop(key, None)
         return forgotten
 
-    def _forget_quiet_parts(self, station: Station) -> None:
+    def _forget_quiet_parts(self, channel_state: ChannelState) -> None:
         """A panel that makes up ever new addresses must not fill the memory: parts on which nothing stands go."""
         quiet = [
-            key for key, watch in station.watches.items()
-            if watch.rule.type is RuleType.EVENT and not watch.memory.active and key not in station.unsettled
+            key for key, instance in channel_state.instances.items()
+            if instance.rule.type is RuleType.EVENT
+            and not instance.memory.active
+            and key not in channel_state.unsettled
         ]  # fmt: skip
         for key in quiet:
-            del station.watches[key]
+            del channel_state.instances[key]
             self._memories.pop(key, None)
-        station.most_watches = max(MOST_WATCHES, 2 * len(station.watches))
+        channel_state.most_watches = max(MOST_INSTANCES, 2 * len(channel_state.instances))
 
     def _is_urgent(self, topic: Topic) -> bool:
-        station = self.stations[topic]
-        return any(station.watches[key].rule.life_safety for key in station.unsettled if key in station.watches)
+        channel_state = self.channel_states[topic]
+        return any(
+            channel_state.instances[key].rule.life_safety
+            for key in channel_state.unsettled
+            if key in channel_state.instances
+        )
 
-    def watch_anew(self, topic: Topic, station: Station) -> dict[Key, Watch]:
+    def watch_anew(self, topic: Topic, channel_state: ChannelState) -> dict[Key, RuleInstance]:
         """Have the rules that are in force now watch a channel. Returns the watches that are no more."""
-        before = station.without_watches()
+        before = channel_state.without_instances()
         for rule in self.rulebook.rules_for(topic.site, topic.kind, topic.equipment):
-            for key, watch in before.items():
+            for key, instance in before.items():
                 if key.rule == rule.id:
-                    watch.follow(self._plan(rule))
-                    station.watches[key] = watch
-            self._add_rule(station, topic, rule)
-        return {key: watch for key, watch in before.items() if key not in station.watches}
+                    instance.follow(self._plan(rule))
+                    channel_state.instances[key] = instance
+            self._add_rule(channel_state, topic, rule)
+        return {key: instance for key, instance in before.items() if key not in channel_state.instances}
 
     def clock_was_set(self, by: int) -> None:
         """Have all that is remembered go by a clock that shows `by` ms more."""
         self._memories = {key: moved_memory(memory, by, measured=by < 0) for key, memory in self._memories.items()}
-        for station in self.stations.values():
-            move_station(station, by)
+        for channel_state in self.channel_states.values():
+            move_channel_state(channel_state, by)
 
     def _plan(self, rule: Rule) -> Plan:
         """Worked out once for all equipment where nobody has changed the rule."""
@@ -245,58 +251,60 @@ class KnownEquipment:
                 self._plans[rule.id] = plan
         return plan
 
-    def _add_rule(self, station: Station, topic: Topic, rule: Rule) -> None:
+    def _add_rule(self, channel_state: ChannelState, topic: Topic, rule: Rule) -> None:
         if rule.type is RuleType.NO_DATA:
-            self._add_silence(station, topic, rule)
+            self._add_silence(channel_state, topic, rule)
             return
         if rule.type is RuleType.EVENT:
             if topic.channel is Channel.EVENT:
-                station.by_event.append(rule)
+                channel_state.by_event.append(rule)
                 for key in self._standing.get((topic.site, topic.equipment, rule.id), ()):
-                    self.add_watch(station, key, topic.kind, rule)
+                    self.add_watch(channel_state, key, topic.kind, rule)
             return
         if topic.channel is Channel.EVENT or rule.type is RuleType.UNANSWERED:
             return
         if channel_of(rule) is not topic.channel:
             return
-        watch = self.add_watch(station, Key(topic.site, topic.equipment, "", rule.id), topic.kind, rule)
+        instance = self.add_watch(channel_state, Key(topic.site, topic.equipment, "", rule.id), topic.kind, rule)
         plan = self._plan(rule)
         for name in plan.inputs:
             if rule.type is RuleType.RATE:
-                station.by_series.setdefault(name, []).append(watch)
+                channel_state.by_series.setdefault(name, []).append(instance)
             elif name in plan.differing:
-                station.by_state.setdefault(name, []).append(watch)
+                channel_state.by_state.setdefault(name, []).append(instance)
         for name in plan.guarded:
-            guard = watch.guards[name] = Guard(watch)
-            station.by_limit.setdefault(name, []).append(guard)
+            quiet = instance.bands_by_field[name] = QuietBand(instance)
+            channel_state.by_limit.setdefault(name, []).append(quiet)
 
-    def _add_silence(self, station: Station, topic: Topic, rule: Rule) -> None:
+    def _add_silence(self, channel_state: ChannelState, topic: Topic, rule: Rule) -> None:
         """Who is silent on one channel and offline on another has one alarm; it stands with the status."""
         key = Key(topic.site, topic.equipment, "", rule.id)
         if topic.channel is Channel.STATUS:
-            watch = station.online_of = self.add_watch(station, key, topic.kind, rule)
-            if watch.silence is not None:  # it is known already; what is changed is the rule
-                watch.silence.rule = rule
+            instance = channel_state.online_of = self.add_watch(channel_state, key, topic.kind, rule)
+            if instance.silence is not None:  # it is known already; what is changed is the rule
+                instance.silence.rule = rule
                 return
-            watch.silence = silence = Silence(rule, watch.memory)
+            instance.silence = silence = Silence(rule, instance.memory)
             if silence.interval and not silence.silent:
-                self._agenda.remind(station, watch, silence.due_at)
+                self._schedule.remind(channel_state, instance, silence.due_at)
         elif topic.channel is rule.channel or topic.channel is Channel.EVENT:
             status = status_of(topic)
-            station.silence = (self.stations.get(status) or self.add_station(status)).watches[key].silence
-            station.begins_silence = topic.channel is rule.channel
+            channel_state.silence = (self.channel_states.get(status) or self.add_channel(status)).instances[key].silence
+            channel_state.begins_silence = topic.channel is rule.channel
 
-    def add_watch(self, station: Station, key: Key, kind: Kind, rule: Rule) -> Watch:
+    def add_watch(self, channel_state: ChannelState, key: Key, kind: Kind, rule: Rule) -> RuleInstance:
         """One rule on one part, as it was remembered."""
-        if key in station.watches:
-            return station.watches[key]
-        if len(station.watches) >= station.most_watches:
-            self._forget_quiet_parts(station)
-        watch = station.watches[key] = Watch(key, kind, self._plan(rule), self._memories.get(key, FRESH))
-        if watch.memory.pending_since is not None:
-            self._agenda.unsettle(station, key)
-        if rule.type is RuleType.COUNT and watch.memory.active:
-            self._agenda.counting[watch] = station
-        if rule.type is RuleType.ABSENCE and watch.seen_at is not None:
-            self._agenda.note(station, watch)
-        return watch
+        if key in channel_state.instances:
+            return channel_state.instances[key]
+        if len(channel_state.instances) >= channel_state.most_watches:
+            self._forget_quiet_parts(channel_state)
+        instance = channel_state.instances[key] = RuleInstance(
+            key, kind, self._plan(rule), self._memories.get(key, FRESH)
+        )
+        if instance.memory.pending_since is not None:
+            self._schedule.unsettle(channel_state, key)
+        if rule.type is RuleType.COUNT and instance.memory.active:
+            self._schedule.counting[instance] = channel_state
+        if rule.type is RuleType.ABSENCE and instance.seen_at is not None:
+            self._schedule.note(channel_state, instance)
+        return instance

@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.alarms.evaluation.outcomes import Decision
-from gateway.alarms.key import CLOCKS_DIFFER_MS, Place
+from gateway.alarms.key import CLOCKS_DIFFER_MS, Scope
 from gateway.alarms.lifecycle.transitions import Row, Written, identity_of
 from gateway.people.audit.entry import write_records
 from gateway.storage.outbox.outbox import write_facts
@@ -101,7 +101,7 @@ async def alarm_to_change(connection: AsyncConnection, identity: str, version: i
     return row
 
 
-async def open_alarms_at(connection: AsyncConnection, places: Collection[Place] | None) -> list[Row]:
+async def open_alarms_at(connection: AsyncConnection, places: Collection[Scope] | None) -> list[Row]:
     """Open alarms of some places, None: of all, locked until the transaction ends."""
     statement = select(alarm).where(alarm_is_open).order_by(alarm.c.open_key).with_for_update()
     if places is None:

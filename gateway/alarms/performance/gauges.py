@@ -17,7 +17,7 @@ from gateway.storage.tables import activation, alarm, alarm_is_open
 _WAITING: Final = (State.UNACKNOWLEDGED, State.RETURNED_UNACKNOWLEDGED, State.LATCHED_UNACKNOWLEDGED)
 
 
-class StandingMetrics:
+class AlarmGauges:
     """Gauges, set anew at each look."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

@@ -20,7 +20,7 @@ _ALL: Final = ("*",)
 _ASKS_FOR_MESSAGES: Final = frozenset({RuleType.NO_DATA, RuleType.ABSENCE, RuleType.UNANSWERED})
 
 
-class Place(NamedTuple):
+class RuleScope(NamedTuple):
     """Where a rule is changed: for one equipment, or with "" for all of a site."""
 
     rule: str
@@ -38,7 +38,7 @@ class Place(NamedTuple):
 class Override(msgspec.Struct, frozen=True):
     """What differs at a place from the rule below it, by the keys of a rule file."""
 
-    place: Place
+    place: RuleScope
     version: int
     changes: Mapping[str, Any]
 
@@ -55,14 +55,14 @@ class Rulebook:
         self._estate = estate
         self.filed = {rule.id: rule for rule in rules}
         """Rules as their files have them, by id."""
-        self.overrides: dict[Place, Override] = {}
+        self.overrides: dict[RuleScope, Override] = {}
         """What is changed and can be used."""
-        self.versions: dict[Place, int] = {}
+        self.versions: dict[RuleScope, int] = {}
         """The newest version at each place where something was ever changed."""
         self.problems: list[str] = []
         """What is changed and cannot be used, and why: what lies below it holds instead."""
         self._every_override = tuple(overrides)
-        self._made: dict[Place, Rule] = {}
+        self._made: dict[RuleScope, Rule] = {}
         self._by_kind: dict[Kind, list[str]] = {}
         self._own: dict[str, list[str]] = {}
         # Most equipment has what its site has: worked out once for all of it.
@@ -94,7 +94,7 @@ class Rulebook:
         self._made[place], self.overrides[place] = rule, override
         self._changed_equipment.add((place.site, place.equipment))
 
-    def _own_rule(self, place: Place, changes: Mapping[str, Any], name: str) -> Rule:
+    def _own_rule(self, place: RuleScope, changes: Mapping[str, Any], name: str) -> Rule:
         if place.equipment:
             raise RuleError(f"{name}: there is no rule {place.rule} on this site")
         rule = own_rule(place.rule, changes, name)
@@ -135,12 +135,12 @@ class Rulebook:
 
     def described(self, rule: str, site: str, equipment: str) -> Rule | None:
         """The same, also where it is out of force; None where there is no such rule."""
-        of_site = self._made.get(Place(rule, site, ""), self.filed.get(rule))
-        return self._made.get(Place(rule, site, equipment), of_site) if equipment else of_site
+        of_site = self._made.get(RuleScope(rule, site, ""), self.filed.get(rule))
+        return self._made.get(RuleScope(rule, site, equipment), of_site) if equipment else of_site
 
     def is_enabled(self, rule: str, site: str, equipment: str) -> bool:
         """Whether nobody has taken it out of force here."""
-        for place in (Place(rule, site, equipment), Place(rule, site, "")):
+        for place in (RuleScope(rule, site, equipment), RuleScope(rule, site, "")):
             override = self.overrides.get(place)
             if override is not None and "enabled" in override.changes:
                 return override.changes["enabled"] is True

@@ -5,7 +5,7 @@ from typing import Any, Final, Literal, NamedTuple
 from collectors.wire.fields import Channel, fields_of
 from gateway.alarms.rules.changes import permitted
 from gateway.alarms.rules.rule import Rule, RuleType
-from gateway.alarms.rules.rulebook import Place, Rulebook
+from gateway.alarms.rules.rulebook import Rulebook, RuleScope
 
 _MEASURED: Final = frozenset({"above", "below", "deadband"})
 
@@ -31,7 +31,7 @@ def _setting(rulebook: Rulebook, rule: Rule, site: str, equipment: str, key: str
     unit = unit_for(rule) if key in _MEASURED else ""
     if key == "enabled":
         file_value = True if filed else None
-    for place, given_by in ((Place(rule.id, site, equipment), "equipment"), (Place(rule.id, site, ""), "site")):
+    for place, given_by in ((RuleScope(rule.id, site, equipment), "equipment"), (RuleScope(rule.id, site, ""), "site")):
         override = rulebook.overrides.get(place)
         if override is not None and key in override.changes and (given_by == "site" or equipment):
             return Setting(key, override.changes[key], unit, given_by, file_value)  # type: ignore[arg-type]

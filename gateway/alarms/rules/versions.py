@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.alarms.rules.changes import check_changes, needs_two
 from gateway.alarms.rules.files import RuleError
 from gateway.alarms.rules.rule import Priority, Rule
-from gateway.alarms.rules.rulebook import Override, Place, Rulebook
+from gateway.alarms.rules.rulebook import Override, Rulebook, RuleScope
 from gateway.equipment.estate import Estate
 from gateway.people.audit.entry import Cause, audited, write_records
 from gateway.storage.database import Database
@@ -39,7 +39,7 @@ class TwoPeopleNeeded(Exception):
 class Wish(NamedTuple):
     """A change as somebody asks for it. `version` is the one on the screen, 0 where nothing was ever changed."""
 
-    place: Place
+    place: RuleScope
     changes: Mapping[str, Any]
     version: int
     note: str = ""
@@ -63,7 +63,7 @@ async def overrides(connection: AsyncConnection, until: int | None = None) -> li
 
 def override_of(row: RowMapping) -> Override:
     """A row as the rulebook works with it."""
-    return Override(Place(row["rule"], row["site"], row["equipment"]), row["version"], row["changes"])
+    return Override(RuleScope(row["rule"], row["site"], row["equipment"]), row["version"], row["changes"])
 
 
 async def versions_after(connection: AsyncConnection, row: int) -> list[dict[str, Any]]:
@@ -152,13 +152,13 @@ async def current_rulebook(database: Database, filed: Sequence[Rule], estate: Es
         return Rulebook(filed, await overrides(connection), estate)
 
 
-async def _newest(connection: AsyncConnection, place: Place) -> Override:
+async def _newest(connection: AsyncConnection, place: RuleScope) -> Override:
     found = await connection.execute(_at_place(place).order_by(rule_version.c.version.desc()).limit(1))
     row = found.mappings().one_or_none()
     return Override(place, 0, {}) if row is None else override_of(row)
 
 
-async def _at(connection: AsyncConnection, place: Place, version: int) -> Override:
+async def _at(connection: AsyncConnection, place: RuleScope, version: int) -> Override:
     if version == 0:
         return Override(place, 0, {})
     found = await connection.execute(_at_place(place).where(rule_version.c.version == version))
@@ -168,15 +168,15 @@ async def _at(connection: AsyncConnection, place: Place, version: int) -> Overri
     return override_of(row)
 
 
-def _at_place(place: Place) -> Any:
+def _at_place(place: RuleScope) -> Any:
     return select(rule_version).where(*_is_at(place))
 
 
-def _is_at(place: Place) -> list[ColumnElement[bool]]:
+def _is_at(place: RuleScope) -> list[ColumnElement[bool]]:
     return [rule_version.c[name] == value for name, value in place._asdict().items()]
 
 
-def _supersede(place: Place, version: int, by: int) -> Update:
+def _supersede(place: RuleScope, version: int, by: int) -> Update:
     """Note of a version at a place which one took its place; 0: there was none before."""
     return update(rule_version).where(*_is_at(place), rule_version.c.version == version).values(superseded_by=by)
 

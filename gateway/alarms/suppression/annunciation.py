@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from gateway.alarms.lifecycle.transitions import Row, Written, key_of
-from gateway.alarms.suppression.reasons import BY_CAUSES, Plans, Reason, Subject, Suppression, standing
+from gateway.alarms.suppression.reasons import BY_CAUSES, Plans, Reason, Subject, Suppression, active_reasons
 from gateway.people.audit.entry import Cause, JournalRow, audited
 from gateway.storage.outbox.outbox import NewFact
 from gateway.storage.trouble_words import in_plain_words
@@ -64,7 +64,7 @@ def suppressions_of(alarm: Row) -> tuple[Suppression, ...]:
 def weigh(alarm: Row, plans: Plans, now: int, written: Written, cause: Cause) -> None:
     """Enter what applies to an alarm now."""
     try:
-        found = standing(subject_of(alarm), plans, now)
+        found = active_reasons(subject_of(alarm), plans, now)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with a plan, the alarm must be heard
         log.error("what keeps an alarm quiet cannot be told: it is annunciated", alarm=alarm["id"], why=repr(error))
         found = ()
@@ -100,9 +100,9 @@ def _lines(before: Iterable[Suppression], after: Iterable[Suppression]) -> list[
     return ended + begun if stays else [*ended, (_ANNUNCIATED, "")]
 
 
-def _audited(alarm: Row, standing_now: Iterable[Suppression]) -> dict[str, Any]:
+def _audited(alarm: Row, active_now: Iterable[Suppression]) -> dict[str, Any]:
     """Without what people wrote: the audit names people by their ids only."""
-    reasons = [{name: getattr(item, name) for name in _NAMED} for item in standing_now]
+    reasons = [{name: getattr(item, name) for name in _NAMED} for item in active_now]
     return {"suppressions": reasons, "annunciated": alarm["annunciated"], "version": alarm["version"]}
 
 

@@ -9,7 +9,7 @@ nor by a cause that people have put aside themselves: nobody would be told of ei
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from gateway.alarms.key import CLOCKS_DIFFER_MS, Key, Place
+from gateway.alarms.key import CLOCKS_DIFFER_MS, Key, Scope
 from gateway.alarms.rules.rule import Rule
 from gateway.alarms.rules.rulebook import Rulebook
 from gateway.alarms.suppression.reasons import BY_PEOPLE, Reason, Source, Subject, Suppression, Turn
@@ -44,7 +44,7 @@ class CauseRules:
         return 0 if rule is None else rule.release_after
 
 
-class StandingCause(NamedTuple):
+class ActiveCause(NamedTuple):
     """An alarm that explains others."""
 
     alarm: str
@@ -64,7 +64,7 @@ class CauseBook(NamedTuple):
 
     rules: CauseRules
     topology: Topology
-    causes: Mapping[str, StandingCause] = {}
+    causes: Mapping[str, ActiveCause] = {}
     """By the alarm's id."""
 
     def after(self, alarms: Iterable[tuple[Subject, Mapping[str, Any]]], disproved: frozenset[str]) -> "CauseBook":
@@ -82,26 +82,26 @@ class CauseBook(NamedTuple):
                 causes |= {} if cause is None else {cause.alarm: cause}
         return self._replace(causes=causes)
 
-    def _cause(self, subject: Subject, alarm: Mapping[str, Any], *, disproved: bool) -> StandingCause | None:
+    def _cause(self, subject: Subject, alarm: Mapping[str, Any], *, disproved: bool) -> ActiveCause | None:
         if alarm["active"]:
-            return StandingCause(alarm["id"], subject)
+            return ActiveCause(alarm["id"], subject)
         if disproved or alarm["returned_at"] is None:
             return None
-        return StandingCause(alarm["id"], subject, alarm["returned_at"] + self.rules.release_after(subject.key))
+        return ActiveCause(alarm["id"], subject, alarm["returned_at"] + self.rules.release_after(subject.key))
 
-    def concerned(self, subject: Subject) -> set[Place]:
+    def concerned(self, subject: Subject) -> set[Scope]:
         """Whose alarms an alarm may explain: its own equipment's, and those of all that hangs from it."""
         site, code = subject.key.site, subject.key.equipment
         rule = self.rules.of(subject.key)
         below = self.topology.below(site, code) if rule is not None and rule.suppresses else ()
-        return {Place(site, code), *(Place(site, child) for child in below)}
+        return {Scope(site, code), *(Scope(site, child) for child in below)}
 
-    def reached_from(self, places: Iterable[Place]) -> dict[Place, Place]:
+    def reached_from(self, places: Iterable[Scope]) -> dict[Scope, Scope]:
         """Some places, and those whose alarms a cause there explains: each with the one from which it is reached."""
         reached = {place: place for place in places}
         for cause in self.causes.values():
             site, code = cause.subject.key[:2]
-            start = reached.get(Place(site, code)) or reached.get(Place(site))
+            start = reached.get(Scope(site, code)) or reached.get(Scope(site))
             if start is not None:
                 reached = dict.fromkeys(self.concerned(cause.subject), start) | reached
         return reached
@@ -116,7 +116,7 @@ class Causes:
 
     def __init__(
         self,
-        causes: Iterable[StandingCause],
+        causes: Iterable[ActiveCause],
         rules: CauseRules,
         topology: Topology,
         people: tuple[Source, ...] = (),
@@ -125,10 +125,10 @@ class Causes:
         self._rules = rules
         self._topology = topology
         self._people = people
-        self._by_place: dict[Place, list[StandingCause]] = {}
+        self._by_place: dict[Scope, list[ActiveCause]] = {}
         for cause in sorted(causes, key=lambda cause: (cause.since, cause.alarm)):
             key = cause.subject.key
-            self._by_place.setdefault(Place(key.site, key.equipment), []).append(cause)
+            self._by_place.setdefault(Scope(key.site, key.equipment), []).append(cause)
 
     def applying(self, subject: Subject, now: int) -> Iterator[Suppression]:
         """What explains an alarm now: at most its parent's cause, the topmost, and a rule's."""
@@ -145,51 +145,51 @@ class Causes:
     def turns(self) -> Iterator[Turn]:
         """When what has ended releases what it explained."""
         for place, causes in self._by_place.items():
-            yield from (Turn(cause.until, Place(place.site)) for cause in causes if cause.until is not None)
+            yield from (Turn(cause.until, Scope(place.site)) for cause in causes if cause.until is not None)
 
-    def _by_parent(self, subject: Subject, rule: Rule, now: int) -> StandingCause | None:
+    def _by_parent(self, subject: Subject, rule: Rule, now: int) -> ActiveCause | None:
         if rule.despite_parent:
             return None
         site = subject.key.site
         for code, relation in self._topology.ancestors(site, subject.key.equipment):
-            for cause in self._by_place.get(Place(site, code), ()):
+            for cause in self._by_place.get(Scope(site, code), ()):
                 of_cause = self._rules.of(cause.subject.key)
                 explains = of_cause is not None and relation in of_cause.suppresses
                 if explains and self._counts(cause, now) and self._is_in_time(subject, cause, now):
                     return cause
         return None
 
-    def _is_in_time(self, subject: Subject, cause: StandingCause, now: int) -> bool:
+    def _is_in_time(self, subject: Subject, cause: ActiveCause, now: int) -> bool:
         """Whether it began with the cause, or has stood under it ever since: the cause may have come again at once."""
         if subject.raised_at >= cause.since - EARLIER_MS:
             return True
         return bool(subject.explained) and subject.explained_since(self._topmost(cause, now).alarm) is not None
 
-    def _topmost(self, cause: StandingCause, now: int) -> StandingCause:
+    def _topmost(self, cause: ActiveCause, now: int) -> ActiveCause:
         """Links make no loop, so this ends: each step goes up."""
         rule = self._rules.of(cause.subject.key)
         above = None if rule is None or cause.subject.life_safety else self._by_parent(cause.subject, rule, now)
         return cause if above is None else self._topmost(above, now)
 
-    def _by_rule(self, key: Key, rule: Rule, now: int) -> StandingCause | None:
-        here = self._by_place.get(Place(key.site, key.equipment), ())
+    def _by_rule(self, key: Key, rule: Rule, now: int) -> ActiveCause | None:
+        here = self._by_place.get(Scope(key.site, key.equipment), ())
         return next(
             (cause for cause in here if cause.subject.key.rule in rule.suppressed_by and self._counts(cause, now)), None
         )
 
-    def _counts(self, cause: StandingCause, now: int) -> bool:
+    def _counts(self, cause: ActiveCause, now: int) -> bool:
         if cause.until is not None and not self._still_explains(cause, cause.until, now):
             return False
         put_aside = (item for source in self._people for item in source.applying(cause.subject, now))
         return not any(item.reason in BY_PEOPLE for item in put_aside)
 
-    def _still_explains(self, cause: StandingCause, until: int, now: int) -> bool:
+    def _still_explains(self, cause: ActiveCause, until: int, now: int) -> bool:
         """What has ended far in the future ended before the clock was set back: when, nobody knows."""
         ended = until - self._rules.release_after(cause.subject.key)
         return ended <= now + CLOCKS_DIFFER_MS and now < until
 
 
-def _suppression(reason: Reason, cause: StandingCause, subject: Subject) -> Suppression:
+def _suppression(reason: Reason, cause: ActiveCause, subject: Subject) -> Suppression:
     """A cause that comes and goes says nothing new of what has stood under it all the time."""
     since = subject.explained_since(cause.alarm)
     return Suppression(

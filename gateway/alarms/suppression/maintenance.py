@@ -12,14 +12,14 @@ from typing import Final, NamedTuple
 import msgspec
 
 from collectors.wire.fields import Kind
-from gateway.alarms.key import Place
+from gateway.alarms.key import Scope
 from gateway.alarms.suppression.reasons import Reason, Subject, Suppression, Turn
 
 _LATE_MS: Final = 60_000
 """So late a window may still be entered that begins now: whoever writes it needs a moment."""
 
 
-class Scope(msgspec.Struct, frozen=True, kw_only=True):
+class WindowScope(msgspec.Struct, frozen=True, kw_only=True):
     """What a window covers; "" where it does not say."""
 
     site: str
@@ -35,7 +35,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     """One window, as its table has it. Times are epoch ms; `ends_at` is no part of it."""
 
     id: str
-    scope: Scope
+    scope: WindowScope
     starts_at: int
     ends_at: int
     person: str
@@ -99,7 +99,7 @@ class Span(NamedTuple):
     ends_at: int
 
 
-def scope_refusal(scope: Scope, kind_of_equipment: str) -> Refusal | None:
+def scope_refusal(scope: WindowScope, kind_of_equipment: str) -> Refusal | None:
     """Why a window cannot cover this.
 
     Args:
@@ -136,7 +136,7 @@ def span_refusal(span: Span, longest_ms: int, now: int, *, began: int | None = N
     return Refusal.TOO_LONG if span.ends_at - span.starts_at > longest_ms else None
 
 
-def covers(scope: Scope, subject: Subject) -> bool:
+def covers(scope: WindowScope, subject: Subject) -> bool:
     """Whether an alarm is about what a window covers. An alarm that names no zone is in none."""
     key = subject.key
     if scope.site != key.site or scope.equipment not in {"", key.equipment}:
@@ -167,7 +167,7 @@ class Windows(NamedTuple):
         """Each beginning and each end."""
         for windows in self.by_site.values():
             for window in windows:
-                place = Place(window.scope.site, window.scope.equipment)
+                place = Scope(window.scope.site, window.scope.equipment)
                 yield Turn(window.starts_at, place)
                 yield Turn(window.ends_at, place)
 

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import ColumnElement, Select, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.alarms.suppression.maintenance import Phase, Scope, Span, Window, Windows, phase_of, windows_of
+from gateway.alarms.suppression.maintenance import Phase, Span, Window, Windows, WindowScope, phase_of, windows_of
 from gateway.people.audit.entry import CLOCK, Cause, JournalRow, audited, write_records
 from gateway.storage.database import Database
 from gateway.storage.identity import new_id
@@ -21,7 +21,7 @@ from gateway.storage.tables import journal, maintenance_window, window_is_open
 log = structlog.get_logger(__name__)
 
 SUBJECT: Final = "maintenance"
-_SCOPE: Final = Scope.__struct_fields__
+_SCOPE: Final = WindowScope.__struct_fields__
 _PLANNED, _CHANGED, _STARTED, _ENDED, _CANCELLED = "planned", "changed", "started", "ended", "cancelled"
 CHANGED: Final = tuple(f"{SUBJECT}.{what}" for what in (_PLANNED, _CHANGED, _CANCELLED))
 """Facts by which a plan is another one."""
@@ -42,7 +42,7 @@ class WindowIsOver(Exception):
 def window_of(row: Any) -> Window:
     """A window out of its row."""
     others = {name: row[name] for name in Window.__struct_fields__ if name != "scope"}
-    return Window(scope=Scope(**{name: row[name] for name in _SCOPE}), **others)
+    return Window(scope=WindowScope(**{name: row[name] for name in _SCOPE}), **others)
 
 
 async def find_window(connection: AsyncConnection, identity: str) -> Window:
@@ -70,7 +70,7 @@ def in_phase(phase: Phase, now: int) -> ColumnElement[bool]:
 
 
 async def plan_window(
-    database: Database, scope: Scope, span: Span, reason: str, second_person: str | None, cause: Cause, now: int
+    database: Database, scope: WindowScope, span: Span, reason: str, second_person: str | None, cause: Cause, now: int
 ) -> Window:
     """Enter a window that `maintenance` has not refused."""
     window = Window(

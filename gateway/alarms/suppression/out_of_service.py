@@ -1,7 +1,7 @@
 """Out of service: a person takes an equipment, or a part of it, out of service with a reason and a planned end.
 
-It lasts until somebody returns it; that it should have ended is an alarm of its own. Acts may run in any process;
-the owner hears of them by their facts, and weighs the alarms of the equipment.
+It lasts until somebody returns it; that it should have ended is an alarm of its own. Any process may do it; the
+leader learns of it from its fact, and evaluates the alarms of the equipment again.
 """
 
 from typing import Final
@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import RowMapping, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.alarms.key import Place
+from gateway.alarms.key import Scope
 from gateway.alarms.suppression.reasons import Outage, Outages
 from gateway.people.audit.entry import Cause, audited, write_records
 from gateway.storage.database import Database
@@ -27,9 +27,9 @@ class NotOutOfService(Exception):
 
 async def load_outages(connection: AsyncConnection) -> Outages:
     """Every outage."""
-    by_place: dict[Place, dict[str, Outage]] = {}
+    by_place: dict[Scope, dict[str, Outage]] = {}
     for row in (await connection.execute(select(out_of_service))).mappings():
-        by_place.setdefault(Place(row["site"], row["equipment"]), {})[row["part"]] = outage_of(row)
+        by_place.setdefault(Scope(row["site"], row["equipment"]), {})[row["part"]] = outage_of(row)
     return Outages(by_place)
 
 
@@ -39,7 +39,7 @@ def outage_of(row: RowMapping) -> Outage:
 
 
 async def take_out_of_service(
-    database: Database, place: Place, part: str, wanted: Outage, cause: Cause, now: int
+    database: Database, place: Scope, part: str, wanted: Outage, cause: Cause, now: int
 ) -> None:
     """Take an equipment, or a part of it ("" is the whole), out of service; what is out already gets a new end."""
     async with database.transaction() as connection:
@@ -53,7 +53,7 @@ async def take_out_of_service(
         await _record(connection, TAKEN_OUT, place, part, before, wanted, cause, now)
 
 
-async def return_to_service(database: Database, place: Place, part: str, cause: Cause, now: int) -> None:
+async def return_to_service(database: Database, place: Scope, part: str, cause: Cause, now: int) -> None:
     """Return it: what is true of its alarms shows again. Raises NotOutOfService."""
     async with database.transaction() as connection:
         before = await _take_away(connection, place, part)
@@ -62,7 +62,7 @@ async def return_to_service(database: Database, place: Place, part: str, cause: 
         await _record(connection, RETURNED, place, part, before, None, cause, now)
 
 
-async def _take_away(connection: AsyncConnection, place: Place, part: str) -> Outage | None:
+async def _take_away(connection: AsyncConnection, place: Scope, part: str) -> Outage | None:
     wanted = {**place._asdict(), "part": part}
     where = [out_of_service.c[name] == value for name, value in wanted.items()]
     row = (await connection.execute(select(out_of_service).where(*where))).mappings().one_or_none()
@@ -75,7 +75,7 @@ async def _take_away(connection: AsyncConnection, place: Place, part: str) -> Ou
 async def _record(
     connection: AsyncConnection,
     kind: str,
-    place: Place,
+    place: Scope,
     part: str,
     before: Outage | None,
     after: Outage | None,

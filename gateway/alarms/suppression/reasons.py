@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from collectors.wire.fields import Kind
-from gateway.alarms.key import CLOCKS_DIFFER_MS, Key, Place
+from gateway.alarms.key import CLOCKS_DIFFER_MS, Key, Scope
 
 
 class Reason(StrEnum):
@@ -70,7 +70,7 @@ class Turn(NamedTuple):
     """A moment (epoch ms) at which a source says something else, by time alone, of the alarms of a place."""
 
     at: int
-    place: Place
+    place: Scope
 
 
 class Source(Protocol):
@@ -129,16 +129,16 @@ class Shelves(NamedTuple):
             )  # fmt: skip
 
     def turns(self) -> Iterator[Turn]:
-        return (Turn(shelf.until, Place(key.site, key.equipment)) for key, shelf in self.by_key.items())
+        return (Turn(shelf.until, Scope(key.site, key.equipment)) for key, shelf in self.by_key.items())
 
 
 class Outages(NamedTuple):
     """Every outage by equipment and part; "" is the whole equipment."""
 
-    by_place: Mapping[Place, Mapping[str, Outage]]
+    by_place: Mapping[Scope, Mapping[str, Outage]]
 
     def applying(self, subject: Subject, now: int) -> Iterator[Suppression]:
-        parts = self.by_place.get(Place(subject.key.site, subject.key.equipment), {})
+        parts = self.by_place.get(Scope(subject.key.site, subject.key.equipment), {})
         for part in dict.fromkeys(("", subject.key.part)):
             outage = parts.get(part)
             if outage is None or not _has_begun(outage.since, now):
@@ -155,7 +155,7 @@ class Outages(NamedTuple):
             Turn(outage.planned_end, place) for place, parts in self.by_place.items() for outage in parts.values()
         )  # fmt: skip
 
-    def overdue(self, now: int) -> dict[Place, bool]:
+    def overdue(self, now: int) -> dict[Scope, bool]:
         """Of each equipment with an outage whether one of them should have ended."""
         return {
             place: any(outage.planned_end <= now for outage in parts.values())
@@ -183,7 +183,7 @@ class Plans(NamedTuple):
 NOTHING_PLANNED: Final = Plans()
 
 
-def standing(subject: Subject, plans: Plans, now: int) -> tuple[Suppression, ...]:
+def active_reasons(subject: Subject, plans: Plans, now: int) -> tuple[Suppression, ...]:
     """Why an alarm is not annunciated now; nothing: it is.
 
     Args:

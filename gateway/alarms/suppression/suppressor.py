@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collectors.wire.fields import Channel, Kind
 from collectors.wire.reading import Reading
 from collectors.wire.topics import Topic
-from gateway.alarms.key import CLOCKS_DIFFER_MS, Place
+from gateway.alarms.key import CLOCKS_DIFFER_MS, Scope
 from gateway.alarms.lifecycle.rows import open_alarms_at, save
 from gateway.alarms.lifecycle.states import Event
 from gateway.alarms.lifecycle.transitions import Written, key_of
@@ -32,7 +32,7 @@ from gateway.equipment import lifecycle, links
 from gateway.equipment.topology import Topology
 from gateway.people.audit.entry import CLOCK, Cause, Via
 from gateway.storage.database import Database
-from gateway.storage.outbox.outbox import Consumer, Fact, FactMetrics
+from gateway.storage.outbox.outbox import Consumer, Fact, OutboxMetrics
 from gateway.storage.ownership import lease
 from gateway.storage.queries.index_use import after
 from gateway.storage.tables import fact
@@ -59,7 +59,7 @@ class Suppressing:
         self,
         database: Database,
         epoch: int,
-        metrics: FactMetrics,
+        metrics: OutboxMetrics,
         clock: Clock,
         rulebook: Rulebook,
         further: Sequence[Loader] = (maintenance_windows.load_windows,),
@@ -81,7 +81,7 @@ class Suppressing:
         """When a tick was last, epoch ms."""
         self._one_reads = asyncio.Lock()
         """Else a tick that began to read earlier would put older plans in the place of a follower's."""
-        self._said_overdue: dict[Place, bool] = {}
+        self._said_overdue: dict[Scope, bool] = {}
         check = partial(lease.verify, epoch=epoch)
         self._consumer = Consumer(database, CONSUMER, FOLLOWED, self._follow, check, metrics, clock)
 
@@ -197,7 +197,7 @@ class Suppressing:
         self._weighed_at = now
         self._turns = turns_after(self._all_plans(), now)
 
-    async def _weigh_at(self, places: set[Place] | None, cause: Cause, now: int) -> None:
+    async def _weigh_at(self, places: set[Scope] | None, cause: Cause, now: int) -> None:
         """Take away what has ended, and weigh what is open at some places, None: everywhere."""
         async with self._database.transaction() as connection:
             await lease.verify(connection, self._epoch)
@@ -213,7 +213,7 @@ class Suppressing:
             await save(connection, written)
         if places is None:
             self._said_overdue = {
-                Place(row["site"], row["equipment"]): True for row in rows if row["field"] == OVERDUE and row["active"]
+                Scope(row["site"], row["equipment"]): True for row in rows if row["field"] == OVERDUE and row["active"]
             }
 
     async def _follow(self, connection: AsyncConnection, facts: Sequence[Fact]) -> None:
@@ -221,19 +221,19 @@ class Suppressing:
         await self.take_up(connection)
         now, written, plans = self._clock(), Written(), self._all_plans()
         causes = {
-            Place(item.site, str(item.body.get("equipment", ""))): Cause(
+            Scope(item.site, str(item.body.get("equipment", ""))): Cause(
                 str(item.body.get("actor", "system:suppression")), Via.FACT, why=f"fact {item.id}"
             )
             for item in facts
         }
         reached = self._causes.reached_from(causes)
         for row in await open_alarms_at(connection, set(reached)):
-            here = reached.get(Place(row["site"], row["equipment"]), Place(row["site"]))
-            cause = causes.get(here) or causes[Place(row["site"])]
+            here = reached.get(Scope(row["site"], row["equipment"]), Scope(row["site"]))
+            cause = causes.get(here) or causes[Scope(row["site"])]
             weigh(row, plans, now, written, cause)
         await save(connection, written)
 
 
-def _overdue_reading(place: Place, now: int, *, overdue: bool) -> Reading:
+def _overdue_reading(place: Scope, now: int, *, overdue: bool) -> Reading:
     topic = Topic(place.site, Kind.SYSTEM, place.equipment, Channel.TELEMETRY)
     return Reading(topic, {OVERDUE: overdue}, measured_at=now, received_at=now, key=now * _NANOSECONDS)

@@ -1,6 +1,6 @@
 """What rules would have done: the readings of a time in order, through the engine that decides on the live ones. Pure.
 
-There is no second engine here: `Watches` is given each reading as it was measured, and a tick whenever one may change
+There is no second engine: `RuleEvaluator` is given each reading as it was measured, and a tick whenever one may change
 something. Each reading counts as received when it was measured, where its clock could be believed, and else when it
 came; so the answer is that of an ordered stream, which the live engine comes to as well once its window for late
 samples is over. What nobody can know any more: values from before the first reading, and how late each message was.
@@ -13,7 +13,7 @@ import msgspec
 
 from collectors.wire.reading import Reading, Value
 from gateway.alarms.evaluation.channel_state import time_of
-from gateway.alarms.evaluation.evaluator import Watches
+from gateway.alarms.evaluation.evaluator import RuleEvaluator
 from gateway.alarms.evaluation.outcomes import Decision, Outcome
 from gateway.alarms.rules.rule import Change, Rule, RuleType
 
@@ -52,7 +52,7 @@ class Trial:
             msgspec.structs.replace(rule, id=str(number), equipment=_ANY_EQUIPMENT, instead_of=())
             for number, rule in enumerate(rules)
         ]
-        self._watches = Watches(tried, {}, late_window_ms)
+        self._evaluator = RuleEvaluator(tried, {}, late_window_ms)
         self._activations: list[list[Activation]] = [[] for _ in tried]
         self._standing: dict[tuple[int, str], int] = {}
         self._hears_silence = any(rule.type is RuleType.NO_DATA for rule in tried)
@@ -72,7 +72,7 @@ class Trial:
                 self._tick(reading.received_at)
             self._let_pass(reading.received_at)
             self.readings += 1
-            self._note(self._watches.take((reading,)))
+            self._note(self._evaluator.take((reading,)))
 
     def finish(self, until: int) -> None:
         """Let the clock run to the end of the time, in epoch ms."""
@@ -91,7 +91,7 @@ class Trial:
         self._now = max(self._now, moment)
 
     def _next_tick(self) -> int | None:
-        due = self._watches.next_due()
+        due = self._evaluator.next_due()
         if not self._hears_silence:
             return due
         latest = self._ticked_at + _STILL_LISTENING_MS
@@ -99,7 +99,7 @@ class Trial:
 
     def _tick(self, moment: int) -> None:
         self._now = self._ticked_at = moment
-        self._note(self._watches.tick(moment))
+        self._note(self._evaluator.tick(moment))
 
     def _note(self, outcome: Outcome) -> None:
         for decision in outcome.decisions:

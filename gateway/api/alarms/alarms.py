@@ -17,7 +17,7 @@ from gateway.api.http.pages import EVERYTHING, CodesOf, branches_of, checked_bes
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Route, Services
 from gateway.people.accounts import Accounts
-from gateway.people.permissions import Act, may
+from gateway.people.permissions import Permission, may
 from gateway.storage.queries.chunks import in_portions
 from gateway.storage.queries.index_use import beside_index
 from gateway.storage.queries.keyset import Branch
@@ -131,7 +131,7 @@ async def open_alarm_bodies(services: Services, sites: frozenset[str] | None) ->
 
 async def list_alarms(call: Call) -> Page[AlarmBody]:
     query: AlarmQuery = call.query
-    branches = _branches(query, call.sites(Act.WATCH), call.services.ledger.codes_of)
+    branches = _branches(query, call.sites(Permission.WATCH), call.services.ledger.codes_of)
     rows, following = await page_of(call, select_alarms(), alarm.c.id, query.cursor, query.limit, branches)
     return Page([alarm_body(row, call.services.accounts) for row in rows], following)
 
@@ -163,7 +163,7 @@ def _open_ones(query: AlarmQuery, state: State | Literal["open"] | None) -> Iter
 
 
 async def show_alarm(call: Call) -> AlarmDetail:
-    row = await find_alarm(call, Act.WATCH)
+    row = await find_alarm(call, Permission.WATCH)
     async with call.services.database.reading() as connection:
         caused = await connection.scalar(select(func.count()).select_from(alarm).where(_is_under(row["id"])))
     journal = await journal_entries(call.services, "alarm", row["id"])
@@ -178,7 +178,7 @@ def _is_under(identity: str) -> ColumnElement[bool]:
 
 async def list_activations(call: Call) -> Page[ActivationBody]:
     query: ActivationQuery = call.query
-    looked_at = places(call.sites(Act.WATCH), query.site, query.equipment, call.services.ledger.codes_of)
+    looked_at = places(call.sites(Permission.WATCH), query.site, query.equipment, call.services.ledger.codes_of)
     branches = branches_of(activation, looked_at)
     if query.alarm:
         # An alarm is at one place: where that is not among those asked for, none of its activations is looked at.
@@ -237,13 +237,13 @@ def on_sites(table: Any, sites: frozenset[str] | None) -> list[ColumnElement[boo
     return [] if sites is None else [beside_index(table.c.site.in_(sites))]
 
 
-async def find_alarm(call: Call, act: Act) -> Row:
+async def find_alarm(call: Call, act: Permission) -> Row:
     """The alarm in the path, where it exists and may be seen; else as if it did not exist."""
     async with call.services.database.reading() as connection:
         found = await connection.execute(select_alarms().where(alarm.c.id == call.path["id"]))
         row = found.mappings().one_or_none()
     grants = call.person.grants if call.person else None
-    if row is None or not may(grants, Act.WATCH, row["site"]).permitted:
+    if row is None or not may(grants, Permission.WATCH, row["site"]).permitted:
         raise ProblemError("not_found", "there is no alarm with this id")
     if not may(grants, act, row["site"]).permitted:
         raise ProblemError("forbidden")
@@ -251,10 +251,10 @@ async def find_alarm(call: Call, act: Act) -> Row:
 
 
 ROUTES = (
-    Route("GET", "/alarms", Act.WATCH, list_alarms, "Alarms, newest first", Page[AlarmBody], query=AlarmQuery),
-    Route("GET", "/alarms/{id}", Act.WATCH, show_alarm, "One alarm and its journal", AlarmDetail),
+    Route("GET", "/alarms", Permission.WATCH, list_alarms, "Alarms, newest first", Page[AlarmBody], query=AlarmQuery),
+    Route("GET", "/alarms/{id}", Permission.WATCH, show_alarm, "One alarm and its journal", AlarmDetail),
     Route(
-        "GET", "/activations", Act.WATCH, list_activations, "Each time that an alarm became active",
+        "GET", "/activations", Permission.WATCH, list_activations, "Each time that an alarm became active",
         Page[ActivationBody], query=ActivationQuery,
     ),
 )  # fmt: skip

@@ -12,9 +12,9 @@ from gateway.alarms.suppression.maintenance import (
     WHAT_TO_DO,
     Phase,
     Refusal,
-    Scope,
     Span,
     Window,
+    WindowScope,
     phase_of,
     scope_refusal,
     span_refusal,
@@ -34,11 +34,11 @@ from gateway.api.alarms.alarms import journal_entries, on_sites
 from gateway.api.alarms.bodies import WindowBody
 from gateway.api.alarms.maintenance_bodies import CancelWindow, ChangeWindow, PlanWindow, WindowDetail
 from gateway.api.http.bodies import Page, texts
-from gateway.api.http.pages import EVERYTHING, Place, branches_of, checked_beside, page_of, places
+from gateway.api.http.pages import EVERYTHING, Location, branches_of, checked_beside, page_of, places
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, NeedsSecondPerson, Route, Services
 from gateway.people.accounts import Accounts
-from gateway.people.permissions import Act, may
+from gateway.people.permissions import Permission, may
 from gateway.storage.queries.keyset import Branch
 from gateway.storage.tables import maintenance_window, window_is_open
 
@@ -82,7 +82,7 @@ async def window_bodies(services: Services, identities: Iterable[str]) -> list[W
     return await _bodies(services, maintenance_window.c.id.in_(list(identities)))
 
 
-async def standing_window_bodies(services: Services, sites: frozenset[str] | None) -> list[WindowBody]:
+async def open_window_bodies(services: Services, sites: frozenset[str] | None) -> list[WindowBody]:
     """Those that are on or to come, on the given sites (None: on all)."""
     where = window_is_open & (maintenance_window.c.ends_at > services.clock())
     return await _bodies(services, where if sites is None else and_(where, *on_sites(maintenance_window, sites)))
@@ -97,14 +97,14 @@ async def _bodies(services: Services, where: ColumnElement[bool]) -> list[Window
 
 async def list_windows(call: Call) -> Page[WindowBody]:
     query, now = call.query, call.services.clock()
-    looked_at = places(call.sites(Act.WATCH), query.site, query.equipment, call.services.ledger.codes_of)
+    looked_at = places(call.sites(Permission.WATCH), query.site, query.equipment, call.services.ledger.codes_of)
     branches = _branches(query.phase, looked_at, now)
     key, windows = maintenance_window.c.id, select(maintenance_window)
     rows, following = await page_of(call, windows, key, query.cursor, query.limit, branches)
     return Page([window_body(window_of(row), now, call.services.accounts) for row in rows], following)
 
 
-def _branches(phase: Phase | None, looked_at: Sequence[Place] | None, now: int) -> Sequence[Branch]:
+def _branches(phase: Phase | None, looked_at: Sequence[Location] | None, now: int) -> Sequence[Branch]:
     """What is on or to come is found among what is open; the past by place and how it ended."""
     if phase is None and looked_at is None:
         return EVERYTHING
@@ -117,7 +117,7 @@ def _branches(phase: Phase | None, looked_at: Sequence[Place] | None, now: int) 
 
 
 async def show_window(call: Call) -> WindowDetail:
-    window, services = await _find(call, Act.WATCH), call.services
+    window, services = await _find(call, Permission.WATCH), call.services
     body = window_body(window, services.clock(), services.accounts)
     return WindowDetail(body, await journal_entries(services, "maintenance", window.id))
 
@@ -125,9 +125,9 @@ async def show_window(call: Call) -> WindowDetail:
 async def plan(call: Call) -> WindowBody:
     wanted, services, now = call.body, call.services, call.services.clock()
     grants = call.person.grants if call.person else None
-    if not may(grants, Act.WATCH, wanted.site).permitted:
+    if not may(grants, Permission.WATCH, wanted.site).permitted:
         raise ProblemError("not_found", "there is no such site")
-    if not may(grants, Act.PLAN_MAINTENANCE, wanted.site).permitted:
+    if not may(grants, Permission.PLAN_MAINTENANCE, wanted.site).permitted:
         raise ProblemError("forbidden")
     scope, kind = _scope(call, wanted)
     span = _span(wanted.starts_at, wanted.ends_at)
@@ -142,7 +142,7 @@ async def plan(call: Call) -> WindowBody:
 
 
 async def change(call: Call) -> WindowBody:
-    before, wanted, services = await _find(call, Act.PLAN_MAINTENANCE), call.body, call.services
+    before, wanted, services = await _find(call, Permission.PLAN_MAINTENANCE), call.body, call.services
     now = services.clock()
     span = Span(
         before.starts_at if wanted.starts_at is None else _moment(wanted.starts_at),
@@ -160,15 +160,15 @@ async def change(call: Call) -> WindowBody:
 
 
 async def cancel(call: Call) -> WindowBody:
-    window, services = await _find(call, Act.PLAN_MAINTENANCE), call.services
+    window, services = await _find(call, Permission.PLAN_MAINTENANCE), call.services
     now = services.clock()
     after = await _acting(cancel_window(services.database, window.id, call.body.version, call.cause, now))
     return window_body(after, now, services.accounts)
 
 
-def _scope(call: Call, wanted: PlanWindow) -> tuple[Scope, str]:
+def _scope(call: Call, wanted: PlanWindow) -> tuple[WindowScope, str]:
     """What a window is to cover, and the kind of the equipment that it names."""
-    scope = Scope(
+    scope = WindowScope(
         site=wanted.site, kind=wanted.kind or "", part=wanted.part, zone=wanted.zone,
         equipment=wanted.equipment.partition(":")[2] if wanted.equipment else "",
     )  # fmt: skip
@@ -184,7 +184,7 @@ def _scope(call: Call, wanted: PlanWindow) -> tuple[Scope, str]:
 
 
 def _require_two(call: Call, site: str) -> None:
-    if not may(call.person.grants if call.person else None, Act.QUIET_LIFE_SAFETY, site).permitted:
+    if not may(call.person.grants if call.person else None, Permission.QUIET_LIFE_SAFETY, site).permitted:
         raise ProblemError("forbidden", "a shift leader and a second person keep alarms of life safety quiet")
     if call.second_person is None:
         raise NeedsSecondPerson("alarms of life safety are kept quiet by two people")
@@ -217,7 +217,7 @@ async def _acting(act: Awaitable[Window]) -> Window:
         raise ProblemError("not_permitted_in_state", str(error)) from error
 
 
-async def _find(call: Call, act: Act) -> Window:
+async def _find(call: Call, act: Permission) -> Window:
     """The window in the path, where it may be seen; else as if it did not exist."""
     async with call.services.database.reading() as connection:
         try:
@@ -225,7 +225,7 @@ async def _find(call: Call, act: Act) -> Window:
         except NoSuchWindow as error:
             raise ProblemError("not_found", str(error)) from error
     grants = call.person.grants if call.person else None
-    if not may(grants, Act.WATCH, window.scope.site).permitted:
+    if not may(grants, Permission.WATCH, window.scope.site).permitted:
         raise ProblemError("not_found", "there is no maintenance window with this id")
     if not may(grants, act, window.scope.site).permitted:
         raise ProblemError("forbidden")
@@ -235,19 +235,20 @@ async def _find(call: Call, act: Act) -> Window:
 _ONE = "/maintenance-windows/{window}"
 ROUTES = (
     Route(
-        "GET", "/maintenance-windows", Act.WATCH, list_windows, "Planned work, newest first", Page[WindowBody],
+        "GET", "/maintenance-windows", Permission.WATCH, list_windows, "Planned work, newest first", Page[WindowBody],
         query=WindowQuery,
     ),
     Route(
-        "POST", "/maintenance-windows", Act.PLAN_MAINTENANCE, plan, "Plan work: its alarms are kept quiet meanwhile",
-        WindowBody, request=PlanWindow,
+        "POST", "/maintenance-windows", Permission.PLAN_MAINTENANCE, plan,
+        "Plan work: its alarms are suppressed meanwhile", WindowBody, request=PlanWindow,
     ),
-    Route("GET", _ONE, Act.WATCH, show_window, "One window and its journal", WindowDetail),
+    Route("GET", _ONE, Permission.WATCH, show_window, "One window and its journal", WindowDetail),
     Route(
-        "PATCH", _ONE, Act.PLAN_MAINTENANCE, change, "Give planned work other hours", WindowBody, request=ChangeWindow,
+        "PATCH", _ONE, Permission.PLAN_MAINTENANCE, change, "Change the hours of planned work", WindowBody,
+        request=ChangeWindow,
     ),
     Route(
-        "POST", _ONE + "/cancel", Act.PLAN_MAINTENANCE, cancel, "Call planned work off, or end it now", WindowBody,
-        request=CancelWindow, ends_silence=True,
+        "POST", _ONE + "/cancel", Permission.PLAN_MAINTENANCE, cancel, "Cancel planned work, or end it now",
+        WindowBody, request=CancelWindow, ends_silence=True,
     ),
 )  # fmt: skip

@@ -10,34 +10,34 @@ from gateway.api.alarms.alarms import alarm_body, find_alarm
 from gateway.api.alarms.bodies import AlarmAct, AlarmBody, Comment
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Route
-from gateway.people.permissions import Act
+from gateway.people.permissions import Permission
 
 
 async def acknowledge_alarm(call: Call) -> AlarmBody:
-    return await _versioned(call, Act.ACKNOWLEDGE_ALARM, acknowledge)
+    return await _versioned(call, Permission.ACKNOWLEDGE_ALARM, acknowledge)
 
 
 async def silence_alarm(call: Call) -> AlarmBody:
-    return await _versioned(call, Act.SILENCE_ALARM, silence)
+    return await _versioned(call, Permission.SILENCE_ALARM, silence)
 
 
 async def reset_alarm(call: Call) -> AlarmBody:
-    return await _versioned(call, Act.RESET_ALARM, reset)
+    return await _versioned(call, Permission.RESET_ALARM, reset)
 
 
 async def comment_on_alarm(call: Call) -> AlarmBody:
-    row, services = await find_alarm(call, Act.COMMENT_ON_ALARM), call.services
+    row, services = await find_alarm(call, Permission.COMMENT_ON_ALARM), call.services
     doing = comment(services.database, row["id"], call.body.note, call.cause, services.clock())
-    return await _done(call, Act.COMMENT_ON_ALARM, doing)
+    return await _done(call, Permission.COMMENT_ON_ALARM, doing)
 
 
-async def _versioned(call: Call, act: Act, what: Any) -> AlarmBody:
+async def _versioned(call: Call, act: Permission, what: Any) -> AlarmBody:
     row, wanted, services = await find_alarm(call, act), call.body, call.services
     doing = what(services.database, row["id"], wanted.version, wanted.note, call.cause, services.clock())
     return await _done(call, act, doing)
 
 
-async def _done(call: Call, act: Act, doing: Awaitable[None]) -> AlarmBody:
+async def _done(call: Call, act: Permission, doing: Awaitable[None]) -> AlarmBody:
     """Do it, and answer with the alarm as it is then."""
     try:
         await doing
@@ -52,19 +52,19 @@ async def _done(call: Call, act: Act, doing: Awaitable[None]) -> AlarmBody:
 
 ROUTES = (
     Route(
-        "POST", "/alarms/{id}/acknowledge", Act.ACKNOWLEDGE_ALARM, acknowledge_alarm,
+        "POST", "/alarms/{id}/acknowledge", Permission.ACKNOWLEDGE_ALARM, acknowledge_alarm,
         "Take notice of an alarm and answer for what follows", AlarmBody, request=AlarmAct,
     ),
     Route(
-        "POST", "/alarms/{id}/silence", Act.SILENCE_ALARM, silence_alarm,
+        "POST", "/alarms/{id}/silence", Permission.SILENCE_ALARM, silence_alarm,
         "Stop an alarm's sound at every console; it goes on waiting", AlarmBody, request=AlarmAct,
     ),
     Route(
-        "POST", "/alarms/{id}/reset", Act.RESET_ALARM, reset_alarm,
+        "POST", "/alarms/{id}/reset", Permission.RESET_ALARM, reset_alarm,
         "Let go of an alarm that latches, once its condition is over", AlarmBody, request=AlarmAct,
     ),
     Route(
-        "POST", "/alarms/{id}/comment", Act.COMMENT_ON_ALARM, comment_on_alarm,
+        "POST", "/alarms/{id}/comment", Permission.COMMENT_ON_ALARM, comment_on_alarm,
         "Write something into an alarm's journal", AlarmBody, request=Comment,
     ),
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from typing import Final
 
 from collectors.wire.reading import to_milliseconds
-from gateway.alarms.key import Place
+from gateway.alarms.key import Scope
 from gateway.alarms.suppression.out_of_service import NotOutOfService, return_to_service, take_out_of_service
 from gateway.alarms.suppression.reasons import Outage
 from gateway.api.alarms.suppression_bodies import OutOfService, ReturnToService
@@ -12,7 +12,7 @@ from gateway.api.equipment.equipment import find_equipment, show_equipment
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, NeedsSecondPerson, Route
 from gateway.equipment.ledger import Equipment
-from gateway.people.permissions import Act, may
+from gateway.people.permissions import Permission, may
 
 _LONGEST_MS: Final = 366 * 24 * 3_600_000
 _ONE: Final = "/equipment/{equipment}"
@@ -29,14 +29,14 @@ async def put_out_of_service(call: Call) -> EquipmentBody:
         since=now, planned_end=planned_end, person=call.cause.actor,
         second_person=call.second_person if wanted.life_safety else None, reason=wanted.reason.strip(),
     )  # fmt: skip
-    place = Place(item.site, item.code)
+    place = Scope(item.site, item.code)
     await take_out_of_service(call.services.database, place, wanted.part, outage, call.cause, now)
     return await show_equipment(call)
 
 
 async def put_back_into_service(call: Call) -> EquipmentBody:
     item, services = _find(call), call.services
-    place = Place(item.site, item.code)
+    place = Scope(item.site, item.code)
     try:
         await return_to_service(services.database, place, call.body.part, call.cause, services.clock())
     except NotOutOfService as error:
@@ -45,14 +45,14 @@ async def put_back_into_service(call: Call) -> EquipmentBody:
 
 
 def _find(call: Call) -> Equipment:
-    item = find_equipment(call, Act.WATCH)
-    if not may(call.person.grants if call.person else None, Act.TAKE_OUT_OF_SERVICE, item.site).permitted:
+    item = find_equipment(call, Permission.WATCH)
+    if not may(call.person.grants if call.person else None, Permission.TAKE_OUT_OF_SERVICE, item.site).permitted:
         raise ProblemError("forbidden")
     return item
 
 
 def _require_two(call: Call, site: str) -> None:
-    if not may(call.person.grants if call.person else None, Act.QUIET_LIFE_SAFETY, site).permitted:
+    if not may(call.person.grants if call.person else None, Permission.QUIET_LIFE_SAFETY, site).permitted:
         raise ProblemError("forbidden", "a shift leader and a second person keep alarms of life safety quiet")
     if call.second_person is None:
         raise NeedsSecondPerson("alarms of life safety are kept quiet by two people")
@@ -60,11 +60,11 @@ def _require_two(call: Call, site: str) -> None:
 
 ROUTES = (
     Route(
-        "POST", _ONE + "/out-of-service", Act.TAKE_OUT_OF_SERVICE, put_out_of_service,
+        "POST", _ONE + "/out-of-service", Permission.TAKE_OUT_OF_SERVICE, put_out_of_service,
         "Take it out of service: its alarms are quiet until it is returned", EquipmentBody, request=OutOfService,
     ),
     Route(
-        "POST", _ONE + "/return-to-service", Act.TAKE_OUT_OF_SERVICE, put_back_into_service,
+        "POST", _ONE + "/return-to-service", Permission.TAKE_OUT_OF_SERVICE, put_back_into_service,
         "Return it to service: what is true of its alarms shows again", EquipmentBody, request=ReturnToService,
         ends_silence=True,
     ),

@@ -38,7 +38,7 @@ from gateway.api.equipment.equipment import Moment
 from gateway.api.http.bodies import Page, Texts, texts
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Route, Services
-from gateway.people.permissions import Act
+from gateway.people.permissions import Permission
 from gateway.storage.tables import out_of_service, shelf
 
 _DEFAULT_DAYS: Final = 30
@@ -104,7 +104,7 @@ def _period(call: Call) -> tuple[int, int]:
 
 
 def _sites(call: Call) -> Collection[str] | None:
-    allowed, wanted = call.sites(Act.READ_ALARM_PERFORMANCE), call.query.site
+    allowed, wanted = call.sites(Permission.READ_ALARM_PERFORMANCE), call.query.site
     if wanted is None:
         return allowed
     if allowed is not None and wanted not in allowed:
@@ -193,18 +193,18 @@ def _by_design(aside: SetAside) -> SetAsideBody:
 
 
 async def list_floods(call: Call) -> Page[FloodBody]:
-    sites = call.sites(Act.WATCH)
+    sites = call.sites(Permission.WATCH)
     floods = await floods_now(call.services.database, call.services.duty, call.services.clock())
     return Page([body for body in flood_bodies(floods) if sites is None or body.site in sites])
 
 
 ROUTES = (
     Route(
-        "GET", "/alarms/floods", Act.WATCH, list_floods,
+        "GET", "/alarms/floods", Permission.WATCH, list_floods,
         "Alarm floods that go on, and what is folded under which probable cause", Page[FloodBody],
     ),
     Route(
-        "GET", "/alarms/performance", Act.READ_ALARM_PERFORMANCE, show_performance,
+        "GET", "/alarms/performance", Permission.READ_ALARM_PERFORMANCE, show_performance,
         "How well the alarm system does: figures beside their bands, by duty position", PerformanceBody,
         query=PerformanceQuery,
     ),

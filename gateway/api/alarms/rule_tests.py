@@ -27,7 +27,7 @@ from gateway.api.equipment.bodies import Bucket, Change
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Route, Services
 from gateway.equipment.ledger import Equipment
-from gateway.people.permissions import Act, may
+from gateway.people.permissions import Permission, may
 
 _WEEK_MS: Final = 7 * 86_400_000
 _MOST_LISTED: Final = 1_000
@@ -58,7 +58,9 @@ def _equipment(call: Call, identity: str) -> Equipment:
     site, _, code = identity.partition(":")
     item = call.services.ledger.equipment.get((site, code))
     grants = call.person.grants if call.person else None
-    if item is None or not all(may(grants, act, site).permitted for act in (Act.TEST_RULES, Act.READ_HISTORY)):
+    if item is None or not all(
+        may(grants, act, site).permitted for act in (Permission.TEST_RULES, Permission.READ_HISTORY)
+    ):
         raise ProblemError("not_found", "equipment is named {site}:{code}")
     return item
 
@@ -188,7 +190,7 @@ ROUTES = (
     Route(
         "POST",
         "/rules/test",
-        Act.TEST_RULES,
+        Permission.TEST_RULES,
         try_rule,
         "What a rule would have done on an equipment's history; changes nothing",
         RuleTestBody,

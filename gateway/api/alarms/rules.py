@@ -10,7 +10,7 @@ from collectors.wire.fields import Kind
 from collectors.wire.reading import to_datetime
 from gateway.alarms.rules.files import RuleError
 from gateway.alarms.rules.rule import Rule
-from gateway.alarms.rules.rulebook import Place, Rulebook
+from gateway.alarms.rules.rulebook import Rulebook, RuleScope
 from gateway.alarms.rules.tunable import settings_of
 from gateway.alarms.rules.versions import (
     NoSuchVersion,
@@ -26,7 +26,7 @@ from gateway.api.http.bodies import Page, texts
 from gateway.api.http.pages import branches_of, page_of, places
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, NeedsSecondPerson, Route
-from gateway.people.permissions import Act, may
+from gateway.people.permissions import Permission, may
 from gateway.storage.queries.keyset import Branch
 from gateway.storage.tables import rule_version
 
@@ -61,7 +61,7 @@ class _Where(NamedTuple):
 
 async def list_rules(call: Call) -> Page[RuleBody]:
     query: RuleQuery = call.query
-    where, rulebook = _where(call, query.site, query.equipment, Act.WATCH), await rulebook_of(call)
+    where, rulebook = _where(call, query.site, query.equipment, Permission.WATCH), await rulebook_of(call)
     kind = query.kind
     if where.equipment:
         its_kind = Kind(call.services.ledger.equipment[where].kind)
@@ -75,17 +75,17 @@ async def list_rules(call: Call) -> Page[RuleBody]:
 
 async def show_rule(call: Call) -> RuleBody:
     query: PlaceQuery = call.query
-    where, rulebook = _where(call, query.site, query.equipment, Act.WATCH), await rulebook_of(call)
+    where, rulebook = _where(call, query.site, query.equipment, Permission.WATCH), await rulebook_of(call)
     return _found(rulebook, call.path["id"], where)
 
 
 async def list_rule_versions(call: Call) -> Page[RuleVersionBody]:
     query: VersionQuery = call.query
-    _where(call, query.site or "", query.equipment or "", Act.WATCH)
+    _where(call, query.site or "", query.equipment or "", Permission.WATCH)
     if query.cursor is not None and not 0 < query.cursor < 2**63:
         raise ProblemError("bad_query", "cursor is not one that a list has given")
     of_rule = (rule_version.c.rule, call.path["id"])
-    looked_at = places(call.sites(Act.WATCH), query.site, query.equipment, call.services.ledger.codes_of)
+    looked_at = places(call.sites(Permission.WATCH), query.site, query.equipment, call.services.ledger.codes_of)
     branches = [Branch([of_rule, *one.along]) for one in branches_of(rule_version, looked_at)]
     key, versions = rule_version.c.id, select(rule_version)
     rows, following = await page_of(call, versions, key, query.cursor, query.limit, branches)
@@ -94,15 +94,15 @@ async def list_rule_versions(call: Call) -> Page[RuleVersionBody]:
 
 async def change_rule(call: Call) -> RuleVersionBody:
     wanted: ChangeRule = call.body
-    where = _where(call, wanted.site, wanted.equipment, Act.MANAGE_RULES)
+    where = _where(call, wanted.site, wanted.equipment, Permission.MANAGE_RULES)
     _require_kind(call, await rulebook_of(call), wanted.rule, where)
-    return await _write(call, Wish(Place(wanted.rule, *where), wanted.changes, wanted.version, wanted.note))
+    return await _write(call, Wish(RuleScope(wanted.rule, *where), wanted.changes, wanted.version, wanted.note))
 
 
 async def roll_back_rule(call: Call) -> RuleVersionBody:
     wanted: RollBackRule = call.body
-    where = _where(call, wanted.site, wanted.equipment, Act.MANAGE_RULES)
-    place = Place(call.path["id"], *where)
+    where = _where(call, wanted.site, wanted.equipment, Permission.MANAGE_RULES)
+    place = RuleScope(call.path["id"], *where)
     return await _write(call, Wish(place, {}, wanted.version, wanted.note, wanted.to), back=True)
 
 
@@ -121,7 +121,7 @@ async def _write(call: Call, wish: Wish, *, back: bool = False) -> RuleVersionBo
     return _version_body(call, row)
 
 
-def _where(call: Call, site: str, equipment: str, act: Act) -> _Where:
+def _where(call: Call, site: str, equipment: str, act: Permission) -> _Where:
     """The place that is asked about. Raises ProblemError where it is not there, or not for this person."""
     of_site, _, code = equipment.partition(":")
     if site and equipment and of_site != site:
@@ -133,7 +133,7 @@ def _where(call: Call, site: str, equipment: str, act: Act) -> _Where:
     item = ledger.find(of_site, code) if equipment else None
     where = _Where(of_site, item.code) if item else _Where(site, "")
     is_there = item is not None if equipment else site in ledger.sites
-    if not is_there or not may(grants, Act.WATCH, where.site).permitted:
+    if not is_there or not may(grants, Permission.WATCH, where.site).permitted:
         raise ProblemError("not_found", "there is no such site or equipment")
     if not may(grants, act, where.site).permitted:
         raise ProblemError("forbidden")
@@ -173,8 +173,8 @@ def _rule_body(rulebook: Rulebook, rule: Rule, where: _Where) -> RuleBody:
         field=rule.field,
         site=where.site,
         equipment=f"{where.site}:{where.equipment}" if where.equipment else "",
-        site_version=rulebook.versions.get(Place(rule.id, where.site, ""), 0),
-        equipment_version=rulebook.versions.get(Place(rule.id, *where), 0) if where.equipment else 0,
+        site_version=rulebook.versions.get(RuleScope(rule.id, where.site, ""), 0),
+        equipment_version=rulebook.versions.get(RuleScope(rule.id, *where), 0) if where.equipment else 0,
         settings=[RuleSetting(**setting._asdict()) for setting in settings_of(rulebook, rule, *where)],
     )
 
@@ -200,21 +200,21 @@ def _version_body(call: Call, row: Mapping[str, Any]) -> RuleVersionBody:
 
 ROUTES = (
     Route(
-        "GET", "/rules", Act.WATCH, list_rules, "The rules that hold at a place, and where each value stands",
+        "GET", "/rules", Permission.WATCH, list_rules, "The rules that hold at a place, and where each value stands",
         Page[RuleBody], query=RuleQuery,
     ),
-    Route("GET", "/rules/{id}", Act.WATCH, show_rule, "One rule as it holds at a place", RuleBody, query=PlaceQuery),
+    Route("GET", "/rules/{id}", Permission.WATCH, show_rule, "One rule as it applies", RuleBody, query=PlaceQuery),
     Route(
-        "POST", "/rules", Act.MANAGE_RULES, change_rule,
+        "POST", "/rules", Permission.MANAGE_RULES, change_rule,
         "Change a rule for a site or for one equipment, or make one of the site's own", RuleVersionBody,
         request=ChangeRule,
     ),
     Route(
-        "GET", "/rules/{id}/versions", Act.WATCH, list_rule_versions, "Who changed what when, newest first",
+        "GET", "/rules/{id}/versions", Permission.WATCH, list_rule_versions, "Who changed what when, newest first",
         Page[RuleVersionBody], query=VersionQuery,
     ),
     Route(
-        "POST", "/rules/{id}/roll-back", Act.MANAGE_RULES, roll_back_rule, "Let an older version hold again",
+        "POST", "/rules/{id}/roll-back", Permission.MANAGE_RULES, roll_back_rule, "Let an older version hold again",
         RuleVersionBody, request=RollBackRule,
     ),
 )  # fmt: skip

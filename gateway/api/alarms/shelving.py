@@ -19,7 +19,7 @@ from gateway.api.http.bodies import Page, texts
 from gateway.api.http.pages import page_of
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, NeedsSecondPerson, Route
-from gateway.people.permissions import Act, may
+from gateway.people.permissions import Permission, may
 from gateway.storage.tables import alarm, shelf
 
 _MINUTE_MS = 60_000
@@ -31,7 +31,7 @@ class ShelfQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def shelve_alarm(call: Call) -> AlarmBody:
-    row, wanted, services = await find_alarm(call, Act.SHELVE_ALARM), call.body, call.services
+    row, wanted, services = await find_alarm(call, Permission.SHELVE_ALARM), call.body, call.services
     now = services.clock()
     until = _end(wanted, row["priority"], call, now)
     if row["life_safety"]:
@@ -45,7 +45,7 @@ async def shelve_alarm(call: Call) -> AlarmBody:
 
 async def unshelve_alarm(call: Call) -> AlarmBody:
     """Whoever may shelve may take back, life safety too: what it ends is silence."""
-    row, wanted, services = await find_alarm(call, Act.SHELVE_ALARM), call.body, call.services
+    row, wanted, services = await find_alarm(call, Permission.SHELVE_ALARM), call.body, call.services
     return await _done(
         call,
         shelving.unshelve(
@@ -63,7 +63,7 @@ async def _done(call: Call, act: Any) -> AlarmBody:
         raise ProblemError("stale_version", str(error)) from error
     except NotPermitted as error:
         raise ProblemError("not_permitted_in_state", str(error)) from error
-    return alarm_body(await find_alarm(call, Act.SHELVE_ALARM), call.services.accounts)
+    return alarm_body(await find_alarm(call, Permission.SHELVE_ALARM), call.services.accounts)
 
 
 def _end(wanted: Shelve, priority: str, call: Call, now: int) -> int:
@@ -87,14 +87,14 @@ def _end(wanted: Shelve, priority: str, call: Call, now: int) -> int:
 
 
 def _require_two(call: Call, site: str) -> None:
-    if not may(call.person.grants if call.person else None, Act.QUIET_LIFE_SAFETY, site).permitted:
+    if not may(call.person.grants if call.person else None, Permission.QUIET_LIFE_SAFETY, site).permitted:
         raise ProblemError("forbidden", "an alarm of life safety is shelved by a shift leader and a second person")
     if call.second_person is None:
         raise NeedsSecondPerson("an alarm of life safety is shelved by two people")
 
 
 async def list_shelves(call: Call) -> Page[ShelfBody]:
-    query, sites = call.query, call.sites(Act.WATCH)
+    query, sites = call.query, call.sites(Permission.WATCH)
     statement = _with_newest_alarm()
     if sites is not None:
         statement = statement.where(shelf.c.site.in_(sites))
@@ -138,15 +138,15 @@ def _shelf_body(row: Any, shelf: Shelf, call: Call) -> ShelfBody:
 
 ROUTES = (
     Route(
-        "POST", "/alarms/{id}/shelve", Act.SHELVE_ALARM, shelve_alarm,
+        "POST", "/alarms/{id}/shelve", Permission.SHELVE_ALARM, shelve_alarm,
         "Put an open alarm aside for a time, or until its condition ends", AlarmBody, request=Shelve,
     ),
     Route(
-        "POST", "/alarms/{id}/unshelve", Act.SHELVE_ALARM, unshelve_alarm, "Take a shelved alarm back", AlarmBody,
+        "POST", "/alarms/{id}/unshelve", Permission.SHELVE_ALARM, unshelve_alarm, "Unshelve an alarm", AlarmBody,
         request=Unshelve, ends_silence=True,
     ),
     Route(
-        "GET", "/shelves", Act.WATCH, list_shelves, "What is shelved, whether it is open or not", Page[ShelfBody],
+        "GET", "/shelves", Permission.WATCH, list_shelves, "What is shelved, open or not", Page[ShelfBody],
         query=ShelfQuery,
     ),
 )  # fmt: skip

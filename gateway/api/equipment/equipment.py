@@ -12,7 +12,7 @@ from collectors.plausible import Range, ranges_of
 from collectors.timeseries.store import Latest, LatestValue, Series, StoreUnavailable
 from collectors.wire.fields import Channel, Field, Kind, fields_of
 from collectors.wire.reading import to_datetime, to_milliseconds
-from gateway.alarms.key import Place
+from gateway.alarms.key import Scope
 from gateway.alarms.suppression.out_of_service import load_outages
 from gateway.alarms.suppression.reasons import Outage
 from gateway.api.equipment.bodies import (
@@ -38,7 +38,7 @@ from gateway.equipment.ledger import Equipment
 from gateway.equipment.life import Correction, EquipmentRefused
 from gateway.equipment.lifecycle import Lifecycle
 from gateway.equipment.profiles import PROFILES, Profile
-from gateway.people.permissions import Act, may
+from gateway.people.permissions import Permission, may
 
 _PLACE_LENGTH = 200
 _DAY_MS = 24 * 3600 * 1000
@@ -101,7 +101,7 @@ def last_seen(latest: Latest | None) -> datetime | None:
     return to_datetime(latest.heard_at) if latest is not None and latest.heard_at else None
 
 
-OutageBodies = Mapping[Place, list[OutageBody]]
+OutageBodies = Mapping[Scope, list[OutageBody]]
 """Equipment -> what of it is out of service."""
 
 
@@ -141,7 +141,7 @@ def equipment_body(item: Equipment, latest: Latest | None, outages: OutageBodies
         last_seen=last_seen(latest),
         clock=Doubt.NONE if latest is None else latest.clock,
         latest={} if latest is None else field_values(latest.fields),
-        out_of_service=outages.get(Place(item.site, item.code), []),
+        out_of_service=outages.get(Scope(item.site, item.code), []),
         retired_at=None if item.retired_at is None else to_datetime(item.retired_at),
         replaced_by=_beside(item, item.replaced_by),
         replaces=_beside(item, item.replaces),
@@ -173,7 +173,7 @@ async def list_equipment(call: Call) -> Page[EquipmentBody]:
     return Page(
         [
             with_last_message(call, body)
-            for body in await equipment_bodies(call.services, call.sites(Act.WATCH))
+            for body in await equipment_bodies(call.services, call.sites(Permission.WATCH))
             if query.site in {None, body.site}
             and query.kind in {None, body.kind}
             and query.adopted in {None, body.adopted}
@@ -184,7 +184,7 @@ async def list_equipment(call: Call) -> Page[EquipmentBody]:
 
 
 async def show_equipment(call: Call) -> EquipmentBody:
-    item = find_equipment(call, Act.WATCH)
+    item = find_equipment(call, Permission.WATCH)
     return with_last_message(call, await body_of(call.services, item))
 
 
@@ -196,7 +196,7 @@ def with_last_message(call: Call, body: EquipmentBody) -> EquipmentBody:
     """For those who may adopt it, what it sent last: by that they see what it is."""
     last = call.services.ledger.last_messages.get((body.site, body.code))
     grants = call.person.grants if call.person else None
-    if last is None or not may(grants, Act.ADOPT_EQUIPMENT, body.site).permitted:
+    if last is None or not may(grants, Permission.ADOPT_EQUIPMENT, body.site).permitted:
         return body
     payload, encoding = payload_text(last.payload)
     shown = LastMessageBody(last.topic, to_datetime(last.received_at), payload, encoding, last.size, last.count)
@@ -204,8 +204,8 @@ def with_last_message(call: Call, body: EquipmentBody) -> EquipmentBody:
 
 
 async def adopt_equipment(call: Call) -> EquipmentBody:
-    item, wanted = find_equipment(call, Act.WATCH), call.body
-    if not may(call.person.grants if call.person else None, Act.ADOPT_EQUIPMENT, item.site).permitted:
+    item, wanted = find_equipment(call, Permission.WATCH), call.body
+    if not may(call.person.grants if call.person else None, Permission.ADOPT_EQUIPMENT, item.site).permitted:
         raise ProblemError("forbidden")
     services, said = call.services, correction(wanted.version, wanted.name, wanted.place)
     try:
@@ -235,7 +235,7 @@ async def show_latest(call: Call) -> LatestBody:
 
 
 async def show_history(call: Call) -> HistoryBody:
-    item, query = find_equipment(call, Act.READ_HISTORY), call.query
+    item, query = find_equipment(call, Permission.READ_HISTORY), call.query
     if any(moment is not None and not 1970 <= moment.year < 2100 for moment in (query.start, query.end)):
         raise ProblemError("bad_query", "start and end must lie between 1970 and 2100")
     if not is_field_name(query.field):
@@ -290,7 +290,7 @@ def _kinds(item: Equipment) -> list[Kind]:
     return [Kind(kind) for kind in (item.kind, *item.former_kinds)]
 
 
-def find_equipment(call: Call, act: Act) -> Equipment:
+def find_equipment(call: Call, act: Permission) -> Equipment:
     """The equipment in the path, where it exists and may be seen; else as if it did not exist."""
     site, _, code = call.path["equipment"].partition(":")
     item = call.services.ledger.find(site, code)
@@ -305,18 +305,20 @@ ROUTES = (
     Route(
         "GET",
         "/profiles",
-        Act.SIGNED_IN,
+        Permission.SIGNED_IN,
         list_profiles,
         "Kinds of equipment and their fields",
         Page[ProfileBody],
     ),
-    Route("GET", "/equipment", Act.WATCH, list_equipment, "Equipment", Page[EquipmentBody], query=EquipmentQuery),
-    Route("GET", _ONE, Act.WATCH, show_equipment, "One equipment, named {site}:{code}", EquipmentBody),
-    Route("GET", _ONE + "/latest", Act.WATCH, show_latest, "Its newest values", LatestBody),
+    Route(
+        "GET", "/equipment", Permission.WATCH, list_equipment, "Equipment", Page[EquipmentBody], query=EquipmentQuery
+    ),
+    Route("GET", _ONE, Permission.WATCH, show_equipment, "One equipment, named {site}:{code}", EquipmentBody),
+    Route("GET", _ONE + "/latest", Permission.WATCH, show_latest, "Its newest values", LatestBody),
     Route(
         "POST",
         _ONE + "/adopt",
-        Act.ADOPT_EQUIPMENT,
+        Permission.ADOPT_EQUIPMENT,
         adopt_equipment,
         "Say that unknown equipment belongs here",
         EquipmentBody,
@@ -325,7 +327,7 @@ ROUTES = (
     Route(
         "GET",
         _ONE + "/history",
-        Act.READ_HISTORY,
+        Permission.READ_HISTORY,
         show_history,
         "What a field was",
         HistoryBody,

@@ -13,7 +13,7 @@ from gateway.api.http.bodies import Page
 from gateway.api.http.pages import CodesOf, branches_of, checked_beside, places, rows_of_page
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Route
-from gateway.people.permissions import Act
+from gateway.people.permissions import Permission
 from gateway.storage.queries.index_use import beside_index
 from gateway.storage.queries.keyset import Branch, Span
 from gateway.storage.tables import event
@@ -41,7 +41,7 @@ async def list_events(call: Call) -> Page[EventBody]:
     query: EventQuery = call.query
     after = _after(query.cursor) if query.cursor else None
     start, end = (None if moment is None else to_milliseconds(moment) for moment in (query.start, query.end))
-    branches = _branches(query, call.sites(Act.WATCH), call.services.ledger.codes_of)
+    branches = _branches(query, call.sites(Permission.WATCH), call.services.ledger.codes_of)
     order = (event.c.received_at, event.c.digest)
     rows = await rows_of_page(call, select(event), order, after, query.limit, branches, Span(start, end))
     following = _cursor(rows[query.limit - 1]) if len(rows) > query.limit else None
@@ -85,6 +85,7 @@ def _body(row: Any) -> EventBody:
 
 ROUTES = (
     Route(
-        "GET", "/events", Act.WATCH, list_events, "Events and taps, newest first", Page[EventBody], query=EventQuery,
+        "GET", "/events", Permission.WATCH, list_events, "Events and taps, newest first", Page[EventBody],
+        query=EventQuery,
     ),
 )  # fmt: skip

@@ -14,7 +14,7 @@ from gateway.alarms.estate.equipment_ends import (
     move_alarms,
 )
 from gateway.alarms.estate.life_safety_sources import is_life_safety_source
-from gateway.alarms.key import Place
+from gateway.alarms.key import Scope
 from gateway.alarms.rules.versions import current_rulebook
 from gateway.api.equipment.bodies import EquipmentBody
 from gateway.api.equipment.equipment import body_of, correction, find_equipment
@@ -25,12 +25,12 @@ from gateway.equipment.latest import latest_of
 from gateway.equipment.ledger import Equipment
 from gateway.equipment.life import EquipmentRefused, Refusal
 from gateway.equipment.lifecycle import Also, Lifecycle
-from gateway.people.permissions import Act, may
+from gateway.people.permissions import Permission, may
 from gateway.tickets.equipment_ends import move_tickets, note_on_tickets
 
 
 async def correct(call: Call) -> EquipmentBody:
-    item, wanted = _find(call, Act.EDIT_LEDGER), call.body
+    item, wanted = _find(call, Permission.EDIT_LEDGER), call.body
     if wanted.kind is Kind.SYSTEM:
         raise ProblemError("bad_request", "the kind system is the platform's own")
     said = correction(wanted.version, wanted.name, wanted.place, "" if wanted.kind is None else wanted.kind.value)
@@ -40,8 +40,8 @@ async def correct(call: Call) -> EquipmentBody:
 
 
 async def rename(call: Call) -> EquipmentBody:
-    item, wanted = _find(call, Act.EDIT_LEDGER), call.body
-    now, place = _now(call), Place(item.site, item.code)
+    item, wanted = _find(call, Permission.EDIT_LEDGER), call.body
+    now, place = _now(call), Scope(item.site, item.code)
     also: list[Also] = [
         partial(move_alarms, place=place, code=wanted.code, cause=call.cause, now=now),
         partial(copy_rule_changes, place=place, code=wanted.code, cause=call.cause, now=now),
@@ -53,15 +53,15 @@ async def rename(call: Call) -> EquipmentBody:
 
 
 async def retire(call: Call) -> EquipmentBody:
-    item, wanted = _find(call, Act.RETIRE_EQUIPMENT), call.body
+    item, wanted = _find(call, Permission.RETIRE_EQUIPMENT), call.body
     now = _now(call)
     also = [*await _require_two(call, item), *_ends(call, item, wanted.reason, now)]
     return await _acting(call, lambda life: life.retire((item.site, item.code), wanted.version, call.cause, now, also))
 
 
 async def replace(call: Call) -> EquipmentBody:
-    item, wanted = _find(call, Act.RETIRE_EQUIPMENT), call.body
-    now, place = _now(call), Place(item.site, item.code)
+    item, wanted = _find(call, Permission.RETIRE_EQUIPMENT), call.body
+    now, place = _now(call), Scope(item.site, item.code)
     also: list[Also] = [
         *await _require_two(call, item),
         *_ends(call, item, f"replaced by {wanted.code}: {wanted.reason}", now),
@@ -75,7 +75,7 @@ async def replace(call: Call) -> EquipmentBody:
 def _ends(call: Call, item: Equipment, why: str, now: int) -> list[Also]:
     event = "equipment_retired"
     return [
-        partial(end_alarms, place=Place(item.site, item.code), why=why, cause=call.cause, now=now),
+        partial(end_alarms, place=Scope(item.site, item.code), why=why, cause=call.cause, now=now),
         partial(note_on_tickets, site=item.site, code=item.code, event=event, note=why, cause=call.cause, now=now),
     ]
 
@@ -86,7 +86,7 @@ def _no_alarms(call: Call, item: Equipment, kind: str) -> list[Also]:
     second = [row for row in rows if (row.site, row.shares_code, row.kind) == (item.site, item.code, kind)]
 
     async def check(connection: AsyncConnection, row: Equipment) -> None:
-        place = Place(row.site, row.code)
+        place = Scope(row.site, row.code)
         if await has_open_alarms(connection, place):
             raise EquipmentRefused(Refusal.ALARMS_OPEN, f"{row.id} has open alarms; end them before its kind changes")
         await forget_memories(connection, place)
@@ -109,7 +109,7 @@ async def _require_two(call: Call, item: Equipment) -> list[Also]:
         raise NeedsSecondPerson("it is a source of life safety: a second person has to agree")
 
     async def check(connection: AsyncConnection) -> None:
-        if await has_open_alarms(connection, Place(item.site, item.code), only_life_safety=True):
+        if await has_open_alarms(connection, Scope(item.site, item.code), only_life_safety=True):
             raise NeedsSecondPerson("an alarm of life safety ends with it: a second person has to agree")
 
     return [check]
@@ -124,8 +124,8 @@ async def _acting(call: Call, act: Callable[[Lifecycle], Awaitable[Equipment]]) 
         raise ProblemError(error.reason, str(error)) from error
 
 
-def _find(call: Call, act: Act) -> Equipment:
-    item = find_equipment(call, Act.WATCH)
+def _find(call: Call, act: Permission) -> Equipment:
+    item = find_equipment(call, Permission.WATCH)
     if not may(call.person.grants if call.person else None, act, item.site).permitted:
         raise ProblemError("forbidden")
     return item
@@ -138,19 +138,19 @@ def _now(call: Call) -> int:
 _ONE = "/equipment/{equipment}"
 ROUTES = (
     Route(
-        "PATCH", _ONE, Act.EDIT_LEDGER, correct, "Give it another name, place or kind", EquipmentBody,
+        "PATCH", _ONE, Permission.EDIT_LEDGER, correct, "Give it another name, place or kind", EquipmentBody,
         request=CorrectEquipment,
     ),
     Route(
-        "POST", _ONE + "/rename", Act.EDIT_LEDGER, rename, "Give it another code; its history goes on", EquipmentBody,
-        request=RenameEquipment,
+        "POST", _ONE + "/rename", Permission.EDIT_LEDGER, rename, "Give it another code; its history continues",
+        EquipmentBody, request=RenameEquipment,
     ),
     Route(
-        "POST", _ONE + "/retire", Act.RETIRE_EQUIPMENT, retire,
+        "POST", _ONE + "/retire", Permission.RETIRE_EQUIPMENT, retire,
         "Take it away for good: its open alarms end, its history stays", EquipmentBody, request=RetireEquipment,
     ),
     Route(
-        "POST", _ONE + "/replace", Act.RETIRE_EQUIPMENT, replace,
+        "POST", _ONE + "/replace", Permission.RETIRE_EQUIPMENT, replace,
         "Let a new device take its name, place, links and history", EquipmentBody, request=ReplaceEquipment,
     ),
 )  # fmt: skip

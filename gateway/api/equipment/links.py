@@ -8,7 +8,7 @@ from gateway.api.http.route import Call, Route
 from gateway.equipment.ledger import Equipment
 from gateway.equipment.links import LinkLoop, NoSuchLink, NotInLedger
 from gateway.equipment.topology import Link, Relation
-from gateway.people.permissions import Act, may
+from gateway.people.permissions import Permission, may
 
 
 class LinkBody(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ class LinkTo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def show_links(call: Call) -> LinksBody:
-    return _body(call, find_equipment(call, Act.WATCH))
+    return _body(call, find_equipment(call, Permission.WATCH))
 
 
 async def add_link(call: Call) -> LinksBody:
@@ -76,20 +76,21 @@ def _body(call: Call, item: Equipment) -> LinksBody:
 
 
 def _find_to_change(call: Call) -> Equipment:
-    item = find_equipment(call, Act.WATCH)
-    if not may(call.person.grants if call.person else None, Act.EDIT_LEDGER, item.site).permitted:
+    item = find_equipment(call, Permission.WATCH)
+    if not may(call.person.grants if call.person else None, Permission.EDIT_LEDGER, item.site).permitted:
         raise ProblemError("forbidden")
     return item
 
 
 _ONE = "/equipment/{equipment}/links"
 ROUTES = (
-    Route("GET", _ONE, Act.WATCH, show_links, "What feeds and carries an equipment, and what it does", LinksBody),
+    Route("GET", _ONE, Permission.WATCH, show_links, "What feeds and carries an equipment, and the reverse", LinksBody),
     Route(
-        "POST", _ONE, Act.EDIT_LEDGER, add_link, "Say what feeds or carries an equipment", LinksBody, request=LinkTo,
+        "POST", _ONE, Permission.EDIT_LEDGER, add_link, "Add what feeds or carries an equipment", LinksBody,
+        request=LinkTo,
     ),
     Route(
-        "DELETE", _ONE + "/{relation}/{parent}", Act.EDIT_LEDGER, remove_link,
+        "DELETE", _ONE + "/{relation}/{parent}", Permission.EDIT_LEDGER, remove_link,
         "Take back what feeds or carries an equipment", LinksBody,
     ),
 )  # fmt: skip

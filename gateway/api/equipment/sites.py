@@ -10,7 +10,7 @@ from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Route
 from gateway.equipment.ledger import Site
 from gateway.equipment.sites import NoSuchSite, NotASite, SiteTaken, StaleSite, add_site, edit_site
-from gateway.people.permissions import ALL_SITES, Act, may
+from gateway.people.permissions import ALL_SITES, Permission, may
 
 TimeZone = Annotated[str, msgspec.Meta(max_length=64)]
 
@@ -47,7 +47,7 @@ async def enter_site(call: Call) -> SiteBody:
 async def change_site(call: Call) -> SiteBody:
     services, wanted, code = call.services, call.body, call.path["site"]
     grants = call.person.grants if call.person else None
-    if code not in services.ledger.sites or not may(grants, Act.WATCH, code).permitted:
+    if code not in services.ledger.sites or not may(grants, Permission.WATCH, code).permitted:
         raise ProblemError("not_found", "there is no such site")
     _require_all_sites(call)
     changes: dict[str, Any] = {} if wanted.name is None else {"name": _both(wanted.name)}
@@ -67,7 +67,7 @@ async def change_site(call: Call) -> SiteBody:
 
 
 def _require_all_sites(call: Call) -> None:
-    if not may(call.person.grants if call.person else None, Act.MANAGE_SITES, ALL_SITES).permitted:
+    if not may(call.person.grants if call.person else None, Permission.MANAGE_SITES, ALL_SITES).permitted:
         raise ProblemError("forbidden", "sites are made and changed by an administrator of all sites")
 
 
@@ -76,9 +76,9 @@ def _both(name: Texts) -> dict[str, str]:
 
 
 ROUTES = (
-    Route("POST", "/sites", Act.MANAGE_SITES, enter_site, "Enter a site", SiteBody, request=AddSite),
+    Route("POST", "/sites", Permission.MANAGE_SITES, enter_site, "Enter a site", SiteBody, request=AddSite),
     Route(
-        "PATCH", "/sites/{site}", Act.MANAGE_SITES, change_site, "Change a site's name or time zone", SiteBody,
+        "PATCH", "/sites/{site}", Permission.MANAGE_SITES, change_site, "Change a site's name or time zone", SiteBody,
         request=EditSite,
     ),
 )  # fmt: skip

@@ -9,10 +9,10 @@ from aiohttp import web
 from gateway.api.http.addresses import Entrance, is_loopback, unmapped
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.rate_limits import RateLimits
-from gateway.people.authentication.logins import Place, Standing, Way
+from gateway.people.authentication.logins import ClientInfo, Session, Way
 from gateway.people.authentication.throttle import network_of
 from gateway.people.people import People
-from gateway.people.permissions import Act, Decision, may
+from gateway.people.permissions import Decision, Permission, may
 from gateway.storage.database_errors import DatabaseTrouble
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -25,8 +25,8 @@ _AGENT_LENGTH: Final = 200
 class Caller(msgspec.Struct, frozen=True):
     """Who asks, and from where. `secret` is the cookie or token as it was sent."""
 
-    standing: Standing | None
-    place: Place
+    session: Session | None
+    place: ClientInfo
     secret: str
 
 
@@ -56,22 +56,22 @@ class Admission:
         if origin is None and request.headers.get("Sec-Fetch-Site", "none") not in _OWN_SITE:
             raise ProblemError("foreign_origin")
 
-    async def admit(self, request: web.Request, act: Act, now: int) -> Caller:
+    async def admit(self, request: web.Request, act: Permission, now: int) -> Caller:
         """Who asks, where they may. Raises ProblemError."""
         caller = await self._caller(request, act, now)
-        standing = caller.standing
-        decision = may(standing.person.grants if standing else None, act)
+        session = caller.session
+        decision = may(session.person.grants if session else None, act)
         if not decision.permitted:
             raise ProblemError("not_signed_in" if decision is Decision.NOT_SIGNED_IN else "forbidden")
-        if standing is not None:
-            self._people.logins.note_use(standing, now)
+        if session is not None:
+            self._people.logins.note_use(session, now)
         return caller
 
-    async def _caller(self, request: web.Request, act: Act, now: int) -> Caller:
+    async def _caller(self, request: web.Request, act: Permission, now: int) -> Caller:
         entrance, logins = self.entrance, self._people.logins
         address = entrance.address_of(unmapped(request.remote or ""), request.headers.getall("X-Forwarded-For", ()))
         device = request.cookies.get(entrance.device_cookie, "")
-        place = Place(address, request.headers.get("User-Agent", "")[:_AGENT_LENGTH], device)
+        place = ClientInfo(address, request.headers.get("User-Agent", "")[:_AGENT_LENGTH], device)
         local = logins.local() if self._is_local(request) else None
         if local is not None:
             return Caller(local, place, "")
@@ -80,7 +80,7 @@ class Admission:
         try:
             return Caller(await logins.whose(secret, way, now), place, secret)
         except DatabaseTrouble:
-            if act is not Act.PUBLIC:
+            if act is not Permission.PUBLIC:
                 raise
             return Caller(None, place, secret)  # whether the service is ready can be asked also when it is not
 

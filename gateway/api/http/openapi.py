@@ -11,7 +11,7 @@ from apispec import APISpec
 from gateway.api.http.bodies import Problem
 from gateway.api.http.route import Route
 from gateway.api.people.approval_bodies import ApprovalBody
-from gateway.people.permissions import Act
+from gateway.people.permissions import Permission
 
 _REF = "#/components/schemas/{name}"
 
@@ -59,7 +59,7 @@ def _operation(path: str, route: Route, schemas: dict[Any, Any]) -> dict[str, An
     if route.may_wait:
         waits = {"application/json": {"schema": schemas[ApprovalBody]}}
         operation["responses"]["202"] = {"description": "It waits for a second person's approval", "content": waits}
-    if route.act is Act.PUBLIC:
+    if route.act is Permission.PUBLIC:
         operation["security"] = []
     if route.takes:
         operation["requestBody"] = {"required": True, "content": _files(route.takes)}

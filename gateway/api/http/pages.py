@@ -25,7 +25,7 @@ _BRANCHES_AT_ONCE: Final = 100
 """SQLite takes at most 500 parts in one compound statement."""
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """Where a list looks: a site, and the code of an equipment there or "" for all of the site."""
 
     site: str
@@ -38,7 +38,7 @@ CodesOf = Callable[[str, str], Sequence[str]]
 
 def places(
     allowed: Collection[str] | None, site: str | None, equipment: str | None, codes_of: CodesOf
-) -> list[Place] | None:
+) -> list[Location] | None:
     """The places that a list is about; None for everywhere, none where there is nothing to see.
 
     Args:
@@ -53,12 +53,12 @@ def places(
         if not (site and code):
             return []
     if not site:
-        return None if allowed is None else [Place(one, "") for one in sorted(allowed)]
+        return None if allowed is None else [Location(one, "") for one in sorted(allowed)]
     codes = codes_of(site, code) if code else [""]
-    return [Place(site, one) for one in codes] if allowed is None or site in allowed else []
+    return [Location(site, one) for one in codes] if allowed is None or site in allowed else []
 
 
-def at_place(table: Any, place: Place) -> list[tuple[Column[Any], Any]]:
+def at_place(table: Any, place: Location) -> list[tuple[Column[Any], Any]]:
     """A place as the beginning of a branch, for an index that begins with `site` or `site, equipment`."""
     found = [(table.c.site, place.site)]
     return [*found, (table.c.equipment, place.equipment)] if place.equipment else found
@@ -66,7 +66,7 @@ def at_place(table: Any, place: Place) -> list[tuple[Column[Any], Any]]:
 
 def branches_of(
     table: Any,
-    looked_at: Sequence[Place] | None,
+    looked_at: Sequence[Location] | None,
     along: Sequence[tuple[Column[Any], Any]] = (),
     beside: Sequence[ColumnElement[bool]] = (),
 ) -> list[Branch]:
@@ -76,7 +76,7 @@ def branches_of(
     return [Branch([*at_place(table, place), *along], beside) for place in looked_at]
 
 
-def checked_beside(table: Any, looked_at: Sequence[Place] | None) -> list[ColumnElement[bool]]:
+def checked_beside(table: Any, looked_at: Sequence[Location] | None) -> list[ColumnElement[bool]]:
     """Conditions for rows of some places that are few already, and found along an index of something else."""
     if looked_at is None:
         return []

@@ -17,9 +17,9 @@ from gateway.equipment.ledger import Ledger
 from gateway.people.accounts import Accounts, Person
 from gateway.people.approvals.rules import WITH_SECRETS
 from gateway.people.audit.entry import Cause, Via
-from gateway.people.authentication.logins import Place, Standing, Way
+from gateway.people.authentication.logins import ClientInfo, Session, Way
 from gateway.people.people import People
-from gateway.people.permissions import ALL_SITES, Act, may
+from gateway.people.permissions import ALL_SITES, Permission, may
 from gateway.storage.database import Database
 from gateway.tickets.attachments.files import AttachmentFiles
 
@@ -65,8 +65,8 @@ class Call(msgspec.Struct):
     """One request, checked: who asks, from where, with what."""
 
     services: Services
-    standing: Standing | None
-    place: Place
+    session: Session | None
+    place: ClientInfo
     path: Mapping[str, str]
     query: Any
     body: Any
@@ -80,17 +80,17 @@ class Call(msgspec.Struct):
     @property
     def person(self) -> Person | None:
         """Who asks; None for somebody who is not logged in."""
-        return self.standing.person if self.standing else None
+        return self.session.person if self.session else None
 
     @property
     def cause(self) -> Cause:
         """For journal and audit."""
         if self.person is None:
             return Cause("nobody", Via.WEB, self.place.address[:64])
-        via = Via.TOKEN if self.standing and self.standing.way is Way.TOKEN else Via.WEB
+        via = Via.TOKEN if self.session and self.session.way is Way.TOKEN else Via.WEB
         return Cause(self.person.id, via, self.place.address[:64], self.why, grants=self.person.grants)
 
-    def sites(self, act: Act) -> frozenset[str] | None:
+    def sites(self, act: Permission) -> frozenset[str] | None:
         """The sites on which the person may do something; None for all."""
         grants = self.person.grants if self.person else {}
         if may({ALL_SITES: grants.get(ALL_SITES, ())}, act).permitted:
@@ -140,7 +140,7 @@ class Route(NamedTuple):
 
     method: str
     path: str
-    act: Act
+    act: Permission
     handler: Handler
     summary: str
     response: Any
@@ -150,7 +150,7 @@ class Route(NamedTuple):
     also: tuple[int, ...] = ()
     """Further statuses that come with the same body: 503 of what watches the service."""
     ends_silence: bool = False
-    """All it does is let alarms be heard again: that waits for nobody, whatever `approval.acts` says."""
+    """All it does is let alarms be heard again: that waits for nobody, whatever `approval.permissions` says."""
     takes: tuple[str, ...] = ()
     """Media types of the file that is the request's body; it is read by the handler, a piece at a time."""
     gives: tuple[str, ...] = ()
@@ -161,4 +161,4 @@ class Route(NamedTuple):
         """Whether it may be answered by 202: put aside until a second person has approved it."""
         if self.ends_silence or self.takes:  # a file is not put aside
             return False
-        return self.method not in {"GET", "HEAD"} and self.act not in WITH_SECRETS | {Act.SIGNED_IN}
+        return self.method not in {"GET", "HEAD"} and self.act not in WITH_SECRETS | {Permission.SIGNED_IN}

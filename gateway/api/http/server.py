@@ -45,9 +45,9 @@ from gateway.api.platform import platform as platform_routes
 from gateway.api.tickets import attachments as attachment_routes
 from gateway.api.tickets import tickets as ticket_routes
 from gateway.people.approvals.requests import ApprovalRecord
-from gateway.people.authentication.logins import Place
-from gateway.people.authentication.session_check import Over, StandingCheck, StandingOver
-from gateway.people.permissions import FOR_EVERYONE, PERMITTED, Act
+from gateway.people.authentication.logins import ClientInfo
+from gateway.people.authentication.session_check import Over, SessionCheck, StandingOver
+from gateway.people.permissions import FOR_EVERYONE, PERMITTED, Permission
 from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.trouble_words import in_plain_words
 
@@ -55,7 +55,7 @@ log = structlog.get_logger(__name__)
 
 PREFIX: Final = "/api/v1"
 MAX_BODY: Final = 1024 * 1024
-LIVE_ACT: Final = Act.WATCH
+LIVE_ACT: Final = Permission.WATCH
 _DEVICE_S: Final = 365 * 24 * 3600
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -83,7 +83,7 @@ class PlainRoute(NamedTuple):
 
     method: str
     path: str
-    act: Act
+    act: Permission
     handler: Plain
 
 
@@ -108,10 +108,10 @@ def plain_routes(services: Services, feed: LiveFeed, web_app: Path | None) -> li
     document = msgspec.json.encode(make_document(route_table()))
     return [
         PlainRoute("GET", f"{PREFIX}/live", LIVE_ACT, _live(feed)),
-        PlainRoute("GET", f"{PREFIX}/openapi.json", Act.PUBLIC, _fixed(document, "application/json")),
-        PlainRoute("GET", "/api/docs", Act.PUBLIC, _docs),
-        PlainRoute("GET", "/api/docs.css", Act.PUBLIC, _fixed(_DOCS_STYLE, "text/css")),
-        PlainRoute("GET", "/metrics", Act.READ_METRICS, _metrics(services)),
+        PlainRoute("GET", f"{PREFIX}/openapi.json", Permission.PUBLIC, _fixed(document, "application/json")),
+        PlainRoute("GET", "/api/docs", Permission.PUBLIC, _docs),
+        PlainRoute("GET", "/api/docs.css", Permission.PUBLIC, _fixed(_DOCS_STYLE, "text/css")),
+        PlainRoute("GET", "/metrics", Permission.READ_METRICS, _metrics(services)),
         *_page_routes(web_app),
     ]
 
@@ -148,7 +148,7 @@ def make_app(services: Services, feed: LiveFeed, web_app: Path | None, entrance:
 def check_acts(declared: Mapping[str, object]) -> None:
     """Raises UndeclaredAct where what is declared is no act that the table of permissions knows."""
     for name, act in declared.items():
-        if not (isinstance(act, Act) and (act in PERMITTED or act in FOR_EVERYONE)):
+        if not (isinstance(act, Permission) and (act in PERMITTED or act in FOR_EVERYONE)):
             raise UndeclaredAct(f"{name} does not say who may: {act!r}")
 
 
@@ -158,7 +158,7 @@ def _endpoint(
     async def answer(request: web.Request) -> web.StreamResponse:
         caller = await admission.admit(request, route.act, services.wall())
         call = Call(
-            services, caller.standing, caller.place, _read_path(request), _read_query(request, route),
+            services, caller.session, caller.place, _read_path(request), _read_query(request, route),
             await _read_body(request, route, services.attachments.limit), routes=routes,
         )  # fmt: skip
         found = await _act(call, route, path)
@@ -173,9 +173,9 @@ def _endpoint(
 
 async def _act(call: Call, route: Route, path: str) -> Answer | ApprovalRecord:
     """Let the handler answer. What changes something looks once more, in its transaction, whether it still may."""
-    if route.act is Act.PUBLIC or call.standing is None:
+    if route.act is Permission.PUBLIC or call.session is None:
         return await second_person.answer(call, route, path)
-    check = StandingCheck(call.standing, call.services.wall())
+    check = SessionCheck(call.session, call.services.wall())
     try:
         with call.services.database.accompanied(check):
             return await second_person.answer(call, route, path)
@@ -186,7 +186,7 @@ async def _act(call: Call, route: Route, path: str) -> Answer | ApprovalRecord:
 
 def _plain(route: PlainRoute, services: Services, admission: Admission) -> Next:
     async def answer(request: web.Request) -> web.StreamResponse:
-        if route.act is Act.PUBLIC:
+        if route.act is Permission.PUBLIC:
             return await route.handler(request, _STRANGER)
         if route.path == f"{PREFIX}/live":
             admission.require_own_origin(request)
@@ -197,10 +197,10 @@ def _plain(route: PlainRoute, services: Services, admission: Admission) -> Next:
 
 async def _rotate(response: web.Response, caller: Caller, services: Services, entrance: Entrance) -> None:
     """Whose roles have changed gets another cookie, unless the answer sets one already."""
-    standing = caller.standing
-    if standing is None or not standing.rotate or entrance.login_cookie in response.cookies:
+    session = caller.session
+    if session is None or not session.rotate or entrance.login_cookie in response.cookies:
         return
-    cookie = await services.people.logins.rotate(standing, services.wall())
+    cookie = await services.people.logins.rotate(session, services.wall())
     if cookie is not None:
         _set_login(response, cookie, entrance)
 
@@ -375,9 +375,9 @@ def _add_headers(entrance: Entrance) -> Callable[[web.Request, web.StreamRespons
 
 def _live(feed: LiveFeed) -> Plain:
     async def answer(request: web.Request, caller: Caller) -> web.StreamResponse:
-        if caller.standing is None:
+        if caller.session is None:
             raise ProblemError("not_signed_in")
-        return await feed.serve(request, caller.standing)
+        return await feed.serve(request, caller.session)
 
     return answer
 
@@ -418,12 +418,13 @@ async def _docs(_request: web.Request, _caller: Caller) -> web.StreamResponse:
 def _page_routes(folder: Path | None) -> list[PlainRoute]:
     """The built page. Each file is a route of its own: no path of a request becomes a path on disk."""
     if folder is None:
-        return [PlainRoute("GET", path, Act.PUBLIC, _no_page) for path in ("/", TAG_PAGE)]
+        return [PlainRoute("GET", path, Permission.PUBLIC, _no_page) for path in ("/", TAG_PAGE)]
     index = _file(folder / "index.html", {"Cache-Control": "no-cache"})
-    pages = [PlainRoute("GET", path, Act.PUBLIC, index) for path in (*PAGES, TAG_PAGE)]
+    pages = [PlainRoute("GET", path, Permission.PUBLIC, index) for path in (*PAGES, TAG_PAGE)]
     files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != "index.html"]
     return pages + [
-        PlainRoute("GET", f"/{file.relative_to(folder).as_posix()}", Act.PUBLIC, _file(file, {})) for file in files
+        PlainRoute("GET", f"/{file.relative_to(folder).as_posix()}", Permission.PUBLIC, _file(file, {}))
+        for file in files
     ]
 
 
@@ -445,4 +446,4 @@ async def _no_page(_request: web.Request, _caller: Caller) -> web.StreamResponse
     return web.Response(text=text, status=503)
 
 
-_STRANGER: Final = Caller(None, Place(""), "")
+_STRANGER: Final = Caller(None, ClientInfo(""), "")

@@ -22,13 +22,13 @@ from gateway.people.approvals.requests import (
     TooManyWaiting,
 )
 from gateway.people.audit.entry import Via
-from gateway.people.authentication.logins import Place, Standing, Way
+from gateway.people.authentication.logins import ClientInfo, Session, Way
 from gateway.people.permissions import ALL_SITES
 from gateway.storage.tables import audit
 
 _SOMEBODY: Final = "somebody else"
 """In the place of the second person while it is tried what a request would change."""
-BY_SETTING: Final = "approval.acts"
+BY_SETTING: Final = "approval.permissions"
 """Why two are needed, where the setting says so."""
 
 
@@ -70,7 +70,7 @@ async def answer(call: Call, route: Route, path: str) -> Answer | ApprovalRecord
     if not route.may_wait:
         return await route.handler(call)
     reason = BY_SETTING
-    if route.act not in call.services.people.approvals.rules.acts:
+    if route.act not in call.services.people.approvals.rules.permissions:
         try:
             return await route.handler(call)
         except NeedsSecondPerson as need:
@@ -83,9 +83,9 @@ async def answer(call: Call, route: Route, path: str) -> Answer | ApprovalRecord
 
 
 async def _put_aside(call: Call, route: Route, path: str, reason: str, tried: _Tried) -> ApprovalRecord:
-    if call.standing is None:
+    if call.session is None:
         raise ProblemError("not_signed_in")
-    if call.standing.way is Way.LOCAL:  # what it asks for nobody could ever approve
+    if call.session.way is Way.LOCAL:  # what it asks for nobody could ever approve
         raise ProblemError("accounts_needed", "make accounts with `gengfu user add`: two people have to log in")
     query = {} if call.query is None else msgspec.to_builtins(call.query)
     new = NewApproval(
@@ -127,7 +127,7 @@ def _as_asked(call: Call, record: ApprovalRecord, requester: Person) -> tuple[Ro
     if route is None:  # of another version of the program
         raise ProblemError("not_found", "this version of the service has no such route")
     way = Way.TOKEN if record.via == Via.TOKEN else Way.COOKIE
-    standing = Standing(requester, way, "", "", record.expires_at)
+    session = Session(requester, way, "", "", record.expires_at)
     try:
         query = None if route.query is None else msgspec.convert(record.query, route.query, strict=False)
         body = (
@@ -137,6 +137,6 @@ def _as_asked(call: Call, record: ApprovalRecord, requester: Person) -> tuple[Ro
         raise ProblemError("bad_request", str(error)) from error
     by = call.person.id if call.person else ""
     return route, Call(
-        call.services, standing, Place(record.origin), record.path, query, body, second_person=by,
+        call.services, session, ClientInfo(record.origin), record.path, query, body, second_person=by,
         why=f"approval {record.id} by {by}", routes=call.routes,
     )  # fmt: skip

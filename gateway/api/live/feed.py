@@ -17,7 +17,7 @@ from aiohttp import WSCloseCode, web
 
 from collectors.wire.reading import Reading, to_datetime
 from gateway.api.alarms.alarms import alarm_bodies, open_alarm_bodies
-from gateway.api.alarms.maintenance import standing_window_bodies, window_bodies
+from gateway.api.alarms.maintenance import open_window_bodies, window_bodies
 from gateway.api.equipment.bodies import FieldValue
 from gateway.api.equipment.equipment import (
     equipment_bodies,
@@ -47,8 +47,8 @@ from gateway.api.tickets.tickets import open_ticket_bodies, ticket_bodies
 from gateway.equipment.latest import latest_of
 from gateway.people.accounts import Person
 from gateway.people.approvals.requests import ApprovalRecord
-from gateway.people.authentication.logins import Standing
-from gateway.people.permissions import ALL_SITES, Act, may
+from gateway.people.authentication.logins import Session
+from gateway.people.permissions import ALL_SITES, Permission, may
 from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.outbox.isolate_failure import reason_of
 from gateway.storage.outbox.outbox import Fact, follow
@@ -73,15 +73,15 @@ _CLOSING_S: Final = 2.0
 Message = LiveReading | LiveEquipment | LiveAlarm | LiveFlood | LiveTicket | LiveMaintenance | LiveSystem | LiveApproval
 _encoder: Final = msgspec.json.Encoder()
 
-REQUIRED: Final[dict[type[msgspec.Struct], Act]] = {
-    LiveReading: Act.WATCH,
-    LiveEquipment: Act.WATCH,
-    LiveAlarm: Act.WATCH,
-    LiveFlood: Act.WATCH,
-    LiveTicket: Act.READ_TICKETS,
-    LiveMaintenance: Act.WATCH,
-    LiveSystem: Act.WATCH,
-    LiveApproval: Act.SIGNED_IN,  # and the act that the request itself needs: see `_tell_approvals`
+REQUIRED: Final[dict[type[msgspec.Struct], Permission]] = {
+    LiveReading: Permission.WATCH,
+    LiveEquipment: Permission.WATCH,
+    LiveAlarm: Permission.WATCH,
+    LiveFlood: Permission.WATCH,
+    LiveTicket: Permission.READ_TICKETS,
+    LiveMaintenance: Permission.WATCH,
+    LiveSystem: Permission.WATCH,
+    LiveApproval: Permission.SIGNED_IN,  # and the act that the request itself needs: see `_tell_approvals`
 }
 """Message -> what a listener must be permitted on the site. What is not here is sent to nobody."""
 
@@ -89,8 +89,8 @@ REQUIRED: Final[dict[type[msgspec.Struct], Act]] = {
 class _Listener:
     """One connection."""
 
-    def __init__(self, standing: Standing, cut_off: Callable[[], None]) -> None:
-        self.standing = standing
+    def __init__(self, session: Session, cut_off: Callable[[], None]) -> None:
+        self.session = session
         self.cut_off = cut_off
         """Ends the connection, whether the other side reads or not."""
         self.waiting: asyncio.Queue[Message] = asyncio.Queue(_MOST_WAITING)
@@ -103,7 +103,7 @@ class _Listener:
 
     @property
     def person(self) -> Person:
-        return self.standing.person
+        return self.session.person
 
     def offer(self, message: Message, site: str | None) -> None:
         act = REQUIRED.get(type(message))
@@ -242,7 +242,7 @@ class LiveFeed:
         for record in records:
             message = LiveApproval(0, approval_body(record, accounts, now))
             for listener in listeners:
-                if concerns(listener.standing, record):
+                if concerns(listener.session, record):
                     listener.offer(message, None)
 
     async def _flush(self) -> None:
@@ -288,8 +288,8 @@ class LiveFeed:
             await asyncio.sleep(_LOGINS_S)
             listeners = list(self._listeners)
             try:
-                standings = await self._services.people.logins.still(
-                    [listener.standing for listener in listeners], self._services.wall()
+                sessions = await self._services.people.logins.still(
+                    [listener.session for listener in listeners], self._services.wall()
                 )
             except DatabaseTrouble as error:  # who was let in before it fell silent goes on
                 log.warning(
@@ -297,7 +297,7 @@ class LiveFeed:
                 )
                 continue
             for listener in listeners:
-                now = standings.get(listener.standing.digest)
+                now = sessions.get(listener.session.digest)
                 if now is not None and now.person.grants == listener.person.grants:
                     continue
                 if listener.may_go_on:  # once: the socket that is being closed is still among them
@@ -312,13 +312,13 @@ class LiveFeed:
 
     # -- one listener ----------------------------------------------------------------------------------
 
-    async def serve(self, request: web.Request, standing: Standing) -> web.WebSocketResponse:
+    async def serve(self, request: web.Request, session: Session) -> web.WebSocketResponse:
         """Answer `GET /live`."""
         socket = web.WebSocketResponse(heartbeat=20, compress=False)
         await socket.prepare(request)
-        listener = _Listener(standing, partial(_cut_off, request))
+        listener = _Listener(session, partial(_cut_off, request))
         self._listeners.add(listener)
-        sending = asyncio.create_task(self._send(socket, listener), name=f"live_feed.send[{standing.person.username}]")
+        sending = asyncio.create_task(self._send(socket, listener), name=f"live_feed.send[{session.person.username}]")
         try:
             async for _ in socket:  # a listener has nothing to say; this ends when it goes
                 continue
@@ -370,7 +370,7 @@ class LiveFeed:
 
     async def _snapshot(self, person: Person, seq: int) -> Snapshot:
         services = self._services
-        watched = _sites(person, services, Act.WATCH)
+        watched = _sites(person, services, Permission.WATCH)
         return Snapshot(
             seq=seq,
             at=to_datetime(services.clock()),
@@ -380,12 +380,12 @@ class LiveFeed:
             profiles=profile_bodies(),
             equipment=await equipment_bodies(services, watched),
             alarms=await open_alarm_bodies(services, watched),
-            tickets=await open_ticket_bodies(services.database, _sites(person, services, Act.READ_TICKETS)),
-            maintenance=await standing_window_bodies(services, watched),
+            tickets=await open_ticket_bodies(services.database, _sites(person, services, Permission.READ_TICKETS)),
+            maintenance=await open_window_bodies(services, watched),
         )
 
 
-def _sites(person: Person, services: Services, act: Act) -> frozenset[str] | None:
+def _sites(person: Person, services: Services, act: Permission) -> frozenset[str] | None:
     """The sites on which a person may; None for all, those too that are not in the ledger."""
     if may({ALL_SITES: person.grants.get(ALL_SITES, ())}, act).permitted:
         return None

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from gateway.alarms.performance.flood_watch import floods_now
-from gateway.alarms.performance.gauges import StandingMetrics
+from gateway.alarms.performance.gauges import AlarmGauges
 from gateway.api.alarms.performance import flood_bodies
 from gateway.api.http.route import Services
 from gateway.api.live.bodies import LiveFlood
@@ -30,7 +30,7 @@ class LiveFloods:
     def __init__(self, services: Services, feed: LiveFeed) -> None:
         self._services = services
         self._feed = feed
-        self._metrics = StandingMetrics(services.registry)
+        self._metrics = AlarmGauges(services.registry)
         self._told: dict[str, LiveFlood] = {}
 
     async def run(self) -> None:

@@ -20,17 +20,17 @@ from gateway.api.people.bodies import (
 from gateway.api.people.session import refused
 from gateway.people.accounts import WeakPassword
 from gateway.people.authentication.identity_proof import LoginRefused
-from gateway.people.authentication.logins import LoginRecord, NoSuchLogin, Standing, Way
+from gateway.people.authentication.logins import LoginRecord, NoSuchLogin, Session, Way
 from gateway.people.authentication.second_factor import NotBegun, WrongCode
 from gateway.people.passwords.hashes import TooManyLogins
-from gateway.people.permissions import Act
+from gateway.people.permissions import Permission
 
 
-def own(call: Call) -> Standing:
+def own(call: Call) -> Session:
     """The login that asks; a machine, and the local person, have no account of their own."""
-    if call.standing is None or call.standing.way is not Way.COOKIE:
+    if call.session is None or call.session.way is not Way.COOKIE:
         raise ProblemError("forbidden", "only a person who has logged in has an account")
-    return call.standing
+    return call.session
 
 
 def login_bodies(records: Sequence[LoginRecord], current: str) -> Page[LoginBody]:
@@ -46,16 +46,16 @@ def login_bodies(records: Sequence[LoginRecord], current: str) -> Page[LoginBody
 
 
 async def list_own_logins(call: Call) -> Page[LoginBody]:
-    standing = own(call)
-    records = await call.services.people.logins.of_person(standing.person.id, call.services.wall())
-    return login_bodies(records, standing.login)
+    session = own(call)
+    records = await call.services.people.logins.of_person(session.person.id, call.services.wall())
+    return login_bodies(records, session.login)
 
 
 async def revoke_own_login(call: Call) -> Reply:
-    standing = own(call)
+    session = own(call)
     try:
         await call.services.people.logins.revoke(
-            standing.person.id, call.path["login"], call.cause, call.services.wall()
+            session.person.id, call.path["login"], call.cause, call.services.wall()
         )
     except NoSuchLogin as error:
         raise ProblemError("not_found", str(error)) from error
@@ -64,20 +64,20 @@ async def revoke_own_login(call: Call) -> Reply:
 
 async def choose_password(call: Call) -> Reply:
     """The login that asks goes on, with another cookie; every other one ends."""
-    standing, wanted = own(call), call.body
+    session, wanted = own(call), call.body
     people, now = call.services.people, call.services.wall()
-    async with _password_shown(call, standing, wanted.old):
+    async with _password_shown(call, session, wanted.old):
         try:
-            await people.accounts.choose_password(standing.person.id, wanted.new, standing.login, call.cause, now)
+            await people.accounts.choose_password(session.person.id, wanted.new, session.login, call.cause, now)
         except WeakPassword as error:
             raise ProblemError(error.weakness.value, str(error)) from error
-    return Reply(None, status=204, cookie=await people.logins.renew(standing))
+    return Reply(None, status=204, cookie=await people.logins.renew(session))
 
 
 async def begin_second_factor(call: Call) -> SecondFactorBody:
-    standing = own(call)
-    person = standing.person
-    async with _password_shown(call, standing, call.body.password):
+    session = own(call)
+    person = session.person
+    async with _password_shown(call, session, call.body.password):
         try:
             secret, address = await call.services.people.second_factors.begin(
                 person.id, person.username, call.cause, call.services.wall()
@@ -89,11 +89,9 @@ async def begin_second_factor(call: Call) -> SecondFactorBody:
 
 
 async def confirm_second_factor(call: Call) -> RecoveryCodes:
-    standing, people = own(call), call.services.people
+    session, people = own(call), call.services.people
     try:
-        codes = await people.second_factors.confirm(
-            standing.person.id, call.body.code, call.cause, call.services.wall()
-        )
+        codes = await people.second_factors.confirm(session.person.id, call.body.code, call.cause, call.services.wall())
     except NotBegun as error:
         raise ProblemError("not_permitted_in_state", str(error)) from error
     except WrongCode as error:
@@ -102,22 +100,22 @@ async def confirm_second_factor(call: Call) -> RecoveryCodes:
 
 
 async def remove_second_factor(call: Call) -> Reply:
-    standing = own(call)
-    async with _password_shown(call, standing, call.body.password):
+    session = own(call)
+    async with _password_shown(call, session, call.body.password):
         try:
-            await call.services.people.second_factors.remove(standing.person.id, call.cause, call.services.wall())
+            await call.services.people.second_factors.remove(session.person.id, call.cause, call.services.wall())
         except NotBegun as error:
             raise ProblemError("not_permitted_in_state", str(error)) from error
     return Reply(None, status=204)
 
 
 @asynccontextmanager
-async def _password_shown(call: Call, standing: Standing, password: str) -> AsyncIterator[None]:
+async def _password_shown(call: Call, session: Session, password: str) -> AsyncIterator[None]:
     """Ask for the password again; the first transaction of the block holds only while the password is still this."""
     people, now = call.services.people, call.services.wall()
-    attempt = await people.logins.attempt(standing.person.username, call.place)
+    attempt = await people.logins.attempt(session.person.username, call.place)
     try:
-        proven = await people.passwords.is_own(standing.person.id, password, attempt, now)
+        proven = await people.passwords.is_own(session.person.id, password, attempt, now)
         with call.services.database.accompanied(people.passwords.holding(proven)):
             yield
     except LoginRefused as error:
@@ -130,25 +128,25 @@ async def _password_shown(call: Call, standing: Standing, password: str) -> Asyn
 
 _FACTOR = "/me/second-factor"
 ROUTES = (
-    Route("GET", "/me/logins", Act.OWN_ACCOUNT, list_own_logins, "Where I am logged in", Page[LoginBody]),
+    Route("GET", "/me/logins", Permission.OWN_ACCOUNT, list_own_logins, "Where I am logged in", Page[LoginBody]),
     Route(
-        "POST", "/me/logins/{login}/revoke", Act.OWN_ACCOUNT, revoke_own_login, "Log out another browser", None,
+        "POST", "/me/logins/{login}/revoke", Permission.OWN_ACCOUNT, revoke_own_login, "Log out another browser", None,
         status=204,
     ),
     Route(
-        "POST", "/me/password", Act.OWN_ACCOUNT, choose_password, "Choose another password; other logins end", None,
+        "POST", "/me/password", Permission.OWN_ACCOUNT, choose_password, "Change the password; other logins end", None,
         request=ChoosePassword, status=204,
     ),
     Route(
-        "POST", _FACTOR, Act.SECOND_FACTOR, begin_second_factor, "A secret for the phone that makes codes",
+        "POST", _FACTOR, Permission.SECOND_FACTOR, begin_second_factor, "A secret for the phone that makes codes",
         SecondFactorBody, request=OwnPassword,
     ),
     Route(
-        "POST", f"{_FACTOR}/confirm", Act.SECOND_FACTOR, confirm_second_factor,
+        "POST", f"{_FACTOR}/confirm", Permission.SECOND_FACTOR, confirm_second_factor,
         "Ask for codes from now on; the answer shows the recovery codes once", RecoveryCodes, request=ConfirmCode,
     ),
     Route(
-        "POST", f"{_FACTOR}/remove", Act.SECOND_FACTOR, remove_second_factor, "Ask for no code any more", None,
+        "POST", f"{_FACTOR}/remove", Permission.SECOND_FACTOR, remove_second_factor, "Ask for no code any more", None,
         request=OwnPassword, status=204,
     ),
 )  # fmt: skip

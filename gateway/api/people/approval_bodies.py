@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.api.http.bodies import Texts
 from gateway.people.approvals.requests import ApprovalState, Change
-from gateway.people.permissions import Act
+from gateway.people.permissions import Permission
 
 
 class ApprovalBody(msgspec.Struct, frozen=True):
@@ -21,7 +21,7 @@ class ApprovalBody(msgspec.Struct, frozen=True):
     id: str
     site: str
     """"*" where it is about several sites, or none."""
-    act: Act
+    act: Permission
     method: str
     route: str
     path: dict[str, str]

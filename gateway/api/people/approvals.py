@@ -11,8 +11,8 @@ from gateway.api.people.approval_bodies import ApprovalBody, Decide
 from gateway.people.accounts import Accounts
 from gateway.people.approvals.requests import AlreadyDecided, ApprovalRecord, ApprovalState, NoSuchApproval
 from gateway.people.approvals.rules import Verdict, verdict
-from gateway.people.authentication.logins import Standing, Way
-from gateway.people.permissions import Act, may
+from gateway.people.authentication.logins import Session, Way
+from gateway.people.permissions import Permission, may
 
 
 class ApprovalQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,21 +49,21 @@ def approval_body(record: ApprovalRecord, accounts: Accounts, now: int) -> Appro
     )
 
 
-def concerns(standing: Standing, record: ApprovalRecord) -> bool:
+def concerns(session: Session, record: ApprovalRecord) -> bool:
     """Whether somebody may know of it: who asked, and people who may do the same on that site."""
-    if standing.person.id == record.requested_by:
+    if session.person.id == record.requested_by:
         return True
-    return standing.way is not Way.TOKEN and may(standing.person.grants, record.act, record.site).permitted
+    return session.way is not Way.TOKEN and may(session.person.grants, record.act, record.site).permitted
 
 
 async def list_approvals(call: Call) -> Page[ApprovalBody]:
     query: ApprovalQuery = call.query
-    standing, now = _standing(call), call.services.wall()
+    session, now = _session(call), call.services.wall()
     if not 1 <= query.limit <= 500:
         raise ProblemError("bad_query", "limit must be between 1 and 500")
-    grants = {} if standing.way is Way.TOKEN else standing.person.grants
+    grants = {} if session.way is Way.TOKEN else session.person.grants
     records = await call.services.people.approvals.page(
-        grants, standing.person.id, query.state, query.cursor, query.limit + 1, now
+        grants, session.person.id, query.state, query.cursor, query.limit + 1, now
     )
     following = records[query.limit - 1].id if len(records) > query.limit else None
     return Page([approval_body(one, call.services.accounts, now) for one in records[: query.limit]], following)
@@ -89,7 +89,7 @@ async def refuse(call: Call) -> ApprovalBody:
 
 async def withdraw(call: Call) -> ApprovalBody:
     record = await _find(call)
-    if _standing(call).person.id != record.requested_by:
+    if _session(call).person.id != record.requested_by:
         raise ProblemError("forbidden", "only who has asked for it can withdraw it; you may refuse it")
     return await _settle(call, record, ApprovalState.WITHDRAWN)
 
@@ -113,10 +113,10 @@ def _require_waiting(record: ApprovalRecord, version: int, now: int) -> None:
 
 async def _decidable(call: Call) -> ApprovalRecord:
     """The request in the path, where the caller may be its second person."""
-    record, standing = await _find(call), _standing(call)
+    record, session = await _find(call), _session(call)
     found = verdict(
-        standing.person.grants, record.act, record.site, who=standing.person.id,
-        asked=await call.services.people.approvals.makers(record), machine=standing.way is not Way.COOKIE,
+        session.person.grants, record.act, record.site, who=session.person.id,
+        asked=await call.services.people.approvals.makers(record), machine=session.way is not Way.COOKIE,
     )  # fmt: skip
     if found is Verdict.MAY:
         return record
@@ -134,15 +134,15 @@ async def _find(call: Call) -> ApprovalRecord:
         record = await call.services.people.approvals.find(call.path["approval"])
     except NoSuchApproval as error:
         raise ProblemError("not_found", str(error)) from error
-    if not concerns(_standing(call), record):
+    if not concerns(_session(call), record):
         raise ProblemError("not_found", "there is no such request")
     return record
 
 
-def _standing(call: Call) -> Standing:
-    if call.standing is None:
+def _session(call: Call) -> Session:
+    if call.session is None:
         raise ProblemError("not_signed_in")
-    return call.standing
+    return call.session
 
 
 def _body(call: Call, record: ApprovalRecord) -> ApprovalBody:
@@ -150,7 +150,7 @@ def _body(call: Call, record: ApprovalRecord) -> ApprovalBody:
 
 
 _ONE = "/approvals/{approval}"
-_A = Act.SIGNED_IN
+_A = Permission.SIGNED_IN
 ROUTES = (
     Route(
         "GET", "/approvals", _A, list_approvals, "What needs two people, newest first", Page[ApprovalBody],

@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 
 from gateway.api.http.bodies import Texts
-from gateway.people.permissions import Act, Role
+from gateway.people.permissions import Permission, Role
 
 Secret = Annotated[str, msgspec.Meta(max_length=1000)]
 Username = Annotated[str, msgspec.Meta(max_length=100)]
@@ -28,7 +28,7 @@ class Me(msgspec.Struct, frozen=True):
     username: str
     name: Texts
     roles: dict[str, list[str]]
-    acts: list[str]
+    permissions: list[str]
     """What I may do, on some site at least: what I may not, a page need not offer."""
     account: bool
     """False for the local person of a service without accounts, and for a machine: there is nothing to log out of."""
@@ -141,7 +141,7 @@ class TokenBody(msgspec.Struct, frozen=True):
     id: str
     name: str
     sites: list[str]
-    acts: list[Act]
+    permissions: list[Permission]
     created_at: datetime
     created_by: Texts
     expires_at: datetime
@@ -154,7 +154,7 @@ class AddToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     sites: Annotated[list[SiteCode], msgspec.Meta(max_length=200)]
-    acts: Annotated[list[Act], msgspec.Meta(max_length=100)]
+    permissions: Annotated[list[Permission], msgspec.Meta(max_length=100)]
     days: int = 365
 
 

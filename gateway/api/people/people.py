@@ -23,7 +23,7 @@ from gateway.people.accounts import (
 )
 from gateway.people.authentication.logins import NoSuchLogin
 from gateway.people.passwords.hashes import TooManyLogins
-from gateway.people.permissions import ALL_SITES, Act, Grants, may, may_manage, may_see
+from gateway.people.permissions import ALL_SITES, Grants, Permission, may, may_manage, may_see
 
 Result = TypeVar("Result")
 
@@ -56,7 +56,7 @@ def _visible(record: PersonRecord, grants: Grants | None) -> PersonBody:
     """Of somebody who works on other sites too, an administrator of one sees the roles there."""
     body = person_body(record)
     roles = {
-        site: held for site, held in body.roles.items() if may(grants, Act.MANAGE_PEOPLE, site).permitted
+        site: held for site, held in body.roles.items() if may(grants, Permission.MANAGE_PEOPLE, site).permitted
     }  # fmt: skip
     return msgspec.structs.replace(body, roles=roles)
 
@@ -84,7 +84,7 @@ async def show_person(call: Call) -> PersonBody:
 async def add_person(call: Call) -> PersonBody:
     wanted: AddPerson = call.body
     places = [grant.site for grant in wanted.roles] or [ALL_SITES]
-    if not all(may(_grants(call), Act.MANAGE_PEOPLE, place).permitted for place in places):
+    if not all(may(_grants(call), Permission.MANAGE_PEOPLE, place).permitted for place in places):
         raise ProblemError("forbidden", "give a role on one of your own sites")
     new = NewPerson(
         wanted.username, {"en": wanted.name.en, "zh-CN": wanted.name.zh}, wanted.password,
@@ -135,7 +135,7 @@ async def revoke_role(call: Call) -> PersonBody:
 async def list_logins(call: Call) -> Page[LoginBody]:
     record = await _find_managed(call)
     records = await call.services.people.logins.of_person(record.id, call.services.wall())
-    return login_bodies(records, call.standing.login if call.standing else "")
+    return login_bodies(records, call.session.login if call.session else "")
 
 
 async def revoke_login(call: Call) -> Reply:
@@ -152,7 +152,7 @@ def _grants(call: Call) -> Grants | None:
 
 
 def _require_place(call: Call, place: str) -> None:
-    if not may(_grants(call), Act.MANAGE_PEOPLE, place).permitted:
+    if not may(_grants(call), Permission.MANAGE_PEOPLE, place).permitted:
         raise ProblemError("forbidden", "roles are given on one's own sites only")
 
 
@@ -195,7 +195,7 @@ async def _done(act: Awaitable[Result]) -> Result:
 
 
 _ONE = "/people/{person}"
-_A = Act.MANAGE_PEOPLE
+_A = Permission.MANAGE_PEOPLE
 ROUTES = (
     Route("GET", "/people", _A, list_people, "Accounts, by user name", Page[PersonBody], query=PeopleQuery),
     Route("POST", "/people", _A, add_person, "Open an account", PersonBody, request=AddPerson),

@@ -6,7 +6,7 @@ from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Route, Services
 from gateway.api.people.bodies import AddToken, FreshToken, TokenBody
 from gateway.people.authentication.tokens import NewToken, NoSuchToken, NotAToken, TokenRecord
-from gateway.people.permissions import Act, may
+from gateway.people.permissions import Permission, may
 
 
 def token_body(token: TokenRecord, services: Services) -> TokenBody:
@@ -14,7 +14,7 @@ def token_body(token: TokenRecord, services: Services) -> TokenBody:
         id=token.id,
         name=token.name,
         sites=token.sites,
-        acts=token.acts,
+        permissions=token.permissions,
         created_at=to_datetime(token.created_at),
         created_by=texts(services.accounts.name_of(token.created_by)),
         expires_at=to_datetime(token.expires_at),
@@ -32,7 +32,7 @@ async def add_token(call: Call) -> FreshToken:
     wanted: AddToken = call.body
     if wanted.sites and not _is_ours(call, wanted.sites):
         raise ProblemError("forbidden", "a token is for one's own sites only")
-    new = NewToken(wanted.name, wanted.sites, wanted.acts, wanted.days)
+    new = NewToken(wanted.name, wanted.sites, wanted.permissions, wanted.days)
     try:
         token, secret = await call.services.people.tokens.add(new, call.cause, call.services.wall())
     except NotAToken as error:
@@ -55,14 +55,14 @@ async def revoke_token(call: Call) -> TokenBody:
 def _is_ours(call: Call, sites: list[str]) -> bool:
     """Whether the caller manages people on every one of these sites."""
     grants = call.person.grants if call.person else None
-    return all(may(grants, Act.MANAGE_PEOPLE, site).permitted for site in sites)
+    return all(may(grants, Permission.MANAGE_PEOPLE, site).permitted for site in sites)
 
 
 ROUTES = (
-    Route("GET", "/tokens", Act.MANAGE_PEOPLE, list_tokens, "Tokens of machines, newest first", Page[TokenBody]),
+    Route("GET", "/tokens", Permission.MANAGE_PEOPLE, list_tokens, "Tokens of machines, newest first", Page[TokenBody]),
     Route(
-        "POST", "/tokens", Act.MANAGE_PEOPLE, add_token, "Make a token; the answer shows it once", FreshToken,
+        "POST", "/tokens", Permission.MANAGE_PEOPLE, add_token, "Make a token; the answer shows it once", FreshToken,
         request=AddToken,
     ),
-    Route("POST", "/tokens/{token}/revoke", Act.MANAGE_PEOPLE, revoke_token, "Let a machine in no more", TokenBody),
+    Route("POST", "/tokens/{token}/revoke", Permission.MANAGE_PEOPLE, revoke_token, "Revoke a token", TokenBody),
 )  # fmt: skip

@@ -12,7 +12,7 @@ from gateway.api.http.pages import rows_of_page
 from gateway.api.http.route import Call, Route
 from gateway.api.platform.bodies import AuditBody
 from gateway.people.accounts import Accounts
-from gateway.people.permissions import Act
+from gateway.people.permissions import Permission
 from gateway.storage.queries.index_use import beside_index
 from gateway.storage.queries.keyset import Branch, Span
 from gateway.storage.tables import audit
@@ -35,7 +35,7 @@ async def list_audit(call: Call) -> Page[AuditBody]:
     query: AuditQuery = call.query
     after = None if query.cursor is None else await _place_before(call, query.cursor)
     start, end = (None if moment is None else to_milliseconds(moment) for moment in (query.start, query.end))
-    branches, order = _branches(query, call.sites(Act.READ_AUDIT)), (audit.c.at, audit.c.id)
+    branches, order = _branches(query, call.sites(Permission.READ_AUDIT)), (audit.c.at, audit.c.id)
     rows = await rows_of_page(call, select(audit), order, after, query.limit, branches, Span(start, end))
     following = str(rows[query.limit - 1]["id"]) if len(rows) > query.limit else None
     return Page([_body(row, call.services.accounts) for row in rows[: query.limit]], following)
@@ -88,7 +88,7 @@ def _body(row: Any, accounts: Accounts) -> AuditBody:
 
 ROUTES = (
     Route(
-        "GET", "/audit", Act.READ_AUDIT, list_audit, "Who changed what, newest first", Page[AuditBody],
+        "GET", "/audit", Permission.READ_AUDIT, list_audit, "Who changed what, newest first", Page[AuditBody],
         query=AuditQuery,
     ),
 )  # fmt: skip

@@ -13,7 +13,7 @@ from gateway.api.http.route import Call, Reply, Route
 from gateway.api.platform.bodies import HealthBody, ReadyBody, WatchdogBody
 from gateway.api.platform.quarantine_bodies import QuarantineBody, QuarantineSummaryBody, UnreadTopicBody
 from gateway.clocks import name_of
-from gateway.people.permissions import Act
+from gateway.people.permissions import Permission
 from gateway.storage.received.quarantine import newest_quarantined, summary_since
 from gateway.storage.received.unread_topics import unread_topics
 
@@ -55,7 +55,7 @@ async def list_quarantine(call: Call) -> Page[QuarantineBody]:
     query: QuarantineQuery = call.query
     if not 1 <= query.limit <= 500:
         raise ProblemError("bad_query", "limit must be between 1 and 500")
-    sites = call.sites(Act.READ_QUARANTINE)
+    sites = call.sites(Permission.READ_QUARANTINE)
     rows = await newest_quarantined(call.services.database, query.cursor, query.limit + 1, sites)
     following = str(rows[query.limit - 1]["id"]) if len(rows) > query.limit else None
     return Page([_quarantine_body(row) for row in rows[: query.limit]], following)
@@ -63,7 +63,7 @@ async def list_quarantine(call: Call) -> Page[QuarantineBody]:
 
 async def summarise_quarantine(call: Call) -> Page[QuarantineSummaryBody]:
     since = call.services.wall() - _SUMMARY_MS
-    found = await summary_since(call.services.database, since, call.sites(Act.WATCH))
+    found = await summary_since(call.services.database, since, call.sites(Permission.WATCH))
     items = [
         QuarantineSummaryBody(item.site, item.messages, to_datetime(item.received_at), item.topic, item.reason)
         for item in found
@@ -108,23 +108,23 @@ def _quarantine_body(row: dict[str, object]) -> QuarantineBody:
 
 ROUTES = (
     Route(
-        "GET", "/quarantine", Act.READ_QUARANTINE, list_quarantine, "Messages that could not be read, newest first",
+        "GET", "/quarantine", Permission.READ_QUARANTINE, list_quarantine, "Messages that could not be read",
         Page[QuarantineBody], query=QuarantineQuery,
     ),
     Route(
-        "GET", "/quarantine/summary", Act.WATCH, summarise_quarantine,
+        "GET", "/quarantine/summary", Permission.WATCH, summarise_quarantine,
         "How much of each site could not be read in the last 24 hours", Page[QuarantineSummaryBody],
     ),
     Route(
-        "GET", "/quarantine/unread-topics", Act.READ_QUARANTINE, list_unread_topics,
+        "GET", "/quarantine/unread-topics", Permission.READ_QUARANTINE, list_unread_topics,
         "Topics that are published and that nobody reads, the newest message first", Page[UnreadTopicBody],
     ),
 )  # fmt: skip
 ROOT_ROUTES = (
-    Route("GET", "/healthz", Act.PUBLIC, alive, "The process answers", HealthBody),
-    Route("GET", "/readyz", Act.PUBLIC, ready, "Every part works; says which does not", ReadyBody, also=(503,)),
+    Route("GET", "/healthz", Permission.PUBLIC, alive, "The process answers", HealthBody),
+    Route("GET", "/readyz", Permission.PUBLIC, ready, "Every part works; says which does not", ReadyBody, also=(503,)),
     Route(
-        "GET", "/watchdog", Act.PUBLIC, watchdog, "A made-up alarm has just gone the whole way of a real one",
+        "GET", "/watchdog", Permission.PUBLIC, watchdog, "A made-up alarm has just gone the whole way of a real one",
         WatchdogBody, also=(503,),
     ),
 )  # fmt: skip

@@ -12,7 +12,7 @@ from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, FileAnswer, Route, Upload
 from gateway.api.tickets.bodies import AttachmentBody
 from gateway.api.tickets.tickets import find_ticket
-from gateway.people.permissions import Act, may
+from gateway.people.permissions import Permission, may
 from gateway.storage.identity import new_id
 from gateway.tickets.attachments.attachments import NewAttachment, add, find, of_ticket
 from gateway.tickets.attachments.types import TAKEN, Refused, declared_type, shown_name
@@ -45,7 +45,7 @@ def attachment_body(call: Call, row: dict[str, Any]) -> AttachmentBody:
 
 
 async def add_attachment(call: Call) -> AttachmentBody:
-    ticket = await find_ticket(call, Act.ACT_ON_TICKET)
+    ticket = await find_ticket(call, Permission.ACT_ON_TICKET)
     query: NewAttachmentQuery = call.query
     upload: Upload = call.body
     services, files = call.services, call.services.attachments
@@ -71,7 +71,7 @@ _AGAIN_S = {"uploads_busy": 5.0, "attachments_unavailable": 60.0}
 
 
 async def list_attachments(call: Call) -> Page[AttachmentBody]:
-    ticket = await find_ticket(call, Act.READ_TICKETS)
+    ticket = await find_ticket(call, Permission.READ_TICKETS)
     rows = await of_ticket(call.services.database, ticket["number"])
     return Page([attachment_body(call, row) for row in rows])
 
@@ -79,7 +79,7 @@ async def list_attachments(call: Call) -> Page[AttachmentBody]:
 async def read_attachment(call: Call) -> FileAnswer:
     row = await find(call.services.database, call.path["id"])
     grants = call.person.grants if call.person else None
-    if row is None or not may(grants, Act.READ_TICKETS, row["site"]).permitted:
+    if row is None or not may(grants, Permission.READ_TICKETS, row["site"]).permitted:
         raise ProblemError("not_found", "there is no attachment with this id")
     try:
         file = await call.services.attachments.open(row["id"])
@@ -100,15 +100,15 @@ def disposition(name: str) -> str:
 
 ROUTES = (
     Route(
-        "GET", "/tickets/{number}/attachments", Act.READ_TICKETS, list_attachments, "Files attached to a ticket",
+        "GET", "/tickets/{number}/attachments", Permission.READ_TICKETS, list_attachments, "Files attached to a ticket",
         Page[AttachmentBody],
     ),
     Route(
-        "POST", "/tickets/{number}/attachments", Act.ACT_ON_TICKET, add_attachment,
+        "POST", "/tickets/{number}/attachments", Permission.ACT_ON_TICKET, add_attachment,
         "Attach a photo or a PDF to a ticket", AttachmentBody, query=NewAttachmentQuery, status=201, takes=tuple(TAKEN),
     ),
     Route(
-        "GET", "/attachments/{id}", Act.READ_TICKETS, read_attachment, "An attached file, to be saved", None,
+        "GET", "/attachments/{id}", Permission.READ_TICKETS, read_attachment, "An attached file, to be saved", None,
         gives=tuple(TAKEN),
     ),
 )  # fmt: skip

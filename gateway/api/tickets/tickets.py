@@ -14,7 +14,7 @@ from gateway.api.http.pages import EVERYTHING, CodesOf, branches_of, checked_bes
 from gateway.api.http.problems import ProblemError
 from gateway.api.http.route import Call, Route
 from gateway.api.tickets.bodies import TicketAct, TicketBody, TicketDetail
-from gateway.people.permissions import Act, may
+from gateway.people.permissions import Permission, may
 from gateway.storage.database import Database
 from gateway.storage.queries.chunks import in_portions
 from gateway.storage.queries.index_use import beside_index
@@ -94,7 +94,7 @@ async def open_ticket_bodies(database: Database, sites: frozenset[str] | None) -
 async def list_tickets(call: Call) -> Page[TicketBody]:
     query: TicketQuery = call.query
     numbers = await _numbers_of(call, query.alarm) if query.alarm else None
-    branches = _branches(query, call.sites(Act.READ_TICKETS), call.services.ledger.codes_of, numbers)
+    branches = _branches(query, call.sites(Permission.READ_TICKETS), call.services.ledger.codes_of, numbers)
     rows, following = await page_of(call, select(ticket), ticket.c.id, query.cursor, query.limit, branches)
     return Page(await _bodies(call, rows), following)
 
@@ -140,7 +140,7 @@ def _in_state(state: str) -> Sequence[ColumnElement[bool]]:
 
 
 async def show_ticket(call: Call) -> TicketDetail:
-    row = await find_ticket(call, Act.READ_TICKETS)
+    row = await find_ticket(call, Permission.READ_TICKETS)
     (body,) = await _bodies(call, [row])
     alarms = {item.id: item for item in await alarm_bodies(call.services, body.alarms)}
     lines = await journal_entries(call.services, "ticket", row["number"])
@@ -153,7 +153,7 @@ async def _bodies(call: Call, rows: Sequence[Row]) -> list[TicketBody]:
 
 
 async def act_on_ticket(call: Call) -> TicketBody:
-    row, wanted = await find_ticket(call, Act.ACT_ON_TICKET), call.body
+    row, wanted = await find_ticket(call, Permission.ACT_ON_TICKET), call.body
     services = call.services
     try:
         action = Action(call.path["action"])
@@ -174,17 +174,17 @@ async def act_on_ticket(call: Call) -> TicketBody:
         raise ProblemError("stale_version", str(error)) from error
     except NotPermitted as error:
         raise ProblemError("not_permitted_in_state", str(error)) from error
-    (body,) = await _bodies(call, [await find_ticket(call, Act.ACT_ON_TICKET)])
+    (body,) = await _bodies(call, [await find_ticket(call, Permission.ACT_ON_TICKET)])
     return body
 
 
-async def find_ticket(call: Call, wanted: Act) -> Row:
+async def find_ticket(call: Call, wanted: Permission) -> Row:
     """The ticket of the path, for who may do this on its site. Raises ProblemError."""
     async with call.services.database.reading() as connection:
         found = await connection.execute(select(ticket).where(ticket.c.number == call.path["number"]))
         row = found.mappings().one_or_none()
     grants = call.person.grants if call.person else None
-    if row is None or not may(grants, Act.READ_TICKETS, row["site"]).permitted:
+    if row is None or not may(grants, Permission.READ_TICKETS, row["site"]).permitted:
         raise ProblemError("not_found", "there is no ticket with this number")
     if not may(grants, wanted, row["site"]).permitted:
         raise ProblemError("forbidden")
@@ -192,13 +192,13 @@ async def find_ticket(call: Call, wanted: Act) -> Row:
 
 
 ROUTES = (
-    Route("GET", "/tickets", Act.READ_TICKETS, list_tickets, "Tickets", Page[TicketBody], query=TicketQuery),
+    Route("GET", "/tickets", Permission.READ_TICKETS, list_tickets, "Tickets", Page[TicketBody], query=TicketQuery),
     Route(
-        "GET", "/tickets/{number}", Act.READ_TICKETS, show_ticket, "One ticket, its alarms and its journal",
+        "GET", "/tickets/{number}", Permission.READ_TICKETS, show_ticket, "One ticket, its alarms and its journal",
         TicketDetail,
     ),
     Route(
-        "POST", "/tickets/{number}/{action}", Act.ACT_ON_TICKET, act_on_ticket,
+        "POST", "/tickets/{number}/{action}", Permission.ACT_ON_TICKET, act_on_ticket,
         "Take a ticket one step through its life", TicketBody, request=TicketAct,
     ),
 )  # fmt: skip

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.people.accounts import Person
 from gateway.people.approvals.rules import ApprovalRules, Verdict, verdict
 from gateway.people.audit.entry import CLOCK, Cause, audited, write_records
-from gateway.people.permissions import ALL_SITES, Act, Grants, Role, may
+from gateway.people.permissions import ALL_SITES, Grants, Permission, Role, may
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.identity import new_id
@@ -61,7 +61,7 @@ class NewApproval(msgspec.Struct, frozen=True):
     """A request to put aside, as it was sent. `route` as in the table of routes, `path` the values in it."""
 
     site: str
-    act: Act
+    act: Permission
     method: str
     route: str
     path: dict[str, str]
@@ -76,7 +76,7 @@ class ApprovalRecord(msgspec.Struct, frozen=True):
 
     id: str
     site: str
-    act: Act
+    act: Permission
     method: str
     route: str
     path: dict[str, str]
@@ -291,7 +291,7 @@ def _in_state(state: ApprovalState, now: int) -> ColumnElement[bool]:
 
 def _decidable(grants: Grants | None) -> Iterator[list[tuple[Column[str], str]]]:
     """The rows whose act somebody holds on the row's site: where they are in an index, one an act and place."""
-    for act in Act:
+    for act in Permission:
         if may(grants, act, ALL_SITES).permitted:
             yield [(approval.c.act, act.value)]
             continue
@@ -356,9 +356,9 @@ async def _person(connection: AsyncConnection, identity: str, now: int, *, demo:
         row = (await connection.execute(token)).mappings().one_or_none()
         if row is None:
             return None
-        acts = [Act(act) for act in row["acts"]]
+        permissions = [Permission(act) for act in row["permissions"]]
         return Person(
-            identity, row["name"], {"en": row["name"], "zh-CN": row["name"]}, dict.fromkeys(row["sites"], acts)
+            identity, row["name"], {"en": row["name"], "zh-CN": row["name"]}, dict.fromkeys(row["sites"], permissions)
         )
     who = select(person).where(person.c.id == identity, person.c.demo == demo, person.c.disabled_at.is_(None))
     row = (await connection.execute(who)).mappings().one_or_none()

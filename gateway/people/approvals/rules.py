@@ -6,20 +6,21 @@ from typing import Final
 
 import msgspec
 
-from gateway.people.permissions import FOR_EVERYONE, PERMITTED, Act, Grants, may
+from gateway.people.permissions import FOR_EVERYONE, PERMITTED, Grants, Permission, may
 
-WITH_SECRETS: Final = FOR_EVERYONE - {Act.SIGNED_IN} | {Act.SECOND_FACTOR, Act.MANAGE_PEOPLE}
-"""Acts whose requests hold passwords, or whose answers hold tokens: nothing of them is ever put aside."""
+WITH_SECRETS: Final = FOR_EVERYONE - {Permission.SIGNED_IN} | {Permission.SECOND_FACTOR, Permission.MANAGE_PEOPLE}
+"""Permissions whose requests hold passwords, or whose answers hold tokens: nothing of them is ever put aside."""
 _READING: Final = frozenset(
     {
-        Act.WATCH, Act.READ_HISTORY, Act.READ_TICKETS, Act.READ_QUARANTINE, Act.READ_METRICS, Act.READ_AUDIT,
-        Act.SIGNED_IN, Act.TEST_RULES, Act.READ_ALARM_PERFORMANCE,
+        Permission.WATCH, Permission.READ_HISTORY, Permission.READ_TICKETS, Permission.READ_QUARANTINE,
+        Permission.READ_METRICS, Permission.READ_AUDIT,
+        Permission.SIGNED_IN, Permission.TEST_RULES, Permission.READ_ALARM_PERFORMANCE,
     }
 )  # fmt: skip
-_AT_ONCE: Final = frozenset({Act.ACKNOWLEDGE_ALARM, Act.ACT_ON_TICKET})
-_BY_TWO_ALREADY: Final = frozenset({Act.QUIET_LIFE_SAFETY})
+_AT_ONCE: Final = frozenset({Permission.ACKNOWLEDGE_ALARM, Permission.ACT_ON_TICKET})
+_BY_TWO_ALREADY: Final = frozenset({Permission.QUIET_LIFE_SAFETY})
 NEVER_BY_SETTING: Final = WITH_SECRETS | _READING | _AT_ONCE | _BY_TWO_ALREADY
-"""Acts that `approval.acts` does not take."""
+"""Permissions that `approval.permissions` does not take."""
 _HOUR_MS: Final = 3_600_000
 
 
@@ -30,28 +31,28 @@ class NotForTwo(Exception):
 class ApprovalRules(msgspec.Struct, frozen=True):
     """What needs two people by setting, and for how long a request waits, in milliseconds."""
 
-    acts: frozenset[Act] = frozenset()
+    permissions: frozenset[Permission] = frozenset()
     lifetime: int = 24 * _HOUR_MS
 
 
 def read_rules(names: Iterable[str], hours: int) -> ApprovalRules:
-    """The rules of the settings `approval.acts` and `approval.hours`. Raises NotForTwo."""
+    """The rules of the settings `approval.permissions` and `approval.hours`. Raises NotForTwo."""
     return ApprovalRules(frozenset(map(_checked, names)), hours * _HOUR_MS)
 
 
-def _checked(name: str) -> Act:
+def _checked(name: str) -> Permission:
     offered = ", ".join(sorted(act.value for act in PERMITTED if act not in NEVER_BY_SETTING))
-    if name not in set(Act):
-        raise NotForTwo(f"approval.acts: there is no act {name!r}; take some of {offered}")
-    act = Act(name)
-    for acts, why in (
+    if name not in set(Permission):
+        raise NotForTwo(f"approval.permissions: there is no act {name!r}; take some of {offered}")
+    act = Permission(name)
+    for permissions, why in (
         (WITH_SECRETS, "its requests hold passwords or tokens, which are never put aside"),
         (_READING, "it changes nothing"),
         (_AT_ONCE, "an emergency does not wait for a second person"),
         (_BY_TWO_ALREADY, "it does so already, whatever the setting says"),
     ):
-        if act in acts:
-            raise NotForTwo(f"approval.acts: {name} cannot need two people: {why}; take some of {offered}")
+        if act in permissions:
+            raise NotForTwo(f"approval.permissions: {name} cannot need two people: {why}; take some of {offered}")
     return act
 
 
@@ -66,7 +67,7 @@ class Verdict(StrEnum):
 
 
 def verdict(
-    grants: Grants | None, act: Act, site: str, *, who: str, asked: Collection[str], machine: bool = False
+    grants: Grants | None, act: Permission, site: str, *, who: str, asked: Collection[str], machine: bool = False
 ) -> Verdict:
     """Whether `who` may approve or refuse what `asked` have asked for.
 

@@ -53,7 +53,7 @@ class Way(StrEnum):
     LOCAL = "local"
 
 
-class Standing(msgspec.Struct, frozen=True):
+class Session(msgspec.Struct, frozen=True):
     """A person with a good login, or a machine with a good token. `ends_at` in epoch milliseconds."""
 
     person: Person
@@ -65,7 +65,7 @@ class Standing(msgspec.Struct, frozen=True):
     rotate: bool = False
 
 
-class Place(msgspec.Struct, frozen=True):
+class ClientInfo(msgspec.Struct, frozen=True):
     """From where somebody logs in: address, what the browser calls itself, and the cookie of a known device."""
 
     address: str
@@ -76,7 +76,7 @@ class Place(msgspec.Struct, frozen=True):
 class Entered(msgspec.Struct, frozen=True):
     """Somebody is in: the cookie's value, and the device's."""
 
-    standing: Standing
+    session: Session
     cookie: str
     device: str
 
@@ -95,7 +95,7 @@ class NoSuchLogin(Exception):
     """It is over, or was never."""
 
 
-_LOCAL: Final = Standing(
+_LOCAL: Final = Session(
     Person(LOCAL_ID, LOCAL_ID, LOCAL_NAME, {ALL_SITES: tuple(Role)}), Way.LOCAL, "", "", 2**62
 )  # fmt: skip
 
@@ -107,35 +107,35 @@ class Logins:
         self._database = database
         self._accounts = accounts
         self._proof = proof
-        self._believed: dict[str, tuple[Standing, int, int]] = {}
+        self._believed: dict[str, tuple[Session, int, int]] = {}
         """Digest -> standing, when it was read, and after how many changes of accounts."""
         self._used: dict[str, int] = {}
         """Login's or token's id -> last use that the database does not know of yet."""
 
     # -- who is it -------------------------------------------------------------------------------------
 
-    async def whose(self, secret: str, way: Way, now: int) -> Standing | None:
+    async def whose(self, secret: str, way: Way, now: int) -> Session | None:
         """Who is behind a cookie or a token; "" and what is over is nobody."""
         if not secret:
             return None
         digest = digest_of(secret)
         if not self._is_believed(digest, now):
             await self._read([digest], way, now)
-        return self._standing(digest, way, now)
+        return self._session(digest, way, now)
 
-    def local(self) -> Standing | None:
+    def local(self) -> Session | None:
         """Whoever sits at this machine, until the first account exists."""
         return None if self._accounts.present or self._accounts.demo else _LOCAL
 
-    async def still(self, standings: Collection[Standing], now: int) -> dict[str, Standing]:
+    async def still(self, sessions: Collection[Session], now: int) -> dict[str, Session]:
         """Those that stand now, by digest, with what they may now: asked for all live listeners at once."""
-        found: dict[str, Standing] = {}
+        found: dict[str, Session] = {}
         for way in (Way.COOKIE, Way.TOKEN):
-            digests = list({one.digest for one in standings if one.way is way})
+            digests = list({one.digest for one in sessions if one.way is way})
             stale = [digest for digest in digests if not self._is_believed(digest, now)]
             for start in range(0, len(stale), _AT_ONCE):
                 await self._read(stale[start : start + _AT_ONCE], way, now)
-            found |= {digest: one for digest in digests if (one := self._standing(digest, way, now)) is not None}
+            found |= {digest: one for digest in digests if (one := self._session(digest, way, now)) is not None}
         local = self.local()
         return found if local is None else {**found, "": local}
 
@@ -143,18 +143,18 @@ class Logins:
         """Whether this was a good cookie or token a moment ago."""
         return bool(secret) and digest_of(secret) in self._believed
 
-    def note_use(self, standing: Standing, now: int) -> None:
+    def note_use(self, session: Session, now: int) -> None:
         """A request came: the login does not stand idle. What the live feed sends is no use."""
-        if standing.login:
-            self._used[standing.login] = now
+        if session.login:
+            self._used[session.login] = now
 
     def _is_believed(self, digest: str, now: int) -> bool:
         _, read_at, changes = self._believed.get(digest, (None, 0, -1))
         return changes == self._accounts.changes and 0 <= now - read_at < _BELIEVED_MS
 
-    def _standing(self, digest: str, way: Way, now: int) -> Standing | None:
-        standing = self._believed.get(digest, (None, 0, 0))[0]
-        return standing if standing is not None and standing.way is way and standing.ends_at > now else None
+    def _session(self, digest: str, way: Way, now: int) -> Session | None:
+        session = self._believed.get(digest, (None, 0, 0))[0]
+        return session if session is not None and session.way is way and session.ends_at > now else None
 
     async def _read(self, digests: list[str], way: Way, now: int) -> None:
         changes = self._accounts.changes
@@ -174,32 +174,32 @@ class Logins:
         """Read a login again, by whichever of its cookies somebody comes."""
         self._believed = {digest: kept for digest, kept in self._believed.items() if kept[0].login != which}
 
-    async def _read_tokens(self, connection: AsyncConnection, digests: list[str], now: int) -> dict[str, Standing]:
+    async def _read_tokens(self, connection: AsyncConnection, digests: list[str], now: int) -> dict[str, Session]:
         rows = await read_tokens(connection, digests, now, demo=self._accounts.demo)
         return {
-            token.digest: Standing(
+            token.digest: Session(
                 Person(token.id, token.name, {"en": token.name, "zh-CN": token.name}, token.grants),
                 Way.TOKEN, token.digest, token.id, token.expires_at,
             )
             for token in rows
         }  # fmt: skip
 
-    async def _read_logins(self, connection: AsyncConnection, digests: list[str], now: int) -> dict[str, Standing]:
+    async def _read_logins(self, connection: AsyncConnection, digests: list[str], now: int) -> dict[str, Session]:
         before = and_(login.c.previous_digest.in_(digests), login.c.previous_until > now)
         rows = await _logins_where(connection, or_(login.c.digest.in_(digests), before), demo=self._accounts.demo)
-        found: dict[str, Standing] = {}
+        found: dict[str, Session] = {}
         for row, grants in rows:
             who = Person(row["person"], row["username"], row["name"], grants)
             used_at = max(row["last_used_at"], self._used.get(row["id"], 0))
             until = ends_at({role for roles in grants.values() for role in roles}, row["created_at"], used_at)
             for digest in {row["digest"], row["previous_digest"]} & set(digests):
                 rotate = row["rotate"] and digest == row["digest"]
-                found[digest] = Standing(who, Way.COOKIE, digest, row["id"], until, rotate)
+                found[digest] = Session(who, Way.COOKIE, digest, row["id"], until, rotate)
         return found
 
     # -- beginning -------------------------------------------------------------------------------------
 
-    async def log_in(self, claim: Claim, place: Place, replaces: Standing | None, now: int) -> Entered:
+    async def log_in(self, claim: Claim, place: ClientInfo, replaces: Session | None, now: int) -> Entered:
         """Let somebody in, with a cookie that nobody has seen before; the browser's login before this one ends.
 
         Raises:
@@ -209,7 +209,7 @@ class Logins:
         proven = await self._proof.prove(claim, await self.attempt(claim.username, place), now)
         return await self._open(proven, place, replaces, now)
 
-    async def attempt(self, username: str, place: Place) -> Attempt:
+    async def attempt(self, username: str, place: ClientInfo) -> Attempt:
         """A try at an account, with the browser where it is known to be this person's."""
         name, digest = normalised_username(username), digest_of(place.device)
         statement = (
@@ -221,7 +221,7 @@ class Logins:
             known = (await connection.execute(statement)).first() is not None
         return Attempt(name, place.address, f"{digest} {name}" if known else None)
 
-    async def _open(self, proven: Proven, place: Place, replaces: Standing | None, now: int) -> Entered:
+    async def _open(self, proven: Proven, place: ClientInfo, replaces: Session | None, now: int) -> Entered:
         identity = proven.id
         cookie = secrets.token_urlsafe(32)
         which = new_id(now)
@@ -253,53 +253,53 @@ class Logins:
             await write_records(connection, [], records)
         for one in (*ended, *((replaces.login,) if replaces is not None else ())):
             self._disbelieve(one)
-        standing = await self.whose(cookie, Way.COOKIE, now)
-        if standing is None:
+        session = await self.whose(cookie, Way.COOKIE, now)
+        if session is None:
             raise NoSuchLogin("the account was disabled at this very moment")
-        return Entered(standing, cookie, device)
+        return Entered(session, cookie, device)
 
-    async def rotate(self, standing: Standing, now: int) -> str | None:
+    async def rotate(self, session: Session, now: int) -> str | None:
         """Another cookie for a login whose person may do something else now; None where another request was first."""
         cookie = secrets.token_urlsafe(32)
         async with self._database.transaction() as connection:
             rotated = await connection.execute(
                 update(login)
-                .where(login.c.id == standing.login, login.c.digest == standing.digest, login.c.rotate.is_(True))
+                .where(login.c.id == session.login, login.c.digest == session.digest, login.c.rotate.is_(True))
                 .values(
-                    digest=digest_of(cookie), previous_digest=standing.digest, previous_until=now + _GRACE_MS,
+                    digest=digest_of(cookie), previous_digest=session.digest, previous_until=now + _GRACE_MS,
                     rotate=False,
                 )
             )  # fmt: skip
-        self._disbelieve(standing.login)
+        self._disbelieve(session.login)
         return cookie if rotated.rowcount else None
 
-    async def renew(self, standing: Standing) -> str | None:
+    async def renew(self, session: Session) -> str | None:
         """Another cookie for a login that goes on, as after a new password; the one before is over at once."""
         cookie = secrets.token_urlsafe(32)
         async with self._database.transaction() as connection:
             renewed = await connection.execute(
                 update(login)
-                .where(login.c.id == standing.login)
+                .where(login.c.id == session.login)
                 .values(digest=digest_of(cookie), previous_digest=None, previous_until=None, rotate=False)
             )
-        self._disbelieve(standing.login)
+        self._disbelieve(session.login)
         return cookie if renewed.rowcount else None
 
     # -- ending ----------------------------------------------------------------------------------------
 
-    async def end(self, standing: Standing, cause: Cause, now: int) -> None:
+    async def end(self, session: Session, cause: Cause, now: int) -> None:
         """Log out."""
-        await self.revoke(standing.person.id, standing.login, cause, now)
+        await self.revoke(session.person.id, session.login, cause, now)
 
     async def of_person(self, identity: str, now: int) -> list[LoginRecord]:
         """A person's logins that stand now, newest first."""
         async with self._database.reading() as connection:
             rows = await _logins_where(connection, login.c.person == identity, demo=self._accounts.demo)
-        standing = [row for row, grants in rows if self._ends_at(row, grants) > now]
+        session = [row for row, grants in rows if self._ends_at(row, grants) > now]
         records = [
             LoginRecord(row["id"], row["created_at"], max(row["last_used_at"], self._used.get(row["id"], 0)),
                         row["origin"], row["agent"])
-            for row in standing
+            for row in session
         ]  # fmt: skip
         return sorted(records, key=lambda record: (record.created_at, record.id), reverse=True)
 

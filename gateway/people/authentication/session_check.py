@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.people.authentication.logins import Standing, Way
+from gateway.people.authentication.logins import Session, Way
 from gateway.people.authentication.tokens import token_is_good
 from gateway.storage.tables import login, person, role_grant
 
@@ -32,20 +32,20 @@ class StandingOver(Exception):
         self.reason = reason
 
 
-class StandingCheck:
+class SessionCheck:
     """Takes part in the first transaction of a request (`storage.database.Companion`)."""
 
-    def __init__(self, standing: Standing, now: int) -> None:
-        self._standing = standing
+    def __init__(self, session: Session, now: int) -> None:
+        self._session = session
         self._now = now
 
     async def begin(self, connection: AsyncConnection) -> None:
         """Raises StandingOver."""
-        standing = self._standing
-        if standing.way is Way.TOKEN:  # what a token permits never changes
-            if not await token_is_good(connection, standing.login, self._now):
+        session = self._session
+        if session.way is Way.TOKEN:  # what a token permits never changes
+            if not await token_is_good(connection, session.login, self._now):
                 raise StandingOver(Over.LOGIN_ENDED)
-        elif standing.way is Way.COOKIE:
+        elif session.way is Way.COOKIE:
             await self._check_login(connection)
 
     async def end(self, connection: AsyncConnection) -> None:
@@ -57,12 +57,12 @@ class StandingCheck:
             .select_from(login)
             .join(person, person.c.id == login.c.person)
             .outerjoin(role_grant, role_grant.c.person == person.c.id)
-            .where(login.c.id == self._standing.login, person.c.disabled_at.is_(None))
+            .where(login.c.id == self._session.login, person.c.disabled_at.is_(None))
         )
         rows = (await connection.execute(statement)).all()
         if not rows:
             raise StandingOver(Over.LOGIN_ENDED)
-        if not _pairs(self._standing.person.grants) <= {(site, role) for site, role in rows}:
+        if not _pairs(self._session.person.grants) <= {(site, role) for site, role in rows}:
             raise StandingOver(Over.ROLE_REVOKED)
 
 

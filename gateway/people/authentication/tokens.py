@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.people.accounts import Accounts
 from gateway.people.audit.entry import Cause, audited, write_records
 from gateway.people.authentication.login_rows import digest_of
-from gateway.people.permissions import ALL_SITES, NEVER_A_MACHINES, Act
+from gateway.people.permissions import ALL_SITES, NEVER_A_MACHINES, Permission
 from gateway.storage.database import Database
 from gateway.storage.identity import new_id
 from gateway.storage.tables import api_token
@@ -28,7 +28,7 @@ class TokenRecord(msgspec.Struct, frozen=True):
     digest: str
     name: str
     sites: list[str]
-    acts: list[Act]
+    permissions: list[Permission]
     created_by: str
     created_at: int
     expires_at: int
@@ -36,9 +36,9 @@ class TokenRecord(msgspec.Struct, frozen=True):
     revoked_at: int | None
 
     @property
-    def grants(self) -> dict[str, list[Act]]:
+    def grants(self) -> dict[str, list[Permission]]:
         """What it permits, as `may` reads it."""
-        return dict.fromkeys(self.sites, self.acts)
+        return dict.fromkeys(self.sites, self.permissions)
 
 
 class NewToken(msgspec.Struct, frozen=True):
@@ -46,7 +46,7 @@ class NewToken(msgspec.Struct, frozen=True):
 
     name: str
     sites: Sequence[str]
-    acts: Sequence[Act]
+    permissions: Sequence[Permission]
     days: int
 
 
@@ -74,7 +74,7 @@ class Tokens:
             "digest": digest_of(secret),
             "name": new.name,
             "sites": sorted(set(new.sites)),
-            "acts": sorted({act.value for act in new.acts}),
+            "permissions": sorted({act.value for act in new.permissions}),
             "demo": self._accounts.demo,
             "created_by": cause.actor,
             "created_at": now,
@@ -84,7 +84,7 @@ class Tokens:
         }
         async with self._database.transaction() as connection:
             await connection.execute(insert(api_token).values(**row))
-            after = {name: row[name] for name in ("sites", "acts", "expires_at")}
+            after = {name: row[name] for name in ("sites", "permissions", "expires_at")}
             record = audited(now, ALL_SITES, cause, "token.add", str(row["id"]), None, after)
             await write_records(connection, [], [record])
         await self._accounts.refresh()
@@ -147,9 +147,9 @@ async def write_token_use(connection: AsyncConnection, identity: str, at: int) -
 def _check(new: NewToken) -> None:
     if not (new.name.strip() and len(new.name) <= 64 and new.name.isprintable()):
         raise NotAToken("a token has a name of 1 to 64 characters: say which machine it is for")
-    if not new.sites or not new.acts:
+    if not new.sites or not new.permissions:
         raise NotAToken("a token is for one site and one act at least")
-    forbidden = sorted(set(new.acts) & NEVER_A_MACHINES)
+    forbidden = sorted(set(new.permissions) & NEVER_A_MACHINES)
     if forbidden:
         raise NotAToken(f"no machine may {', '.join(forbidden)}")
     if not 1 <= new.days <= MOST_DAYS:
@@ -158,4 +158,4 @@ def _check(new: NewToken) -> None:
 
 def _record(row: Any) -> TokenRecord:
     fields = {name: row[name] for name in TokenRecord.__struct_fields__}
-    return TokenRecord(**{**fields, "acts": [Act(act) for act in row["acts"]]})
+    return TokenRecord(**{**fields, "permissions": [Permission(act) for act in row["permissions"]]})

@@ -19,7 +19,7 @@ NOBODYS_FAULT: Final = (*DatabaseTrouble, LeaseLost)
 """Says nothing against the things that are worked on: it goes on to the caller."""
 
 
-async def single_out(items: Sequence[Item], work: Work[Item], aside: Aside[Item]) -> None:
+async def isolate_failure(items: Sequence[Item], work: Work[Item], aside: Aside[Item]) -> None:
     """Work on all items; where that fails for what they are, halve them until the one at fault stands alone.
 
     The order is kept. An item is put aside only after it has failed twice by itself.
@@ -36,8 +36,8 @@ async def single_out(items: Sequence[Item], work: Work[Item], aside: Aside[Item]
             await _try_once_more(items[0], work, aside)
             return
         half = len(items) // 2
-        await single_out(items[:half], work, aside)
-        await single_out(items[half:], work, aside)
+        await isolate_failure(items[:half], work, aside)
+        await isolate_failure(items[half:], work, aside)
 
 
 async def _try_once_more(item: Item, work: Work[Item], aside: Aside[Item]) -> None:

@@ -18,10 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
-from gateway.storage.outbox.isolate_failure import reason_of, single_out
+from gateway.storage.outbox.isolate_failure import isolate_failure, reason_of
 from gateway.storage.postgres.connections import tell_others
 from gateway.storage.queries.index_use import after
-from gateway.storage.tables import fact, fact_cursor, fact_set_aside
+from gateway.storage.tables import consumer_offset, dead_letter, fact
 from gateway.storage.trouble_words import in_plain_words
 
 _AT_ONCE: Final = 1_000
@@ -63,12 +63,12 @@ Check = Callable[[AsyncConnection], Awaitable[None]]
 """Raises LeaseLost when this process may no longer write."""
 
 
-class FactMetrics:
+class OutboxMetrics:
     """What the consumers count, for `/metrics`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.set_aside = Counter(
-            "gengfu_facts_set_aside", "Facts that a consumer could not work off", ["consumer"], registry=registry
+            "gengfu_dead_letters", "Facts that a consumer could not work off", ["consumer"], registry=registry
         )
 
 
@@ -95,15 +95,17 @@ async def facts_after(connection: AsyncConnection, cursor: int) -> list[Fact]:
 
 async def read_cursor(connection: AsyncConnection, consumer: str) -> int:
     """How far a consumer has read; 0 for one that never has."""
-    cursor = await connection.scalar(select(fact_cursor.c.fact).where(fact_cursor.c.consumer == consumer))
+    cursor = await connection.scalar(select(consumer_offset.c.fact).where(consumer_offset.c.consumer == consumer))
     return int(cursor or 0)
 
 
 async def move_cursor(connection: AsyncConnection, consumer: str, to: int) -> None:
     """Keep a consumer's place, in the transaction in which it did its work."""
-    moved = await connection.execute(update(fact_cursor).where(fact_cursor.c.consumer == consumer).values(fact=to))
+    moved = await connection.execute(
+        update(consumer_offset).where(consumer_offset.c.consumer == consumer).values(fact=to)
+    )
     if moved.rowcount == 0:
-        await connection.execute(insert(fact_cursor).values(consumer=consumer, fact=to))
+        await connection.execute(insert(consumer_offset).values(consumer=consumer, fact=to))
 
 
 class Consumer:
@@ -120,7 +122,7 @@ class Consumer:
         kinds: Collection[str],
         take: Take,
         check: Check,
-        metrics: FactMetrics,
+        metrics: OutboxMetrics,
         clock: Callable[[], int],
     ) -> None:
         self.trouble = ""
@@ -178,7 +180,7 @@ class Consumer:
 
     async def _recall(self) -> None:
         """Go on where it stopped; a restart does not hide what was set aside before it."""
-        aside = fact_set_aside.c
+        aside = dead_letter.c
         statement = select(aside.at).where(aside.consumer == self._name, aside.at > self._clock() - SHOWN_MS)
         async with self._database.reading() as connection:
             self._set_aside_at = deque(await connection.scalars(statement.order_by(aside.at)))
@@ -191,7 +193,7 @@ class Consumer:
             return False
         own = [item for item in facts if item.kind in self._kinds]
         if own:
-            await single_out(own, self._take_together, self._put_aside)
+            await isolate_failure(own, self._take_together, self._put_aside)
         self.place = facts[-1].id
         if self.place - self._kept_place >= _AT_ONCE:
             await self._keep_place()
@@ -219,7 +221,7 @@ class Consumer:
                "thing": item.thing, "body": item.body, "error": why}  # fmt: skip
         async with self._database.transaction() as connection:
             await self._check(connection)
-            await connection.execute(insert(fact_set_aside).values(row))
+            await connection.execute(insert(dead_letter).values(row))
             await move_cursor(connection, self._name, item.id)
         self.place = self._kept_place = item.id
         self._set_aside_at.append(now)

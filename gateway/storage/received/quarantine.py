@@ -44,10 +44,10 @@ class Quarantine:
         self._database = database
         self._is_disk_short = is_disk_short
         self._forgotten = Counter(
-            "gengfu_quarantine_forgotten", "Entries of the quarantine that made room for newer ones", registry=registry
+            "gengfu_quarantine_evicted", "Entries of the quarantine that made room for newer ones", registry=registry
         )
         self._left_out = Counter(
-            "gengfu_quarantine_left_out", "What was put aside beyond what is kept of a minute", registry=registry
+            "gengfu_quarantine_dropped", "What was put aside beyond what is kept of a minute", registry=registry
         )
         self._minute = 0
         self._kept_of: Counting[str] = Counting()

@@ -36,7 +36,7 @@ from tests.servers.influxdb import InfluxDB
 T0 = 1_790_000_000_000
 
 
-class House(Protocol):
+class ApiServer(Protocol):
     """Where a store lives in a test: what the suite must be able to do to each kind of store."""
 
     def make(self) -> Store:
@@ -91,21 +91,21 @@ HOUSES = ("sqlite", pytest.param("influxdb", marks=pytest.mark.server))
 
 
 @pytest.fixture(params=HOUSES)
-def house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
+def api(request: pytest.FixtureRequest, tmp_path: Path) -> ApiServer:
     if request.param == "sqlite":
         return SqliteHouse(tmp_path)
     return InfluxHouse(tmp_path, request.getfixturevalue("influxdb"))
 
 
 @pytest.fixture
-async def store(house: House) -> AsyncIterator[Store]:
-    async with opened(house) as store:
+async def store(api: ApiServer) -> AsyncIterator[Store]:
+    async with opened(api) as store:
         yield store
 
 
 @contextlib.asynccontextmanager
-async def opened(house: House) -> AsyncIterator[Store]:
-    store = house.make()
+async def opened(api: ApiServer) -> AsyncIterator[Store]:
+    store = api.make()
     await store.open()
     try:
         yield store
@@ -237,7 +237,7 @@ async def test_a_value_comes_back_as_it_went_in_with_its_type(store: Store, valu
     assert type(kept) is type(value)
 
 
-async def test_a_whole_number_stays_a_float_and_a_boolean_a_boolean_after_a_restart(house: House) -> None:
+async def test_a_whole_number_stays_a_float_and_a_boolean_a_boolean_after_a_restart(api: ApiServer) -> None:
     fields: dict[str, Value] = {
         "number": 1.0,
         "yes": True,
@@ -246,9 +246,9 @@ async def test_a_whole_number_stays_a_float_and_a_boolean_a_boolean_after_a_rest
         "word": "true",
         "empty": "",
     }
-    async with opened(house) as store:
+    async with opened(api) as store:
         await store.write([of_fields(1, fields)])
-    async with opened(house) as store:
+    async with opened(api) as store:
         newest = {name: value.value for name, value in store.latest()["garden", "S1"].fields.items()}
         bucket = (await look(store, "number")).buckets[0]
         texts = [(await look(store, name)).changes[0].value for name in ("yes", "no", "text", "word", "empty")]
@@ -308,11 +308,11 @@ async def test_latest_is_the_newest_by_time_of_measurement_whatever_the_order_of
     }
 
 
-async def test_latest_survives_a_restart_and_goes_on_from_there(house: House) -> None:
-    async with opened(house) as store:
+async def test_latest_survives_a_restart_and_goes_on_from_there(api: ApiServer) -> None:
+    async with opened(api) as store:
         await store.write([reading(5, level=5.0), reading(3, level=3.0, note="水箱"), reading(1, "S2", leak=False)])
         before = dict(store.latest())
-    async with opened(house) as store:
+    async with opened(api) as store:
         assert dict(store.latest()) == before
         await store.write([reading(4, level=4.0), reading(6, humidity=1.0)])
         assert store.latest()["garden", "S1"].fields == {
@@ -406,12 +406,12 @@ def assert_is_history(found: History, samples: dict[int, float], start: int, end
 
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
-Act = tuple[str, dict[int, float], float]
+Permission = tuple[str, dict[int, float], float]
 ActOnField = tuple[str, dict[int, bool | str], float]
 
 
 @st.composite
-def lives_of_a_series(draw: st.DrawFn) -> tuple[int, list[Act]]:
+def lives_of_a_series(draw: st.DrawFn) -> tuple[int, list[Permission]]:
     """A span, and what happens: batches in any order (late, again, overwriting), rollups between, retention."""
     span = draw(st.sampled_from([2 * HOUR, 2 * DAY, 20 * DAY, 400 * DAY]))
     near = st.integers(0, span // 1000).map(lambda second: second * 1000)
@@ -426,7 +426,7 @@ def lives_of_a_series(draw: st.DrawFn) -> tuple[int, list[Act]]:
 @on_one_store
 @given(life=lives_of_a_series(), first=st.floats(0, 0.5), last=st.floats(0.5, 1.1), points=st.integers(1, 400))
 async def test_history_through_rollups_equals_a_plain_calculation_whatever_was_written_when(
-    store: Store, life: tuple[int, list[Act]], first: float, last: float, points: int
+    store: Store, life: tuple[int, list[Permission]], first: float, last: float, points: int
 ) -> None:
     (span, acts), equipment = life, fresh()
     kept: dict[int, float] = {}
@@ -529,10 +529,10 @@ async def test_a_year_is_drawn_from_rollups_and_late_data_shows_at_once(store: S
         await roll_up_all(store)
 
 
-async def test_rollups_are_made_by_themselves_and_outlive_a_restart(house: House) -> None:
-    async with opened(house) as store:
+async def test_rollups_are_made_by_themselves_and_outlive_a_restart(api: ApiServer) -> None:
+    async with opened(api) as store:
         await store.write([reading(minute * MINUTE, level=float(minute)) for minute in range(300)])
-    async with opened(house) as store:
+    async with opened(api) as store:
         deadline = asyncio.get_running_loop().time() + 10
         while await store.roll_up():
             assert asyncio.get_running_loop().time() < deadline
@@ -644,26 +644,26 @@ async def test_erasing_forgets_what_was_measured_before_and_nothing_else(store: 
     assert store.latest()["garden", "S1"].fields["level"].value == 4.0
 
 
-async def test_nothing_of_a_failed_write_is_kept_and_it_can_be_tried_again(house: House) -> None:
-    async with opened(house) as store:
+async def test_nothing_of_a_failed_write_is_kept_and_it_can_be_tried_again(api: ApiServer) -> None:
+    async with opened(api) as store:
         await store.write([reading(1, level=1.0)])
-        house.break_down()
+        api.break_down()
         lost = [reading(2, level=2.0), reading(2, "NEW", level=2.0)]
         with pytest.raises(StoreUnavailable, match=r".+"):
             await store.write(lost)
-        house.repair()
+        api.repair()
         assert await look(store, "level") == raw((1, 1.0))
         assert holds_nothing(await look(store, "level", equipment="NEW"))
-    async with opened(house) as store:
+    async with opened(api) as store:
         assert set(store.latest()) == {("garden", "S1")}
         assert store.latest()["garden", "S1"].fields["level"] == LatestValue(1.0, T0 + 1)
-        house.break_down()
+        api.break_down()
         with pytest.raises(StoreUnavailable):
             await store.write(lost)
-        house.repair()
+        api.repair()
         assert await store.write([reading(2, "OTHER", level=9.0)]) == []
         assert await store.write(lost) == []
-    async with opened(house) as store:
+    async with opened(api) as store:
         assert await look(store, "level") == raw((1, 1.0), (2, 2.0))
         assert await look(store, "level", equipment="NEW") == raw((2, 2.0)), "not mixed up with the other one"
         assert await look(store, "level", equipment="OTHER") == raw((2, 9.0))

@@ -61,9 +61,9 @@ async def test_after_a_restart_the_value_is_the_one_that_began_the_delay(databas
 
 
 def decisions_of(rule: Rule, readings: list[Reading], until: int) -> list[Decision]:
-    watches = make_watches(rule)
-    found = [decision for reading in readings for decision in watches.take([reading]).decisions]
-    return found + watches.tick(until).decisions
+    evaluator = make_watches(rule)
+    found = [decision for reading in readings for decision in evaluator.take([reading]).decisions]
+    return found + evaluator.tick(until).decisions
 
 
 @pytest.mark.parametrize(
@@ -84,12 +84,12 @@ def test_each_kind_of_rule_tells_what_was_in_breach(
 
 
 def test_a_count_that_a_late_sample_completes_tells_that_sample() -> None:
-    watches = make_watches(STARTS)
+    evaluator = make_watches(STARTS)
     order = [(0, "auto"), (1, "off"), (2, "auto"), (5, "auto"), (3, "off")]
     found = [
         decision
         for second, mode in order
-        for decision in watches.take([sample(PUMP, {"mode": mode}, T0 + second * SECOND, T0 + 6 * SECOND)]).decisions
+        for decision in evaluator.take([sample(PUMP, {"mode": mode}, T0 + second * SECOND, T0 + 6 * SECOND)]).decisions
     ]
     assert [(decision.change.raised, decision.value) for decision in found] == [(True, "off")]
 
@@ -101,14 +101,14 @@ def test_a_count_that_a_late_sample_completes_tells_that_sample() -> None:
 )
 def test_every_alarm_tells_a_breach_and_lasts(values: list[tuple[int, float]], ticks: list[int]) -> None:
     """In order, with looks of the clock in between."""
-    watches = make_watches(HOT)
+    evaluator = make_watches(HOT)
     times = list(itertools.accumulate(step for step, _ in values))
     events: list[tuple[int, float | None]] = [(at, value) for at, (_, value) in zip(times, values, strict=True)]
     events += [(at, None) for at in ticks]
     decisions: list[Decision] = []
     for at, value in sorted(events, key=lambda event: (event[0], event[1] is None)):
         now = T0 + at * SECOND
-        outcome = watches.tick(now) if value is None else watches.take([hot(value, at)])
+        outcome = evaluator.tick(now) if value is None else evaluator.take([hot(value, at)])
         decisions += outcome.decisions
     began = [decision for decision in decisions if decision.change.raised]
     ended = [decision for decision in decisions if not decision.change.raised]

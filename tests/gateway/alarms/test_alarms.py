@@ -276,8 +276,8 @@ async def test_a_rule_that_failed_is_asked_again_at_the_next_sample(database: Da
     with capture_logs():
         await desk.decide(sample(PUMP, {"mode": "off"}, T0))
     assert await rows_of(database, alarm) == []
-    (station,) = desk.alarms._watches._stations.values()
-    for watch in station.watches.values():
+    (channel_state,) = desk.alarms._evaluator._channel_states.values()
+    for watch in channel_state.evaluator.values():
         watch.rule = msgspec.structs.replace(rule, values=frozenset({"off"}))
     await desk.decide(sample(PUMP, {"mode": "off"}, T0 + 1_000))  # the value has not changed
     assert (await only_row(database, alarm))["rule"] == "pump.off"

@@ -11,7 +11,7 @@ from gateway.alarms.lifecycle.damping import CHATTER_QUIET_MS
 from gateway.alarms.lifecycle.operator_actions import acknowledge
 from gateway.alarms.rules.files import RuleError, parse_rules
 from gateway.alarms.rules.rule import Rule, TicketWish
-from gateway.alarms.rules.rulebook import Override, Place, Rulebook
+from gateway.alarms.rules.rulebook import Override, Rulebook, RuleScope
 from gateway.alarms.rules.versions import Wish, change
 from gateway.alarms.suppression.causes import EARLIER_MS
 from gateway.alarms.suppression.reasons import Shelf
@@ -67,7 +67,7 @@ async def wait(desk: Desk, milliseconds: int) -> None:
 async def change_rule(
     desk: Desk, rule: Rule, changes: dict[str, Any], second: str | None = None, version: int = 0
 ) -> None:
-    wish = Wish(Place(rule.id, "HQ", ""), changes, version, "why")
+    wish = Wish(RuleScope(rule.id, "HQ", ""), changes, version, "why")
     await change(desk.database, [CUT, HOT], wish, OPERATOR, second, desk.clock.now)
 
 
@@ -305,8 +305,8 @@ async def test_nobody_changes_the_rule_of_the_watchdog(database: Database) -> No
     instead = {**own, "instead_of": [BEAT_RULE.id]}
     for identity, changes in ((BEAT_RULE.id, {"enabled": False}), (BEAT_RULE.id, own), ("own.beat", instead)):
         with pytest.raises(RuleError):
-            await change(database, [CUT], Wish(Place(identity, PLATFORM, ""), changes, 0), OPERATOR, None, T0)
+            await change(database, [CUT], Wish(RuleScope(identity, PLATFORM, ""), changes, 0), OPERATOR, None, T0)
     assert await rows_of(database, rule_version) == []
-    rulebook = Rulebook([BEAT_RULE], [Override(Place(BEAT_RULE.id, PLATFORM, ""), 1, {"enabled": False})])
+    rulebook = Rulebook([BEAT_RULE], [Override(RuleScope(BEAT_RULE.id, PLATFORM, ""), 1, {"enabled": False})])
     assert rulebook.rules_for(PLATFORM, Kind.SYSTEM, "watchdog") == [BEAT_RULE]
     assert "system.watchdog" in rulebook.problems[0]

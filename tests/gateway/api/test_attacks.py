@@ -19,59 +19,61 @@ from gateway.api.http.server import MAX_BODY, route_table
 from gateway.people.audit.entry import CLOCK
 from gateway.people.authentication.tokens import NewToken
 from gateway.people.people import DEMO_PASSWORD
-from gateway.people.permissions import Act, Role
+from gateway.people.permissions import Permission, Role
 from gateway.storage.database import Database
 from gateway.storage.tables import alarm, audit, login
 from tests.builders.alarms import only_row, rows_of
-from tests.servers.api_server import COOKIE, NO_HURRY, House, open_house
+from tests.servers.api_server import COOKIE, NO_HURRY, ApiServer, open_api_server
 
 SESSION = "/api/v1/session"
 
 
-async def log_in(house: House, username: str = "operator", **headers: str) -> int:
+async def log_in(api: ApiServer, username: str = "operator", **headers: str) -> int:
     body = {"username": username, "password": DEMO_PASSWORD}
-    async with house.client.post(SESSION, json=body, headers=headers) as answer:
+    async with api.client.post(SESSION, json=body, headers=headers) as answer:
         return answer.status
 
 
-def cookie_of(house: House) -> str:
-    return next(item.value for item in house.client.session.cookie_jar if item.key == COOKIE)
+def cookie_of(api: ApiServer) -> str:
+    return next(item.value for item in api.client.session.cookie_jar if item.key == COOKIE)
 
 
-async def is_in(house: House) -> bool:
-    return (await house.get("/api/v1/me"))[0] == 200
+async def is_in(api: ApiServer) -> bool:
+    return (await api.get("/api/v1/me"))[0] == 200
 
 
 # -- cookies -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("planted", ["chosen-by-an-attacker", "login-of-viewer", ""])
-async def test_session_fixation_a_login_never_takes_a_cookie_that_was_there_before(house: House, planted: str) -> None:
-    house.show(planted)
-    assert await log_in(house) == 200
-    mine = cookie_of(house)
+async def test_session_fixation_a_login_never_takes_a_cookie_that_was_there_before(
+    api: ApiServer, planted: str
+) -> None:
+    api.show(planted)
+    assert await log_in(api) == 200
+    mine = cookie_of(api)
     assert mine != planted
     assert len(mine) >= 43  # 256 bits
-    house.show(planted)
-    assert not await is_in(house), "the login that the attacker knew has ended"
+    api.show(planted)
+    assert not await is_in(api), "the login that the attacker knew has ended"
 
 
-async def test_a_cookie_of_before_the_password_was_changed_or_the_login_ended_is_worth_nothing(house: House) -> None:
-    await log_in(house)
-    stolen = cookie_of(house)
+async def test_a_cookie_of_before_the_password_was_changed_or_the_login_ended_is_worth_nothing(api: ApiServer) -> None:
+    await log_in(api)
+    stolen = cookie_of(api)
     body = {"old": DEMO_PASSWORD, "new": "nine kettles sing before dawn"}
-    assert (await house.post("/api/v1/me/password", body))[0] == 204
-    house.show(stolen)
-    assert not await is_in(house)
+    assert (await api.post("/api/v1/me/password", body))[0] == 204
+    api.show(stolen)
+    assert not await is_in(api)
 
 
 async def test_over_tls_the_cookie_never_goes_in_the_clear_nor_to_a_neighbour(
     database: Database, tmp_path: Path
 ) -> None:
     entrance = Entrance(public_url="https://watch.example.net", behind_proxy=True, paces=NO_HURRY)
-    async with open_house(database, tmp_path, entrance) as house:
+    async with open_api_server(database, tmp_path, entrance) as api:
         body = {"username": "operator", "password": DEMO_PASSWORD}
-        async with house.client.post(SESSION, json=body, headers={"Origin": "https://watch.example.net"}) as answer:
+        async with api.client.post(SESSION, json=body, headers={"Origin": "https://watch.example.net"}) as answer:
             cookies = answer.headers.getall("Set-Cookie")
             assert answer.headers["Strict-Transport-Security"]
     assert len(cookies) == 2
@@ -96,36 +98,36 @@ async def test_over_tls_the_cookie_never_goes_in_the_clear_nor_to_a_neighbour(
         {"Content-Type": "application/x-www-form-urlencoded"},
     ],
 )
-async def test_csrf_another_sites_page_changes_nothing(house: House, headers: dict[str, str]) -> None:
-    row, _ = await house.raise_fire()
-    house.log_in(Role.OPERATOR)
+async def test_csrf_another_sites_page_changes_nothing(api: ApiServer, headers: dict[str, str]) -> None:
+    row, _ = await api.raise_fire()
+    api.log_in(Role.OPERATOR)
     path = f"/api/v1/alarms/{row['id']}/acknowledge"
     data = b'{"version": %d}' % row["version"]
     given = {"Content-Type": "application/json", **headers}
-    status, problem = await house.ask("POST", path, data=data, headers=given)
+    status, problem = await api.ask("POST", path, data=data, headers=given)
     assert (status, problem["code"]) in {(403, "foreign_origin"), (400, "bad_request")}
-    assert (await only_row(house.services.database, alarm))["state"] == "unacknowledged"
+    assert (await only_row(api.services.database, alarm))["state"] == "unacknowledged"
 
 
-async def test_csrf_another_sites_page_logs_nobody_in_or_out(house: House) -> None:
+async def test_csrf_another_sites_page_logs_nobody_in_or_out(api: ApiServer) -> None:
     """A victim who works in the attacker's account tells the attacker what they do."""
-    assert await log_in(house, Origin="https://evil.example") == 403
-    house.log_in(Role.OPERATOR)
-    assert (await house.ask("DELETE", SESSION, headers={"Origin": "https://evil.example"}))[0] == 403
-    assert await is_in(house)
+    assert await log_in(api, Origin="https://evil.example") == 403
+    api.log_in(Role.OPERATOR)
+    assert (await api.ask("DELETE", SESSION, headers={"Origin": "https://evil.example"}))[0] == 403
+    assert await is_in(api)
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
-async def test_cross_site_websocket_another_sites_page_does_not_listen(house: House, headers: dict[str, str]) -> None:
-    house.log_in(Role.OPERATOR)
+async def test_cross_site_websocket_another_sites_page_does_not_listen(api: ApiServer, headers: dict[str, str]) -> None:
+    api.log_in(Role.OPERATOR)
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-        await house.client.ws_connect("/api/v1/live", headers=headers)
+        await api.client.ws_connect("/api/v1/live", headers=headers)
     assert refused.value.status == 403
 
 
-async def test_no_page_of_ours_stands_in_a_foreign_frame_or_runs_a_foreign_script(house: House) -> None:
+async def test_no_page_of_ours_stands_in_a_foreign_frame_or_runs_a_foreign_script(api: ApiServer) -> None:
     for path in ("/", "/api/docs", "/api/v1/me", "/nowhere"):
-        async with house.client.get(path) as answer:
+        async with api.client.get(path) as answer:
             policy = answer.headers["Content-Security-Policy"]
             assert "unsafe" not in policy
             assert "default-src 'self'" in policy
@@ -137,17 +139,17 @@ async def test_no_page_of_ours_stands_in_a_foreign_frame_or_runs_a_foreign_scrip
             text = await answer.text()
             assert "<script>" not in text
             assert "style=" not in text
-    async with house.client.get("/api/v1/me") as answer:
+    async with api.client.get("/api/v1/me") as answer:
         assert answer.status == 401
 
 
 # -- other people's things -----------------------------------------------------------------------------
 
 
-async def test_ids_of_another_site_answer_as_if_they_did_not_exist(house: House) -> None:
-    row, numbered = await house.raise_fire()
-    await house.log_in_with({"HQ": (Role.VIEWER,)}, "resident")
-    await house.log_in_with({"B": tuple(Role)}, "neighbour")
+async def test_ids_of_another_site_answer_as_if_they_did_not_exist(api: ApiServer) -> None:
+    row, numbered = await api.raise_fire()
+    await api.log_in_with({"HQ": (Role.VIEWER,)}, "resident")
+    await api.log_in_with({"B": tuple(Role)}, "neighbour")
     for there, absent in (
         (f"/alarms/{row['id']}", "/alarms/019aaaac-2600-7f25-9520-6a8e0160c606"),
         (f"/tickets/{numbered['number']}", "/tickets/E-HQ-20251122-0009"),
@@ -155,13 +157,13 @@ async def test_ids_of_another_site_answer_as_if_they_did_not_exist(house: House)
         ("/equipment/HQ:P-1/latest", "/equipment/HQ:P-9/latest"),
         ("/people/demo:resident", "/people/demo:nobody"),
     ):
-        answers = [await house.get(f"/api/v1{path}") for path in (there, absent)]
+        answers = [await api.get(f"/api/v1{path}") for path in (there, absent)]
         assert answers[0] == answers[1], there
         assert answers[0][0] == 404
     for path in ("/alarms?site=HQ", "/tickets?site=HQ", "/activations?site=HQ", "/equipment?site=HQ", "/people?site=HQ",
                  f"/activations?alarm={row['id']}", f"/tickets?alarm={row['id']}",
                  f"/alarms?cursor={row['id']}x", "/equipment?q=P-1&site=HQ"):  # fmt: skip
-        assert (await house.get(f"/api/v1{path}"))[1]["items"] == [], path
+        assert (await api.get(f"/api/v1{path}"))[1]["items"] == [], path
 
 
 @pytest.mark.parametrize(
@@ -175,38 +177,38 @@ async def test_ids_of_another_site_answer_as_if_they_did_not_exist(house: House)
     ],
 )
 async def test_an_administrator_of_one_site_cannot_take_over_those_of_others(
-    house: House, act: str, more: dict[str, Any]
+    api: ApiServer, act: str, more: dict[str, Any]
 ) -> None:
-    await house.log_in_with({"B": (Role.ADMIN,)}, "local-admin")
-    status, _ = await house.post(f"/api/v1/people/demo:admin/{act}", {"version": 1, **more})
+    await api.log_in_with({"B": (Role.ADMIN,)}, "local-admin")
+    status, _ = await api.post(f"/api/v1/people/demo:admin/{act}", {"version": 1, **more})
     assert status == 404
-    itself = await house.post(f"/api/v1/people/demo:local-admin/{act}", {"version": 1, **more})
+    itself = await api.post(f"/api/v1/people/demo:local-admin/{act}", {"version": 1, **more})
     assert itself[0] in {200, 403}
-    grants = (await house.people.accounts.find("demo:local-admin")).grants
+    grants = (await api.people.accounts.find("demo:local-admin")).grants
     assert set(grants) <= {"B"}, "no way up"
-    assert (await house.people.accounts.find("demo:admin")).version == 1
+    assert (await api.people.accounts.find("demo:admin")).version == 1
 
 
 # -- guessing ------------------------------------------------------------------------------------------
 
 
-async def test_unknown_names_take_as_long_as_known_ones(house: House) -> None:
+async def test_unknown_names_take_as_long_as_known_ones(api: ApiServer) -> None:
     """The same work for both: on a busy machine the medians differ, but not as work and no work do."""
     times: dict[str, list[float]] = {"operator": [], "nobody": []}
     for number in range(8):
         for name, found in times.items():
-            house.clock.now += 3_600_000  # so that nobody is slowed
+            api.clock.now += 3_600_000  # so that nobody is slowed
             began = time.perf_counter()
-            status, _ = await house.post(SESSION, {"username": name, "password": f"guess {number}"})
+            status, _ = await api.post(SESSION, {"username": name, "password": f"guess {number}"})
             found.append(time.perf_counter() - began)
             assert status == 401
     known, unknown = (statistics.median(found) for found in times.values())
     assert 0.2 < known / unknown < 5  # without a hash to work out, an unknown name would be answered at once
 
 
-async def test_a_thousand_guesses_at_once_are_counted_as_a_thousand(house: House) -> None:
+async def test_a_thousand_guesses_at_once_are_counted_as_a_thousand(api: ApiServer) -> None:
     answers = await asyncio.gather(
-        *(house.post(SESSION, {"username": "operator", "password": f"guess {number}"}) for number in range(40))
+        *(api.post(SESSION, {"username": "operator", "password": f"guess {number}"}) for number in range(40))
     )
     assert sum(status == 401 for status, _ in answers) <= 5
     assert {status for status, _ in answers} == {401, 429}
@@ -236,34 +238,34 @@ def filters(path: str, route: Route) -> list[str]:
 
 FILTERED = [
     (path, found) for path, route in route_table()
-    if route.method == "GET" and route.act is not Act.PUBLIC and (found := filters(path, route))
+    if route.method == "GET" and route.act is not Permission.PUBLIC and (found := filters(path, route))
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("patterns", [patterns for _, patterns in FILTERED], ids=[path for path, _ in FILTERED])
-async def test_sql_in_a_filter_is_only_text(house: House, patterns: list[str]) -> None:
-    await house.raise_fire()
-    await house.log_in_with({"*": tuple(Role)}, "anybody")
+async def test_sql_in_a_filter_is_only_text(api: ApiServer, patterns: list[str]) -> None:
+    await api.raise_fire()
+    await api.log_in_with({"*": tuple(Role)}, "anybody")
     for pattern in patterns:
-        nothing = (await house.get(f"/api/v1{pattern.format('absent')}"))[1].get("items", [])
+        nothing = (await api.get(f"/api/v1{pattern.format('absent')}"))[1].get("items", [])
         for text in SQL:
             address = URL(f"/api/v1{pattern}".replace("{}", quote(text, safe="")), encoded=True)
-            status, answer = await house.ask("GET", address)
+            status, answer = await api.ask("GET", address)
             assert status in {200, 400, 404}, (address, answer)
             assert "argon2" not in str(answer)
             if status == 200 and "cursor" not in pattern:  # a cursor compares: half of all texts come before any id
                 assert answer.get("items", []) == nothing, (address, answer)
-    assert (await only_row(house.services.database, alarm))["state"] == "unacknowledged"
+    assert (await only_row(api.services.database, alarm))["state"] == "unacknowledged"
 
 
 @pytest.mark.parametrize("text", ["x\r\nSet-Cookie: a=b", "x\nX-Evil: 1", "x%0d%0aX-Evil: 1"])
-async def test_header_injection_nothing_that_is_sent_becomes_a_header(house: House, text: str) -> None:
+async def test_header_injection_nothing_that_is_sent_becomes_a_header(api: ApiServer, text: str) -> None:
     bodies = [{"username": text, "password": "x"}, {"username": "operator", "password": text}]
     for body in bodies:
-        async with house.client.post(SESSION, json=body) as answer:
+        async with api.client.post(SESSION, json=body) as answer:
             assert not {"X-Evil", "Set-Cookie"} & set(answer.headers)
     request = f"GET /api/v1/alarms/{text} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
-    reader, writer = await asyncio.open_connection("127.0.0.1", house.client.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.client.port)
     writer.write(request.encode())
     head = (await asyncio.wait_for(reader.read(), 10)).decode(errors="replace").partition("\r\n\r\n")[0]
     writer.close()
@@ -272,9 +274,9 @@ async def test_header_injection_nothing_that_is_sent_becomes_a_header(house: Hou
     assert "a=b" not in head
 
 
-async def test_what_a_browser_calls_itself_is_kept_short_and_on_one_line(house: House) -> None:
-    assert await log_in(house, **{"User-Agent": "Mozilla \x85\u2028 <script>" + "x" * 1_000}) == 200
-    rows = [row for row in await rows_of(house.services.database, login) if row["agent"] != "a test"]
+async def test_what_a_browser_calls_itself_is_kept_short_and_on_one_line(api: ApiServer) -> None:
+    assert await log_in(api, **{"User-Agent": "Mozilla \x85\u2028 <script>" + "x" * 1_000}) == 200
+    rows = [row for row in await rows_of(api.services.database, login) if row["agent"] != "a test"]
     assert len(rows[0]["agent"]) <= 200
     assert rows[0]["agent"].isprintable()
 
@@ -283,12 +285,12 @@ CHANGING = [(path, route) for path, route in route_table() if route.method != "G
 
 
 @pytest.mark.parametrize(("path", "route"), CHANGING, ids=[f"{route.method} {path}" for path, route in CHANGING])
-async def test_fifty_megabytes_are_refused_before_they_are_read(house: House, path: str, route: Route) -> None:
+async def test_fifty_megabytes_are_refused_before_they_are_read(api: ApiServer, path: str, route: Route) -> None:
     """Nothing of the body is sent but its first byte: who waited for the rest would never answer."""
-    await house.log_in_with({"*": tuple(Role)}, "anybody")
+    await api.log_in_with({"*": tuple(Role)}, "anybody")
     filled = re.sub(r"\{\w+\}", "HQ:P-1", path)
     lines = f"Cookie: {COOKIE}=login-of-anybody\r\nContent-Type: application/json\r\nContent-Length: {50 * MAX_BODY}"
-    reader, writer = await asyncio.open_connection("127.0.0.1", house.client.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.client.port)
     writer.write(f"{route.method} {filled} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}\r\n\r\n{{".encode())
     await writer.drain()
     status = int((await asyncio.wait_for(reader.readline(), 10)).split()[1])
@@ -310,18 +312,18 @@ async def test_path_traversal_no_path_leads_out_of_the_page(database: Database, 
     (page / "assets").mkdir(parents=True)
     (page / "index.html").write_text("<title>the page</title>")
     (page / "assets" / "app.js").write_text("the script")
-    (tmp_path / "secret.txt").write_text("the secret of the house")
-    async with open_house(database, tmp_path, web_app=page) as house:
-        async with house.client.get("/assets/app.js") as answer:
+    (tmp_path / "secret.txt").write_text("the secret of the api")
+    async with open_api_server(database, tmp_path, web_app=page) as api:
+        async with api.client.get("/assets/app.js") as answer:
             assert await answer.text() == "the script"
         for base in ("", "assets/", "t/", "api/v1/", "attachments/", "backups/"):
-            reader, writer = await asyncio.open_connection("127.0.0.1", house.client.port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", api.client.port)
             writer.write(f"GET /{base}{upwards} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
             answer_text = (await asyncio.wait_for(reader.read(), 10)).decode(errors="replace")
             writer.close()
             status = int(answer_text.split()[1])
             assert status in {400, 404} or "<title>the page</title>" in answer_text, (base, answer_text)
-            assert "secret of the house" not in answer_text
+            assert "secret of the api" not in answer_text
             assert "root:" not in answer_text
 
 
@@ -339,37 +341,37 @@ async def test_open_redirect_a_tags_address_answers_our_own_page_and_leads_nowhe
     page = tmp_path / "page"
     page.mkdir()
     (page / "index.html").write_text("<title>the page</title>")
-    async with open_house(database, tmp_path, web_app=page) as house:
+    async with open_api_server(database, tmp_path, web_app=page) as api:
         address = URL("/t/" + quote(tag, safe="/%?&=:"), encoded=True)
-        async with house.client.get(address, allow_redirects=False) as answer:
+        async with api.client.get(address, allow_redirects=False) as answer:
             assert answer.status in {200, 404}
             assert not {"Location", "Refresh", "Set-Cookie"} & set(answer.headers)
             if answer.status == 200:
                 assert await answer.text() == "<title>the page</title>", "whatever the tag says, it is not in the page"
 
 
-async def test_a_token_after_its_revocation_is_nobody(house: House) -> None:
-    token, secret = await house.people.tokens.add(NewToken("pump", ["*"], [Act.WATCH], 1), CLOCK, house.clock())
-    house.log_out()
+async def test_a_token_after_its_revocation_is_nobody(api: ApiServer) -> None:
+    token, secret = await api.people.tokens.add(NewToken("pump", ["*"], [Permission.WATCH], 1), CLOCK, api.clock())
+    api.log_out()
     bearer = {"headers": {"Authorization": f"Bearer {secret}"}}
-    assert (await house.get("/api/v1/alarms", **bearer))[0] == 200
-    await house.people.tokens.revoke(token.id, CLOCK, house.clock())
-    assert (await house.get("/api/v1/alarms", **bearer))[0] == 401
+    assert (await api.get("/api/v1/alarms", **bearer))[0] == 200
+    await api.people.tokens.revoke(token.id, CLOCK, api.clock())
+    assert (await api.get("/api/v1/alarms", **bearer))[0] == 401
 
 
 async def test_a_failure_inside_says_only_where_in_the_log_it_stands(
-    house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    house.log_in(Role.ADMIN)
+    api.log_in(Role.ADMIN)
 
     async def fail(*_: Any) -> Any:
-        raise ZeroDivisionError("the secret of the house")
+        raise ZeroDivisionError("the secret of the api")
 
-    monkeypatch.setattr(house.people.tokens, "every", fail)
-    status, problem = await house.get("/api/v1/tokens")
+    monkeypatch.setattr(api.people.tokens, "every", fail)
+    status, problem = await api.get("/api/v1/tokens")
     assert (status, problem["code"]) == (500, "internal_error")
-    assert "secret of the house" not in str(problem)
+    assert "secret of the api" not in str(problem)
     assert "Traceback" not in str(problem)
     incident = problem["detail"].split("incident ")[1].split(";")[0]
     assert incident in capsys.readouterr().out
-    assert not [row for row in await rows_of(house.services.database, audit) if row["act"] == "token.add"]
+    assert not [row for row in await rows_of(api.services.database, audit) if row["act"] == "token.add"]

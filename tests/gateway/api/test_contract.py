@@ -25,7 +25,7 @@ from gateway.people.permissions import Role
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
 from tests.builders.alarms import sqlite_address
-from tests.servers.api_server import COOKIE, House, open_house
+from tests.servers.api_server import COOKIE, ApiServer, open_api_server
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 SAYING_NO = {path for path, route in route_table() if 503 in route.also}
@@ -48,9 +48,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     async def serve() -> None:
         database = Database(sqlite_address(folder / "gengfu.db"))
         await migrate(database, folder)
-        async with open_house(database, folder) as house:
-            await fill(house)
-            told.append(str(house.client.make_url("")).rstrip("/"))
+        async with open_api_server(database, folder) as api:
+            await fill(api)
+            told.append(str(api.client.make_url("")).rstrip("/"))
             ready.set()
             await stop.wait()
         await database.close()
@@ -64,8 +64,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     loop.close()
 
 
-async def fill(house: House) -> None:
-    await house.raise_fire()
+async def fill(api: ApiServer) -> None:
+    await api.raise_fire()
 
 
 @pytest.mark.parametrize("who", [None, *Role])

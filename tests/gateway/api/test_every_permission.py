@@ -19,12 +19,12 @@ from gateway.people.approvals.requests import NewApproval
 from gateway.people.audit.entry import CLOCK
 from gateway.people.authentication.tokens import NewToken
 from gateway.people.people import DEMO_PASSWORD
-from gateway.people.permissions import PERMITTED, Act, Role
+from gateway.people.permissions import PERMITTED, Permission, Role
 from gateway.storage.tables import login
 from tests.builders.photos import photo
-from tests.servers.api_server import House
+from tests.servers.api_server import ApiServer
 
-GUARDED = [(path, route) for path, route in route_table() if route.act is not Act.PUBLIC]
+GUARDED = [(path, route) for path, route in route_table() if route.act is not Permission.PUBLIC]
 OWN, OTHER = "HQ", "B"
 RULE = "pump.bearing_hot"
 OF_NO_SITE = {"/api/v1/rules/{id}", "/api/v1/rules/{id}/versions"}
@@ -77,7 +77,7 @@ def body_of(name: str, site: str) -> dict[str, Any]:
         "Decide": {"version": 1},
         "AddSite": {"code": "NEW", "name": {"en": "New", "zh-CN": "新"}, "time_zone": "UTC"},
         "EditSite": {"version": 1, "time_zone": "UTC"},
-        "AddToken": {"name": "machine", "sites": [site], "acts": ["watch"], "days": 1},
+        "AddToken": {"name": "machine", "sites": [site], "permissions": ["watch"], "days": 1},
         "CorrectEquipment": {"version": 1, "name": {"en": "Pump", "zh-CN": "泵"}},
         "RenameEquipment": {"version": 1, "code": "NEW-1"},
         "RetireEquipment": {"version": 1, "reason": "a test"},
@@ -104,51 +104,51 @@ def options(route: Route, site: str) -> dict[str, Any]:
     return given
 
 
-async def fill(house: House) -> Things:
+async def fill(api: ApiServer) -> Things:
     """An alarm, a ticket with a file, equipment and its link, work, a person, a login and a token on the own site."""
-    _, numbered = await house.raise_fire()
-    row = await house.raise_hot()  # one person may shelve it
-    person = await house.log_in_with({OWN: (Role.VIEWER,)}, "resident")
-    new = NewToken("pump", [OWN], [Act.WATCH], 1)
-    token, _ = await house.people.tokens.add(new, CLOCK, house.clock())
-    await house.services.ledger.links.link(Link(OWN, "P-1", "FP-1", Relation.POWER), CLOCK, house.clock())
-    span = Span(house.clock(), house.clock() + 3_600_000)
+    _, numbered = await api.raise_fire()
+    row = await api.raise_hot()  # one person may shelve it
+    person = await api.log_in_with({OWN: (Role.VIEWER,)}, "resident")
+    new = NewToken("pump", [OWN], [Permission.WATCH], 1)
+    token, _ = await api.people.tokens.add(new, CLOCK, api.clock())
+    await api.services.ledger.links.link(Link(OWN, "P-1", "FP-1", Relation.POWER), CLOCK, api.clock())
+    span = Span(api.clock(), api.clock() + 3_600_000)
     window = await plan_window(
-        house.services.database, Scope(site=OWN, equipment="P-1"), span, "new seals", None, CLOCK, house.clock()
+        api.services.database, Scope(site=OWN, equipment="P-1"), span, "new seals", None, CLOCK, api.clock()
     )
-    async with house.services.database.reading() as connection:
+    async with api.services.database.reading() as connection:
         which = await connection.scalar(select(login.c.id).where(login.c.person == person))
-    asked = await house.people.approvals.request(
-        NewApproval(OWN, ASKED, "POST", "/api/v1/none", {}, {}, None, [], "two are needed"), CLOCK, house.clock()
+    asked = await api.people.approvals.request(
+        NewApproval(OWN, ASKED, "POST", "/api/v1/none", {}, {}, None, [], "two are needed"), CLOCK, api.clock()
     )
-    house.log_in(Role.OPERATOR)
+    api.log_in(Role.OPERATOR)
     attached = f"/api/v1/tickets/{numbered['number']}/attachments"
-    _, file = await house.ask("POST", attached, data=photo(), headers={"Content-Type": "image/jpeg"})
-    house.log_out()
+    _, file = await api.ask("POST", attached, data=photo(), headers={"Content-Type": "image/jpeg"})
+    api.log_out()
     return Things(
         row["id"], numbered["number"], "HQ:P-1", person, token.id, str(which), asked.id, window.id, file["id"]
     )  # fmt: skip
 
 
-ASKED = Act.ADOPT_EQUIPMENT
+ASKED = Permission.ADOPT_EQUIPMENT
 """What the request that waits for a second person needs: who may not do that does not see it."""
 
 
 @pytest.mark.parametrize(("path", "route"), GUARDED, ids=[f"{route.method} {path}" for path, route in GUARDED])
-async def test_a_route_permits_what_the_table_says_and_nothing_else(house: House, path: str, route: Route) -> None:
-    things = await fill(house)
+async def test_a_route_permits_what_the_table_says_and_nothing_else(api: ApiServer, path: str, route: Route) -> None:
+    things = await fill(api)
     named = things._replace(id=RULE) if path.startswith("/api/v1/rules/") else things
     if path.startswith("/api/v1/attachments/"):
         named = things._replace(id=things.attachment)
     filled = path.format(**named._asdict())
-    status, problem = await house.ask(route.method, filled, **options(route, OWN))
+    status, problem = await api.ask(route.method, filled, **options(route, OWN))
     assert (status, problem["code"]) == (401, "not_signed_in")
-    await house.enter({f"{role}-{place}".lower(): {place: (role,)} for role in Role for place in (OWN, OTHER)})
+    await api.enter({f"{role}-{place}".lower(): {place: (role,)} for role in Role for place in (OWN, OTHER)})
     for role in Role:
-        permitted = route.act in {Act.SIGNED_IN, Act.OWN_ACCOUNT} or role in PERMITTED[route.act]
+        permitted = route.act in {Permission.SIGNED_IN, Permission.OWN_ACCOUNT} or role in PERMITTED[route.act]
         for place in (OWN, OTHER):
-            house.show(f"login-of-{role}-{place}".lower())
-            status, answer = await house.ask(route.method, filled, **options(route, OWN))
+            api.show(f"login-of-{role}-{place}".lower())
+            status, answer = await api.ask(route.method, filled, **options(route, OWN))
             code = answer["code"] if status >= 400 else ""
             wanted = expected(path, place, status, permitted=permitted)
             if "{approval}" in path:
@@ -209,21 +209,21 @@ def seen_of_own(things: Things, answer: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("role", Role)
-async def test_the_live_feed_and_the_figures_are_for_who_may(house: House, role: Role) -> None:
-    for path, act in (("/metrics", Act.READ_METRICS), ("/api/v1/live", LIVE_ACT)):
-        house.log_out()
-        assert await status_of(house, path) == 401
-        house.log_in(role)
+async def test_the_live_feed_and_the_figures_are_for_who_may(api: ApiServer, role: Role) -> None:
+    for path, act in (("/metrics", Permission.READ_METRICS), ("/api/v1/live", LIVE_ACT)):
+        api.log_out()
+        assert await status_of(api, path) == 401
+        api.log_in(role)
         wanted = {"/metrics": 200, "/api/v1/live": 101}[path] if role in PERMITTED[act] else 403
-        assert await status_of(house, path) == wanted
+        assert await status_of(api, path) == wanted
 
 
-async def status_of(house: House, path: str) -> int:
+async def status_of(api: ApiServer, path: str) -> int:
     if not path.endswith("/live"):
-        async with house.client.get(path) as answer:
+        async with api.client.get(path) as answer:
             return answer.status
     try:
-        async with house.client.ws_connect(path):
+        async with api.client.ws_connect(path):
             return 101
     except aiohttp.WSServerHandshakeError as refused:
         return refused.status

@@ -8,7 +8,7 @@ import pytest
 from gateway.api.http.route import Route
 from gateway.api.http.server import route_table
 from gateway.people.permissions import Role
-from tests.servers.api_server import House
+from tests.servers.api_server import ApiServer
 
 SPAN = {"start": "2025-11-22T00:00:00Z", "end": "2025-11-22T01:00:00Z"}
 BODIES: dict[str, dict[str, Any]] = {
@@ -43,13 +43,13 @@ def filled(path: str) -> str:
 
 @pytest.mark.parametrize(("path", "route", "name"), ASKED, ids=[f"{path} {name}" for path, _, name in ASKED])
 async def test_a_query_for_a_foreign_site_answers_as_for_one_that_is_not_there(
-    house: House, path: str, route: Route, name: str
+    api: ApiServer, path: str, route: Route, name: str
 ) -> None:
-    await house.raise_fire()
-    await house.log_in_with({"B": tuple(Role)}, "neighbour")
+    await api.raise_fire()
+    await api.log_in_with({"B": tuple(Role)}, "neighbour")
     more = {key: value for key, value in SPAN.items() if key in fields_of(route.query)}
     foreign, absent = ("HQ", "NOWHERE") if name == "site" else ("HQ:P-1", "NOWHERE:P-1")
-    answers = [await house.get(filled(path), params={name: site, **more}) for site in (foreign, absent)]
+    answers = [await api.get(filled(path), params={name: site, **more}) for site in (foreign, absent)]
     assert answers[0] == answers[1]
     status, body = answers[0]
     assert status == 404 or body.get("items", body.get("people")) == [], (status, body)
@@ -57,14 +57,14 @@ async def test_a_query_for_a_foreign_site_answers_as_for_one_that_is_not_there(
 
 @pytest.mark.parametrize(("path", "route"), SENT, ids=[f"{route.method} {path}" for path, route in SENT])
 async def test_a_body_for_a_foreign_site_answers_as_for_one_that_is_not_there(
-    house: House, path: str, route: Route
+    api: ApiServer, path: str, route: Route
 ) -> None:
-    await house.log_in_with({"B": tuple(Role)}, "neighbour")
+    await api.log_in_with({"B": tuple(Role)}, "neighbour")
     if path.startswith("/api/v1/people/"):  # roles of people: test_attacks.py
         return
     text = msgspec.json.encode(BODIES[path]).decode()
     answers = [
-        await house.ask(
+        await api.ask(
             route.method, filled(path), data=text.replace("SITE", site), headers={"Content-Type": "application/json"}
         )
         for site in ("HQ", "NOWHERE")
@@ -75,6 +75,6 @@ async def test_a_body_for_a_foreign_site_answers_as_for_one_that_is_not_there(
 
 @pytest.mark.parametrize("path", ["/rules", "/rules/pump.bearing_hot", "/rules/pump.bearing_hot/versions"])
 @pytest.mark.parametrize("place", ["site=HQ", "equipment=HQ:P-1", "site=NOWHERE"])
-async def test_all_routes_of_rules_say_404_for_a_foreign_place(house: House, path: str, place: str) -> None:
-    await house.log_in_with({"B": tuple(Role)}, "neighbour")
-    assert (await house.get(f"/api/v1{path}?{place}"))[0] == 404
+async def test_all_routes_of_rules_say_404_for_a_foreign_place(api: ApiServer, path: str, place: str) -> None:
+    await api.log_in_with({"B": tuple(Role)}, "neighbour")
+    assert (await api.get(f"/api/v1{path}?{place}"))[0] == 404

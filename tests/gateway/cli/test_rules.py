@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.alarms.rules.files import shipped_rules
-from gateway.alarms.rules.rulebook import Place
+from gateway.alarms.rules.rulebook import RuleScope
 from gateway.alarms.rules.versions import Wish, change, roll_back
 from gateway.people.audit.entry import Cause, Via
 from gateway.storage.database import Database
@@ -36,8 +36,8 @@ async def change_some(folder: Path) -> None:
     database = Database(sqlite_address(folder / "gengfu.db"))
     await migrate(database, folder)
     files, cause = shipped_rules(), Cause("system:command", Via.COMMAND)
-    here = Place(RULE, "hq", "P-1")
-    await change(database, files, Wish(Place(RULE, "hq", ""), {"above": 90}, 0, "summer"), cause, None, T0)
+    here = RuleScope(RULE, "hq", "P-1")
+    await change(database, files, Wish(RuleScope(RULE, "hq", ""), {"above": 90}, 0, "summer"), cause, None, T0)
     await change(database, files, Wish(here, {"enabled": False}, 0), cause, "demo:wei", T0)
     await roll_back(database, files, Wish(here, {}, 1, equals=0), cause, None, T0)
     await database.close()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from collectors.mqtt.message import Message
 from collectors.wire.fields import Kind
 from gateway.alarms.estate.equipment_ends import end_alarms, move_alarms
-from gateway.alarms.key import Place
+from gateway.alarms.key import Scope
 from gateway.equipment.ledger import Equipment, Ledger
 from gateway.equipment.life import Correction, EquipmentRefused
 from gateway.equipment.lifecycle import Lifecycle
@@ -73,7 +73,7 @@ class Life:
     async def act(self, name: str, code: str, other: str) -> None:
         life, now = Lifecycle(self.database, self.ledger), self.clock.now
         who, item = ("HQ", code), self.ledger.equipment.get(("HQ", code))
-        version, place = item.version if item else 0, Place("HQ", code)
+        version, place = item.version if item else 0, Scope("HQ", code)
 
         async def ends(connection: object) -> None:
             await end_alarms(connection, place, "a test", OPERATOR, now)  # type: ignore[arg-type] # as Also has it

@@ -6,7 +6,7 @@ import pytest
 
 from collectors.wire.reading import to_datetime
 from gateway.alarms.estate.equipment_notices import QUIET_MS, EquipmentNotices, Notice
-from gateway.alarms.key import Place
+from gateway.alarms.key import Scope
 from gateway.alarms.suppression.out_of_service import take_out_of_service
 from gateway.alarms.suppression.reasons import Outage
 from gateway.api.equipment.lifecycle import replace, retire
@@ -18,7 +18,7 @@ from gateway.storage.tables import audit, equipment, fact, journal, out_of_servi
 from tests.builders.alarms import OPERATOR, PUMP, SMOKE, T0, panel_event, rows_of, sample
 from tests.builders.equipment_scene import AT, Scene, open_scene
 from tests.gateway.api.alarms.test_shelving import call_of
-from tests.servers.api_server import House
+from tests.servers.api_server import ApiServer
 
 HOT = {"bearing_temperature": 88.0, "running": True}
 COOL = {"bearing_temperature": 30.0, "running": True}
@@ -39,34 +39,34 @@ def history_of(code: str, start: int = T0 - 1, end: int = T0 + 1_000_000) -> str
     return f"{AT}HQ:{code}/history?field=bearing_temperature&start={moments[0]}&end={moments[1]}"
 
 
-async def test_a_name_and_a_place_are_corrected_after_adoption_by_the_version_on_the_screen(house: House) -> None:
+async def test_a_name_and_a_place_are_corrected_after_adoption_by_the_version_on_the_screen(api: ApiServer) -> None:
     name = {"en": "Booster", "zh-CN": "增压泵"}
-    house.log_in(Role.OPERATOR)
-    assert (await house.ask("PATCH", AT + "HQ:P-1", json={"version": 1, "name": name}))[0] == 403
-    house.log_in(Role.ENGINEER)
-    status, body = await house.ask("PATCH", AT + "HQ:P-1", json={"version": 1, "name": name})
+    api.log_in(Role.OPERATOR)
+    assert (await api.ask("PATCH", AT + "HQ:P-1", json={"version": 1, "name": name}))[0] == 403
+    api.log_in(Role.ENGINEER)
+    status, body = await api.ask("PATCH", AT + "HQ:P-1", json={"version": 1, "name": name})
     assert (status, body["name"]["zh-CN"], body["place"]["en"], body["version"]) == (200, "增压泵", "Basement", 2)
-    status, body = await house.ask("PATCH", AT + "HQ:P-1", json={"version": 1, "name": name})
+    status, body = await api.ask("PATCH", AT + "HQ:P-1", json={"version": 1, "name": name})
     assert (status, body["code"]) == (409, "stale_version")
-    record = (await rows_of(house.services.database, audit))[-1]
+    record = (await rows_of(api.services.database, audit))[-1]
     assert (record["act"], record["before"]["name"]["en"], record["after"]["name"]["en"]) == (
         "equipment.correct", "Pump 1", "Booster",
     )  # fmt: skip
-    assert (await rows_of(house.services.database, fact))[-1]["kind"] == "equipment.corrected"
+    assert (await rows_of(api.services.database, fact))[-1]["kind"] == "equipment.corrected"
 
 
 async def test_a_renamed_equipment_keeps_its_alarm_its_history_and_what_it_sends_under_the_former_code(
-    house: House,
+    api: ApiServer,
 ) -> None:
-    scene = await open_scene(house)
+    scene = await open_scene(api)
     await hot(scene)
     (before,) = await scene.alarms()
-    house.log_in(Role.ADMIN)
-    status, body = await house.post(AT + "HQ:P-1/rename", {"version": 1, "code": "CW-01"})
+    api.log_in(Role.ADMIN)
+    status, body = await api.post(AT + "HQ:P-1/rename", {"version": 1, "code": "CW-01"})
     assert (status, body["id"], body["former_codes"]) == (200, "HQ:CW-01", ["P-1"])
     (after,) = await scene.alarms()
     assert (after["id"], after["equipment"], after["state"]) == (before["id"], "CW-01", "unacknowledged")
-    lines = [row["event"] for row in await rows_of(house.services.database, journal) if row["thing"] == before["id"]]
+    lines = [row["event"] for row in await rows_of(api.services.database, journal) if row["thing"] == before["id"]]
     assert "equipment_renamed" in lines
     await scene.say(pump(T0 + 130_000, HOT))
     assert (len(await scene.alarms(is_open=False)), len(scene.ledger.equipment)) == (1, 3)
@@ -74,74 +74,74 @@ async def test_a_renamed_equipment_keeps_its_alarm_its_history_and_what_it_sends
     (over,) = await scene.alarms()
     assert over["state"] == "returned_unacknowledged", "the memory of the rule went with it"
     for code in ("P-1", "CW-01"):
-        _, found = await house.get(f"/api/v1/alarms?equipment=HQ:{code}")
+        _, found = await api.get(f"/api/v1/alarms?equipment=HQ:{code}")
         assert [item["id"] for item in found["items"]] == [before["id"]]
-        _, found = await house.get(history_of(code))
+        _, found = await api.get(history_of(code))
         assert sorted(bucket["max"] for bucket in found["buckets"]) == [30, 30, 88, 88, 88]
-        _, found = await house.get(AT + f"HQ:{code}")
+        _, found = await api.get(AT + f"HQ:{code}")
         assert found["latest"]["bearing_temperature"]["value"] == 30
 
 
-async def test_alarms_closed_before_a_rename_are_found_under_both_codes(house: House) -> None:
-    scene = await open_scene(house)
+async def test_alarms_closed_before_a_rename_are_found_under_both_codes(api: ApiServer) -> None:
+    scene = await open_scene(api)
     await hot(scene)
-    house.log_in(Role.OPERATOR)
+    api.log_in(Role.OPERATOR)
     (row,) = await scene.alarms()
-    await house.post(f"/api/v1/alarms/{row['id']}/acknowledge", {"version": row["version"]})
+    await api.post(f"/api/v1/alarms/{row['id']}/acknowledge", {"version": row["version"]})
     await scene.say(pump(T0 + 200_000, COOL), pump(T0 + 900_000, COOL))
     assert await scene.alarms() == []
-    house.log_in(Role.ADMIN)
-    await house.post(AT + "HQ:P-1/rename", {"version": 1, "code": "CW-01"})
+    api.log_in(Role.ADMIN)
+    await api.post(AT + "HQ:P-1/rename", {"version": 1, "code": "CW-01"})
     for code in ("P-1", "CW-01"):
-        _, found = await house.get(f"/api/v1/alarms?equipment=HQ:{code}")
+        _, found = await api.get(f"/api/v1/alarms?equipment=HQ:{code}")
         assert [item["id"] for item in found["items"]] == [row["id"]]
-        _, found = await house.get(f"/api/v1/activations?equipment=HQ:{code}")
+        _, found = await api.get(f"/api/v1/activations?equipment=HQ:{code}")
         assert len(found["items"]) == 1
 
 
 @pytest.mark.parametrize("code", ["FP-1", "OLD"])
-async def test_a_code_is_never_given_twice(house: House, code: str) -> None:
-    house.log_in(Role.ADMIN)
-    await house.post(AT + "HQ:FP-1/rename", {"version": 1, "code": "OLD"})
-    status, body = await house.post(AT + "HQ:P-1/rename", {"version": 1, "code": code})
+async def test_a_code_is_never_given_twice(api: ApiServer, code: str) -> None:
+    api.log_in(Role.ADMIN)
+    await api.post(AT + "HQ:FP-1/rename", {"version": 1, "code": "OLD"})
+    status, body = await api.post(AT + "HQ:P-1/rename", {"version": 1, "code": code})
     assert (status, body["code"]) == (409, "code_taken")
-    status, _ = await house.post(AT + "HQ:OLD/rename", {"version": 2, "code": "FP-1"})
+    status, _ = await api.post(AT + "HQ:OLD/rename", {"version": 2, "code": "FP-1"})
     assert status == 200, "its own former code it may have back"
 
 
-async def test_retiring_ends_alarms_memory_and_outages_and_keeps_history(house: House) -> None:
-    scene = await open_scene(house)
+async def test_retiring_ends_alarms_memory_and_outages_and_keeps_history(api: ApiServer) -> None:
+    scene = await open_scene(api)
     await hot(scene)
     outage = Outage(since=T0, planned_end=T0 + 10**9, person="demo:engineer", second_person=None, reason="seal")
-    await take_out_of_service(house.services.database, Place("HQ", "P-1"), "", outage, OPERATOR, T0)
+    await take_out_of_service(api.services.database, Scope("HQ", "P-1"), "", outage, OPERATOR, T0)
     await scene.act(retire, "HQ:P-1", RetireEquipment(1, "scrapped"))
     assert await scene.alarms() == []
     (row,) = await scene.alarms(is_open=False)
-    lines = [row for row in await rows_of(house.services.database, journal) if row["event"] == "equipment_retired"]
+    lines = [row for row in await rows_of(api.services.database, journal) if row["event"] == "equipment_retired"]
     assert (row["state"], row["active"], lines[0]["note"], lines[0]["thing"]) == (
         "normal",
         False,
         "scrapped",
         row["id"],
     )
-    assert await rows_of(house.services.database, out_of_service) == []
+    assert await rows_of(api.services.database, out_of_service) == []
     await scene.desk.alarms.tick()
-    assert await rows_of(house.services.database, rule_memory) == []
+    assert await rows_of(api.services.database, rule_memory) == []
     scene.desk.clock.now += 10 * 24 * 3_600_000
     await scene.desk.alarms.tick()
     assert await scene.alarms() == [], "nothing is expected of it: no no-data alarm"
     scene.desk.clock.now = T0 + 200_000  # logins end by this clock too
-    house.log_in(Role.ADMIN)
-    assert "HQ:P-1" not in [item["id"] for item in (await house.get("/api/v1/equipment"))[1]["items"]]
-    (listed,) = (await house.get("/api/v1/equipment?retired=true"))[1]["items"]
+    api.log_in(Role.ADMIN)
+    assert "HQ:P-1" not in [item["id"] for item in (await api.get("/api/v1/equipment"))[1]["items"]]
+    (listed,) = (await api.get("/api/v1/equipment?retired=true"))[1]["items"]
     assert (listed["id"], listed["retired_at"] is not None) == ("HQ:P-1", True)
-    assert len((await house.get(history_of("P-1")))[1]["buckets"]) == 2
+    assert len((await api.get(history_of("P-1")))[1]["buckets"]) == 2
 
 
 async def test_a_message_of_retired_equipment_is_counted_and_reported_and_raises_only_life_safety(
-    house: House,
+    api: ApiServer,
 ) -> None:
-    scene = await open_scene(house)
+    scene = await open_scene(api)
     await scene.act(retire, "HQ:P-1", RetireEquipment(1, "scrapped"))
     await scene.act(retire, "HQ:FP-1", RetireEquipment(1, "new panel"))
     await scene.say(pump(T0, HOT), pump(T0 + 120_000, HOT))
@@ -154,8 +154,8 @@ async def test_a_message_of_retired_equipment_is_counted_and_reported_and_raises
     await scene.desk.decide(*notices.look(scene.ledger.equipment.values(), messages, now))
     told = {row["part"]: row for row in await scene.alarms() if row["rule"] == "system.retired_speaks"}
     assert set(told) == {"HQ:P-1", "HQ:FP-1"}
-    house.log_in(Role.ADMIN)
-    _, page = await house.get("/api/v1/equipment?retired=true")
+    api.log_in(Role.ADMIN)
+    _, page = await api.get("/api/v1/equipment?retired=true")
     assert {item["id"]: item["last_message"]["count"] for item in page["items"]} == {"HQ:P-1": 2, "HQ:FP-1": 1}
     await scene.desk.alarms.load()
     assert len(await scene.alarms()) == 3, "a restart ends neither the fire nor the notices"
@@ -164,8 +164,8 @@ async def test_a_message_of_retired_equipment_is_counted_and_reported_and_raises
     assert {row["active"] for row in await scene.alarms() if row["rule"] == "system.retired_speaks"} == {False}
 
 
-async def test_life_safety_that_stood_at_the_retirement_is_raised_anew_by_the_next_message(house: House) -> None:
-    scene = await open_scene(house)
+async def test_life_safety_that_stood_at_the_retirement_is_raised_anew_by_the_next_message(api: ApiServer) -> None:
+    scene = await open_scene(api)
     await scene.say(sample(SMOKE, {"smoke": True}, T0))
     assert len(await scene.alarms()) == 1
     await scene.act(retire, "HQ:S-1", RetireEquipment(1, "removed"))
@@ -177,8 +177,8 @@ async def test_life_safety_that_stood_at_the_retirement_is_raised_anew_by_the_ne
     assert [of for of, _ in await scene.names()] == ["S-1"]
 
 
-async def test_life_safety_raised_before_the_owner_knew_of_the_retirement_still_returns(house: House) -> None:
-    scene = await open_scene(house)
+async def test_life_safety_raised_before_the_owner_knew_of_the_retirement_still_returns(api: ApiServer) -> None:
+    scene = await open_scene(api)
     await scene.say(sample(SMOKE, {"smoke": False}, T0))
     now, before = scene.desk.alarms._estate, scene.ledger.estate
     scene.desk.alarms._estate = lambda: before
@@ -188,98 +188,98 @@ async def test_life_safety_raised_before_the_owner_knew_of_the_retirement_still_
     await scene.desk.alarms.tick()
     (raised,) = [row for row in await scene.alarms() if row["equipment"] == "S-1"]
     assert raised["active"]
-    house.log_in(Role.ADMIN)
-    assert (await house.post(AT + "HQ:S-1/adopt", {"version": 2}))[0] == 200
+    api.log_in(Role.ADMIN)
+    assert (await api.post(AT + "HQ:S-1/adopt", {"version": 2}))[0] == 200
     await scene.desk.alarms.tick()
     await scene.say(*(sample(SMOKE, {"smoke": False}, T0 + at) for at in (20_000, 90_000)))
     (returned,) = [row for row in await scene.alarms(is_open=False) if row["equipment"] == "S-1"]
     assert (returned["id"], returned["active"]) == (raised["id"], False)
 
 
-async def test_what_watches_over_lives_is_retired_and_replaced_by_two_people_only(house: House) -> None:
-    scene = await open_scene(house)
+async def test_what_watches_over_lives_is_retired_and_replaced_by_two_people_only(api: ApiServer) -> None:
+    scene = await open_scene(api)
     for handler, body in (
         (retire, RetireEquipment(1, "gone")),
         (replace, ReplaceEquipment(1, "FP-2", "new")),
     ):
         with pytest.raises(NeedsSecondPerson):
-            await handler(call_of(house, Role.ADMIN, {"equipment": "HQ:FP-1"}, body, None))
+            await handler(call_of(api, Role.ADMIN, {"equipment": "HQ:FP-1"}, body, None))
     assert scene.version("FP-1") == 1
-    house.log_in(Role.ENGINEER)
-    status, problem = await house.post(AT + "HQ:FP-1/retire", {"version": 1, "reason": "gone"})
+    api.log_in(Role.ENGINEER)
+    status, problem = await api.post(AT + "HQ:FP-1/retire", {"version": 1, "reason": "gone"})
     assert (status, problem["code"]) == (403, "forbidden")
-    house.log_in(Role.ADMIN)
-    status, waiting = await house.post(AT + "HQ:FP-1/retire", {"version": 1, "reason": "gone"})
+    api.log_in(Role.ADMIN)
+    status, waiting = await api.post(AT + "HQ:FP-1/retire", {"version": 1, "reason": "gone"})
     assert (status, [change["act"] for change in waiting["changes"]]) == (202, ["equipment.retire"])
     assert scene.ledger.equipment["HQ", "FP-1"].in_use
-    house.log_in(Role.SHIFT_LEADER)
-    status, _ = await house.post(f"/api/v1/approvals/{waiting['id']}/approve", {"version": waiting["version"]})
+    api.log_in(Role.SHIFT_LEADER)
+    status, _ = await api.post(f"/api/v1/approvals/{waiting['id']}/approve", {"version": waiting["version"]})
     assert (status, scene.ledger.equipment["HQ", "FP-1"].in_use) == (200, False)
 
 
-async def test_a_replacement_has_name_place_links_rule_changes_and_history_of_the_old_device(house: House) -> None:
-    scene = await open_scene(house)
-    house.log_in(Role.ADMIN)
-    await house.post(AT + "HQ:P-1/links", {"parent": "HQ:FP-1", "relation": "power"})
-    rule = next(rule.id for rule in house.services.rules if rule.id.startswith("pump.") and not rule.life_safety)
+async def test_a_replacement_has_name_place_links_rule_changes_and_history_of_the_old_device(api: ApiServer) -> None:
+    scene = await open_scene(api)
+    api.log_in(Role.ADMIN)
+    await api.post(AT + "HQ:P-1/links", {"parent": "HQ:FP-1", "relation": "power"})
+    rule = next(rule.id for rule in api.services.rules if rule.id.startswith("pump.") and not rule.life_safety)
     change = {"rule": rule, "site": "HQ", "equipment": "HQ:P-1", "version": 0, "changes": {"enabled": False}}
-    status, answer = await house.post("/api/v1/rules", {**change, "note": "noisy"})
+    status, answer = await api.post("/api/v1/rules", {**change, "note": "noisy"})
     assert status == 200, answer
     await hot(scene)
     body = await scene.act(replace, "HQ:P-1", ReplaceEquipment(1, "P-9", "motor burnt"))
     assert (body.id, body.name.en, body.place.en, body.replaces) == ("HQ:P-9", "Pump 1", "Basement", "HQ:P-1")
     old = scene.ledger.equipment["HQ", "P-1"]
     assert (old.retired_at is not None, old.replaced_by, await scene.alarms()) == (True, "P-9", [])
-    _, links = await house.get(AT + "HQ:P-9/links")
+    _, links = await api.get(AT + "HQ:P-9/links")
     assert [link["equipment"] for link in links["parents"]] == ["HQ:FP-1"]
-    _, held = await house.get(f"/api/v1/rules/{rule}?site=HQ&equipment=HQ:P-9")
+    _, held = await api.get(f"/api/v1/rules/{rule}?site=HQ&equipment=HQ:P-9")
     assert held["enabled"] is False
     await scene.say(pump(T0 + 300_000, COOL, "P-9"))
-    _, found = await house.get(history_of("P-9"))
+    _, found = await api.get(history_of("P-9"))
     assert [bucket["max"] for bucket in found["buckets"]] == [88, 88, 30]
-    _, past = await house.get("/api/v1/alarms?equipment=HQ:P-9")
+    _, past = await api.get("/api/v1/alarms?equipment=HQ:P-9")
     assert [item["equipment"] for item in past["items"]] == ["HQ:P-1"]
-    status, problem = await house.post(AT + "HQ:P-1/adopt", {"version": 2})
+    status, problem = await api.post(AT + "HQ:P-1/adopt", {"version": 2})
     assert (status, problem["code"]) == (409, "not_permitted_in_state")
 
 
-async def test_retired_equipment_is_taken_back_and_watched_again(house: House) -> None:
-    scene = await open_scene(house)
+async def test_retired_equipment_is_taken_back_and_watched_again(api: ApiServer) -> None:
+    scene = await open_scene(api)
     await scene.act(retire, "HQ:P-1", RetireEquipment(1, "by mistake"))
     await scene.desk.alarms.tick()
-    house.log_in(Role.ADMIN)
-    status, body = await house.post(AT + "HQ:P-1/adopt", {"version": 2})
+    api.log_in(Role.ADMIN)
+    status, body = await api.post(AT + "HQ:P-1/adopt", {"version": 2})
     assert (status, body["retired_at"]) == (200, None)
     await hot(scene)
 
 
-async def test_another_kind_only_without_open_alarms_and_the_history_of_the_old_one_stays(house: House) -> None:
-    scene = await open_scene(house)
+async def test_another_kind_only_without_open_alarms_and_the_history_of_the_old_one_stays(api: ApiServer) -> None:
+    scene = await open_scene(api)
     await hot(scene)
-    house.log_in(Role.ADMIN)
-    status, problem = await house.ask("PATCH", AT + "HQ:P-1", json={"version": 1, "kind": "sensor"})
+    api.log_in(Role.ADMIN)
+    status, problem = await api.ask("PATCH", AT + "HQ:P-1", json={"version": 1, "kind": "sensor"})
     assert (status, problem["code"]) == (409, "alarms_open")
     (row,) = await scene.alarms()
-    await house.post(f"/api/v1/alarms/{row['id']}/acknowledge", {"version": row["version"]})
-    house.log_in(Role.OPERATOR)
-    await house.post(f"/api/v1/alarms/{row['id']}/acknowledge", {"version": row["version"]})
+    await api.post(f"/api/v1/alarms/{row['id']}/acknowledge", {"version": row["version"]})
+    api.log_in(Role.OPERATOR)
+    await api.post(f"/api/v1/alarms/{row['id']}/acknowledge", {"version": row["version"]})
     await scene.say(pump(T0 + 200_000, COOL), pump(T0 + 900_000, COOL))
     assert await scene.alarms() == []
-    house.log_in(Role.ADMIN)
-    status, body = await house.ask("PATCH", AT + "HQ:P-1", json={"version": 1, "kind": "sensor"})
+    api.log_in(Role.ADMIN)
+    status, body = await api.ask("PATCH", AT + "HQ:P-1", json={"version": 1, "kind": "sensor"})
     assert (status, body["kind"], body["former_kinds"]) == (200, "sensor", ["pump"])
-    assert len((await house.get(history_of("P-1")))[1]["buckets"]) == 4
+    assert len((await api.get(history_of("P-1")))[1]["buckets"]) == 4
     await scene.say(sample("gengfu/HQ/sensor/P-1/telemetry", {"temperature": 20.0}, T0 + 950_000))
-    _, body = await house.get(AT + "HQ:P-1")
+    _, body = await api.get(AT + "HQ:P-1")
     assert set(body["latest"]) == {"temperature"}
 
 
-async def test_two_kinds_under_one_code_are_two_rows_reported_and_not_merged(house: House) -> None:
-    scene = await open_scene(house)
+async def test_two_kinds_under_one_code_are_two_rows_reported_and_not_merged(api: ApiServer) -> None:
+    scene = await open_scene(api)
     lift = "gengfu/HQ/elevator/P-1/telemetry"
     await scene.say(pump(T0, COOL), sample(lift, {"motor_temperature": 40.0, "alarm_button": False}, T0 + 1))
-    house.log_in(Role.ADMIN)
-    _, page = await house.get("/api/v1/equipment?site=HQ")
+    api.log_in(Role.ADMIN)
+    _, page = await api.get("/api/v1/equipment?site=HQ")
     found = {item["id"]: item for item in page["items"]}
     assert set(found["HQ:P-1"]["latest"]) == {"bearing_temperature", "running"}
     second = found["HQ:P-1.elevator"]
@@ -293,8 +293,8 @@ async def test_two_kinds_under_one_code_are_two_rows_reported_and_not_merged(hou
     assert notices._standing == {Notice("two_kinds", "HQ:P-1")}
 
 
-async def test_two_kinds_that_are_heard_first_in_one_batch_are_kept_apart(house: House) -> None:
-    scene = await open_scene(house)
+async def test_two_kinds_that_are_heard_first_in_one_batch_are_kept_apart(api: ApiServer) -> None:
+    scene = await open_scene(api)
     both = [sample(f"gengfu/HQ/{kind}/X/telemetry", {"motor_temperature": 1.0}, T0) for kind in ("pump", "elevator")]
     await scene.say(*both)
     assert {(code, item.kind) for (_, code), item in scene.ledger.equipment.items() if code.startswith("X")} == {
@@ -303,29 +303,29 @@ async def test_two_kinds_that_are_heard_first_in_one_batch_are_kept_apart(house:
 
 
 async def test_the_kind_that_was_wrong_is_corrected_and_the_second_row_becomes_a_part_of_the_first(
-    house: House,
+    api: ApiServer,
 ) -> None:
-    scene = await open_scene(house)
+    scene = await open_scene(api)
     await scene.say(sample("gengfu/HQ/elevator/X/telemetry", {"motor_temperature": 1.0}, T0), pump(T0 + 1, COOL, "X"))
-    house.log_in(Role.ADMIN)
-    status, body = await house.ask("PATCH", AT + "HQ:X", json={"version": 1, "kind": "pump"})
+    api.log_in(Role.ADMIN)
+    status, body = await api.ask("PATCH", AT + "HQ:X", json={"version": 1, "kind": "pump"})
     assert (status, body["former_codes"], body["former_kinds"]) == (200, ["X.pump"], ["elevator"])
     await scene.say(pump(T0 + 2, COOL, "X"))
     assert {code for _, code in scene.ledger.equipment if code.startswith("X")} == {"X"}
-    _, found = await house.get(history_of("X"))
+    _, found = await api.get(history_of("X"))
     assert sum(bucket["count"] for bucket in found["buckets"]) == 2
 
 
-async def test_the_ledger_of_another_process_learns_of_every_act(house: House) -> None:
-    scene = await open_scene(house)
-    other = Ledger(house.services.database, 10, "UTC")
+async def test_the_ledger_of_another_process_learns_of_every_act(api: ApiServer) -> None:
+    scene = await open_scene(api)
+    other = Ledger(api.services.database, 10, "UTC")
     await other.load()
-    house.log_in(Role.ADMIN)
-    await house.post(AT + "HQ:P-1/rename", {"version": 1, "code": "CW-01"})
+    api.log_in(Role.ADMIN)
+    await api.post(AT + "HQ:P-1/rename", {"version": 1, "code": "CW-01"})
     await scene.act(retire, "HQ:FP-1", RetireEquipment(1, "gone"))
-    facts = await rows_of(house.services.database, fact)
+    facts = await rows_of(api.services.database, fact)
     await other.learn(row["thing"] for row in facts if row["kind"].startswith("equipment."))
     assert (other.equipment, other.estate) == (scene.ledger.equipment, scene.ledger.estate)
-    assert {row["code"] for row in await rows_of(house.services.database, equipment) if row["site"] == "HQ"} == {
+    assert {row["code"] for row in await rows_of(api.services.database, equipment) if row["site"] == "HQ"} == {
         "CW-01", "FP-1",
     }  # fmt: skip

@@ -143,8 +143,8 @@ async def test_the_last_administrator_stays(accounts: Accounts, database: Databa
 
 async def test_two_administrators_who_disable_each_other_at_once_do_not_both_succeed(accounts: Accounts) -> None:
     records = [await add(accounts, name, ("*", Role.ADMIN)) for name in ("ann", "bo")]
-    acts = [accounts.disable(record.id, record.version, BOSS, T0) for record in records]
-    results = await asyncio.gather(*acts, return_exceptions=True)
+    permissions = [accounts.disable(record.id, record.version, BOSS, T0) for record in records]
+    results = await asyncio.gather(*permissions, return_exceptions=True)
     assert sorted(type(result).__name__ for result in results) == ["LastAdministrator", "PersonRecord"]
 
 

@@ -16,41 +16,41 @@ from gateway.people.permissions import (
     ALL_SITES,
     FOR_EVERYONE,
     PERMITTED,
-    Act,
     Decision,
     Grants,
+    Permission,
     Role,
     may,
     may_manage,
     may_see,
 )
-from tests.servers.api_server import House
+from tests.servers.api_server import ApiServer
 
 TABLE = {
     #                     op  lead guard eng  cs  contr mgr admin view
-    Act.WATCH:             "x   x    .    x    .   .    x   x    x",
-    Act.READ_HISTORY:      "x   x    .    x    .   .    x   x    x",
-    Act.ACKNOWLEDGE_ALARM: "x   x    .    .    .   .    x   .    .",
-    Act.SILENCE_ALARM:     "x   x    .    .    .   .    x   .    .",
-    Act.RESET_ALARM:       "x   x    .    .    .   .    x   .    .",
-    Act.COMMENT_ON_ALARM:  "x   x    .    x    .   .    x   .    .",
-    Act.SHELVE_ALARM:      "x   x    .    .    .   .    .   .    .",
-    Act.QUIET_LIFE_SAFETY: ".   x    .    .    .   .    .   .    .",
-    Act.TAKE_OUT_OF_SERVICE: ".  x    .    x    .   .    x   .    .",
-    Act.READ_TICKETS:      "x   x    .    x    x   .    x   x    x",
-    Act.ACT_ON_TICKET:     "x   x    .    x    .   .    x   .    .",
-    Act.READ_QUARANTINE:   ".   .    .    .    .   .    .   x    .",
-    Act.ADOPT_EQUIPMENT:   ".   .    .    .    .   .    .   x    .",
-    Act.MANAGE_SITES:      ".   .    .    .    .   .    .   x    .",
-    Act.EDIT_LEDGER:       ".   .    .    x    .   .    .   x    .",
-    Act.PLAN_MAINTENANCE:  ".   x    .    x    .   .    x   .    .",
-    Act.MANAGE_RULES:      ".   .    .    .    .   .    .   x    .",
-    Act.MANAGE_PEOPLE:     ".   .    .    .    .   .    .   x    .",
-    Act.SECOND_FACTOR:     ".   .    .    .    .   .    x   x    .",
-    Act.READ_METRICS:      ".   .    .    .    .   .    x   x    .",
-    Act.READ_AUDIT:        ".   .    .    .    .   .    x   x    .",
-    Act.READ_ALARM_PERFORMANCE: ". x  .    x    .   .    x   x    .",
-    Act.TEST_RULES:        ".   x    .    x    .   .    x   x    .",
+    Permission.WATCH:             "x   x    .    x    .   .    x   x    x",
+    Permission.READ_HISTORY:      "x   x    .    x    .   .    x   x    x",
+    Permission.ACKNOWLEDGE_ALARM: "x   x    .    .    .   .    x   .    .",
+    Permission.SILENCE_ALARM:     "x   x    .    .    .   .    x   .    .",
+    Permission.RESET_ALARM:       "x   x    .    .    .   .    x   .    .",
+    Permission.COMMENT_ON_ALARM:  "x   x    .    x    .   .    x   .    .",
+    Permission.SHELVE_ALARM:      "x   x    .    .    .   .    .   .    .",
+    Permission.QUIET_LIFE_SAFETY: ".   x    .    .    .   .    .   .    .",
+    Permission.TAKE_OUT_OF_SERVICE: ".  x    .    x    .   .    x   .    .",
+    Permission.READ_TICKETS:      "x   x    .    x    x   .    x   x    x",
+    Permission.ACT_ON_TICKET:     "x   x    .    x    .   .    x   .    .",
+    Permission.READ_QUARANTINE:   ".   .    .    .    .   .    .   x    .",
+    Permission.ADOPT_EQUIPMENT:   ".   .    .    .    .   .    .   x    .",
+    Permission.MANAGE_SITES:      ".   .    .    .    .   .    .   x    .",
+    Permission.EDIT_LEDGER:       ".   .    .    x    .   .    .   x    .",
+    Permission.PLAN_MAINTENANCE:  ".   x    .    x    .   .    x   .    .",
+    Permission.MANAGE_RULES:      ".   .    .    .    .   .    .   x    .",
+    Permission.MANAGE_PEOPLE:     ".   .    .    .    .   .    .   x    .",
+    Permission.SECOND_FACTOR:     ".   .    .    .    .   .    x   x    .",
+    Permission.READ_METRICS:      ".   .    .    .    .   .    x   x    .",
+    Permission.READ_AUDIT:        ".   .    .    .    .   .    x   x    .",
+    Permission.READ_ALARM_PERFORMANCE: ". x  .    x    .   .    x   x    .",
+    Permission.TEST_RULES:        ".   x    .    x    .   .    x   x    .",
 }  # fmt: skip
 PUBLIC = {
     "POST /api/v1/session", "DELETE /api/v1/session", "GET /healthz", "GET /readyz", "GET /watchdog",
@@ -61,81 +61,87 @@ PUBLIC = {
 
 
 @pytest.mark.parametrize(("act", "role"), list(itertools.product(TABLE, Role)))
-def test_each_role_may_what_the_table_says(act: Act, role: Role) -> None:
+def test_each_role_may_what_the_table_says(act: Permission, role: Role) -> None:
     expected = dict(zip(Role, TABLE[act].split(), strict=True))[role] == "x"
     assert may({ALL_SITES: (role,)}, act).permitted is expected
     assert may({"HQ": (role,)}, act, "HQ").permitted is expected
 
 
 def test_every_act_is_in_the_table_or_for_everyone() -> None:
-    assert set(PERMITTED) == set(TABLE) == set(Act) - FOR_EVERYONE
-    assert {Act.PUBLIC, Act.SIGNED_IN, Act.OWN_ACCOUNT} == FOR_EVERYONE
+    assert set(PERMITTED) == set(TABLE) == set(Permission) - FOR_EVERYONE
+    assert {Permission.PUBLIC, Permission.SIGNED_IN, Permission.OWN_ACCOUNT} == FOR_EVERYONE
 
 
 def test_no_act_is_called_like_a_role() -> None:
     """Grants hold both: a machine's token names single acts."""
-    assert not {act.value for act in Act} & {role.value for role in Role}
+    assert not {act.value for act in Permission} & {role.value for role in Role}
 
 
-def test_only_these_addresses_are_public(house: House) -> None:
+def test_only_these_addresses_are_public(api: ApiServer) -> None:
     """Whoever adds one adds it here, and is asked why."""
-    plain = plain_routes(house.services, house.feed, None)
-    public = [f"{route.method} {path}" for path, route in route_table() if route.act is Act.PUBLIC]
-    assert {*public, *(f"{item.method} {item.path}" for item in plain if item.act is Act.PUBLIC)} == PUBLIC
-    assert LIVE_ACT is Act.WATCH
+    plain = plain_routes(api.services, api.feed, None)
+    public = [f"{route.method} {path}" for path, route in route_table() if route.act is Permission.PUBLIC]
+    assert {*public, *(f"{item.method} {item.path}" for item in plain if item.act is Permission.PUBLIC)} == PUBLIC
+    assert LIVE_ACT is Permission.WATCH
 
 
 @pytest.mark.parametrize("declared", [None, "", "watch", "no such act"])
 def test_a_route_that_does_not_say_who_may_does_not_start(
-    house: House, monkeypatch: pytest.MonkeyPatch, declared: object
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch, declared: object
 ) -> None:
     path, route = route_table()[-1]
     monkeypatch.setattr("gateway.api.http.server.route_table", lambda: [(path, route._replace(act=declared))])
     with pytest.raises(UndeclaredAct, match=path):
-        make_app(house.services, house.feed, None, Entrance())
+        make_app(api.services, api.feed, None, Entrance())
 
 
-def test_a_live_message_that_does_not_say_who_may_does_not_start(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_live_message_that_does_not_say_who_may_does_not_start(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delitem(REQUIRED, LiveTicket)
     with pytest.raises(UndeclaredAct, match="LiveTicket"):
-        make_app(house.services, house.feed, None, Entrance())
+        make_app(api.services, api.feed, None, Entrance())
 
 
 def test_every_live_message_asks_for_an_act() -> None:
     assert set(REQUIRED) == set(Message.__args__)
     assert {act for kind, act in REQUIRED.items() if kind is not LiveApproval} <= set(PERMITTED)
-    assert REQUIRED[LiveApproval] is Act.SIGNED_IN, "and the act of what waits, see test_approvals.py"
+    assert REQUIRED[LiveApproval] is Permission.SIGNED_IN, "and the act of what waits, see test_approvals.py"
 
 
 @pytest.mark.parametrize(
     ("grants", "act", "site", "decision"),
     [
-        (None, Act.PUBLIC, None, Decision.PUBLIC),
-        (None, Act.SIGNED_IN, None, Decision.NOT_SIGNED_IN),
-        (None, Act.WATCH, "HQ", Decision.NOT_SIGNED_IN),
-        ({}, Act.SIGNED_IN, None, Decision.ROLE),  # somebody without any role
-        ({}, Act.WATCH, None, Decision.NO_ROLE),
-        ({"HQ": (Role.OPERATOR,)}, Act.WATCH, "B", Decision.NO_ROLE),  # of another site
-        ({"HQ": (Role.OPERATOR,)}, Act.WATCH, None, Decision.ROLE),  # things of no site: any role serves
-        ({"HQ": (Role.GUARD,), "*": (Role.VIEWER,)}, Act.WATCH, "HQ", Decision.ROLE),  # roles add up
-        ({"HQ": (Role.OPERATOR,), "*": (Role.VIEWER,)}, Act.ACKNOWLEDGE_ALARM, "B", Decision.NO_ROLE),
+        (None, Permission.PUBLIC, None, Decision.PUBLIC),
+        (None, Permission.SIGNED_IN, None, Decision.NOT_SIGNED_IN),
+        (None, Permission.WATCH, "HQ", Decision.NOT_SIGNED_IN),
+        ({}, Permission.SIGNED_IN, None, Decision.ROLE),  # somebody without any role
+        ({}, Permission.WATCH, None, Decision.NO_ROLE),
+        ({"HQ": (Role.OPERATOR,)}, Permission.WATCH, "B", Decision.NO_ROLE),  # of another site
+        ({"HQ": (Role.OPERATOR,)}, Permission.WATCH, None, Decision.ROLE),  # things of no site: any role serves
+        ({"HQ": (Role.GUARD,), "*": (Role.VIEWER,)}, Permission.WATCH, "HQ", Decision.ROLE),  # roles add up
+        ({"HQ": (Role.OPERATOR,), "*": (Role.VIEWER,)}, Permission.ACKNOWLEDGE_ALARM, "B", Decision.NO_ROLE),
     ],
 )
-def test_a_decision_names_its_reason(grants: Grants | None, act: Act, site: str | None, decision: Decision) -> None:
+def test_a_decision_names_its_reason(
+    grants: Grants | None, act: Permission, site: str | None, decision: Decision
+) -> None:
     assert may(grants, act, site) is decision
 
 
 GRANTS = st.dictionaries(st.sampled_from([ALL_SITES, "A", "B"]), st.lists(st.sampled_from(Role), max_size=3))
 
 
-@given(grants=GRANTS, more=GRANTS, act=st.sampled_from(Act), site=st.sampled_from([None, "A", "B", "C"]))
-def test_a_further_role_never_takes_anything_away(grants: Grants, more: Grants, act: Act, site: str | None) -> None:
+@given(grants=GRANTS, more=GRANTS, act=st.sampled_from(Permission), site=st.sampled_from([None, "A", "B", "C"]))
+def test_a_further_role_never_takes_anything_away(
+    grants: Grants, more: Grants, act: Permission, site: str | None
+) -> None:
     both = {place: (*grants.get(place, ()), *more.get(place, ())) for place in {*grants, *more}}
     if may(grants, act, site).permitted:
         assert may(both, act, site).permitted
 
 
-ADMIN, GUARD, WATCH = (Role.ADMIN,), (Role.GUARD,), (Act.WATCH,)
+ADMIN, GUARD, WATCH = (Role.ADMIN,), (Role.GUARD,), (Permission.WATCH,)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +155,7 @@ ADMIN, GUARD, WATCH = (Role.ADMIN,), (Role.GUARD,), (Act.WATCH,)
         ({"A": ADMIN}, {"B": GUARD}, False, False),
         ({"A": ADMIN}, {"*": ADMIN}, False, False),  # else whoever has one site could take all
         ({"A": GUARD}, {"A": GUARD}, False, False),
-        ({"A": (Act.WATCH,)}, {"A": GUARD}, False, False),
+        ({"A": (Permission.WATCH,)}, {"A": GUARD}, False, False),
         (None, {"A": GUARD}, False, False),
     ],
 )
@@ -163,13 +169,13 @@ def test_an_administrator_manages_whoever_works_on_their_sites_only(
 @pytest.mark.parametrize(
     ("grants", "act", "site", "permitted"),
     [
-        ({"A": WATCH}, Act.WATCH, "A", True),
-        ({"A": WATCH}, Act.WATCH, "B", False),
-        ({"A": WATCH}, Act.READ_HISTORY, "A", False),  # one act does not bring its roles' others
-        ({"*": WATCH}, Act.WATCH, "B", True),
+        ({"A": WATCH}, Permission.WATCH, "A", True),
+        ({"A": WATCH}, Permission.WATCH, "B", False),
+        ({"A": WATCH}, Permission.READ_HISTORY, "A", False),  # one act does not bring its roles' others
+        ({"*": WATCH}, Permission.WATCH, "B", True),
     ],
 )
-def test_a_machine_may_what_its_token_names(grants: Grants, act: Act, site: str, permitted: bool) -> None:
+def test_a_machine_may_what_its_token_names(grants: Grants, act: Permission, site: str, permitted: bool) -> None:
     assert may(grants, act, site).permitted is permitted
 
 
@@ -183,5 +189,5 @@ def test_a_decision_takes_less_than_50_microseconds() -> None:
 def timed(grants: Grants) -> float:
     began = time.perf_counter()
     for _ in range(1_000):
-        may(grants, Act.MANAGE_PEOPLE, "S99")
+        may(grants, Permission.MANAGE_PEOPLE, "S99")
     return (time.perf_counter() - began) / 1_000

@@ -30,10 +30,10 @@ from gateway.storage.tables import (
     approval,
     attachment,
     audit,
+    consumer_offset,
+    dead_letter,
     event,
     fact,
-    fact_cursor,
-    fact_set_aside,
     journal,
     maintenance_window,
     metadata,
@@ -180,11 +180,11 @@ async def test_a_fact_goes_when_it_is_old_and_everybody_has_read_it(database: Da
     await put(database, fact, a_fact(1, 31), a_fact(2, 31), a_fact(3, 31), a_fact(4, 29))
     retention = await make_retention(database)
     assert await retention.enforce() == {}, "nobody has read any"
-    await put(database, fact_cursor, {"consumer": "quick", "fact": 4}, {"consumer": "slow", "fact": 2})
+    await put(database, consumer_offset, {"consumer": "quick", "fact": 4}, {"consumer": "slow", "fact": 2})
     assert await retention.enforce() == {"fact": 2}
     assert await keys(database, fact, "id") == [3, 4]
     async with database.transaction() as connection:
-        await connection.execute(update(fact_cursor).values(fact=4))
+        await connection.execute(update(consumer_offset).values(fact=4))
     assert await retention.enforce() == {"fact": 1}
     assert await keys(database, fact, "id") == [4]
 
@@ -193,9 +193,9 @@ async def test_a_fact_that_was_set_aside_goes_after_the_technical_period(databas
     rows = [{**a_fact(0, days), "fact": number, "consumer": "c", "error": "e"} for number, days in ((1, 31), (2, 29))]
     for row in rows:
         del row["id"]
-    await put(database, fact_set_aside, *rows)
-    assert await (await make_retention(database)).enforce() == {"fact_set_aside": 1}
-    assert await keys(database, fact_set_aside, "fact") == [2]
+    await put(database, dead_letter, *rows)
+    assert await (await make_retention(database)).enforce() == {"dead_letter": 1}
+    assert await keys(database, dead_letter, "fact") == [2]
 
 
 async def test_a_message_that_could_not_be_read_goes_after_the_technical_period(database: Database) -> None:

@@ -14,7 +14,7 @@ from gateway.storage.database import Database
 
 GROWING = frozenset(
     {
-        "activation", "alarm", "approval", "attachment", "audit", "event", "fact", "fact_set_aside", "journal",
+        "activation", "alarm", "approval", "attachment", "audit", "event", "fact", "dead_letter", "journal",
         "maintenance_window", "rule_version", "ticket", "ticket_activation", "ticket_alarm",
     }
 )  # fmt: skip
@@ -25,7 +25,7 @@ LIMITED = {
     "audit_identity": "one",
     "equipment": "the estate",
     "equipment_link": "the estate",
-    "fact_cursor": "one a consumer",
+    "consumer_offset": "one a consumer",
     "known_device": "browsers of the people",
     "last_message": "up to a cap",
     "lease": "one",

@@ -173,4 +173,4 @@ async def test_every_transaction_on_sqlite_is_durable_and_checked(tmp_path: Path
             assert found.scalar() == value, pragma
     assert await rows_of(database, site) == []
     await database.close()
-    assert newest_revision() == "0017"
+    assert newest_revision() == "0018"

@@ -21,16 +21,16 @@ from gateway.alarms.lifecycle import operator_actions as acts
 from gateway.alarms.lifecycle.states import State
 from gateway.alarms.performance.duty_positions import ONE_DESK
 from gateway.alarms.performance.flood_watch import floods_now
-from gateway.alarms.performance.gauges import StandingMetrics
+from gateway.alarms.performance.gauges import AlarmGauges
 from gateway.alarms.rules.files import shipped_rules
 from gateway.alarms.rules.rule import RuleType
-from gateway.alarms.rules.rulebook import Place as RulePlace
+from gateway.alarms.rules.rulebook import RuleScope
 from gateway.alarms.rules.versions import Wish, change
 from gateway.alarms.suppression.maintenance_windows import note_turns
 from gateway.alarms.suppression.reasons import Shelf
 from gateway.alarms.suppression.shelving import shelve
 from gateway.api.alarms.alarms import open_alarm_bodies
-from gateway.api.alarms.maintenance import standing_window_bodies
+from gateway.api.alarms.maintenance import open_window_bodies
 from gateway.api.http.server import PREFIX, route_table
 from gateway.api.live.floods import LiveFloods
 from gateway.api.tickets.tickets import open_ticket_bodies
@@ -60,7 +60,7 @@ from tests.builders.alarms import (
 from tests.builders.changeable_rules import RULES as CHANGEABLE
 from tests.builders.past import DAY_MS, fill
 from tests.gateway.storage.query_plans import GROWING, LIMITED, Asked, recorded, scans_of_postgres, scans_of_sqlite
-from tests.servers.api_server import House
+from tests.servers.api_server import ApiServer
 
 PAST: Final = 6_000
 """So many that PostgreSQL does not think a table small enough to read it all."""
@@ -115,7 +115,7 @@ async def test_no_tick_and_no_step_of_an_alarm_scans_what_grows(database: Databa
     with recorded(database) as asked:
         desk = await open_desk(database, *RULES)
         await go_through_alarms(desk)
-        await StandingMetrics(CollectorRegistry()).look(database, desk.clock())
+        await AlarmGauges(CollectorRegistry()).look(database, desk.clock())
         await floods_now(database, ONE_DESK, desk.clock())
         await note_turns(database, desk.epoch, desk.clock())
         await rule_change(desk)
@@ -160,7 +160,7 @@ async def tick(desk: Desk) -> None:
 
 
 async def rule_change(desk: Desk) -> None:
-    wish = Wish(RulePlace("pump.hot", "HQ", ""), {"above": 85}, 0, "a test")
+    wish = Wish(RuleScope("pump.hot", "HQ", ""), {"above": 85}, 0, "a test")
     await change(desk.database, CHANGEABLE, wish, OPERATOR, "demo:manager", desk.clock())
     await desk.alarms.tick()
 
@@ -222,24 +222,24 @@ TWO_SITES: Final = {"HQ": (Role.ADMIN, Role.MANAGER, Role.OPERATOR), "B": (Role.
 
 @pytest.mark.parametrize("grants", [EVERYWHERE, TWO_SITES], ids=["everywhere", "two sites"])
 async def test_no_page_of_a_list_scans_what_grows_however_it_is_narrowed(
-    house: House, grants: dict[str, tuple[Role, ...]]
+    api: ApiServer, grants: dict[str, tuple[Role, ...]]
 ) -> None:
     """Every list of the table of routes with each filter, each two of them, and all: a new one is tried by itself."""
-    database = house.services.database
-    await house.raise_fire()
+    database = api.services.database
+    await api.raise_fire()
     await fill(database, PAST)
-    await house.log_in_with(grants)
+    await api.log_in_with(grants)
     with recorded(database) as asked:
         for path, query in list(requests()):
-            status, body = await house.get(URL(path).with_query(query))
+            status, body = await api.get(URL(path).with_query(query))
             assert status == 200 or (status == 404 and not query), (path, query, body)
             if isinstance(body, dict) and body.get("next"):
-                status, _ = await house.get(URL(path).with_query({**query, "cursor": body["next"]}))
+                status, _ = await api.get(URL(path).with_query({**query, "cursor": body["next"]}))
                 assert status == 200, (path, query)
-        await open_alarm_bodies(house.services, None)
+        await open_alarm_bodies(api.services, None)
         await open_ticket_bodies(database, frozenset({"HQ"}))
-        await standing_window_bodies(house.services, frozenset({"HQ"}))
-        await LiveFloods(house.services, house.feed).look()
+        await open_window_bodies(api.services, frozenset({"HQ"}))
+        await LiveFloods(api.services, api.feed).look()
     assert len(asked) > 60
     await require_no_scan(database, asked, pages=True)
 

@@ -16,7 +16,7 @@ from gateway.settings import load_settings
 from gateway.storage.ownership.lease import LeaseLost
 from gateway.supervision import duties as duties_module
 from gateway.supervision.duties import Duties, Duty, Parts, always_ready, every, is_lease_lost
-from gateway.supervision.incoming_messages import Lookout
+from gateway.supervision.incoming_messages import MessageMonitor
 from tests.servers.mosquitto import Mosquitto
 from tests.servers.waiting import until, until_awaited
 from tests.servers.wire import send
@@ -160,7 +160,7 @@ async def test_a_part_that_keeps_failing_is_shown_and_an_alarm_and_alarms_of_the
 
     monkeypatch.setattr(owner_duties, "LOOK_S", 0.01)
     monkeypatch.setattr(RegularBackups, "tick", fail)
-    monkeypatch.setattr(Lookout, "findings", fail)
+    monkeypatch.setattr(MessageMonitor, "findings", fail)
     overrides = {"broker": {"port": mosquitto.port}, "http": {"port": 0}, "storage": {"data_dir": tmp_path}}
     application = Application(load_settings(None, overrides))
     running = asyncio.create_task(application.run())

@@ -18,7 +18,7 @@ import yaml
 from collectors.wire.fields import Channel, Kind
 from collectors.wire.reading import Quality, Reading
 from collectors.wire.topics import Topic
-from gateway.alarms.evaluation.evaluator import Watches
+from gateway.alarms.evaluation.evaluator import RuleEvaluator
 from gateway.alarms.rules.files import shipped_rules
 from gateway.clocks import wall_ms
 from gateway.devices.certificates import make_first
@@ -224,11 +224,11 @@ def test_the_first_certificate_that_ends_counts_and_what_cannot_be_read_is_not_g
     ],
 )
 def test_each_finding_has_its_alarm(rule: str, field: str, good: object, bad: object) -> None:
-    watches = Watches([item for item in shipped_rules() if item.kind is Kind.SYSTEM], {}, 60_000)
+    evaluator = RuleEvaluator([item for item in shipped_rules() if item.kind is Kind.SYSTEM], {}, 60_000)
     hour = 3_600_000
     raised = []
     for at, value in ((T0, good), (T0 + hour, bad), (T0 + 2 * hour, bad), (T0 + 3 * hour, good), (T0 + 4 * hour, good)):
-        outcome = watches.take([own_reading({field: value}, at)])
+        outcome = evaluator.take([own_reading({field: value}, at)])
         raised += [(decision.rule.id, decision.change.raised) for decision in outcome.decisions]
     assert raised == [(rule, True), (rule, False)]
 
@@ -237,11 +237,11 @@ def test_each_finding_has_its_alarm(rule: str, field: str, good: object, bad: ob
     ("system.database_slow", "decisions_waited", 3), ("system.pages_too_slow", "pages_dropped", 6),
 ])  # fmt: skip
 def test_what_may_happen_now_and_then_is_an_alarm_only_when_it_happens_often(rule: str, field: str, often: int) -> None:
-    watches = Watches([item for item in shipped_rules() if item.kind is Kind.SYSTEM], {}, 60_000)
+    evaluator = RuleEvaluator([item for item in shipped_rules() if item.kind is Kind.SYSTEM], {}, 60_000)
     found: list[str] = []
     for number in range(often + 1):
         assert found == []
-        outcome = watches.take([own_reading({field: float(number)}, T0 + 5_000 * number)])
+        outcome = evaluator.take([own_reading({field: float(number)}, T0 + 5_000 * number)])
         found = [decision.rule.id for decision in outcome.decisions]
     assert found == [rule]
 
@@ -261,7 +261,7 @@ def quick_rules(tmp_path: Path) -> Path:
     return file
 
 
-class House:
+class ApiServer:
     """A service with one adopted pump, and its broker."""
 
     def __init__(self, folder: Path, mosquitto: Mosquitto, rules: Path) -> None:
@@ -288,70 +288,70 @@ class House:
 
 
 @pytest.fixture
-def house_with_pump(tmp_path: Path, quick_rules: Path) -> Iterator[House]:
+def house_with_pump(tmp_path: Path, quick_rules: Path) -> Iterator[ApiServer]:
     mosquitto = Mosquitto(tmp_path / "mosquitto").start()
-    house = House(tmp_path / "data", mosquitto, quick_rules)
+    api = ApiServer(tmp_path / "data", mosquitto, quick_rules)
     try:
-        house.say(flow=1)
-        wait_until(
-            lambda: "HQ:P-1" in [item["id"] for item in house.service.get("/api/v1/equipment")["items"]], "heard"
-        )
-        status, answer = house.service.post("/api/v1/equipment/HQ:P-1/adopt", {"version": 1})
+        api.say(flow=1)
+        wait_until(lambda: "HQ:P-1" in [item["id"] for item in api.service.get("/api/v1/equipment")["items"]], "heard")
+        status, answer = api.service.post("/api/v1/equipment/HQ:P-1/adopt", {"version": 1})
         assert status == 200, answer
-        yield house
+        yield api
     finally:
-        house.service.stop()
+        api.service.stop()
         mosquitto.kill()
 
 
 @pytest.mark.server
-def test_a_silent_site_is_an_alarm_of_that_site_until_it_speaks_again_also_over_a_kill(house_with_pump: House) -> None:
-    house = house_with_pump
-    assert house.until_it_stands("system.site_silent") == "HQ"
-    link = next(item for item in house.service.get("/api/v1/equipment")["items"] if item["id"] == "HQ:gengfu")
+def test_a_silent_site_is_an_alarm_of_that_site_until_it_speaks_again_also_over_a_kill(
+    house_with_pump: ApiServer,
+) -> None:
+    api = house_with_pump
+    assert api.until_it_stands("system.site_silent") == "HQ"
+    link = next(item for item in api.service.get("/api/v1/equipment")["items"] if item["id"] == "HQ:gengfu")
     assert link["name"]["en"] == "Link to the site"
-    house.service.kill()
-    house.service.start_ready()
-    assert house.standing()["system.site_silent"] == "HQ"
-    house.say(flow=2)
-    house.until_it_is_over("system.site_silent")
+    api.service.kill()
+    api.service.start_ready()
+    assert api.standing()["system.site_silent"] == "HQ"
+    api.say(flow=2)
+    api.until_it_is_over("system.site_silent")
 
 
 @pytest.mark.server
-def test_a_broker_that_is_away_is_one_alarm_and_no_site_is_called_silent(house_with_pump: House) -> None:
-    house = house_with_pump
-    house.mosquitto.kill()
-    assert house.until_it_stands("system.broker_unreachable") == "platform"
+def test_a_broker_that_is_away_is_one_alarm_and_no_site_is_called_silent(house_with_pump: ApiServer) -> None:
+    api = house_with_pump
+    api.mosquitto.kill()
+    assert api.until_it_stands("system.broker_unreachable") == "platform"
     away_since = time.monotonic()
     wait_until(lambda: time.monotonic() - away_since > 20, "longer than a site may be silent", 30)
-    assert "system.site_silent" not in house.standing()
-    house.mosquitto.start()
-    house.until_it_is_over("system.broker_unreachable")
+    assert "system.site_silent" not in api.standing()
+    api.mosquitto.start()
+    api.until_it_is_over("system.broker_unreachable")
 
 
 @pytest.mark.server
-def test_messages_that_had_to_wait_are_told_as_soon_as_it_can_be_told(house_with_pump: House) -> None:
-    house = house_with_pump
-    lock = sqlite3.connect(house.service.folder / "gengfu.db", isolation_level=None)
+def test_messages_that_had_to_wait_are_told_as_soon_as_it_can_be_told(house_with_pump: ApiServer) -> None:
+    api = house_with_pump
+    lock = sqlite3.connect(api.service.folder / "gengfu.db", isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
     try:
-        house.say(bearing_temperature=120)
+        api.say(bearing_temperature=120)
         locked_since = time.monotonic()
         wait_until(lambda: time.monotonic() - locked_since > 8, "longer than a message may wait")
     finally:
         lock.execute("ROLLBACK")
         lock.close()
-    house.until_it_stands("system.falling_behind")
+    api.until_it_stands("system.falling_behind")
 
 
 @pytest.mark.server
-def test_the_clock_is_an_alarm_exactly_where_the_kernel_says_that_nobody_keeps_it(house_with_pump: House) -> None:
-    house = house_with_pump
+def test_the_clock_is_an_alarm_exactly_where_the_kernel_says_that_nobody_keeps_it(house_with_pump: ApiServer) -> None:
+    api = house_with_pump
     if kernel_says_synchronised() is False:
-        assert house.until_it_stands("system.clock_not_synchronised") == "platform"
+        assert api.until_it_stands("system.clock_not_synchronised") == "platform"
     else:
-        house.until_it_stands("system.site_silent")  # so the platform has looked at itself more than once
-        assert "system.clock_not_synchronised" not in house.standing()
+        api.until_it_stands("system.site_silent")  # so the platform has looked at itself more than once
+        assert "system.clock_not_synchronised" not in api.standing()
 
 
 def test_what_is_known_of_the_way_of_messages() -> None:

@@ -14,7 +14,7 @@ from gateway.alarms.rules.rule import Priority, Rule, RuleType, TicketWish
 from gateway.equipment.ledger import Equipment, Ledger, Site
 from gateway.people.audit.entry import CLOCK
 from gateway.storage.database import Database
-from gateway.storage.tables import alarm, fact_cursor, journal, ticket, ticket_activation, ticket_alarm
+from gateway.storage.tables import alarm, consumer_offset, journal, ticket, ticket_activation, ticket_alarm
 from gateway.tickets.incident_place import Reason, Scope, area_of, gathering_of
 from gateway.tickets.lifecycle.states import Action
 from gateway.tickets.tickets import FACTS_TAKE_MS, act
@@ -144,7 +144,7 @@ async def test_what_is_killed_between_alarm_and_ticket_is_joined_after_the_resta
     await caught_up(first)
     await first.decide(burning(1, T0 + 1))
     async with database.transaction() as connection:
-        await connection.execute(fact_cursor.update().values(fact=0))
+        await connection.execute(consumer_offset.update().values(fact=0))
     second = await open_desk(database, *RULES)
     await caught_up(second)
     assert await kinds_of(second) == ["emergency"]

@@ -30,8 +30,8 @@ from gateway.storage.ownership import lease
 from gateway.storage.tables import (
     alarm,
     audit,
+    dead_letter,
     fact,
-    fact_set_aside,
     journal,
     ticket,
     ticket_activation,
@@ -440,7 +440,7 @@ async def test_an_alarm_whose_ticket_cannot_be_opened_holds_back_no_other_and_is
     await spoil(database, guilty, "fax")
     await caught_up(desk)
     assert len(await tickets_of(desk)) == 4
-    assert (await only_row(database, fact_set_aside))["thing"] == guilty
+    assert (await only_row(database, dead_letter))["thing"] == guilty
     assert desk.tickets.notice == "1 facts set aside in the last 24 h, see the log"
     tries = []
     for second in range(40):

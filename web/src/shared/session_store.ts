@@ -30,7 +30,7 @@ export const useSession = defineStore('session', () => {
   }
 
   function may(act: string): boolean {
-    return me.value?.acts.includes(act) ?? false
+    return me.value?.permissions.includes(act) ?? false
   }
 
   async function leave(): Promise<void> {

@@ -18,7 +18,7 @@ from collectors.plausible import without_range
 from collectors.wire.fields import WIRE_KINDS
 from gateway.alarms.built_in.unmapped import UnmappedAlarms
 from gateway.alarms.built_in.unreadable import UnreadableMessages
-from gateway.alarms.evaluation.evaluator import Watches
+from gateway.alarms.evaluation.evaluator import RuleEvaluator
 from gateway.alarms.rules.files import shipped_rules
 
 NOW = 1_790_000_000_000
@@ -32,7 +32,7 @@ def raised_by(topic: str, payload: bytes, known: tuple[str, ...] = ()) -> set[st
     decoded = decode_by(route, payload, NOW)
     message = Message(topic, payload, 1, 1, NOW * 1_000_000)
     events = UnreadableMessages(RULES, lambda _site, _code: known).look(message, route, decoded)
-    outcome = Watches(RULES, {}, 60_000).take([*decoded.readings, *events])
+    outcome = RuleEvaluator(RULES, {}, 60_000).take([*decoded.readings, *events])
     assert not outcome.failures
     return {item.rule.id for item in outcome.decisions if item.change.raised and item.rule.life_safety}
 

@@ -27,7 +27,7 @@ class World:
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
-        self.watches = make_watches(rule)
+        self.instances = make_watches(rule)
         self.steady = 0
         self.wall = T0
         self.queue: list[Reading] = []
@@ -49,17 +49,17 @@ class World:
     def judge(self) -> None:
         self._follow_clock()
         by_new_clock(self.queue, self.wall, self.stepped)
-        self._note(self.watches.take(self.queue).decisions)
+        self._note(self.instances.take(self.queue).decisions)
         self.queue = []
 
     def tick(self) -> None:
         self._follow_clock()
-        self._note(self.watches.tick(self.wall).decisions)
+        self._note(self.instances.tick(self.wall).decisions)
 
     def _follow_clock(self) -> None:
         by = self.steps()
         if by:
-            self.watches.clock_was_set(by)
+            self.instances.clock_was_set(by)
             self.stepped = by
 
     def _note(self, decisions: list) -> None:  # type: ignore[type-arg]  # of any rule
@@ -122,12 +122,12 @@ def test_a_message_received_before_the_tick_that_raised_and_judged_after_it_ends
 
 def test_sixty_sensors_that_speak_again_just_then_leave_no_alarm_standing() -> None:
     topics = [PUMP.replace("P-1", f"P-{number}") for number in range(60)]
-    watches = make_watches(SILENT)
-    watches.take([sample(topic, {"flow": 1.0}, T0 + number) for number, topic in enumerate(topics)])
+    instances = make_watches(SILENT)
+    instances.take([sample(topic, {"flow": 1.0}, T0 + number) for number, topic in enumerate(topics)])
     for now in range(T0, T0 + 59 * SECOND, SECOND):
-        watches.tick(now)
+        instances.tick(now)
     spoke = [sample(topic, {"flow": 1.0}, T0 + 59 * SECOND + 30 * number) for number, topic in enumerate(topics)]
-    raised = [*watches.tick(T0 + 61 * SECOND).decisions, *watches.take(spoke).decisions]
+    raised = [*instances.tick(T0 + 61 * SECOND).decisions, *instances.take(spoke).decisions]
     assert sum(item.change.raised for item in raised) == sum(not item.change.raised for item in raised) == 60
 
 

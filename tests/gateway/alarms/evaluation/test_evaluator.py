@@ -1,4 +1,4 @@
-"""Watches: many rules on many readings, with the fast path, disorder, doubtful clocks and restarts."""
+"""RuleEvaluator: many rules on many readings, with the fast path, disorder, doubtful clocks and restarts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from collectors.wire.fields import Kind
 from collectors.wire.reading import Quality, Reading, Value
-from gateway.alarms.evaluation.evaluator import Watches
+from gateway.alarms.evaluation.evaluator import RuleEvaluator
 from gateway.alarms.evaluation.outcomes import Decision
 from gateway.alarms.key import Key
 from gateway.alarms.rules.rule import Change, Memory, Priority, Rule, RuleType
@@ -32,8 +32,8 @@ OFFLINE = make_rule("pump.offline", type=RuleType.STATE, field="online", values=
 LOW = make_rule("pump.low", field="discharge_pressure", below=0.2, deadband=0.02, condition={"running": True})
 
 
-def make_watches(*rules: Rule, memories: Mapping[Key, Memory] | None = None) -> Watches:
-    return Watches(rules, memories or {}, WINDOW_MS)
+def make_watches(*rules: Rule, memories: Mapping[Key, Memory] | None = None) -> RuleEvaluator:
+    return RuleEvaluator(rules, memories or {}, WINDOW_MS)
 
 
 Told = tuple[str, bool, int]
@@ -44,8 +44,8 @@ def told(decisions: Iterable[Decision]) -> list[Told]:
     return [(item.key.part or item.key.rule, item.change.raised, item.change.at - T0) for item in decisions]
 
 
-def take(watches: Watches, *readings: Reading) -> list[Told]:
-    return told(watches.take(readings).decisions)
+def take(instances: RuleEvaluator, *readings: Reading) -> list[Told]:
+    return told(instances.take(readings).decisions)
 
 
 def test_a_decision_says_what_where_when_and_by_which_value() -> None:
@@ -56,39 +56,39 @@ def test_a_decision_says_what_where_when_and_by_which_value() -> None:
 
 
 def test_what_changes_nothing_leaves_no_memory_to_write() -> None:
-    watches = make_watches(make_rule(), LOW)
-    assert watches.take([bearing(90, T0)])
-    assert not watches.take([bearing(91, T0 + 1), bearing(76, T0 + 2)])
+    instances = make_watches(make_rule(), LOW)
+    assert instances.take([bearing(90, T0)])
+    assert not instances.take([bearing(91, T0 + 1), bearing(76, T0 + 2)])
 
 
 def test_a_rule_looks_only_at_the_equipment_that_its_patterns_name() -> None:
-    watches = make_watches(make_rule(equipment=("FIRE-*", "P-9")))
+    instances = make_watches(make_rule(equipment=("FIRE-*", "P-9")))
     hot: dict[str, Value] = {"bearing_temperature": 99.0}
-    assert take(watches, sample(PUMP, hot, T0)) == []
-    assert take(watches, sample(PUMP.replace("P-1", "FIRE-2"), hot, T0)) == [("pump.hot", True, 0)]
+    assert take(instances, sample(PUMP, hot, T0)) == []
+    assert take(instances, sample(PUMP.replace("P-1", "FIRE-2"), hot, T0)) == [("pump.hot", True, 0)]
 
 
 def test_while_is_judged_again_when_only_its_own_field_changes() -> None:
-    watches = make_watches(LOW)
-    assert take(watches, sample(PUMP, {"discharge_pressure": 0.1, "running": False}, T0)) == []
-    assert take(watches, sample(PUMP, {"running": True}, T0 + 1)) == [("pump.low", True, 1)]
-    assert take(watches, sample(PUMP, {"discharge_pressure": 0.1}, T0 + 2)) == []
-    assert take(watches, sample(PUMP, {"running": False}, T0 + 3)) == [("pump.low", False, 3)]
-    assert take(watches, sample(PUMP, {"discharge_pressure": 0.05}, T0 + 4)) == []
+    instances = make_watches(LOW)
+    assert take(instances, sample(PUMP, {"discharge_pressure": 0.1, "running": False}, T0)) == []
+    assert take(instances, sample(PUMP, {"running": True}, T0 + 1)) == [("pump.low", True, 1)]
+    assert take(instances, sample(PUMP, {"discharge_pressure": 0.1}, T0 + 2)) == []
+    assert take(instances, sample(PUMP, {"running": False}, T0 + 3)) == [("pump.low", False, 3)]
+    assert take(instances, sample(PUMP, {"discharge_pressure": 0.05}, T0 + 4)) == []
 
 
 def test_a_breach_stands_through_samples_that_do_not_speak_of_it() -> None:
-    watches = make_watches(make_rule(on_delay=10_000))
-    assert take(watches, bearing(90, T0), sample(PUMP, {"flow": 3.0}, T0 + 5_000)) == []
-    assert take(watches, bearing(90, T0 + 12_000)) == [("pump.hot", True, 10_000)]
+    instances = make_watches(make_rule(on_delay=10_000))
+    assert take(instances, bearing(90, T0), sample(PUMP, {"flow": 3.0}, T0 + 5_000)) == []
+    assert take(instances, bearing(90, T0 + 12_000)) == [("pump.hot", True, 10_000)]
 
 
 def test_the_clock_ends_a_delay_when_no_sample_does() -> None:
-    watches = make_watches(OFFLINE)
-    take(watches, sample(PUMP_STATUS, {"online": False}, T0, T0 + 200))
-    assert not watches.tick(T0 + 200 + 29_999)
-    assert told(watches.tick(T0 + 200 + 30_000).decisions) == [("pump.offline", True, 30_000)]
-    assert not watches.tick(T0 + 200 + 60_000)
+    instances = make_watches(OFFLINE)
+    take(instances, sample(PUMP_STATUS, {"online": False}, T0, T0 + 200))
+    assert not instances.tick(T0 + 200 + 29_999)
+    assert told(instances.tick(T0 + 200 + 30_000).decisions) == [("pump.offline", True, 30_000)]
+    assert not instances.tick(T0 + 200 + 60_000)
 
 
 def test_a_pending_delay_survives_a_restart() -> None:
@@ -100,119 +100,119 @@ def test_a_pending_delay_survives_a_restart() -> None:
 
 def test_online_said_just_before_the_clock_said_offline_ends_the_alarm() -> None:
     """The one retained `online` was on its way when the delay ended; no other will come for days."""
-    watches = make_watches(OFFLINE)
-    take(watches, sample(PUMP_STATUS, {"online": False}, T0))
-    watches.tick(T0 + 30_000)
+    instances = make_watches(OFFLINE)
+    take(instances, sample(PUMP_STATUS, {"online": False}, T0))
+    instances.tick(T0 + 30_000)
     online = sample(PUMP_STATUS, {"online": True}, T0 + 29_900, T0 + 30_100)
-    assert take(watches, online) == [("pump.offline", False, 30_000)]
+    assert take(instances, online) == [("pump.offline", False, 30_000)]
 
 
 def test_two_states_in_one_millisecond_the_alarm_wins_and_the_next_sample_settles_it() -> None:
-    watches = make_watches(smoke_rule())
+    instances = make_watches(smoke_rule())
     both = [sample(SMOKE, {"smoke": value}, T0) for value in (True, False)]
-    assert take(watches, *both) == [("sensor.smoke", True, 0)]
-    assert take(watches, sample(SMOKE, {"smoke": False}, T0 + 1_000)) == [("sensor.smoke", False, 1_000)]
+    assert take(instances, *both) == [("sensor.smoke", True, 0)]
+    assert take(instances, sample(SMOKE, {"smoke": False}, T0 + 1_000)) == [("sensor.smoke", False, 1_000)]
 
 
 # -- disorder ------------------------------------------------------------------------------------------
 
 
 def test_a_sample_later_than_the_window_is_marked_and_changes_nothing() -> None:
-    watches = make_watches(make_rule(), smoke_rule())
-    take(watches, bearing(50, T0 + WINDOW_MS + 1))
+    instances = make_watches(make_rule(), smoke_rule())
+    take(instances, bearing(50, T0 + WINDOW_MS + 1))
     late = bearing(99, T0, T0 + WINDOW_MS + 2)
-    assert not watches.take([late])
+    assert not instances.take([late])
     assert late.quality & Quality.LATE
 
 
 def test_a_disordered_sample_inside_the_window_still_raises() -> None:
-    watches = make_watches(make_rule())
-    take(watches, bearing(50, T0 + WINDOW_MS))
+    instances = make_watches(make_rule())
+    take(instances, bearing(50, T0 + WINDOW_MS))
     disordered = bearing(99, T0, T0 + WINDOW_MS)
-    assert take(watches, disordered) == [("pump.hot", True, 0)]
+    assert take(instances, disordered) == [("pump.hot", True, 0)]
     assert not disordered.quality & Quality.LATE
-    assert take(watches, bearing(50, T0 + WINDOW_MS + 1)) == [("pump.hot", False, WINDOW_MS + 1)]
+    assert take(instances, bearing(50, T0 + WINDOW_MS + 1)) == [("pump.hot", False, WINDOW_MS + 1)]
 
 
 def test_a_state_that_a_disordered_sample_raised_ends_with_the_next_sample_in_order() -> None:
-    watches = make_watches(smoke_rule())
-    take(watches, sample(SMOKE, {"smoke": False}, T0 + 100))
-    assert take(watches, sample(SMOKE, {"smoke": True}, T0 + 50)) == [("sensor.smoke", True, 50)]
-    assert take(watches, sample(SMOKE, {"smoke": False}, T0 + 200)) == [("sensor.smoke", False, 200)]
+    instances = make_watches(smoke_rule())
+    take(instances, sample(SMOKE, {"smoke": False}, T0 + 100))
+    assert take(instances, sample(SMOKE, {"smoke": True}, T0 + 50)) == [("sensor.smoke", True, 50)]
+    assert take(instances, sample(SMOKE, {"smoke": False}, T0 + 200)) == [("sensor.smoke", False, 200)]
 
 
 def test_a_disordered_all_clear_does_not_end_what_the_newest_sample_says() -> None:
-    watches = make_watches(smoke_rule())
-    take(watches, *(sample(SMOKE, {"smoke": True}, T0 + at) for at in (0, 200)))
-    assert take(watches, sample(SMOKE, {"smoke": False}, T0 + 100)) == []
+    instances = make_watches(smoke_rule())
+    take(instances, *(sample(SMOKE, {"smoke": True}, T0 + at) for at in (0, 200)))
+    assert take(instances, sample(SMOKE, {"smoke": False}, T0 + 100)) == []
 
 
 def test_each_activation_of_a_disordered_backlog_counts() -> None:
     """Live first, then what was buffered, in its own order: two breaches in it are two activations."""
-    watches = make_watches(make_rule(), smoke_rule())
-    assert take(watches, bearing(50, T0 + 1_000)) == []
+    instances = make_watches(make_rule(), smoke_rule())
+    assert take(instances, bearing(50, T0 + 1_000)) == []
     backlog = [bearing(celsius, T0 + at) for at, celsius in [(10, 90), (20, 90), (30, 50), (40, 90), (50, 50)]]
-    assert take(watches, *backlog) == [
+    assert take(instances, *backlog) == [
         ("pump.hot", True, 10), ("pump.hot", False, 30), ("pump.hot", True, 40), ("pump.hot", False, 50),
     ]  # fmt: skip
-    assert take(watches, bearing(50, T0 + 2_000)) == []
+    assert take(instances, bearing(50, T0 + 2_000)) == []
 
 
 def test_a_disordered_spike_begins_no_delay() -> None:
     """What was measured after it is not known any more, so nobody can say that it lasted."""
-    watches = make_watches(make_rule(on_delay=10_000))
-    take(watches, bearing(50, T0 + 20_000))
-    assert take(watches, bearing(99, T0 + 1_000)) == []
-    assert take(watches, bearing(50, T0 + 21_000)) == []
-    assert not watches.tick(T0 + 100_000)
+    instances = make_watches(make_rule(on_delay=10_000))
+    take(instances, bearing(50, T0 + 20_000))
+    assert take(instances, bearing(99, T0 + 1_000)) == []
+    assert take(instances, bearing(50, T0 + 21_000)) == []
+    assert not instances.tick(T0 + 100_000)
 
 
 def test_a_disordered_all_clear_does_not_end_a_delay_that_runs() -> None:
-    watches = make_watches(OFFLINE)
-    take(watches, sample(PUMP_STATUS, {"online": False}, T0 + 1_000))
-    take(watches, sample(PUMP_STATUS, {"online": True}, T0))
-    assert told(watches.tick(T0 + 31_000).decisions) == [("pump.offline", True, 31_000)]
+    instances = make_watches(OFFLINE)
+    take(instances, sample(PUMP_STATUS, {"online": False}, T0 + 1_000))
+    take(instances, sample(PUMP_STATUS, {"online": True}, T0))
+    assert told(instances.tick(T0 + 31_000).decisions) == [("pump.offline", True, 31_000)]
 
 
 @pytest.mark.parametrize("doubt", [Quality.FUTURE, Quality.OLD, Quality.NO_TIME])
 def test_where_the_devices_clock_is_doubtful_the_time_of_receipt_counts(doubt: Quality) -> None:
-    watches = make_watches(make_rule())
+    instances = make_watches(make_rule())
     said = T0 + 10**9 if doubt is Quality.FUTURE else T0 - 10**9
     hot = sample(PUMP, {"bearing_temperature": 99.0}, said, T0, int(doubt))
-    assert take(watches, hot) == [("pump.hot", True, 0)]
-    assert take(watches, bearing(50, T0 + 1)) == [("pump.hot", False, 1)]
+    assert take(instances, hot) == [("pump.hot", True, 0)]
+    assert take(instances, bearing(50, T0 + 1)) == [("pump.hot", False, 1)]
 
 
 def test_a_clock_that_was_ahead_and_is_set_right_hides_nothing() -> None:
     """Four minutes ahead is not yet FUTURE; nothing is measured after it was received."""
-    watches, ahead = make_watches(smoke_rule()), 240_000
-    take(watches, sample(SMOKE, {"smoke": True}, T0 + ahead, T0))
-    assert take(watches, sample(SMOKE, {"smoke": False}, T0 + ahead + 1_000, T0 + 1_000)) == [
+    instances, ahead = make_watches(smoke_rule()), 240_000
+    take(instances, sample(SMOKE, {"smoke": True}, T0 + ahead, T0))
+    assert take(instances, sample(SMOKE, {"smoke": False}, T0 + ahead + 1_000, T0 + 1_000)) == [
         ("sensor.smoke", False, 1_000)
     ]
-    assert take(watches, sample(SMOKE, {"smoke": True}, T0 + 2_000)) == [("sensor.smoke", True, 2_000)]
+    assert take(instances, sample(SMOKE, {"smoke": True}, T0 + 2_000)) == [("sensor.smoke", True, 2_000)]
 
 
 # -- events --------------------------------------------------------------------------------------------
 
 
 def test_a_second_detector_is_a_second_part() -> None:
-    watches = make_watches(fire_rule())
-    assert take(watches, panel_event(T0), panel_event(T0 + 1, address="24")) == [
+    instances = make_watches(fire_rule())
+    assert take(instances, panel_event(T0), panel_event(T0 + 1, address="24")) == [
         ("1-23", True, 0), ("1-24", True, 1),
     ]  # fmt: skip
-    assert take(watches, panel_event(T0 + 2)) == []
-    assert take(watches, panel_event(T0 + 3, active=False)) == [("1-23", False, 3)]
+    assert take(instances, panel_event(T0 + 2)) == []
+    assert take(instances, panel_event(T0 + 3, active=False)) == [("1-23", False, 3)]
 
 
 def test_reset_ends_all_parts_of_this_panel_and_of_no_other() -> None:
     other = panel_event(T0)
     other.topic = type(other.topic)("HQ", other.topic.kind, "FP-2", other.topic.channel)
-    watches = make_watches(fire_rule())
-    take(watches, panel_event(T0), panel_event(T0, address="24"), other)
+    instances = make_watches(fire_rule())
+    take(instances, panel_event(T0), panel_event(T0, address="24"), other)
     reset = panel_event(T0 + 5, type="reset", loop=None, address=None)
-    assert take(watches, reset) == [("1-23", False, 5), ("1-24", False, 5)]
-    assert take(watches, panel_event(T0 + 6)) == [("1-23", True, 6)]
+    assert take(instances, reset) == [("1-23", False, 5), ("1-24", False, 5)]
+    assert take(instances, panel_event(T0 + 6)) == [("1-23", True, 6)]
 
 
 def test_reset_finds_the_parts_that_stand_after_a_restart() -> None:
@@ -226,10 +226,10 @@ def test_reset_finds_the_parts_that_stand_after_a_restart() -> None:
 def test_a_fire_is_believed_however_late_a_fault_only_in_order() -> None:
     fault = fire_rule(priority=Priority.HIGH, match={"type": frozenset({"fault"})})
     for rule, kind, expected in [(fire_rule(), "fire", [("1-23", True, 0)]), (fault, "fault", [])]:
-        watches = make_watches(rule)
-        take(watches, panel_event(T0 + 1, type=kind), panel_event(T0 + 2, type=kind, active=False))
+        instances = make_watches(rule)
+        take(instances, panel_event(T0 + 1, type=kind), panel_event(T0 + 2, type=kind, active=False))
         hour_late = panel_event(T0, T0 + 3_600_000, type=kind)
-        assert take(watches, hour_late) == expected
+        assert take(instances, hour_late) == expected
 
 
 # -- laws ----------------------------------------------------------------------------------------------
@@ -266,11 +266,11 @@ def copies(readings: Sequence[Reading]) -> list[Reading]:
     return [sample(PUMP, item.fields, item.measured_at, item.received_at) for item in readings]
 
 
-def run(watches: Watches, batches: Iterable[Sequence[Reading]]) -> tuple[list[Told], dict[Key, Memory]]:
+def run(instances: RuleEvaluator, batches: Iterable[Sequence[Reading]]) -> tuple[list[Told], dict[Key, Memory]]:
     decisions: list[Decision] = []
     memories: dict[Key, Memory] = {}
     for batch in batches:
-        outcome = watches.take(batch)
+        outcome = instances.take(batch)
         decisions += outcome.decisions
         memories |= outcome.memories
     return told(decisions), memories
@@ -316,8 +316,8 @@ def test_equal_times_after_a_restart() -> None:
 
 def test_a_fire_that_comes_again_is_told_again_here_and_known_by_its_digest_in_alarms() -> None:
     stream = [panel_event(T0), panel_event(T0 + 1, active=False)]
-    watches = make_watches(fire_rule())
-    memories = watches.take(stream).memories
+    instances = make_watches(fire_rule())
+    memories = instances.take(stream).memories
     assert take(make_watches(fire_rule(), memories=memories), *stream)[0] == ("1-23", True, 0)
 
 
@@ -328,12 +328,12 @@ def test_after_samples_in_order_every_undelayed_rule_says_what_the_newest_values
 ) -> None:
     """What the fast path skips must never matter: each rule is compared with its plain reading of the values."""
     plain = (RULES[3], smoke_rule(kind=Kind.PUMP, field="running"))
-    watches = make_watches(*plain)
+    instances = make_watches(*plain)
     values: dict[str, Value] = {}
     standing: set[str] = set()
     for reading in readings:
         values |= reading.fields
-        for decision in watches.take([reading]).decisions:
+        for decision in instances.take([reading]).decisions:
             (standing.add if decision.change.raised else standing.discard)(decision.key.rule)
         expected = {"pump.fault"} if values.get("drive_fault", 0.0) != 0.0 else set()
         expected |= {"sensor.smoke"} if values.get("running") is True else set()
@@ -343,13 +343,13 @@ def test_after_samples_in_order_every_undelayed_rule_says_what_the_newest_values
 @given(readings=streams())
 @settings(max_examples=200, deadline=None)
 def test_one_sample_in_order_puts_right_whatever_disorder_did(readings: list[Reading]) -> None:
-    watches = make_watches(*RULES)
-    _, memories = run(watches, [readings])
+    instances = make_watches(*RULES)
+    _, memories = run(instances, [readings])
     good: dict[str, Value] = {
         "bearing_temperature": 60.0, "discharge_pressure": 0.5, "running": True, "drive_fault": 0.0, "mode": "auto",
     }  # fmt: skip
     for step in (1_000, 2_000):  # the second one ends the delays
-        memories |= watches.take([sample(PUMP, good, T0 + step)]).memories
+        memories |= instances.take([sample(PUMP, good, T0 + step)]).memories
     assert not any(memory.active for memory in memories.values())
 
 
@@ -366,45 +366,45 @@ def smoke(value: bool, at: int, received_at: int, quality: int = 0) -> Reading:
 
 
 def test_somebody_in_danger_is_heard_however_late_the_sample_is() -> None:
-    watches = make_watches(smoke_rule())
-    take(watches, smoke(False, T0, T0))
+    instances = make_watches(smoke_rule())
+    take(instances, smoke(False, T0, T0))
     late = smoke(True, T0 - 3_600_000, T0 + 1)
-    assert [raised for _, raised, _ in take(watches, late)] == [True]
+    assert [raised for _, raised, _ in take(instances, late)] == [True]
     assert late.quality & Quality.LATE
-    assert [raised for _, raised, _ in take(watches, smoke(False, T0 + 2, T0 + 2))] == [False]
+    assert [raised for _, raised, _ in take(instances, smoke(False, T0 + 2, T0 + 2))] == [False]
 
 
 def test_a_clock_that_was_set_back_silences_its_rules_for_one_window_at_most() -> None:
-    watches = make_watches(make_rule())
-    take(watches, bearing(60, T0))
+    instances = make_watches(make_rule())
+    take(instances, bearing(60, T0))
     hour = 3_600_000
     silent = [bearing(91, T0 - hour + after, T0 + after) for after in range(1_000, WINDOW_MS, 1_000)]
-    assert take(watches, *silent) == []
+    assert take(instances, *silent) == []
     after = WINDOW_MS + 1_000
     told_at = T0 + after
-    assert take(watches, bearing(91, told_at - hour, told_at)) == [("pump.hot", True, after)]
-    assert take(watches, bearing(60, told_at + 1 - hour, told_at + 1)) == [("pump.hot", False, after + 1)]
+    assert take(instances, bearing(91, told_at - hour, told_at)) == [("pump.hot", True, after)]
+    assert take(instances, bearing(60, told_at + 1 - hour, told_at + 1)) == [("pump.hot", False, after + 1)]
 
 
 def test_late_samples_between_samples_in_order_do_not_look_like_a_clock_set_back() -> None:
-    watches = make_watches(make_rule())
+    instances = make_watches(make_rule())
     hour = 3_600_000
     for after in range(0, 3 * WINDOW_MS, 10_000):
-        assert take(watches, bearing(60, T0 + after), bearing(91, T0 + after - hour, T0 + after)) == []
+        assert take(instances, bearing(60, T0 + after), bearing(91, T0 + after - hour, T0 + after)) == []
 
 
 def test_what_a_broker_kept_without_a_time_clears_nothing_and_raises_only_life_safety() -> None:
     old = int(Quality.RETAINED | Quality.NO_TIME)
-    watches = make_watches(smoke_rule(), fire_rule(), make_rule())
-    assert take(watches, sample(PUMP, {"bearing_temperature": 99.0}, T0, quality=old)) == []
-    assert take(watches, smoke(True, T0, T0, old)) == [("sensor.smoke", True, 0)]
-    assert take(watches, smoke(False, T0 + 2, T0 + 2, old)) == []
+    instances = make_watches(smoke_rule(), fire_rule(), make_rule())
+    assert take(instances, sample(PUMP, {"bearing_temperature": 99.0}, T0, quality=old)) == []
+    assert take(instances, smoke(True, T0, T0, old)) == [("sensor.smoke", True, 0)]
+    assert take(instances, smoke(False, T0 + 2, T0 + 2, old)) == []
     fire = panel_event(T0, type="fire", loop="1", address="1")
     fire.quality |= old
-    assert take(watches, fire) == [("1-1", True, 0)]
+    assert take(instances, fire) == [("1-1", True, 0)]
 
 
 def test_conditions_go_by_what_was_known_before_the_start() -> None:
-    known = Watches([LOW], {}, WINDOW_MS, lambda _site, _equipment: {"running": False, "discharge_pressure": 0.1})
+    known = RuleEvaluator([LOW], {}, WINDOW_MS, lambda _site, _equipment: {"running": False, "discharge_pressure": 0.1})
     assert take(known, sample(PUMP, {"discharge_pressure": 0.1}, T0)) == []
     assert [raised for _, raised, _ in take(known, sample(PUMP, {"running": True}, T0 + 1))] == [True]

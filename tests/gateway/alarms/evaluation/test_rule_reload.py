@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.wire.reading import Reading, Value
-from gateway.alarms.evaluation.evaluator import Watches
+from gateway.alarms.evaluation.evaluator import RuleEvaluator
 from gateway.alarms.evaluation.outcomes import Outcome
 from gateway.alarms.evaluation.rule_reload import Replanned
 from gateway.alarms.rules.rule import Memory, RuleType, looks_alike
-from gateway.alarms.rules.rulebook import Override, Place, Rulebook
+from gateway.alarms.rules.rulebook import Override, Rulebook, RuleScope
 from tests.builders.alarms import PUMP, PUMP_STATUS, T0, WINDOW_MS, bearing, panel_event, sample
 from tests.builders.changeable_rules import RULES
 
@@ -25,25 +25,25 @@ def told(outcome: Outcome) -> Told:
 
 
 class Service:
-    """Watches with what a site changes in them."""
+    """RuleEvaluator with what a site changes in them."""
 
     def __init__(self, *rules: str, changes: Mapping[str, dict[str, Any]] | None = None) -> None:
         self.files = [rule for rule in RULES if rule.id in rules]
         self.rulebook = Rulebook(self.files, _overrides(changes or {}))
-        self.watches = Watches(self.rulebook, {}, WINDOW_MS)
+        self.instances = RuleEvaluator(self.rulebook, {}, WINDOW_MS)
         self.standing: set[str] = set()
 
     def take(self, *readings: Reading) -> Told:
-        return self._note(self.watches.take(readings))
+        return self._note(self.instances.take(readings))
 
     def tick(self, now: int) -> Told:
-        return self._note(self.watches.tick(T0 + now))
+        return self._note(self.instances.tick(T0 + now))
 
     def change(self, now: int, changes: Mapping[str, dict[str, Any]]) -> Outcome:
         self.rulebook = self.rulebook.with_overrides(_overrides(changes))
         assert self.rulebook.problems == []
-        places = [Replanned(Place(rule, "HQ", ""), NOTE) for rule in changes]
-        outcome = self.watches.take_up(self.rulebook, places, T0 + now)
+        places = [Replanned(RuleScope(rule, "HQ", ""), NOTE) for rule in changes]
+        outcome = self.instances.take_up(self.rulebook, places, T0 + now)
         self._note(outcome)
         return outcome
 
@@ -54,7 +54,7 @@ class Service:
 
 
 def _overrides(changes: Mapping[str, dict[str, Any]]) -> list[Override]:
-    return [Override(Place(rule, "HQ", ""), 1, changed) for rule, changed in changes.items()]
+    return [Override(RuleScope(rule, "HQ", ""), 1, changed) for rule, changed in changes.items()]
 
 
 def test_an_alarm_whose_new_limit_is_not_breached_returns_and_says_why() -> None:
@@ -102,7 +102,7 @@ def test_a_delay_that_runs_goes_on_where_another_rule_or_only_the_text_is_change
     service.take(bearing(75, T0))
     service.change(3_000, {"pump.hot": {"above": 99}})
     service.change(4_000, {"pump.slow": {"title": {"en": "Slow", "zh-CN": "慢"}}})
-    (outcome,) = [service.watches.tick(T0 + 10_000)]
+    (outcome,) = [service.instances.tick(T0 + 10_000)]
     assert told(outcome) == [("pump.slow", True, 10_000)]
     assert outcome.decisions[0].rule.title["en"] == "Slow"
 

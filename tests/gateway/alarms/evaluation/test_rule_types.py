@@ -1,4 +1,4 @@
-"""Watches: the types of rule that need memory, several fields, or the clock alone."""
+"""RuleEvaluator: the types of rule that need memory, several fields, or the clock alone."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 
 from collectors.wire.fields import Channel
 from collectors.wire.reading import Reading, Value
-from gateway.alarms.evaluation.evaluator import Watches
+from gateway.alarms.evaluation.evaluator import RuleEvaluator
 from gateway.alarms.evaluation.outcomes import Outcome
 from gateway.alarms.key import Key
 from gateway.alarms.rules.conditions import All, Limit, Membership, Not
@@ -56,16 +56,16 @@ def online(value: bool, at: int, received_at: int | None = None) -> Reading:
     return sample(PUMP_STATUS, {"online": value}, at, received_at)
 
 
-def ticks(watches: Watches, start: int, end: int, every: int = 10 * SECOND) -> Iterator[Outcome]:
+def ticks(instances: RuleEvaluator, start: int, end: int, every: int = 10 * SECOND) -> Iterator[Outcome]:
     for now in range(start, end, every):
-        yield watches.tick(now)
+        yield instances.tick(now)
 
 
-def ticked(watches: Watches, start: int, end: int, every: int = 10 * SECOND) -> list[Told]:
-    return [item for outcome in ticks(watches, start, end, every) for item in told(outcome.decisions)]
+def ticked(instances: RuleEvaluator, start: int, end: int, every: int = 10 * SECOND) -> list[Told]:
+    return [item for outcome in ticks(instances, start, end, every) for item in told(outcome.decisions)]
 
 
-def again(rule: Rule, memories: Mapping[Key, Memory]) -> Watches:
+def again(rule: Rule, memories: Mapping[Key, Memory]) -> RuleEvaluator:
     """A service that starts anew with what was written: through JSON and back."""
     kept = {key: msgspec.convert(msgspec.json.decode(msgspec.json.encode(memory)), Memory)
             for key, memory in memories.items()}  # fmt: skip
@@ -76,33 +76,33 @@ def again(rule: Rule, memories: Mapping[Key, Memory]) -> Watches:
 
 
 def test_a_combination_is_asked_when_any_of_its_fields_leaves_its_band() -> None:
-    watches = make_watches(both())
-    assert take(watches, pump(T0, running=True, flow=9.0), pump(T0 + 1, flow=1.4)) == []
-    assert take(watches, pump(T0 + 2, flow=0.5)) == [("pump.both", True, 2)]
-    assert take(watches, pump(T0 + 3, flow=1.2)) == []  # the deadband holds it
-    assert take(watches, pump(T0 + 4, running=False)) == [("pump.both", False, 4)]
+    instances = make_watches(both())
+    assert take(instances, pump(T0, running=True, flow=9.0), pump(T0 + 1, flow=1.4)) == []
+    assert take(instances, pump(T0 + 2, flow=0.5)) == [("pump.both", True, 2)]
+    assert take(instances, pump(T0 + 3, flow=1.2)) == []  # the deadband holds it
+    assert take(instances, pump(T0 + 4, running=False)) == [("pump.both", False, 4)]
 
 
 def test_a_combination_waits_for_its_delay_also_where_it_is_of_life_safety() -> None:
-    watches = make_watches(both(on_delay=30_000, priority=Priority.CRITICAL))
-    assert take(watches, pump(T0, running=True, flow=0.0), pump(T0 + 20_000, flow=0.1)) == []
-    assert told(watches.tick(T0 + 30_000).decisions) == [("pump.both", True, 30_000)]
+    instances = make_watches(both(on_delay=30_000, priority=Priority.CRITICAL))
+    assert take(instances, pump(T0, running=True, flow=0.0), pump(T0 + 20_000, flow=0.1)) == []
+    assert told(instances.tick(T0 + 30_000).decisions) == [("pump.both", True, 30_000)]
 
 
 def test_after_a_restart_a_combination_goes_by_what_was_known_and_is_asked_at_once() -> None:
     known = {"running": True, "flow": 0.0}
-    watches = Watches([both()], {}, WINDOW_MS, lambda _site, _equipment: known)
-    assert take(watches, pump(T0, flow=0.0)) == [("pump.both", True, 0)]
-    watches = Watches([both()], {}, WINDOW_MS, lambda _site, _equipment: known)
-    assert take(watches, pump(T0, running=True)) == [("pump.both", True, 0)]  # the same as before the start
+    instances = RuleEvaluator([both()], {}, WINDOW_MS, lambda _site, _equipment: known)
+    assert take(instances, pump(T0, flow=0.0)) == [("pump.both", True, 0)]
+    instances = RuleEvaluator([both()], {}, WINDOW_MS, lambda _site, _equipment: known)
+    assert take(instances, pump(T0, running=True)) == [("pump.both", True, 0)]  # the same as before the start
 
 
 def test_what_only_looked_so_because_a_sample_was_late_is_disproved() -> None:
     """Running from 10 on; that water flowed from 8 on comes later."""
-    watches = make_watches(both())
-    take(watches, pump(T0, running=False, flow=0.0))
-    assert take(watches, pump(T0 + 10, running=True)) == [("pump.both", True, 10)]
-    (ended,) = watches.take([pump(T0 + 8, T0 + 11, flow=9.0)]).decisions
+    instances = make_watches(both())
+    take(instances, pump(T0, running=False, flow=0.0))
+    assert take(instances, pump(T0 + 10, running=True)) == [("pump.both", True, 10)]
+    (ended,) = instances.take([pump(T0 + 8, T0 + 11, flow=9.0)]).decisions
     assert ended.change == Change(False, T0 + 10, disproved=True)
 
 
@@ -110,26 +110,26 @@ def test_what_only_looked_so_because_a_sample_was_late_is_disproved() -> None:
 
 
 def test_a_rate_looks_at_the_change_over_its_window_and_not_at_a_spike() -> None:
-    watches = make_watches(rate())
+    instances = make_watches(rate())
     for minute in range(11):
-        assert take(watches, pump(T0 + minute * MINUTE, bearing_temperature=40.0 + minute)) == []
+        assert take(instances, pump(T0 + minute * MINUTE, bearing_temperature=40.0 + minute)) == []
     hot = [pump(T0 + minute * MINUTE, bearing_temperature=50.0 + 8 * (minute - 10)) for minute in range(11, 21)]
-    (raised,) = take(watches, *hot)
+    (raised,) = take(instances, *hot)
     assert raised == ("pump.rising", True, 16 * MINUTE)  # 10 to 6 min before: 4 °C, since then 48 °C
 
 
 def test_a_rate_needs_half_a_window_before_it_says_anything() -> None:
-    watches = make_watches(rate())
+    instances = make_watches(rate())
     rising = [pump(T0 + n * 60_000, bearing_temperature=20.0 + 20 * n) for n in range(5)]
-    assert take(watches, *rising, pump(T0 + 299_999, bearing_temperature=120.0)) == []
-    assert take(watches, pump(T0 + 300_000, bearing_temperature=120.0)) == [("pump.rising", True, 300_000)]
+    assert take(instances, *rising, pump(T0 + 299_999, bearing_temperature=120.0)) == []
+    assert take(instances, pump(T0 + 300_000, bearing_temperature=120.0)) == [("pump.rising", True, 300_000)]
 
 
 def test_a_rate_does_not_depend_on_the_order_of_arrival() -> None:
     readings = [pump(T0 + n * 20 * SECOND, T0 + 6 * MINUTE, bearing_temperature=40.0 + 3 * n) for n in range(18)]
     for order in (readings, readings[::-1], readings[9:] + readings[:9]):
-        watches = Watches([rate()], {}, HOUR)
-        decisions = watches.take([msgspec.structs.replace(item) for item in order]).decisions
+        instances = RuleEvaluator([rate()], {}, HOUR)
+        decisions = instances.take([msgspec.structs.replace(item) for item in order]).decisions
         assert [item.change.raised for item in decisions] == [True]
 
 
@@ -137,25 +137,25 @@ def test_a_rate_does_not_depend_on_the_order_of_arrival() -> None:
 
 
 def test_more_rises_of_a_counter_than_the_limit_are_an_alarm_until_they_leave_the_window() -> None:
-    watches = make_watches(starts())
+    instances = make_watches(starts())
     readings = [pump(T0 + n * MINUTE, starts=100.0 + n) for n in range(5)]
-    assert take(watches, *readings) == [("pump.starts", True, 4 * MINUTE)]
-    assert ticked(watches, T0 + 4 * MINUTE, T0 + HOUR + 2 * MINUTE) == [("pump.starts", False, HOUR + MINUTE)]
+    assert take(instances, *readings) == [("pump.starts", True, 4 * MINUTE)]
+    assert ticked(instances, T0 + 4 * MINUTE, T0 + HOUR + 2 * MINUTE) == [("pump.starts", False, HOUR + MINUTE)]
 
 
 def test_a_counter_that_was_set_back_counts_on_from_there() -> None:
-    watches = make_watches(starts())
+    instances = make_watches(starts())
     values = [100.0, 101.0, 0.0, 1.0, 2.0, 3.0]
     readings = [pump(T0 + n * MINUTE, starts=value) for n, value in enumerate(values)]
-    assert take(watches, *readings) == [("pump.starts", True, 5 * MINUTE)]
+    assert take(instances, *readings) == [("pump.starts", True, 5 * MINUTE)]
 
 
 def test_a_count_of_becoming_a_value_counts_transitions_and_not_samples() -> None:
     rule = make_rule("pump.starts", type=RuleType.COUNT, field="running", values=frozenset({True}), above=1.0,
                      window=HOUR)  # fmt: skip
-    watches = make_watches(rule)
+    instances = make_watches(rule)
     said = [True, True, False, True, True, False, True]  # the first was running when it was first heard
-    assert take(watches, *(pump(T0 + n, running=value) for n, value in enumerate(said))) == [("pump.starts", True, 6)]
+    assert take(instances, *(pump(T0 + n, running=value) for n, value in enumerate(said))) == [("pump.starts", True, 6)]
 
 
 def test_a_count_goes_on_after_a_restart() -> None:
@@ -169,63 +169,63 @@ def test_a_count_goes_on_after_a_restart() -> None:
 # -- no data -------------------------------------------------------------------------------------------
 
 
-def speak(watches: Watches, start: int, every: int, count: int) -> int:
+def speak(instances: RuleEvaluator, start: int, every: int, count: int) -> int:
     """Telemetry at an even pace, with ticks; when the last one was received."""
     for now in range(start, start + every * count, every):
-        assert take(watches, pump(now, running=True)) == []
-        assert ticked(watches, now, now + every) == []
+        assert take(instances, pump(now, running=True)) == []
+        assert ticked(instances, now, now + every) == []
     return start + every * (count - 1)
 
 
 def test_who_falls_silent_is_told_of_after_the_time_of_the_rule_and_ends_it_by_speaking() -> None:
-    watches = make_watches(no_data())
-    last = speak(watches, T0, 10 * SECOND, 60)
-    assert ticked(watches, last + 10 * SECOND, last + HOUR) == [("pump.silent", True, last + 5 * MINUTE - T0)]
+    instances = make_watches(no_data())
+    last = speak(instances, T0, 10 * SECOND, 60)
+    assert ticked(instances, last + 10 * SECOND, last + HOUR) == [("pump.silent", True, last + 5 * MINUTE - T0)]
     back = last + HOUR
-    assert take(watches, pump(back, running=True)) == [("pump.silent", False, back - T0)]
-    assert ticked(watches, back, back + HOUR) == [("pump.silent", True, back + 5 * MINUTE - T0)]
+    assert take(instances, pump(back, running=True)) == [("pump.silent", False, back - T0)]
+    assert ticked(instances, back, back + HOUR) == [("pump.silent", True, back + 5 * MINUTE - T0)]
 
 
 def test_who_speaks_seldom_has_three_of_its_own_intervals() -> None:
-    watches = make_watches(no_data())
-    last = speak(watches, T0, 10 * MINUTE, 6)
-    ((_, raised, at),) = ticked(watches, last + 10 * MINUTE, last + 2 * HOUR)
+    instances = make_watches(no_data())
+    last = speak(instances, T0, 10 * MINUTE, 6)
+    ((_, raised, at),) = ticked(instances, last + 10 * MINUTE, last + 2 * HOUR)
     assert raised
     assert 25 * MINUTE < at + T0 - last <= 31 * MINUTE
 
 
 def test_the_last_will_is_told_of_at_once_and_the_silence_after_it_is_the_same_alarm() -> None:
-    watches = make_watches(no_data())
-    last = speak(watches, T0, 10 * SECOND, 6)
-    assert take(watches, online(False, last + 1)) == [("pump.silent", True, last + 1 - T0)]
-    assert ticked(watches, last + 1, last + HOUR) == []
-    assert take(watches, online(True, last + HOUR)) == []  # it is there, but says nothing yet
-    assert take(watches, pump(last + HOUR + 1, running=True)) == [("pump.silent", False, last + HOUR + 1 - T0)]
+    instances = make_watches(no_data())
+    last = speak(instances, T0, 10 * SECOND, 6)
+    assert take(instances, online(False, last + 1)) == [("pump.silent", True, last + 1 - T0)]
+    assert ticked(instances, last + 1, last + HOUR) == []
+    assert take(instances, online(True, last + HOUR)) == []  # it is there, but says nothing yet
+    assert take(instances, pump(last + HOUR + 1, running=True)) == [("pump.silent", False, last + HOUR + 1 - T0)]
 
 
 def test_a_devices_clock_plays_no_part_in_its_silence() -> None:
-    watches = make_watches(no_data())
-    last = speak(watches, T0, 10 * SECOND, 6)
-    assert take(watches, online(False, T0 - HOUR, last + 1)) == [("pump.silent", True, last + 1 - T0)]
-    assert take(watches, online(True, T0 - 2 * HOUR, last + 2)) == [("pump.silent", False, last + 2 - T0)]
+    instances = make_watches(no_data())
+    last = speak(instances, T0, 10 * SECOND, 6)
+    assert take(instances, online(False, T0 - HOUR, last + 1)) == [("pump.silent", True, last + 1 - T0)]
+    assert take(instances, online(True, T0 - 2 * HOUR, last + 2)) == [("pump.silent", False, last + 2 - T0)]
 
 
 def test_who_was_silent_before_the_start_is_told_of_after_it() -> None:
-    watches = make_watches(no_data())
+    instances = make_watches(no_data())
     memories: dict[Key, Memory] = {}
     for now in range(T0, T0 + 10 * MINUTE, 10 * SECOND):
-        memories |= watches.take([pump(now, running=True)]).memories
-        memories |= watches.tick(now).memories
+        memories |= instances.take([pump(now, running=True)]).memories
+        memories |= instances.tick(now).memories
     start = T0 + DAY
     assert ticked(again(no_data(), memories), start, start + HOUR) == [("pump.silent", True, DAY + 5 * MINUTE)]
 
 
 def test_nobody_is_silent_because_the_service_was_held_up() -> None:
-    watches = make_watches(no_data())
-    last = speak(watches, T0, 10 * SECOND, 60)
+    instances = make_watches(no_data())
+    last = speak(instances, T0, 10 * SECOND, 60)
     held_up = last + 2 * HOUR
-    assert ticked(watches, held_up, held_up + 4 * MINUTE) == []
-    assert take(watches, pump(held_up + MINUTE, held_up + 4 * MINUTE, running=True)) == []
+    assert ticked(instances, held_up, held_up + 4 * MINUTE) == []
+    assert take(instances, pump(held_up + MINUTE, held_up + 4 * MINUTE, running=True)) == []
 
 
 def test_an_alarm_for_the_last_will_ends_after_a_restart_where_no_telemetry_ever_came() -> None:
@@ -238,28 +238,28 @@ def test_the_silence_of_events_is_another_channel() -> None:
         type=RuleType.NO_DATA, match={}, per=(), field="online", after=5 * MINUTE, channel=Channel.EVENT,
         priority=Priority.HIGH,
     )  # fmt: skip
-    watches = make_watches(rule)
-    watches.take([panel_event(T0, type="test")])
+    instances = make_watches(rule)
+    instances.take([panel_event(T0, type="test")])
     assert PANEL.endswith("event")
-    assert ticked(watches, T0, T0 + 6 * MINUTE) == [("fire_panel.fire", True, 5 * MINUTE)]
+    assert ticked(instances, T0, T0 + 6 * MINUTE) == [("fire_panel.fire", True, 5 * MINUTE)]
 
 
 # -- absence -------------------------------------------------------------------------------------------
 
 
 def test_what_must_happen_every_week_and_does_not_is_an_alarm_until_it_does() -> None:
-    watches = make_watches(weekly())
-    take(watches, pump(T0, running=False))
-    assert ticked(watches, T0, T0 + 9 * DAY, HOUR) == [("pump.weekly", True, 8 * DAY)]
-    assert take(watches, pump(T0 + 9 * DAY, running=True)) == [("pump.weekly", False, 9 * DAY)]
-    take(watches, pump(T0 + 9 * DAY + HOUR, running=False))
-    assert ticked(watches, T0 + 9 * DAY + HOUR, T0 + 18 * DAY, HOUR) == [("pump.weekly", True, 17 * DAY + HOUR)]
+    instances = make_watches(weekly())
+    take(instances, pump(T0, running=False))
+    assert ticked(instances, T0, T0 + 9 * DAY, HOUR) == [("pump.weekly", True, 8 * DAY)]
+    assert take(instances, pump(T0 + 9 * DAY, running=True)) == [("pump.weekly", False, 9 * DAY)]
+    take(instances, pump(T0 + 9 * DAY + HOUR, running=False))
+    assert ticked(instances, T0 + 9 * DAY + HOUR, T0 + 18 * DAY, HOUR) == [("pump.weekly", True, 17 * DAY + HOUR)]
 
 
 def test_what_goes_on_happening_is_not_absent() -> None:
-    watches = make_watches(weekly())
-    take(watches, pump(T0, running=True))
-    assert ticked(watches, T0, T0 + 30 * DAY, HOUR) == []
+    instances = make_watches(weekly())
+    take(instances, pump(T0, running=True))
+    assert ticked(instances, T0, T0 + 30 * DAY, HOUR) == []
 
 
 def test_when_it_last_happened_is_known_after_a_restart() -> None:
@@ -276,10 +276,10 @@ def test_when_it_last_happened_is_known_after_a_restart() -> None:
 
 def test_a_momentary_event_is_raised_each_time_and_over_at_once() -> None:
     rule = fire_rule(match={"type": frozenset({"check_post"})}, momentary=True, priority=Priority.MEDIUM)
-    watches = make_watches(rule)
+    instances = make_watches(rule)
     once = [("1-23", True, 0), ("1-23", False, 0)]
-    assert take(watches, panel_event(T0, type="check_post")) == once
-    assert [raised for _, raised, _ in take(watches, panel_event(T0 + 9, type="check_post"))] == [True, False]
+    assert take(instances, panel_event(T0, type="check_post")) == once
+    assert [raised for _, raised, _ in take(instances, panel_event(T0 + 9, type="check_post"))] == [True, False]
 
 
 # -- clocks --------------------------------------------------------------------------------------------
@@ -290,25 +290,25 @@ HOT = make_rule(on_delay=30_000)
 @pytest.mark.parametrize("rule", [HOT, both(on_delay=30_000)])
 def test_a_clock_that_is_set_right_has_not_let_the_delay_pass(rule: Rule) -> None:
     """An hour behind, then right: one second has passed and not an hour."""
-    watches = make_watches(rule)
+    instances = make_watches(rule)
     bad: dict[str, Value] = {"bearing_temperature": 95.0, "running": True, "flow": 0.0}
-    take(watches, pump(T0 - HOUR, T0, **bad))
-    assert take(watches, pump(T0 + SECOND, **bad)) == []
-    assert take(watches, pump(T0 + 31 * SECOND, **bad)) == [(rule.id, True, 30 * SECOND)]
+    take(instances, pump(T0 - HOUR, T0, **bad))
+    assert take(instances, pump(T0 + SECOND, **bad)) == []
+    assert take(instances, pump(T0 + 31 * SECOND, **bad)) == [(rule.id, True, 30 * SECOND)]
 
 
 def test_a_clock_that_is_set_back_does_not_let_a_delay_end_that_its_samples_deny() -> None:
-    watches = make_watches(HOT)
-    take(watches, pump(T0, bearing_temperature=95.0))
+    instances = make_watches(HOT)
+    take(instances, pump(T0, bearing_temperature=95.0))
     for now in range(T0 + SECOND, T0 + 70 * SECOND, SECOND):
-        assert take(watches, pump(now - HOUR, now, bearing_temperature=50.0)) == []
-        assert told(watches.tick(now).decisions) == []
+        assert take(instances, pump(now - HOUR, now, bearing_temperature=50.0)) == []
+        assert told(instances.tick(now).decisions) == []
 
 
 def test_a_part_that_always_lags_behind_begins_delays_of_its_own() -> None:
     """Two modules on one topic: the second one's samples are five seconds older."""
-    watches = make_watches(HOT)
+    instances = make_watches(HOT)
     found: list[Told] = []
     for now in range(T0, T0 + 40 * SECOND, SECOND):
-        found += take(watches, pump(now, flow=3.0), pump(now - 5 * SECOND, now, bearing_temperature=95.0))
+        found += take(instances, pump(now, flow=3.0), pump(now - 5 * SECOND, now, bearing_temperature=95.0))
     assert found == [("pump.hot", True, 25 * SECOND)]

@@ -10,8 +10,8 @@ from collectors.timeseries.latest import LatestTable
 from collectors.wire.fields import Kind
 from collectors.wire.reading import Reading
 from collectors.wire.topics import parse_topic
-from gateway.alarms.evaluation.channel_state import MOST_VALUES, MOST_WATCHES
-from gateway.alarms.evaluation.evaluator import Watches
+from gateway.alarms.evaluation.channel_state import MOST_INSTANCES, MOST_VALUES
+from gateway.alarms.evaluation.evaluator import RuleEvaluator
 from gateway.alarms.evaluation.unknown_equipment import MOST_UNKNOWN, UnknownEquipment
 from gateway.alarms.rules.files import shipped_rules
 from gateway.storage.database import Database
@@ -48,24 +48,24 @@ def topic(number: int, channel: str = "telemetry") -> str:
 
 def test_twenty_thousand_made_up_pumps_leave_what_is_remembered_within_its_cap() -> None:
     unknown = UnknownEquipment(nobody, MOST_UNKNOWN)
-    watches = Watches(shipped_rules(), {}, WINDOW_MS, unknown=unknown)
+    instances = RuleEvaluator(shipped_rules(), {}, WINDOW_MS, unknown=unknown)
     for number in range(MADE_UP):
-        watches.take([pump(number, at=T0 + number)])
-    agenda = watches._agenda
-    stations = len(watches._stations)
-    assert stations <= 2 * (MOST_UNKNOWN + MOST_UNKNOWN // 8), "telemetry and status of each"
+        instances.take([pump(number, at=T0 + number)])
+    schedule = instances._schedule
+    channel_states = len(instances._channel_states)
+    assert channel_states <= 2 * (MOST_UNKNOWN + MOST_UNKNOWN // 8), "telemetry and status of each"
     assert unknown.forgotten >= MADE_UP - MOST_UNKNOWN - MOST_UNKNOWN // 8
-    assert len(watches._known._memories) == 0
-    assert len(agenda._due) + len(agenda.waiting) + len(agenda.counting) <= 20 * stations
+    assert len(instances._known._memories) == 0
+    assert len(schedule._due) + len(schedule.waiting) + len(schedule.counting) <= 20 * channel_states
 
 
 def test_adopted_equipment_is_never_forgotten() -> None:
     unknown = UnknownEquipment(lambda _site, code: code == "P-1", MOST)
-    watches = Watches([make_rule()], {}, WINDOW_MS, unknown=unknown)
-    watches.take([bearing(91, T0)])
+    instances = RuleEvaluator([make_rule()], {}, WINDOW_MS, unknown=unknown)
+    instances.take([bearing(91, T0)])
     for number in range(3 * MOST):
-        watches.take([pump(number)])
-    assert [bool(item.change.raised) for item in watches.take([bearing(50, T0 + 1)]).decisions] == [False]
+        instances.take([pump(number)])
+    assert [bool(item.change.raised) for item in instances.take([bearing(50, T0 + 1)]).decisions] == [False]
 
 
 async def test_a_made_up_fire_is_an_alarm_however_many_pumps_were_made_up_before_it(database: Database) -> None:
@@ -87,7 +87,7 @@ async def test_an_alarm_of_equipment_that_was_forgotten_stands_and_ends_when_it_
     await desk.alarms.load()
     await desk.decide(pump(0, 91))
     await desk.decide(*(pump(number, at=T0 + 1) for number in range(1, 3 * MOST)))
-    assert parse_topic("gengfu/HQ/pump/MADE-UP-0/telemetry") not in desk.alarms._watches._stations
+    assert parse_topic("gengfu/HQ/pump/MADE-UP-0/telemetry") not in desk.alarms._evaluator._channel_states
     await desk.decide(pump(0, 92, T0 + 2_000))
     assert [(row["active"], row["activations"]) for row in await rows_of(database, alarm)] == [(True, 1)]
     await desk.decide(*(pump(number, at=T0 + 3_000) for number in range(1, 3 * MOST)))
@@ -112,26 +112,26 @@ def test_who_was_heard_lately_stays_and_never_are_there_more_than_an_eighth_too_
 
 
 def test_a_device_that_makes_up_ever_new_fields_is_remembered_by_those_that_rules_look_at() -> None:
-    watches = Watches([make_rule()], {}, WINDOW_MS)
-    watches.take([bearing(91, T0)])
+    instances = RuleEvaluator([make_rule()], {}, WINDOW_MS)
+    instances.take([bearing(91, T0)])
     for number in range(5 * MOST_VALUES):
-        watches.take([sample("gengfu/HQ/pump/P-1/telemetry", {f"made_up_{number}": 1.0}, T0 + number)])
-    (station,) = (one for one in watches._stations.values() if one.watches)
-    assert len(station.values) <= MOST_VALUES
-    assert len(station.times) <= MOST_VALUES
-    assert station.values["bearing_temperature"] == 91.0
+        instances.take([sample("gengfu/HQ/pump/P-1/telemetry", {f"made_up_{number}": 1.0}, T0 + number)])
+    (channel_state,) = (one for one in instances._channel_states.values() if one.instances)
+    assert len(channel_state.values) <= MOST_VALUES
+    assert len(channel_state.times) <= MOST_VALUES
+    assert channel_state.values["bearing_temperature"] == 91.0
 
 
 def test_a_panel_that_makes_up_ever_new_addresses_is_remembered_by_those_on_which_something_stands() -> None:
-    watches = Watches([fire_rule(latching=False)], {}, WINDOW_MS)
-    watches.take([panel_event(T0, address="stands")])
-    for number in range(MOST_WATCHES + 10):
+    instances = RuleEvaluator([fire_rule(latching=False)], {}, WINDOW_MS)
+    instances.take([panel_event(T0, address="stands")])
+    for number in range(MOST_INSTANCES + 10):
         on = panel_event(T0 + number, address=f"made-up-{number}")
         off = panel_event(T0 + number, address=f"made-up-{number}", active=False)
-        watches.take([on, off])
-    station = watches._stations[parse_topic(PANEL)]
-    assert len(station.watches) <= MOST_WATCHES
-    assert any(key.part == "1-stands" and watch.memory.active for key, watch in station.watches.items())
+        instances.take([on, off])
+    channel_state = instances._channel_states[parse_topic(PANEL)]
+    assert len(channel_state.instances) <= MOST_INSTANCES
+    assert any(key.part == "1-stands" and instance.memory.active for key, instance in channel_state.instances.items())
 
 
 def test_newest_values_of_forgotten_equipment_go() -> None:

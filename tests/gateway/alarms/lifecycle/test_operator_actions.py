@@ -29,7 +29,7 @@ from tests.builders.alarms import (
     panel_event,
     rows_of,
 )
-from tests.servers.api_server import House
+from tests.servers.api_server import ApiServer
 
 LATCHING = make_rule(latching=True)
 FIRE = fire_rule(latching=True)
@@ -385,31 +385,31 @@ async def test_hundreds_that_are_due_at_once_ask_again_by_the_five_hundred_a_tic
 # -- through the API -----------------------------------------------------------------------------------
 
 
-async def test_an_operator_silences_comments_and_acknowledges_through_the_api(house: House) -> None:
-    row, _ = await house.raise_fire()
-    house.log_in(Role.OPERATOR)
+async def test_an_operator_silences_comments_and_acknowledges_through_the_api(api: ApiServer) -> None:
+    row, _ = await api.raise_fire()
+    api.log_in(Role.OPERATOR)
     path = f"/api/v1/alarms/{row['id']}"
-    status, body = await house.post(f"{path}/silence", {"version": row["version"]})
+    status, body = await api.post(f"{path}/silence", {"version": row["version"]})
     assert (status, body["state"], body["silenced_by"]["en"]) == (200, "unacknowledged", "Operator")
-    status, body = await house.post(f"{path}/comment", {"note": "The guard is on his way."})
+    status, body = await api.post(f"{path}/comment", {"note": "The guard is on his way."})
     assert (status, body["version"]) == (200, row["version"] + 1)
-    status, body = await house.post(f"{path}/acknowledge", {"version": body["version"]})
+    status, body = await api.post(f"{path}/acknowledge", {"version": body["version"]})
     assert (status, body["state"]) == (200, "acknowledged")
-    status, body = await house.post(f"{path}/reset", {"version": body["version"]})
+    status, body = await api.post(f"{path}/reset", {"version": body["version"]})
     assert (status, body["code"]) == (409, "not_permitted_in_state")
     assert body["detail"] == (
         "an alarm that is acknowledged cannot be reset: it is not latched; it ends by itself when its condition is "
         "over and it is acknowledged"
     )
-    _, detail = await house.get(path)
+    _, detail = await api.get(path)
     assert [(line["event"], line["note"]) for line in detail["journal"]] == [
         ("raised", ""), ("silenced", ""), ("commented", "The guard is on his way."), ("acknowledged", ""),
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("note", ["", " \n", "x" * 2_001, None, 5])
-async def test_a_comment_has_something_to_say_and_not_too_much(house: House, note: Any) -> None:
-    row, _ = await house.raise_fire()
-    house.log_in(Role.ENGINEER)
-    status, body = await house.post(f"/api/v1/alarms/{row['id']}/comment", {"note": note})
+async def test_a_comment_has_something_to_say_and_not_too_much(api: ApiServer, note: Any) -> None:
+    row, _ = await api.raise_fire()
+    api.log_in(Role.ENGINEER)
+    status, body = await api.post(f"/api/v1/alarms/{row['id']}/comment", {"note": note})
     assert (status, body["code"]) == (400, "bad_request")

@@ -21,7 +21,7 @@ from sqlalchemy import select
 
 from collectors.wire.fields import Kind
 from collectors.wire.reading import Reading
-from gateway.alarms.key import Place
+from gateway.alarms.key import Scope
 from gateway.alarms.lifecycle.damping import CHATTER_QUIET_MS
 from gateway.alarms.lifecycle.journal_replay import Fault, Replay, replay
 from gateway.alarms.lifecycle.operator_actions import acknowledge, comment, reset, silence
@@ -70,7 +70,7 @@ PUMPS = ("HQ/P-1//pump.plain", "HQ/P-2//pump.latching")
 CAUSE = "HQ/M-1//sensor.mains_lost"
 """The mains feed both pumps."""
 KEYS = (*PUMPS, CAUSE, *POINTS)
-OUT = Place("HQ", "P-1")
+OUT = Scope("HQ", "P-1")
 IN_MEMORY = Path("/dev/shm")
 """What is lost in a power cut is another test's; here a commit need not wait for a disk."""
 

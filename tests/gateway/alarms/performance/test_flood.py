@@ -13,14 +13,14 @@ from gateway.alarms.lifecycle.operator_actions import acknowledge
 from gateway.alarms.performance.duty_positions import ONE_DESK, DutyPositions
 from gateway.alarms.performance.flood import OpenAlarm, grouped, since
 from gateway.alarms.performance.flood_watch import Flood, floods_now
-from gateway.alarms.performance.gauges import StandingMetrics
+from gateway.alarms.performance.gauges import AlarmGauges
 from gateway.alarms.performance.kpis import WINDOW_MS
 from gateway.api.live.floods import LiveFloods
 from gateway.people.permissions import Role
 from gateway.storage.database import Database
 from gateway.storage.tables import activation, alarm, equipment_link
 from tests.builders.alarms import OPERATOR, T0, Desk, bearing, fire_rule, make_rule, open_desk, panel_event, rows_of
-from tests.servers.api_server import House
+from tests.servers.api_server import ApiServer
 
 PRIORITIES = ("low", "medium", "high", "critical")
 
@@ -185,7 +185,7 @@ async def test_what_stands_is_shown_as_metrics(database: Database) -> None:
     await raise_many(desk, 11)
     (row, *_) = await rows_of(database, alarm)
     await acknowledge(database, row["id"], row["version"], "", OPERATOR, desk.clock.now)
-    metrics = StandingMetrics(registry)
+    metrics = AlarmGauges(registry)
     metrics.note(await look(desk))
     await metrics.look(database, desk.clock.now + 2 * 86_400_000)
     value = registry.get_sample_value
@@ -199,41 +199,41 @@ async def test_what_stands_is_shown_as_metrics(database: Database) -> None:
 # -- told ----------------------------------------------------------------------------------------------
 
 
-async def test_the_live_feed_and_the_api_tell_of_a_flood_and_of_its_end(house: House) -> None:
-    desk = await open_desk(house.services.database, make_rule(), clock=house.clock)
+async def test_the_live_feed_and_the_api_tell_of_a_flood_and_of_its_end(api: ApiServer) -> None:
+    desk = await open_desk(api.services.database, make_rule(), clock=api.clock)
     await raise_many(desk, 14)
-    floods = LiveFloods(house.services, house.feed)
+    floods = LiveFloods(api.services, api.feed)
     await floods.look()
-    house.log_in(Role.OPERATOR)
-    _, page = await house.get("/api/v1/alarms/floods")
+    api.log_in(Role.OPERATOR)
+    _, page = await api.get("/api/v1/alarms/floods")
     assert [(flood["site"], flood["activations"]) for flood in page["items"]] == [("HQ", 14)]
-    async with house.client.ws_connect(
-        "/api/v1/live", headers={"Origin": str(house.client.make_url("/")).rstrip("/")}
+    async with api.client.ws_connect(
+        "/api/v1/live", headers={"Origin": str(api.client.make_url("/")).rstrip("/")}
     ) as live:
         first = await next_flood(live)
         assert (first["flood"]["activations"], len(first["flood"]["groups"][0]["members"])) == (14, 13)
-        house.clock.now += 2 * WINDOW_MS
+        api.clock.now += 2 * WINDOW_MS
         await floods.look()
         assert (await next_flood(live))["flood"] is None
-    await house.log_in_with({"B": (Role.OPERATOR,)})
-    assert (await house.get("/api/v1/alarms/floods"))[1]["items"] == []
+    await api.log_in_with({"B": (Role.OPERATOR,)})
+    assert (await api.get("/api/v1/alarms/floods"))[1]["items"] == []
 
 
-async def test_a_flood_over_two_sites_tells_a_listener_of_one_nothing_about_the_other(house: House) -> None:
+async def test_a_flood_over_two_sites_tells_a_listener_of_one_nothing_about_the_other(api: ApiServer) -> None:
     """One desk answers for both; how many alarms the other site has is not for everybody who watches this one."""
-    desk = await open_desk(house.services.database, make_rule(), clock=house.clock)
+    desk = await open_desk(api.services.database, make_rule(), clock=api.clock)
     await raise_many(desk, 14)
-    async with house.services.database.transaction() as connection:
+    async with api.services.database.transaction() as connection:
         theirs = alarm.c.equipment.in_([f"P-{number}" for number in range(3)])
         ids = list(await connection.scalars(select(alarm.c.id).where(theirs)))
         await connection.execute(alarm.update().where(alarm.c.id.in_(ids)).values(site="B"))
         await connection.execute(activation.update().where(activation.c.alarm.in_(ids)).values(site="B"))
-    await LiveFloods(house.services, house.feed).look()
-    await house.log_in_with({"B": (Role.OPERATOR,)})
-    _, page = await house.get("/api/v1/alarms/floods")
+    await LiveFloods(api.services, api.feed).look()
+    await api.log_in_with({"B": (Role.OPERATOR,)})
+    _, page = await api.get("/api/v1/alarms/floods")
     assert [(flood["site"], flood["activations"]) for flood in page["items"]] == [("B", 3)]
-    async with house.client.ws_connect(
-        "/api/v1/live", headers={"Origin": str(house.client.make_url("/")).rstrip("/")}
+    async with api.client.ws_connect(
+        "/api/v1/live", headers={"Origin": str(api.client.make_url("/")).rstrip("/")}
     ) as live:
         told = await next_flood(live)
         assert (told["site"], told["flood"]["activations"]) == ("B", 3)

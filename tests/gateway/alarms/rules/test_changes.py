@@ -8,7 +8,7 @@ from collectors.wire.fields import Kind
 from gateway.alarms.rules.changes import OF_TYPE, check_changes, needs_two
 from gateway.alarms.rules.files import RuleError, parse_rules, shipped_rules
 from gateway.alarms.rules.rule import Rule, RuleType
-from gateway.alarms.rules.rulebook import Override, Place, Rulebook
+from gateway.alarms.rules.rulebook import Override, Rulebook, RuleScope
 from gateway.alarms.rules.tunable import settings_of
 from tests.builders.changeable_rules import RULES, TEXT
 
@@ -24,7 +24,7 @@ def book(*changes: tuple[str, str, dict[str, Any]]) -> Rulebook:
     overrides = []
     for place, rule, changed in changes:
         site, _, code = place.partition(":")
-        overrides.append(Override(Place(rule, site, code), 1, changed))
+        overrides.append(Override(RuleScope(rule, site, code), 1, changed))
     return Rulebook(RULES, overrides)
 
 
@@ -123,7 +123,7 @@ def test_no_shipped_rule_that_watches_over_lives_is_put_out_of_force_or_made_les
         with pytest.raises(RuleError):
             check_changes(SHIPPED[identity], changes)
     if SHIPPED[identity].type is not RuleType.COMBINATION:
-        rulebook = Rulebook([SHIPPED[identity]], [Override(Place(identity, "HQ", ""), 1, {"on_delay": "1s"})])
+        rulebook = Rulebook([SHIPPED[identity]], [Override(RuleScope(identity, "HQ", ""), 1, {"on_delay": "1s"})])
         assert rulebook.problems
         assert held(rulebook, identity).on_delay == 0
 
@@ -180,7 +180,7 @@ def test_a_rule_in_the_place_of_another_gives_it_back_when_it_is_out_of_force() 
 """
     )
     rules = parse_rules(text, "site.yaml")
-    off = Rulebook(rules, [Override(Place("pump.special", "HQ", ""), 1, {"enabled": False})])
+    off = Rulebook(rules, [Override(RuleScope("pump.special", "HQ", ""), 1, {"enabled": False})])
     assert "pump.hot" not in {rule.id for rule in Rulebook(rules).rules_for("HQ", Kind.PUMP, "P-1")}
     assert "pump.hot" in {rule.id for rule in off.rules_for("HQ", Kind.PUMP, "P-1")}
 

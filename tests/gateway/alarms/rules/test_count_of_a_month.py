@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.wire.reading import Value
-from gateway.alarms.evaluation.evaluator import Watches
+from gateway.alarms.evaluation.evaluator import RuleEvaluator
 from gateway.alarms.key import Key
 from gateway.alarms.rules.files import shipped_rules
 from gateway.alarms.rules.rule import FRESH, Memory, Point
@@ -21,36 +21,36 @@ RULE: Final = next(rule for rule in shipped_rules() if rule.id == "elevator.fail
 KEY: Final = Key("HQ", "L-1", "", RULE.id)
 
 
-def mode(watches: Watches, value: str, at: int) -> list[tuple[bool, int]]:
-    found = watches.take([sample(LIFT, {"service_mode": value}, at)])
+def mode(evaluator: RuleEvaluator, value: str, at: int) -> list[tuple[bool, int]]:
+    found = evaluator.take([sample(LIFT, {"service_mode": value}, at)])
     return [(one.change.raised, one.change.at) for one in found.decisions]
 
 
-def fail(watches: Watches, at: int) -> list[tuple[bool, int]]:
+def fail(evaluator: RuleEvaluator, at: int) -> list[tuple[bool, int]]:
     """The lift stops, and works again an hour later."""
-    return mode(watches, "stopped", at) + mode(watches, "normal", at + DAY // 24)
+    return mode(evaluator, "stopped", at) + mode(evaluator, "normal", at + DAY // 24)
 
 
 def test_the_fourth_failure_within_thirty_days_is_the_alarm_and_the_first_that_leaves_them_ends_it() -> None:
-    watches = Watches([RULE], {}, WINDOW_MS)
-    mode(watches, "normal", T0)
+    evaluator = RuleEvaluator([RULE], {}, WINDOW_MS)
+    mode(evaluator, "normal", T0)
     days = (1, 5, 20, 32)  # the first has left the window when the fourth comes
-    assert [fail(watches, T0 + day * DAY) for day in days] == [[], [], [], []]
+    assert [fail(evaluator, T0 + day * DAY) for day in days] == [[], [], [], []]
     fifth = T0 + 33 * DAY
-    assert fail(watches, fifth) == [(True, fifth)]
+    assert fail(evaluator, fifth) == [(True, fifth)]
     ends = T0 + 35 * DAY
-    watches.tick(fifth + DAY // 24)
-    assert watches.next_due() == ends, "nobody looks before that"
-    assert not watches.tick(ends - 1).decisions
-    assert [(one.change.raised, one.change.at) for one in watches.tick(ends).decisions] == [(False, ends)]
+    evaluator.tick(fifth + DAY // 24)
+    assert evaluator.next_due() == ends, "nobody looks before that"
+    assert not evaluator.tick(ends - 1).decisions
+    assert [(one.change.raised, one.change.at) for one in evaluator.tick(ends).decisions] == [(False, ends)]
 
 
 def test_what_was_counted_is_remembered_over_restarts() -> None:
     memory, found = FRESH, []
     for day in (1, 2, 3, 4):
-        watches = Watches([RULE], {KEY: memory}, WINDOW_MS)
-        mode(watches, "normal", T0 + day * DAY - 1)
-        outcome = watches.take([sample(LIFT, {"service_mode": "stopped"}, T0 + day * DAY)])
+        evaluator = RuleEvaluator([RULE], {KEY: memory}, WINDOW_MS)
+        mode(evaluator, "normal", T0 + day * DAY - 1)
+        outcome = evaluator.take([sample(LIFT, {"service_mode": "stopped"}, T0 + day * DAY)])
         found += [one.change.raised for one in outcome.decisions]
         memory = msgspec.convert(msgspec.to_builtins(outcome.memories[KEY]), Memory)
     assert found == [True]

@@ -10,22 +10,22 @@ from gateway.alarms.alarms import RULES_TAKEN_UP
 from gateway.alarms.evaluation.outcomes import Decision
 from gateway.alarms.lifecycle.transitions import identity_of
 from gateway.alarms.rules.files import RuleError
-from gateway.alarms.rules.rulebook import Place
+from gateway.alarms.rules.rulebook import RuleScope
 from gateway.alarms.rules.versions import NoSuchVersion, StaleRule, TwoPeopleNeeded, Wish, change, roll_back
 from gateway.people.audit.entry import Cause, Via
 from gateway.storage.database import Database
 from gateway.storage.ownership import lease
-from gateway.storage.tables import alarm, audit, fact, fact_cursor, journal, rule_memory, rule_version
+from gateway.storage.tables import alarm, audit, consumer_offset, fact, journal, rule_memory, rule_version
 from tests.builders.alarms import T0, Desk, bearing, only_row, open_desk, panel_event, rows_of
 from tests.builders.changeable_rules import RULES
 
 ADMIN = Cause("demo:admin", Via.WEB, "192.0.2.7")
-HOT, HOT_HERE = Place("pump.hot", "HQ", ""), Place("pump.hot", "HQ", "P-1")
-TRAPPED = Place("lift.trapped", "HQ", "")
+HOT, HOT_HERE = RuleScope("pump.hot", "HQ", ""), RuleScope("pump.hot", "HQ", "P-1")
+TRAPPED = RuleScope("lift.trapped", "HQ", "")
 
 
 async def write(
-    database: Database, place: Place, changes: dict[str, Any], version: int, second: str | None = None
+    database: Database, place: RuleScope, changes: dict[str, Any], version: int, second: str | None = None
 ) -> dict[str, Any]:
     return await change(database, RULES, Wish(place, changes, version, "why"), ADMIN, second, T0)
 
@@ -67,7 +67,7 @@ async def test_what_cannot_work_is_refused_and_leaves_no_trace(database: Databas
     with pytest.raises(RuleError, match="deadband"):
         await write(database, HOT, {"deadband": -1}, 0)
     with pytest.raises(RuleError, match="there is no rule"):
-        await write(database, Place("no.such", "HQ", "P-1"), {"above": 1}, 0)
+        await write(database, RuleScope("no.such", "HQ", "P-1"), {"above": 1}, 0)
     assert [await rows_of(database, table) for table in (rule_version, audit, fact)] == [[], [], []]
 
 
@@ -138,7 +138,7 @@ async def test_a_rule_out_of_force_ends_its_alarm_and_in_force_again_raises_the_
     database: Database, rule: str, restart: bool
 ) -> None:
     """At another time: an activation that is on record at this time would be taken for a second writing of it."""
-    place = Place(rule, "HQ", "")
+    place = RuleScope(rule, "HQ", "")
     desk = await open_with_rules(database)
     await desk.decide(bearing(90, T0))
     desk.clock.now += 10_000
@@ -167,10 +167,10 @@ async def test_a_rule_of_the_sites_own_raises_and_ends_when_it_is_taken_back(dat
     }  # fmt: skip
     desk = await open_with_rules(database)
     await desk.decide(bearing(40, T0))
-    await write(database, Place("pump.warm", "HQ", ""), own, 0)
+    await write(database, RuleScope("pump.warm", "HQ", ""), own, 0)
     await desk.alarms.tick()
     assert (await only_row(database, alarm))["rule"] == "pump.warm"
-    await write(database, Place("pump.warm", "HQ", ""), {}, 1)
+    await write(database, RuleScope("pump.warm", "HQ", ""), {}, 1)
     await desk.alarms.tick()
     assert (await only_row(database, alarm))["active"] is False
 
@@ -185,7 +185,7 @@ async def test_a_start_after_the_change_gives_the_same_as_taking_it_up(database:
     await after.decide(bearing(75, T0 + 2_000))
     row = next(row for row in await rows_of(database, alarm) if row["rule"] == "pump.hot")
     assert row["active"] is (limit < 75)
-    assert {row["consumer"]: row["fact"] for row in await rows_of(database, fact_cursor)}[RULES_TAKEN_UP] == 1
+    assert {row["consumer"]: row["fact"] for row in await rows_of(database, consumer_offset)}[RULES_TAKEN_UP] == 1
 
 
 async def test_what_follows_from_a_change_is_written_with_its_place_or_not_at_all(
@@ -224,7 +224,7 @@ async def test_one_decision_that_cannot_be_written_holds_up_no_other_and_the_rul
     await desk.alarms.tick()
     assert {row["equipment"] for row in await rows_of(database, alarm) if row["rule"] == "pump.hot"} == {"P-2"}
     assert "HQ:P-1 pump.hot" in desk.alarms.notice
-    assert {row["consumer"]: row["fact"] for row in await rows_of(database, fact_cursor)} == {RULES_TAKEN_UP: 1}
+    assert {row["consumer"]: row["fact"] for row in await rows_of(database, consumer_offset)} == {RULES_TAKEN_UP: 1}
 
 
 async def test_a_rule_of_a_file_that_came_back_critical_is_in_force_whatever_was_changed(database: Database) -> None:
@@ -241,7 +241,7 @@ async def test_a_rule_of_a_file_that_came_back_critical_is_in_force_whatever_was
 async def test_a_prompt_is_missed_after_the_sites_own_time(database: Database) -> None:
     desk = await open_with_rules(database)
     await desk.decide(panel_event(T0, type="check_post"))
-    await write(database, Place("panel.missed", "HQ", ""), {"after": "1min"}, 0)
+    await write(database, RuleScope("panel.missed", "HQ", ""), {"after": "1min"}, 0)
     desk.clock.now = T0 + 61_000
     await desk.alarms.tick()
     assert {row["rule"] for row in await rows_of(database, alarm)} == {"panel.prompt", "panel.missed"}

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.wire.fields import Kind
-from gateway.alarms.key import Key, Place
+from gateway.alarms.key import Key, Scope
 from gateway.alarms.rules.rule import Priority, Rule
 from gateway.alarms.rules.rulebook import Rulebook
-from gateway.alarms.suppression.causes import EARLIER_MS, CauseBook, CauseRules, Causes, StandingCause
+from gateway.alarms.suppression.causes import EARLIER_MS, ActiveCause, CauseBook, CauseRules, Causes
 from gateway.alarms.suppression.reasons import Plans, Reason, Shelf, Shelves, Subject, Turn, standing
 from gateway.equipment.topology import Link, Relation, Topology
 from tests.builders.alarms import T0, make_rule
@@ -37,11 +37,11 @@ def about(equipment: str, rule: Rule, raised_at: int = T0, site: str = "HQ") -> 
     return Subject(Key(site, equipment, "", rule.id), Kind.PUMP.value, "", rule.life_safety, raised_at)
 
 
-def cause(identity: str, equipment: str, rule: Rule, raised_at: int = T0, until: int | None = None) -> StandingCause:
-    return StandingCause(identity, about(equipment, rule, raised_at), until)
+def cause(identity: str, equipment: str, rule: Rule, raised_at: int = T0, until: int | None = None) -> ActiveCause:
+    return ActiveCause(identity, about(equipment, rule, raised_at), until)
 
 
-def why(subject: Subject, *causes: StandingCause, now: int = T0 + 1_000, shelves: Shelves | None = None) -> list[Any]:
+def why(subject: Subject, *causes: ActiveCause, now: int = T0 + 1_000, shelves: Shelves | None = None) -> list[Any]:
     """(reason, by) of what keeps an alarm quiet."""
     shelves = shelves or Shelves({})
     plans = Plans(shelves, further=(Causes(causes, RULES, TREE, (shelves,)),))
@@ -50,7 +50,7 @@ def why(subject: Subject, *causes: StandingCause, now: int = T0 + 1_000, shelves
 
 class Case(NamedTuple):
     subject: Subject
-    causes: tuple[StandingCause, ...]
+    causes: tuple[ActiveCause, ...]
     wanted: list[tuple[Reason, str]]
 
 
@@ -99,7 +99,7 @@ def test_a_cause_that_people_have_put_aside_explains_nothing_for_nobody_would_be
 
 def test_what_has_ended_names_the_moment_of_release() -> None:
     causes = Causes([MAINS, BOARD._replace(until=T0 + 7)], RULES, TREE)
-    assert list(causes.turns()) == [Turn(T0 + 7, Place("HQ"))]
+    assert list(causes.turns()) == [Turn(T0 + 7, Scope("HQ"))]
 
 
 # -- which causes stand ------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ NOBODY: frozenset[str] = frozenset()
 def test_a_cause_stands_while_active_and_then_for_its_time() -> None:
     subject = about("M-1", CUT)
     stands = BOOK.after([(subject, row("m"))], NOBODY)
-    assert stands.causes == {"m": StandingCause("m", subject)}
+    assert stands.causes == {"m": ActiveCause("m", subject)}
     ended = stands.after([(subject, row("m", returned_at=T0 + 100))], NOBODY)
     assert ended.causes["m"].until == T0 + 60_100
     assert ended.after([(subject, row("m"))], NOBODY) == stands, "the mains fail again"

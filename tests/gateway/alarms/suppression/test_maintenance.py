@@ -9,9 +9,9 @@ from gateway.alarms.suppression.maintenance import (
     WHAT_TO_DO,
     Phase,
     Refusal,
-    Scope,
     Span,
     Window,
+    WindowScope,
     covers,
     phase_of,
     scope_refusal,
@@ -35,12 +35,12 @@ def panel(part: str = "1-23", zone: str = "3F", *, life_safety: bool = False) ->
     return subject("FP-1", "fire_panel", part=part, zone=zone, life_safety=life_safety)
 
 
-def scope(**named: str) -> Scope:
-    return Scope(site="HQ", **named)
+def scope(**named: str) -> WindowScope:
+    return WindowScope(site="HQ", **named)
 
 
 class Case(NamedTuple):
-    scope: Scope
+    scope: WindowScope
     subject: Subject
     covered: bool
 
@@ -131,7 +131,7 @@ def test_a_window_tells_when_it_turns() -> None:
         (scope(kind="system"), "", Refusal.PLATFORM),
     ],
 )
-def test_a_fire_panel_is_never_covered_whole(asked: Scope, kind: str, refusal: Refusal | None) -> None:
+def test_a_fire_panel_is_never_covered_whole(asked: WindowScope, kind: str, refusal: Refusal | None) -> None:
     assert scope_refusal(asked, kind) is refusal
 
 

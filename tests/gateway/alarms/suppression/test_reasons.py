@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.alarms.key import Key, Place
+from gateway.alarms.key import Key, Scope
 from gateway.alarms.suppression.reasons import (
     BY_PEOPLE,
     Outage,
@@ -19,12 +19,12 @@ from gateway.alarms.suppression.reasons import (
     Subject,
     Suppression,
     Turn,
-    standing,
+    active_reasons,
     turns_after,
 )
 
 KEY = Key("HQ", "L-1", "door", "elevator.door_open")
-PLACE = Place("HQ", "L-1")
+PLACE = Scope("HQ", "L-1")
 SINCE, UNTIL = 100_000, 200_000
 HOT = Subject(KEY, "elevator", "", life_safety=False)
 TRAPPED = Subject(KEY, "elevator", "", life_safety=True)
@@ -101,12 +101,12 @@ CASES: list[tuple[str, Subject, Plans, int, list[Reason]]] = [
     ("subject", "plans", "now", "reasons"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
 def test_what_keeps_an_alarm_quiet(subject: Subject, plans: Plans, now: int, reasons: list[Reason]) -> None:
-    assert [item.reason for item in standing(subject, plans, now)] == reasons
+    assert [item.reason for item in active_reasons(subject, plans, now)] == reasons
 
 
 def test_reasons_stand_beside_each_other() -> None:
     plans = Plans(Shelves({KEY: shelf()}), Outages({PLACE: {"": outage(), "door": outage()}}))
-    assert [item.reason for item in standing(HOT, plans, SINCE)] == [
+    assert [item.reason for item in active_reasons(HOT, plans, SINCE)] == [
         Reason.SHELVED, Reason.OUT_OF_SERVICE, Reason.OUT_OF_SERVICE,
     ]  # fmt: skip
 
@@ -132,7 +132,7 @@ SUBJECTS = st.sampled_from([HOT, TRAPPED, OF_PLATFORM])
 
 @given(SUBJECTS, PLANS, TIMES)
 def test_life_safety_is_never_quiet_by_one_person_or_by_design(subject: Subject, plans: Plans, now: int) -> None:
-    for item in standing(subject, plans, now):
+    for item in active_reasons(subject, plans, now):
         if subject.life_safety:
             assert item.reason in BY_PEOPLE
             assert item.second_person not in {None, item.by}
@@ -145,7 +145,7 @@ def test_between_two_turns_time_changes_nothing(subject: Subject, plans: Plans, 
                 default=0)  # fmt: skip
     earlier, later = sorted((one + begun, two + begun))
     if not [turn for turn in turns_after(plans, earlier) if turn.at <= later]:
-        assert standing(subject, plans, earlier) == standing(subject, plans, later)
+        assert active_reasons(subject, plans, earlier) == active_reasons(subject, plans, later)
 
 
 @given(PLANS, TIMES)

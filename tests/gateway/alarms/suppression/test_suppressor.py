@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.alarms.key import Place
+from gateway.alarms.key import Scope
 from gateway.alarms.lifecycle.operator_actions import acknowledge
 from gateway.alarms.lifecycle.rows import StaleVersion
 from gateway.alarms.lifecycle.states import NotPermitted
@@ -37,7 +37,7 @@ from tests.builders.alarms import (
     rows_of,
 )
 
-PUMP = Place("HQ", "P-1")
+PUMP = Scope("HQ", "P-1")
 OVERDUE = next(rule for rule in shipped_rules() if rule.id == "system.out_of_service_overdue")
 
 
@@ -309,7 +309,7 @@ async def test_a_part_out_of_service_leaves_the_rest_in_service(database: Databa
 async def test_life_safety_is_quiet_out_of_service_only_with_two_people_and_no_longer_than_planned(
     database: Database,
 ) -> None:
-    panel, now = Place("HQ", "FP-1"), T0
+    panel, now = Scope("HQ", "FP-1"), T0
     desk = await open_desk(database, fire_rule(), OVERDUE)
     alone = Outage(since=now, planned_end=now + 60_000, person="ann", second_person=None, reason="new panel")
     await take_out_of_service(database, panel, "", alone, OPERATOR, now)

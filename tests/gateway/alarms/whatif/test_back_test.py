@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.wire.reading import Reading
-from gateway.alarms.evaluation.evaluator import Watches
+from gateway.alarms.evaluation.evaluator import RuleEvaluator
 from gateway.alarms.rules.files import shipped_rules
 from gateway.alarms.rules.rule import Priority, Rule, RuleType
 from gateway.alarms.whatif.back_test import Activation, Trial, number_shorter, spans_of
@@ -33,12 +33,12 @@ def times(activations: Sequence[Activation]) -> list[tuple[int, int | None]]:
 
 def live(rule: Rule, readings: Sequence[Reading], until: int) -> list[tuple[bool, int]]:
     """What the engine decides when readings come as they were measured and a tick comes each second."""
-    watches, now, told = Watches([rule], {}, WINDOW_MS), readings[0].received_at, []
+    evaluator, now, told = RuleEvaluator([rule], {}, WINDOW_MS), readings[0].received_at, []
     pending = list(readings)
     while now <= until:
         while pending and pending[0].received_at <= now:
-            told += watches.take([msgspec.structs.replace(pending.pop(0))]).decisions
-        told += watches.tick(now).decisions
+            told += evaluator.take([msgspec.structs.replace(pending.pop(0))]).decisions
+        told += evaluator.tick(now).decisions
         now += 1000
     return [(decision.change.raised, decision.change.at - T0) for decision in told]
 

@@ -24,7 +24,7 @@ from gateway.people.permissions import Role
 from gateway.storage.database import Database
 from gateway.storage.tables import event
 from tests.builders.alarms import PUMP, PUMP_STATUS, T0, WINDOW_MS, bearing, fire_rule, make_rule, panel_event, sample
-from tests.servers.api_server import House
+from tests.servers.api_server import ApiServer
 
 MINUTE = 60_000
 HOT: dict[str, Any] = {
@@ -39,20 +39,20 @@ def flickering(count: int, hot_for: int = 5, every: int = 60) -> list[Reading]:
     return [bearing(85.0 if number % every < hot_for else 60.0, T0 + number * 1000) for number in range(count)]
 
 
-async def ask(house: House, **wanted: Any) -> tuple[int, Any]:
+async def ask(api: ApiServer, **wanted: Any) -> tuple[int, Any]:
     given = {"equipment": "HQ:P-1", "start": moment(0), "end": moment(30 * MINUTE), **wanted}
-    return await house.post("/api/v1/rules/test", given)
+    return await api.post("/api/v1/rules/test", given)
 
 
 def moment(after: int) -> str:
     return to_datetime(T0 + after).isoformat()
 
 
-async def test_the_answer_is_numbers_list_share_and_chart(house: House) -> None:
-    await house.services.store.write(flickering(600))
-    house.clock.now = T0 + 3_600_000
-    house.log_in(Role.ENGINEER)
-    status, answer = await ask(house, rule=HOT, end=moment(600_000))
+async def test_the_answer_is_numbers_list_share_and_chart(api: ApiServer) -> None:
+    await api.services.store.write(flickering(600))
+    api.clock.now = T0 + 3_600_000
+    api.log_in(Role.ENGINEER)
+    status, answer = await ask(api, rule=HOT, end=moment(600_000))
     assert status == 200
     assert (answer["alarms"], answer["shorter"], answer["left_out"], answer["readings"]) == (10, 10, 0, 600)
     assert answer["share_in_alarm"] == pytest.approx(50 / 600)
@@ -67,14 +67,14 @@ async def test_the_answer_is_numbers_list_share_and_chart(house: House) -> None:
     assert answer["rule"]["above"] == 80.0
 
 
-async def test_a_known_rule_is_tried_with_changes(house: House) -> None:
-    await house.services.store.write(
+async def test_a_known_rule_is_tried_with_changes(api: ApiServer) -> None:
+    await api.services.store.write(
         [sample(PUMP, {"discharge_pressure": 0.25, "running": True}, T0 + at * 1000) for at in range(60)]
     )
-    house.clock.now = T0 + 60_000
-    house.log_in(Role.MANAGER)
-    status, before = await ask(house, rule_id="pump.pressure_low")
-    status_too, after = await ask(house, rule_id="pump.pressure_low", changes={"below": 0.3, "on_delay": "10s"})
+    api.clock.now = T0 + 60_000
+    api.log_in(Role.MANAGER)
+    status, before = await ask(api, rule_id="pump.pressure_low")
+    status_too, after = await ask(api, rule_id="pump.pressure_low", changes={"below": 0.3, "on_delay": "10s"})
     assert (status, status_too, before["alarms"], after["alarms"]) == (200, 200, 0, 1)
     assert after["activations"][0]["end"] is None
     assert after["end"][:19] == moment(60_000)[:19]  # the future is not tried
@@ -98,28 +98,28 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 ]  # fmt: skip
 
 
-async def test_what_cannot_be_tried_is_refused_and_says_why(house: House) -> None:
-    house.clock.now = T0 + 600_000
-    house.log_in(Role.ADMIN)
+async def test_what_cannot_be_tried_is_refused_and_says_why(api: ApiServer) -> None:
+    api.clock.now = T0 + 600_000
+    api.log_in(Role.ADMIN)
     for wanted, code, says in REFUSED:
-        status, problem = await ask(house, **wanted)
+        status, problem = await ask(api, **wanted)
         assert (problem["code"], status >= 400) == (code, True), (wanted, problem)
         assert says in problem["detail"], wanted
 
 
-async def test_a_body_that_nests_too_deeply_is_a_bad_request(house: House) -> None:
-    house.log_in(Role.ADMIN)
+async def test_a_body_that_nests_too_deeply_is_a_bad_request(api: ApiServer) -> None:
+    api.log_in(Role.ADMIN)
     body = b'{"equipment": "HQ:P-1", "rule": {"when": ' + b'{"not": ' * 5_000 + b"{}" + b"}" * 5_002
-    status, problem = await house.ask(
+    status, problem = await api.ask(
         "POST", "/api/v1/rules/test", data=body, headers={"Content-Type": "application/json"}
     )
     assert (status, problem["code"]) == (400, "bad_request")
 
 
-async def test_one_who_may_test_on_another_site_is_told_of_nothing_here(house: House) -> None:
-    await house.log_in_with({"B": (Role.ENGINEER,)})
-    assert (await ask(house, rule=HOT))[0] == 404
-    assert (await ask(house, rule=HOT, equipment="B:P-1"))[0] == 200
+async def test_one_who_may_test_on_another_site_is_told_of_nothing_here(api: ApiServer) -> None:
+    await api.log_in_with({"B": (Role.ENGINEER,)})
+    assert (await ask(api, rule=HOT))[0] == 404
+    assert (await ask(api, rule=HOT, equipment="B:P-1"))[0] == 200
 
 
 async def test_events_come_from_the_database_in_the_order_of_their_arrival(
@@ -205,11 +205,11 @@ async def store(tmp_path: Path) -> Any:
 # -- the command line ----------------------------------------------------------------------------------
 
 
-async def test_the_command_tells_numbers_list_chart_and_what_to_try(house: House) -> None:
-    await house.services.store.write(flickering(600))
-    house.clock.now = T0 + 3_600_000
-    house.log_in(Role.ENGINEER)
-    _, answer = await ask(house, rule=HOT, end=moment(600_000))
+async def test_the_command_tells_numbers_list_chart_and_what_to_try(api: ApiServer) -> None:
+    await api.services.store.write(flickering(600))
+    api.clock.now = T0 + 3_600_000
+    api.log_in(Role.ENGINEER)
+    _, answer = await ask(api, rule=HOT, end=moment(600_000))
     lines: list[str] = []
     tell(answer, lines.append)
     text = "\n".join(lines)
@@ -223,20 +223,20 @@ async def test_the_command_tells_numbers_list_chart_and_what_to_try(house: House
 
 
 async def test_the_command_logs_in_and_asks_the_running_service(
-    house: House, capsys: pytest.CaptureFixture[str]
+    api: ApiServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await house.services.store.write(flickering(120))
-    house.clock.now = T0 + 600_000
+    await api.services.store.write(flickering(120))
+    api.clock.now = T0 + 600_000
     body = {"equipment": "HQ:P-1", "rule": HOT, "start": moment(0), "end": moment(120_000)}
-    await rule_test_commands._test(str(house.client.make_url("/")), "engineer", DEMO_PASSWORD, "", body)
+    await rule_test_commands._test(str(api.client.make_url("/")), "engineer", DEMO_PASSWORD, "", body)
     assert "Would have raised 2 alarms, 2 of them shorter than 60 s" in capsys.readouterr().out
     with pytest.raises(RemoteError, match="Your role does not permit this"):
-        await rule_test_commands._test(str(house.client.make_url("/")), "viewer", DEMO_PASSWORD, "", body)
+        await rule_test_commands._test(str(api.client.make_url("/")), "viewer", DEMO_PASSWORD, "", body)
 
 
-async def test_an_empty_history_is_said_and_not_drawn(house: House) -> None:
-    house.log_in(Role.ENGINEER)
-    _, answer = await ask(house, rule=HOT)
+async def test_an_empty_history_is_said_and_not_drawn(api: ApiServer) -> None:
+    api.log_in(Role.ENGINEER)
+    _, answer = await ask(api, rule=HOT)
     lines: list[str] = []
     tell(answer, lines.append)
     assert "0 readings, the first at none." in lines[1]

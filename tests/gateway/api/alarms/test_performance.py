@@ -17,7 +17,7 @@ from gateway.settings import Settings
 from gateway.storage.database import Database
 from gateway.storage.tables import activation, alarm, out_of_service, shelf
 from tests.builders.alarms import OPERATOR, T0, bearing, make_rule, only_row, open_desk, rows_of
-from tests.servers.api_server import House
+from tests.servers.api_server import ApiServer
 
 PATH = "/api/v1/alarms/performance"
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
@@ -46,17 +46,17 @@ def of(body: dict[str, Any], name: str) -> Any:
     return next(figure for figure in position["figures"] if figure["name"] == name)["value"]
 
 
-async def shown(house: House, start: int, end: int, **more: str) -> dict[str, Any]:
+async def shown(api: ApiServer, start: int, end: int, **more: str) -> dict[str, Any]:
     def moment(at: int) -> str:
         return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(at // 1000))}.{at % 1000:03}Z"
 
-    async with house.client.get(PATH, params={"start": moment(start), "end": moment(end), **more}) as answer:
+    async with api.client.get(PATH, params={"start": moment(start), "end": moment(end), **more}) as answer:
         assert answer.status == 200, await answer.text()
         body: dict[str, Any] = await answer.json()
         return body
 
 
-async def test_the_figures_are_those_of_a_plain_count(house: House) -> None:
+async def test_the_figures_are_those_of_a_plain_count(api: ApiServer) -> None:
     dice = random.Random(7)
     times = sorted(dice.choices(range(START, T0, 500), k=900))
     burst = [START + DAY + number * 20_000 for number in range(15)]
@@ -65,9 +65,9 @@ async def test_the_figures_are_those_of_a_plain_count(house: House) -> None:
              ended_at=at + dice.choice((500, 9_999, 10_000, 400_000)), acknowledged_at=at + dice.randrange(1, 300_000))
         for at in (*times, *burst)
     ]  # fmt: skip
-    await enter(house.services.database, rows)
-    house.log_in(Role.MANAGER)
-    body = await shown(house, START, T0)
+    await enter(api.services.database, rows)
+    api.log_in(Role.MANAGER)
+    body = await shown(api, START, T0)
     starts = sorted(row["started_at"] for row in rows)
     often = Counter(row["part"] for row in rows).most_common(10)
     waited = sorted(row["acknowledged_at"] - row["started_at"] for row in rows)
@@ -91,25 +91,25 @@ async def test_the_figures_are_those_of_a_plain_count(house: House) -> None:
     assert metrics["Rate"] == 10
 
 
-async def test_drills_and_what_proved_wrong_are_left_out_and_said(house: House) -> None:
+async def test_drills_and_what_proved_wrong_are_left_out_and_said(api: ApiServer) -> None:
     rows = [made(T0 - 5), made(T0 - 4, drill=True), made(T0 - 3, drill=True), made(T0 - 2, disproved=True)]
-    await enter(house.services.database, rows)
-    house.log_in(Role.SHIFT_LEADER)
-    body = await shown(house, START, T0)
+    await enter(api.services.database, rows)
+    api.log_in(Role.SHIFT_LEADER)
+    body = await shown(api, START, T0)
     assert (of(body, "activations"), body["drills"], body["disproved"]) == (1, 2, 1)
 
 
-async def test_what_stood_before_the_period_is_stale_and_not_counted(house: House) -> None:
+async def test_what_stood_before_the_period_is_stale_and_not_counted(api: ApiServer) -> None:
     rows = [made(START - 2 * DAY, ended_at=None), made(START - DAY, ended_at=T0 + 1), made(START - DAY, "B")]
-    await enter(house.services.database, [*rows, made(T0 - 1)])
-    house.log_in(Role.ADMIN)
-    body = await shown(house, START, T0)
+    await enter(api.services.database, [*rows, made(T0 - 1)])
+    api.log_in(Role.ADMIN)
+    body = await shown(api, START, T0)
     assert (of(body, "stale"), of(body, "activations")) == (1, 1), "both are of one key"
     assert body["positions"][0]["opc_ua"]["MaximumActiveState"] == 12 * DAY
 
 
 async def test_who_asks_while_figures_are_made_is_sent_away_and_nothing_queues(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 
@@ -119,21 +119,21 @@ async def test_who_asks_while_figures_are_made_is_sent_away_and_nothing_queues(
         return await measured(*arguments)
 
     monkeypatch.setattr("gateway.api.alarms.performance.measured", slowly)
-    house.log_in(Role.MANAGER)
-    first = asyncio.create_task(house.get(PATH))
+    api.log_in(Role.MANAGER)
+    first = asyncio.create_task(api.get(PATH))
     await begun.wait()
-    async with house.client.get(PATH) as second:
+    async with api.client.get(PATH) as second:
         assert (second.status, (await second.json())["code"]) == (429, "too_many_requests")
         assert int(second.headers["Retry-After"]) > 0
     go_on.set()
     assert (await first)[0] == 200
-    assert (await house.get(PATH))[0] == 200
+    assert (await api.get(PATH))[0] == 200
 
 
-async def test_every_figure_with_a_band_has_its_verdict(house: House) -> None:
-    await enter(house.services.database, [made(T0 - number) for number in range(1, 12)])
-    house.log_in(Role.ENGINEER)
-    figures = (await shown(house, T0 - HOUR, T0))["positions"][0]["figures"]
+async def test_every_figure_with_a_band_has_its_verdict(api: ApiServer) -> None:
+    await enter(api.services.database, [made(T0 - number) for number in range(1, 12)])
+    api.log_in(Role.ENGINEER)
+    figures = (await shown(api, T0 - HOUR, T0))["positions"][0]["figures"]
     by_name = {figure["name"]: figure for figure in figures}
     worst = by_name["most_per_window"]
     assert (worst["value"], worst["good"], worst["most"], worst["verdict"]) == (11, 10, 10, "unmanageable")
@@ -142,11 +142,11 @@ async def test_every_figure_with_a_band_has_its_verdict(house: House) -> None:
     assert all((figure["verdict"] is None) == (figure["good"] is None) for figure in figures)
 
 
-async def test_a_chattering_alarm_comes_with_the_delay_that_would_keep_it_quiet(house: House) -> None:
+async def test_a_chattering_alarm_comes_with_the_delay_that_would_keep_it_quiet(api: ApiServer) -> None:
     rows = [made(START + number * 10_000, ended_at=START + number * 10_000 + 4_000) for number in range(30)]
-    await enter(house.services.database, rows)
-    house.log_in(Role.MANAGER)
-    ((position),) = (await shown(house, START, T0))["positions"]
+    await enter(api.services.database, rows)
+    api.log_in(Role.MANAGER)
+    ((position),) = (await shown(api, START, T0))["positions"]
     (chattering,) = position["chattering"]
     assert chattering["key"] == "HQ/P-1//pump.hot"
     proposal = chattering["proposal"]
@@ -154,14 +154,14 @@ async def test_a_chattering_alarm_comes_with_the_delay_that_would_keep_it_quiet(
     assert "10 s" in proposal["text"]["en"]
 
 
-async def test_who_sees_one_site_is_told_of_no_other(house: House) -> None:
-    await enter(house.services.database, [made(T0 - 3), made(T0 - 2, "B"), made(T0 - 1, "B")])
-    await house.log_in_with({"B": (Role.MANAGER,)})
-    assert of(await shown(house, START, T0), "activations") == 2
-    status, problem = await house.get(f"{PATH}?site=HQ")
+async def test_who_sees_one_site_is_told_of_no_other(api: ApiServer) -> None:
+    await enter(api.services.database, [made(T0 - 3), made(T0 - 2, "B"), made(T0 - 1, "B")])
+    await api.log_in_with({"B": (Role.MANAGER,)})
+    assert of(await shown(api, START, T0), "activations") == 2
+    status, problem = await api.get(f"{PATH}?site=HQ")
     assert (status, problem["code"]) == (404, "not_found")
-    house.log_in(Role.MANAGER)
-    assert of(await shown(house, START, T0, site="HQ"), "activations") == 1
+    api.log_in(Role.MANAGER)
+    assert of(await shown(api, START, T0, site="HQ"), "activations") == 1
 
 
 @pytest.mark.parametrize(
@@ -169,13 +169,13 @@ async def test_who_sees_one_site_is_told_of_no_other(house: House) -> None:
     ["start=2025-11-22T08:00:00Z&end=2025-11-22T08:00:00Z", "start=1960-01-01T00:00:00Z",
      "start=2020-01-01T00:00:00Z&end=2025-01-01T00:00:00Z"],
 )  # fmt: skip
-async def test_a_period_that_cannot_be_is_refused(house: House, query: str) -> None:
-    house.log_in(Role.MANAGER)
-    assert (await house.get(f"{PATH}?{query}"))[1]["code"] == "bad_query"
+async def test_a_period_that_cannot_be_is_refused(api: ApiServer, query: str) -> None:
+    api.log_in(Role.MANAGER)
+    assert (await api.get(f"{PATH}?{query}"))[1]["code"] == "bad_query"
 
 
-async def test_what_is_put_aside_is_shown_with_who_did_it(house: House) -> None:
-    database = house.services.database
+async def test_what_is_put_aside_is_shown_with_who_did_it(api: ApiServer) -> None:
+    database = api.services.database
     await enter(database, [made(T0 - 1)])
     place = {"site": "HQ", "equipment": "P-1", "part": "", "since": T0 - 5, "person": "demo:operator"}
     parent = {"reason": "parent", "by": "alarm-1", "since": T0, "until": None, "why": "power cut"}
@@ -189,8 +189,8 @@ async def test_what_is_put_aside_is_shown_with_who_did_it(house: House) -> None:
         )
         await connection.execute(insert(out_of_service), [{**place, "planned_end": T0 - 1, "reason": "new motor"}])
         await connection.execute(alarm.update().values(suppressions=[parent], annunciated=False))
-    house.log_in(Role.MANAGER)
-    aside = (await shown(house, START, T0))["set_aside"]
+    api.log_in(Role.MANAGER)
+    aside = (await shown(api, START, T0))["set_aside"]
     assert [(one["reason"], one["rule"], one["why"]) for one in aside] == [
         ("shelved", "pump.hot", "valve is being mended"), ("out_of_service", "", "new motor"),
         ("parent", "pump.hot", "power cut"),

@@ -9,63 +9,63 @@ from gateway.api.equipment.bodies import payload_text
 from gateway.cli.api_client import RemoteError, adopt, list_unknown, logged_in
 from gateway.people.permissions import Role
 from tests.builders.alarms import SMOKE, T0, sample
-from tests.servers.api_server import House
+from tests.servers.api_server import ApiServer
 
 UNKNOWN = "/api/v1/equipment?adopted=false"
 
 
-async def hear_smoke(house: House, payload: bytes = b'{"smoke":true}') -> None:
-    ledger, readings = house.services.ledger, [sample(SMOKE, {"smoke": True}, T0)]
+async def hear_smoke(api: ApiServer, payload: bytes = b'{"smoke":true}') -> None:
+    ledger, readings = api.services.ledger, [sample(SMOKE, {"smoke": True}, T0)]
     ledger.hear(Message("zigbee2mqtt/S-1", payload, 1, 1, T0 * 1_000_000), readings)
     await ledger.meet(readings, T0)
     await ledger.keep_last_messages()
 
 
-async def test_unknown_equipment_is_listed_with_its_last_message(house: House) -> None:
-    await hear_smoke(house)
-    house.log_in(Role.ADMIN)
-    status, page = await house.get(UNKNOWN)
+async def test_unknown_equipment_is_listed_with_its_last_message(api: ApiServer) -> None:
+    await hear_smoke(api)
+    api.log_in(Role.ADMIN)
+    status, page = await api.get(UNKNOWN)
     (item,) = page["items"]
     assert (status, item["id"], item["adopted"]) == (200, "HQ:S-1", False)
     assert item["last_message"] == {
         "topic": "zigbee2mqtt/S-1", "received_at": "2025-11-22T08:26:40Z", "payload": '{"smoke":true}',
         "encoding": "utf-8", "size": 14, "count": 1,
     }  # fmt: skip
-    assert len((await house.get("/api/v1/equipment?adopted=true"))[1]["items"]) == 3
-    assert len((await house.get("/api/v1/equipment"))[1]["items"]) == 4
-    house.log_in(Role.OPERATOR)
-    (item,) = (await house.get(UNKNOWN))[1]["items"]
+    assert len((await api.get("/api/v1/equipment?adopted=true"))[1]["items"]) == 3
+    assert len((await api.get("/api/v1/equipment"))[1]["items"]) == 4
+    api.log_in(Role.OPERATOR)
+    (item,) = (await api.get(UNKNOWN))[1]["items"]
     assert item["last_message"] is None, "what a device sent is for the administrator"
 
 
-async def test_one_call_adopts_it(house: House) -> None:
-    await hear_smoke(house)
+async def test_one_call_adopts_it(api: ApiServer) -> None:
+    await hear_smoke(api)
     path = "/api/v1/equipment/HQ:S-1/adopt"
-    house.log_in(Role.SHIFT_LEADER)
-    assert (await house.post(path, {"version": 1}))[0] == 403
-    house.log_in(Role.ADMIN)
+    api.log_in(Role.SHIFT_LEADER)
+    assert (await api.post(path, {"version": 1}))[0] == 403
+    api.log_in(Role.ADMIN)
     body: dict[str, Any] = {
         "version": 1,
         "name": {"en": "Smoke", "zh-CN": "烟感"},
         "place": {"en": "2F", "zh-CN": "二楼"},
     }
-    status, problem = await house.post(path, {**body, "version": 7})
+    status, problem = await api.post(path, {**body, "version": 7})
     assert (status, problem["code"]) == (409, "stale_version")
     for wrong in ({"name": {"en": " ", "zh-CN": "烟感"}}, {"place": {"en": "x" * 201, "zh-CN": ""}}, {"colour": "red"}):
-        status, problem = await house.post(path, {**body, **wrong})
+        status, problem = await api.post(path, {**body, **wrong})
         assert (status, problem["code"]) == (400, "bad_request"), wrong
-    status, item = await house.post(path, body)
+    status, item = await api.post(path, body)
     assert (status, item["adopted"], item["version"], item["name"]["zh-CN"]) == (200, True, 2, "烟感")
-    status, problem = await house.post(path, body)
+    status, problem = await api.post(path, body)
     assert (status, problem["code"]) == (409, "not_permitted_in_state")
-    assert (await house.get(UNKNOWN))[1]["items"] == []
-    assert (await house.post("/api/v1/equipment/HQ:nothing/adopt", body))[0] == 404
+    assert (await api.get(UNKNOWN))[1]["items"] == []
+    assert (await api.post("/api/v1/equipment/HQ:nothing/adopt", body))[0] == 404
 
 
-async def test_the_commands_list_and_adopt_at_the_running_service(house: House) -> None:
-    await hear_smoke(house, b"\xff\x00" * 900)
+async def test_the_commands_list_and_adopt_at_the_running_service(api: ApiServer) -> None:
+    await hear_smoke(api, b"\xff\x00" * 900)
     told: list[str] = []
-    url = str(house.client.make_url("/"))
+    url = str(api.client.make_url("/"))
     async with logged_in(url, "admin", "gengfu-demo") as remote:
         await list_unknown(remote, told.append)
         await adopt(remote, "HQ:S-1", "Kitchen", "2F", told.append)
@@ -81,13 +81,13 @@ async def test_the_commands_list_and_adopt_at_the_running_service(house: House) 
     assert told[-2:] == ["HQ:S-1 (sensor) is adopted as Kitchen.", "No unknown equipment."]
 
 
-async def test_a_command_says_why_it_could_not(house: House) -> None:
-    url = str(house.client.make_url("/"))
+async def test_a_command_says_why_it_could_not(api: ApiServer) -> None:
+    url = str(api.client.make_url("/"))
     with pytest.raises(RemoteError, match="Name or password is wrong"):
         async with logged_in(url, "admin", "wrong"):
             pass
     async with logged_in(url, "operator", "gengfu-demo") as remote:
-        await hear_smoke(house)
+        await hear_smoke(api)
         with pytest.raises(RemoteError, match="Your role does not permit this"):
             await adopt(remote, "HQ:S-1", "", "", print)
     async with logged_in("http://127.0.0.1:1", "", "") as remote:

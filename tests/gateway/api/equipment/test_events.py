@@ -10,12 +10,12 @@ from collectors.timeseries.sqlite.store import SqliteStore
 from collectors.wire.fields import Kind
 from collectors.wire.reading import Reading, to_datetime
 from collectors.wire.topics import parse_topic
-from gateway.alarms.evaluation.evaluator import Watches
+from gateway.alarms.evaluation.evaluator import RuleEvaluator
 from gateway.alarms.rules.rule import RuleType
 from gateway.people.permissions import Role
 from gateway.storage.received.last_events import LastEvent, last_events, newest_event_at
 from tests.builders.alarms import PANEL, T0, encode, fire_rule, make_rule, open_desk, sample
-from tests.servers.api_server import House
+from tests.servers.api_server import ApiServer
 
 READER = "gengfu/B/patrol_reader/PR-1/event"
 MINUTE = 60_000
@@ -36,11 +36,11 @@ EVENTS = [
 
 
 @pytest.fixture
-async def kept(house: House) -> House:
+async def kept(api: ApiServer) -> ApiServer:
     """Five events of three equipments on two sites."""
-    desk = await open_desk(house.services.database, fire_rule(), clock=house.clock)
+    desk = await open_desk(api.services.database, fire_rule(), clock=api.clock)
     await desk.decide(*[msgspec.structs.replace(one) for one in EVENTS])
-    return house
+    return api
 
 
 def moment(at: int) -> str:
@@ -62,7 +62,7 @@ FILTERS = [
 
 @pytest.mark.parametrize(("query", "expected"), FILTERS)
 async def test_events_are_listed_newest_first_and_page_by_page_without_a_gap(
-    kept: House, query: str, expected: list[int]
+    kept: ApiServer, query: str, expected: list[int]
 ) -> None:
     kept.log_in(Role.OPERATOR)
     _, whole = await kept.get(f"/api/v1/events?{query}")
@@ -75,7 +75,7 @@ async def test_events_are_listed_newest_first_and_page_by_page_without_a_gap(
     assert items == whole["items"]
 
 
-async def test_an_event_tells_what_was_said_by_whom_and_when(kept: House) -> None:
+async def test_an_event_tells_what_was_said_by_whom_and_when(kept: ApiServer) -> None:
     kept.log_in(Role.OPERATOR)
     _, page = await kept.get("/api/v1/events?kind=patrol_reader&limit=1")
     (item,) = page["items"]
@@ -86,7 +86,7 @@ async def test_an_event_tells_what_was_said_by_whom_and_when(kept: House) -> Non
     }  # fmt: skip
 
 
-async def test_nobody_sees_events_of_a_site_that_is_not_theirs(kept: House) -> None:
+async def test_nobody_sees_events_of_a_site_that_is_not_theirs(kept: ApiServer) -> None:
     await kept.log_in_with({"B": (Role.OPERATOR,)})
     for query, expected in (("", ["B", "B"]), ("site=HQ", []), ("kind=fire_panel", []), ("equipment=HQ:FP-1", [])):
         _, page = await kept.get(f"/api/v1/events?{query}")
@@ -94,13 +94,13 @@ async def test_nobody_sees_events_of_a_site_that_is_not_theirs(kept: House) -> N
 
 
 @pytest.mark.parametrize("cursor", ["x", "1", "-x", "99999999999999999999-x", "1e3-x"])
-async def test_a_cursor_that_is_none_is_refused(kept: House, cursor: str) -> None:
+async def test_a_cursor_that_is_none_is_refused(kept: ApiServer, cursor: str) -> None:
     kept.log_in(Role.OPERATOR)
     status, problem = await kept.get(f"/api/v1/events?cursor={cursor}")
     assert (status, problem["code"]) == (400, "bad_query")
 
 
-async def test_the_last_event_of_each_equipment_is_known_after_a_start(kept: House) -> None:
+async def test_the_last_event_of_each_equipment_is_known_after_a_start(kept: ApiServer) -> None:
     database = kept.services.database
     assert list(await last_events(database)) == [LastEvent("HQ", "FP-1", "fire_panel", T0 + 3)]  # the ledger's
     assert await newest_event_at(database) == T0 + 4
@@ -109,7 +109,7 @@ async def test_the_last_event_of_each_equipment_is_known_after_a_start(kept: Hou
 async def test_who_sends_only_events_was_seen_when_it_sent_the_last(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "history.db")
     store.hear(("HQ", "FP-1"), "fire_panel", T0)
-    store.foresee([sample("gengfu/HQ/fire_panel/FP-1/telemetry", {"mains": True}, T0 - 5)])
+    store.update_latest([sample("gengfu/HQ/fire_panel/FP-1/telemetry", {"mains": True}, T0 - 5)])
     store.hear(("HQ", "FP-1"), "fire_panel", T0 - 9)
     latest = store.latest()["HQ", "FP-1"]
     assert (latest.heard_at, list(latest.fields)) == (T0, ["mains"]), "an event is no value"
@@ -118,25 +118,25 @@ async def test_who_sends_only_events_was_seen_when_it_sent_the_last(tmp_path: Pa
 SILENT = make_rule("panel.silent", kind=Kind.FIRE_PANEL, type=RuleType.NO_DATA, field="online", after=2 * MINUTE)
 
 
-def silences(watches: Watches, until: int) -> list[bool]:
+def silences(evaluator: RuleEvaluator, until: int) -> list[bool]:
     """What each tick up to a moment decides: raised or ended."""
     found = []
     for now in range(T0, until + 1, 10_000):
-        found += [decision.change.raised for decision in watches.tick(now).decisions]
+        found += [decision.change.raised for decision in evaluator.tick(now).decisions]
     return found
 
 
 def test_an_event_is_a_sign_of_life_for_a_rule_on_telemetry() -> None:
-    watches = Watches([SILENT], {}, MINUTE)
-    watches.take([sample(PANEL.replace("/event", "/telemetry"), {"mains": True}, T0)])
-    watches.take([said(PANEL, T0 + 2 * MINUTE - 1, type="test")])
-    assert silences(watches, T0 + 4 * MINUTE - 20_000) == []
-    assert silences(watches, T0 + 5 * MINUTE) == [True]
-    ended = watches.take([said(PANEL, T0 + 6 * MINUTE, type="test")])
+    evaluator = RuleEvaluator([SILENT], {}, MINUTE)
+    evaluator.take([sample(PANEL.replace("/event", "/telemetry"), {"mains": True}, T0)])
+    evaluator.take([said(PANEL, T0 + 2 * MINUTE - 1, type="test")])
+    assert silences(evaluator, T0 + 4 * MINUTE - 20_000) == []
+    assert silences(evaluator, T0 + 5 * MINUTE) == [True]
+    ended = evaluator.take([said(PANEL, T0 + 6 * MINUTE, type="test")])
     assert [decision.change.raised for decision in ended.decisions] == [False]
 
 
 def test_who_never_sent_telemetry_is_not_silent_between_two_events() -> None:
-    watches = Watches([SILENT], {}, MINUTE)
-    watches.take([said(PANEL, T0, type="test")])
-    assert silences(watches, T0 + 30 * MINUTE) == []
+    evaluator = RuleEvaluator([SILENT], {}, MINUTE)
+    evaluator.take([said(PANEL, T0, type="test")])
+    assert silences(evaluator, T0 + 30 * MINUTE) == []

@@ -18,7 +18,7 @@ from gateway.api.http.rate_limits import Pace, Paces
 from gateway.api.http.server import make_app
 from gateway.storage.database import Database
 from tests.builders.alarms import sqlite_address
-from tests.servers.api_server import COOKIE, House, open_house
+from tests.servers.api_server import COOKIE, ApiServer, open_api_server
 from tests.servers.waiting import until
 
 ENTRANCE = Entrance(paces=Paces(Pace(1e6, 1e6), Pace(1e6, 1e6)))
@@ -57,20 +57,20 @@ class Listener:
 
 
 @pytest.fixture
-async def house(migrated_file: Path, tmp_path: Path) -> AsyncIterator[House]:
+async def api(migrated_file: Path, tmp_path: Path) -> AsyncIterator[ApiServer]:
     """On SQLite only: nothing here has to do with the database."""
     shutil.copy(migrated_file, tmp_path / "gengfu.db")
     database = Database(sqlite_address(tmp_path / "gengfu.db"))
-    async with open_house(database, tmp_path) as house:
-        yield house
+    async with open_api_server(database, tmp_path) as api:
+        yield api
     await database.close()
 
 
 @pytest.fixture
-async def listener(house: House) -> AsyncIterator[Listener]:
-    registry = CollectorRegistry()  # that of the house has an application already
+async def listener(api: ApiServer) -> AsyncIterator[Listener]:
+    registry = CollectorRegistry()  # that of the api has an application already
     limit = limit_of(ENTRANCE, 20, registry)
-    app = make_app(house.services._replace(registry=registry), house.feed, None, ENTRANCE)
+    app = make_app(api.services._replace(registry=registry), api.feed, None, ENTRANCE)
     async with listening(app, "127.0.0.1", 0, None, limit) as port:
         yield Listener(port, limit)
 
@@ -121,7 +121,7 @@ async def test_a_head_that_comes_a_letter_at_a_time_is_ended(listener: Listener)
 
 
 @pytest.mark.usefixtures("short_times")
-async def test_a_slow_live_socket_is_not_taken_for_a_silent_connection(house: House, listener: Listener) -> None:
+async def test_a_slow_live_socket_is_not_taken_for_a_silent_connection(api: ApiServer, listener: Listener) -> None:
     reader, writer = await listener.connect()
     writer.write(
         b"GET /api/v1/live HTTP/1.1\r\n" + HEAD + LOGIN + b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -133,7 +133,7 @@ async def test_a_slow_live_socket_is_not_taken_for_a_silent_connection(house: Ho
         while beats < 2:  # each comes a second after the one before: longer than anything else may be silent
             beats += (await reader.read(65_536)).count(b'"beat"')
     await close(writer)
-    await until(lambda: house.feed.listeners == 0, "the server has seen it go")
+    await until(lambda: api.feed.listeners == 0, "the server has seen it go")
 
 
 @pytest.mark.usefixtures("short_times")

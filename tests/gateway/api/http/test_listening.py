@@ -19,7 +19,7 @@ from gateway.api.http.server import make_app
 from gateway.people.authentication.secret_seal import SecretSeal
 from gateway.people.people import make_people
 from gateway.settings import HttpSettings
-from tests.servers.api_server import House
+from tests.servers.api_server import ApiServer
 from tests.servers.mosquitto import free_port
 from tests.servers.service import GENGFU, Service, wait_until
 
@@ -84,19 +84,19 @@ def test_a_proxy_is_named_by_address_or_network() -> None:
 
 
 @pytest.fixture
-async def alone(house: House) -> Any:
+async def alone(api: ApiServer) -> Any:
     """The same server, as a real service that has no accounts yet."""
-    people = make_people(house.services.database, 15, SecretSeal(Path("second_factor.key")), demo=False)
+    people = make_people(api.services.database, 15, SecretSeal(Path("second_factor.key")), demo=False)
     await people.hashes.open()
     await people.accounts.refresh()
-    services = house.services._replace(people=people, registry=CollectorRegistry())
-    app = make_app(services, house.feed, None, entrance_of(HttpSettings(), demo=False))
+    services = api.services._replace(people=people, registry=CollectorRegistry())
+    app = make_app(services, api.feed, None, entrance_of(HttpSettings(), demo=False))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
-        yield House(client, services, house.feed, house.clock, house.parts)
+        yield ApiServer(client, services, api.feed, api.clock, api.parts)
     people.hashes.close()
 
 
-async def test_without_accounts_whoever_is_at_this_machine_may_everything(alone: House) -> None:
+async def test_without_accounts_whoever_is_at_this_machine_may_everything(alone: ApiServer) -> None:
     status, me = await alone.get("/api/v1/me")
     assert (status, me["id"], me["account"], me["demo"]) == (200, "local", False, False)
     assert (await alone.get("/api/v1/people"))[0] == 200
@@ -104,12 +104,12 @@ async def test_without_accounts_whoever_is_at_this_machine_may_everything(alone:
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"])
-async def test_what_a_proxy_has_passed_on_is_not_this_machine(alone: House, header: str) -> None:
+async def test_what_a_proxy_has_passed_on_is_not_this_machine(alone: ApiServer, header: str) -> None:
     """Somebody puts a proxy in front without saying so: then everybody would be at this machine."""
     assert (await alone.get("/api/v1/me", headers={header: "203.0.113.9"}))[0] == 401
 
 
-async def test_with_the_first_account_the_local_person_is_gone(alone: House) -> None:
+async def test_with_the_first_account_the_local_person_is_gone(alone: ApiServer) -> None:
     body = {
         "username": "ann", "name": {"en": "Ann", "zh-CN": "安"}, "password": PASSWORD,
         "roles": [{"site": "*", "role": "admin"}],

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.api.http.openapi import make_document
 from gateway.api.http.server import route_table
-from gateway.people.permissions import Act
+from gateway.people.permissions import Permission
 
 TABLE = route_table()
 DOCUMENT = make_document(TABLE)
@@ -53,7 +53,7 @@ def test_every_reference_leads_somewhere() -> None:
 def test_an_operation_says_what_its_route_takes_gives_and_asks_for(path: str, route: Any) -> None:
     found = operation(route.method, path)
     assert f"`{route.act}`" in found["description"]
-    assert ("security" in found) is (route.act is Act.PUBLIC)
+    assert ("security" in found) is (route.act is Permission.PUBLIC)
     assert ("requestBody" in found) is (route.request is not None or bool(route.takes))
     if route.takes:
         assert tuple(found["requestBody"]["content"]) == route.takes

@@ -9,7 +9,7 @@ from gateway.api.http.addresses import Entrance
 from gateway.api.http.rate_limits import Pace, Paces, RateLimits
 from gateway.people.permissions import Role
 from gateway.storage.database import Database
-from tests.servers.api_server import open_house
+from tests.servers.api_server import open_api_server
 
 PACE = Pace(burst=3, per_second=2)
 
@@ -41,9 +41,9 @@ def test_never_more_than_the_burst_and_the_pace(steps: list[float]) -> None:
 
 async def test_who_comes_too_often_gets_429_with_the_time_to_wait(database: Database, tmp_path: Path) -> None:
     paces = Paces(login=Pace(4, 0.01), address=Pace(2, 0.01))
-    async with open_house(database, tmp_path, Entrance(paces=paces)) as house:
-        assert [(await house.get("/healthz"))[0] for _ in range(3)] == [200, 200, 429]
-        async with house.client.get("/api/v1/me") as answer:
+    async with open_api_server(database, tmp_path, Entrance(paces=paces)) as api:
+        assert [(await api.get("/healthz"))[0] for _ in range(3)] == [200, 200, 429]
+        async with api.client.get("/api/v1/me") as answer:
             assert (answer.status, (await answer.json())["code"]) == (429, "too_many_requests")
             assert int(answer.headers["Retry-After"]) >= 1
 
@@ -52,10 +52,10 @@ async def test_a_login_is_counted_by_itself_also_behind_an_address_that_is_over_
     database: Database, tmp_path: Path
 ) -> None:
     """A whole estate stands behind one address."""
-    async with open_house(database, tmp_path, Entrance(paces=Paces(Pace(4, 0.01), Pace(2, 0.01)))) as house:
-        house.log_in(Role.OPERATOR)
-        assert (await house.get("/api/v1/me"))[0] == 200  # the first is counted by the address: nobody knows it yet
-        house.log_out()
-        assert [(await house.get("/healthz"))[0] for _ in range(2)] == [200, 429]
-        house.log_in(Role.OPERATOR)
-        assert [(await house.get("/api/v1/me"))[0] for _ in range(5)] == [200, 200, 200, 200, 429]
+    async with open_api_server(database, tmp_path, Entrance(paces=Paces(Pace(4, 0.01), Pace(2, 0.01)))) as api:
+        api.log_in(Role.OPERATOR)
+        assert (await api.get("/api/v1/me"))[0] == 200  # the first is counted by the address: nobody knows it yet
+        api.log_out()
+        assert [(await api.get("/healthz"))[0] for _ in range(2)] == [200, 429]
+        api.log_in(Role.OPERATOR)
+        assert [(await api.get("/api/v1/me"))[0] for _ in range(5)] == [200, 200, 200, 200, 429]

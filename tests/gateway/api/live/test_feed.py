@@ -34,7 +34,7 @@ from tests.builders.alarms import (
     panel_event,
     sample,
 )
-from tests.servers.api_server import House
+from tests.servers.api_server import ApiServer
 from tests.servers.waiting import until
 
 Message = dict[str, Any]
@@ -89,16 +89,16 @@ Listen = Callable[..., Awaitable[Listener]]
 
 
 @pytest.fixture
-async def listen(house: House) -> AsyncIterator[Listen]:
+async def listen(api: ApiServer) -> AsyncIterator[Listen]:
     """Run the feed and connect listeners to it; each has had its snapshot when it is handed out."""
-    running = asyncio.create_task(house.feed.run(await newest_fact(house.services.database)))
+    running = asyncio.create_task(api.feed.run(await newest_fact(api.services.database)))
     sockets: list[ClientWebSocketResponse] = []
-    await until(lambda: house.services.database._wakers, "the feed follows facts")
+    await until(lambda: api.services.database._wakers, "the feed follows facts")
 
     async def start(who: Role | str = Role.OPERATOR, *, with_snapshot: bool = False) -> Listener:
         """`who` is a role, or the name of somebody who was entered before."""
-        house.show(f"login-of-{who}")
-        sockets.append(await house.client.ws_connect(LIVE))
+        api.show(f"login-of-{who}")
+        sockets.append(await api.client.ws_connect(LIVE))
         listener = Listener(sockets[-1])
         if not with_snapshot:
             await listener.next_of("system")
@@ -112,20 +112,20 @@ async def listen(house: House) -> AsyncIterator[Listen]:
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def announce(house: House, *readings: Reading) -> None:
+async def announce(api: ApiServer, *readings: Reading) -> None:
     """What the collector does once readings are durable."""
-    await house.services.store.write(readings)
-    house.feed.note(readings)
+    await api.services.store.write(readings)
+    api.feed.note(readings)
 
 
 # -- what comes ----------------------------------------------------------------------------------------
 
 
 async def test_first_comes_a_snapshot_of_everything_then_the_state_of_the_platform(
-    house: House, listen: Listen
+    api: ApiServer, listen: Listen
 ) -> None:
-    row, numbered = await house.raise_fire()
-    await house.services.store.write([bearing(50, T0)])
+    row, numbered = await api.raise_fire()
+    await api.services.store.write([bearing(50, T0)])
     listener = await listen(with_snapshot=True)
     snapshot = await listener.next()
     assert (snapshot["type"], snapshot["seq"]) == ("snapshot", 1)
@@ -139,9 +139,9 @@ async def test_first_comes_a_snapshot_of_everything_then_the_state_of_the_platfo
     assert (system["ready"], system["parts"]) == (True, {"database": "ready"})
 
 
-async def test_an_alarm_and_its_ticket_arrive_by_themselves(house: House, listen: Listen) -> None:
+async def test_an_alarm_and_its_ticket_arrive_by_themselves(api: ApiServer, listen: Listen) -> None:
     listener = await listen()
-    desk = await open_desk(house.services.database, make_rule(), clock=house.clock)
+    desk = await open_desk(api.services.database, make_rule(), clock=api.clock)
     async with desk.following():
         await desk.decide(bearing(91, T0))
         told: dict[str, Message] = {}
@@ -150,17 +150,17 @@ async def test_an_alarm_and_its_ticket_arrive_by_themselves(house: House, listen
             told[message["type"]] = message[message["type"]]
         assert (told["alarm"]["state"], told["alarm"]["rule"]) == ("unacknowledged", "pump.hot")
         assert told["alarm"]["ticket"] == told["ticket"]["number"]
-        row = await only_row(house.services.database, alarm)
-        await acknowledge(house.services.database, row["id"], row["version"], "", OPERATOR, T0)
+        row = await only_row(api.services.database, alarm)
+        await acknowledge(api.services.database, row["id"], row["version"], "", OPERATOR, T0)
         while told["alarm"]["state"] != "acknowledged":
             told["alarm"] = (await listener.next_of("alarm"))["alarm"]
 
 
 async def test_a_point_that_joins_a_fire_is_told_with_its_ticket_and_the_ticket_with_its_points(
-    house: House, listen: Listen
+    api: ApiServer, listen: Listen
 ) -> None:
     listener = await listen()
-    desk = await open_desk(house.services.database, fire_rule(), clock=house.clock)
+    desk = await open_desk(api.services.database, fire_rule(), clock=api.clock)
     async with desk.following():
         for address in ("1", "2"):
             await desk.decide(panel_event(T0, address=address))
@@ -174,7 +174,7 @@ async def test_a_point_that_joins_a_fire_is_told_with_its_ticket_and_the_ticket_
 
 
 async def test_a_beat_comes_each_second_also_while_much_is_told(
-    house: House, listen: Listen, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, listen: Listen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_feed, "_BEAT_S", 0.2)
     monkeypatch.setattr(live_feed, "_CONFLATED_S", 0.0)
@@ -184,7 +184,7 @@ async def test_a_beat_comes_each_second_also_while_much_is_told(
 
     async def talk() -> None:
         for number in range(10_000):
-            await announce(house, bearing(50, T0 + number))
+            await announce(api, bearing(50, T0 + number))
             await asyncio.sleep(0.01)
 
     talking = asyncio.create_task(talk())
@@ -195,16 +195,16 @@ async def test_a_beat_comes_each_second_also_while_much_is_told(
     assert types.count("beat") in range(3, 7)
 
 
-async def test_the_first_reading_comes_at_once_and_then_at_most_one_a_second(house: House, listen: Listen) -> None:
+async def test_the_first_reading_comes_at_once_and_then_at_most_one_a_second(api: ApiServer, listen: Listen) -> None:
     listener = await listen()
     started = time.monotonic()
-    await announce(house, bearing(50, T0))
+    await announce(api, bearing(50, T0))
     first = await listener.next_of("reading")
     arrived = [time.monotonic()]
     assert first["equipment"] == "HQ:P-1"
     assert first["latest"] == {"bearing_temperature": {"value": 50.0, "at": "2025-11-22T08:26:40Z"}}
     for number in range(1, 20):
-        await announce(house, bearing(50 + number, T0 + number))
+        await announce(api, bearing(50 + number, T0 + number))
     second = await listener.next_of("reading")
     arrived.append(time.monotonic())
     assert second["latest"]["bearing_temperature"]["value"] == 69.0  # the newest, and all others in it
@@ -213,52 +213,54 @@ async def test_the_first_reading_comes_at_once_and_then_at_most_one_a_second(hou
     assert "reading" not in await listener.types_for(0.3)
 
 
-async def test_conflation_keeps_the_fields_of_every_reading_and_is_per_equipment(house: House, listen: Listen) -> None:
+async def test_conflation_keeps_the_fields_of_every_reading_and_is_per_equipment(
+    api: ApiServer, listen: Listen
+) -> None:
     listener = await listen()
-    await announce(house, bearing(50, T0))
+    await announce(api, bearing(50, T0))
     await listener.next_of("reading")
-    await announce(house, bearing(51, T0 + 1), sample(PUMP_STATUS, {"online": True}, T0 + 2))
+    await announce(api, bearing(51, T0 + 1), sample(PUMP_STATUS, {"online": True}, T0 + 2))
     other = bearing(70, T0 + 3)
     other.topic = type(other.topic)("B", other.topic.kind, "P-1", other.topic.channel)
-    await announce(house, other)
+    await announce(api, other)
     assert (await listener.next_of("reading"))["equipment"] == "B:P-1"  # does not wait for the other's second
     held = await listener.next_of("reading")
     assert (held["equipment"], held["online"]) == ("HQ:P-1", True)
     assert list(held["latest"]) == ["bearing_temperature"]
 
 
-async def test_a_part_that_fails_is_told(house: House, listen: Listen) -> None:
+async def test_a_part_that_fails_is_told(api: ApiServer, listen: Listen) -> None:
     listener = await listen()
-    house.parts["broker"] = "connection refused"
+    api.parts["broker"] = "connection refused"
     system = await listener.next_of("system")
     assert (system["ready"], system["parts"]["broker"]) == (False, "connection refused")
 
 
-async def test_equipment_that_is_heard_for_the_first_time_is_told(house: House, listen: Listen) -> None:
+async def test_equipment_that_is_heard_for_the_first_time_is_told(api: ApiServer, listen: Listen) -> None:
     listener = await listen()
-    await house.services.ledger.meet([sample(PUMP_STATUS.replace("P-1", "X-1"), {"online": True}, T0)], T0)
+    await api.services.ledger.meet([sample(PUMP_STATUS.replace("P-1", "X-1"), {"online": True}, T0)], T0)
     told = (await listener.next_of("equipment"))["equipment"]
     assert (told["id"], told["adopted"]) == ("HQ:X-1", False)
 
 
-async def test_what_another_process_entered_and_heard_is_told_as_well(house: House, listen: Listen) -> None:
+async def test_what_another_process_entered_and_heard_is_told_as_well(api: ApiServer, listen: Listen) -> None:
     listener = await listen()
-    other = Ledger(house.services.database, 10, "UTC")  # that process's own memory
+    other = Ledger(api.services.database, 10, "UTC")  # that process's own memory
     await other.load()
     await other.meet([sample(PUMP_STATUS.replace("P-1", "X-1"), {"online": True}, T0)], T0)
     assert (await listener.next_of("equipment"))["equipment"]["id"] == "HQ:X-1"
-    assert ("HQ", "X-1") in house.services.ledger.equipment
-    await house.services.store.write([bearing(50, T0)])
-    house.feed.note_equipment({("HQ", "P-1")})
+    assert ("HQ", "X-1") in api.services.ledger.equipment
+    await api.services.store.write([bearing(50, T0)])
+    api.feed.note_equipment({("HQ", "P-1")})
     told = await listener.next_of("reading")
     assert (told["equipment"], told["latest"]["bearing_temperature"]["value"]) == ("HQ:P-1", 50.0)
 
 
 async def test_the_ledger_learns_what_others_entered_also_through_trouble(
-    house: House, listen: Listen, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, listen: Listen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await listen()
-    real, failures = house.services.ledger.learn, [locked()]
+    real, failures = api.services.ledger.learn, [locked()]
 
     async def fail_once(identities: Any) -> None:
         if failures:
@@ -266,39 +268,39 @@ async def test_the_ledger_learns_what_others_entered_also_through_trouble(
         await real(identities)
 
     monkeypatch.setattr(live_feed, "_RETRY_S", 0.001)
-    monkeypatch.setattr(house.services.ledger, "learn", fail_once)
-    other = Ledger(house.services.database, 10, "UTC")
+    monkeypatch.setattr(api.services.ledger, "learn", fail_once)
+    other = Ledger(api.services.database, 10, "UTC")
     await other.load()
     await other.meet([sample(PUMP_STATUS.replace("P-1", "X-1"), {"online": True}, T0)], T0)
-    await until(lambda: ("HQ", "X-1") in house.services.ledger.equipment, "it is learnt")
+    await until(lambda: ("HQ", "X-1") in api.services.ledger.equipment, "it is learnt")
     assert failures == []
 
 
 # -- who sees what -------------------------------------------------------------------------------------
 
 
-async def test_a_listener_hears_of_its_own_sites_only(house: House, listen: Listen) -> None:
-    await house.log_in_with({"B": (Role.OPERATOR,)}, "b-only")
+async def test_a_listener_hears_of_its_own_sites_only(api: ApiServer, listen: Listen) -> None:
+    await api.log_in_with({"B": (Role.OPERATOR,)}, "b-only")
     listener = await listen("b-only", with_snapshot=True)
     snapshot = await listener.next()
     assert [item["id"] for item in snapshot["equipment"]] == ["B:P-1"]
     assert [item["code"] for item in snapshot["sites"]] == ["B"]
     everyone = await listen(Role.OPERATOR)
-    await house.raise_fire()
-    await announce(house, bearing(50, T0))
+    await api.raise_fire()
+    await announce(api, bearing(50, T0))
     await everyone.hear_all("alarm", "reading")
     assert not {"alarm", "ticket", "reading"} & set(await listener.types_for(0.5))
 
 
 async def test_a_message_that_a_role_may_not_see_does_not_reach_it(
-    house: House, listen: Listen, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, listen: Listen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every role that may listen may read tickets today; so the table is changed for the test."""
-    monkeypatch.setitem(live_feed.REQUIRED, live_feed.LiveTicket, live_feed.Act.READ_QUARANTINE)
+    monkeypatch.setitem(live_feed.REQUIRED, live_feed.LiveTicket, live_feed.Permission.READ_QUARANTINE)
     monkeypatch.delitem(live_feed.REQUIRED, live_feed.LiveReading)  # what is not in the table goes to nobody
     operator, admin = await listen(Role.OPERATOR), await listen(Role.ADMIN)
-    await house.raise_fire()
-    await announce(house, bearing(50, T0))
+    await api.raise_fire()
+    await announce(api, bearing(50, T0))
     await admin.next_of("ticket")
     assert "reading" not in await admin.types_for(0.5)
     types = await operator.types_for(0.5)
@@ -317,20 +319,20 @@ async def test_a_message_that_a_role_may_not_see_does_not_reach_it(
     ],
 )
 async def test_who_may_not_listen_is_refused_before_anything_is_told(
-    house: House, role: Role | None, headers: dict[str, str], status: int
+    api: ApiServer, role: Role | None, headers: dict[str, str], status: int
 ) -> None:
     if role is not None:
-        house.log_in(role)
+        api.log_in(role)
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-        await house.client.ws_connect(LIVE, headers=headers)
+        await api.client.ws_connect(LIVE, headers=headers)
     assert refused.value.status == status
-    assert house.feed.listeners == 0
+    assert api.feed.listeners == 0
 
 
-async def test_the_own_page_may_listen(house: House, listen: Listen) -> None:
-    house.log_in(Role.OPERATOR)
-    own = str(house.client.make_url("/")).rstrip("/")
-    async with house.client.ws_connect(LIVE, headers={"Origin": own}) as socket:
+async def test_the_own_page_may_listen(api: ApiServer, listen: Listen) -> None:
+    api.log_in(Role.OPERATOR)
+    own = str(api.client.make_url("/")).rstrip("/")
+    async with api.client.ws_connect(LIVE, headers={"Origin": own}) as socket:
         assert (await socket.receive_json(timeout=20))["type"] == "snapshot"
 
 
@@ -338,7 +340,7 @@ async def test_the_own_page_may_listen(house: House, listen: Listen) -> None:
 
 
 async def test_a_listener_that_reads_too_slowly_is_closed_with_1013_and_others_are_not(
-    house: House, listen: Listen, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, listen: Listen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_feed, "_MOST_WAITING", 50)
     slow = await listen(Role.VIEWER)
@@ -346,13 +348,13 @@ async def test_a_listener_that_reads_too_slowly_is_closed_with_1013_and_others_a
     quick = await listen(Role.OPERATOR)
     monkeypatch.setattr(live_feed, "_CONFLATED_S", 0.0)
     for number in range(200):  # at one go: nobody can send in between
-        house.feed.note([bearing(50, T0 + number)])
-    await announce(house, bearing(51, T0))
+        api.feed.note([bearing(50, T0 + number)])
+    await announce(api, bearing(51, T0))
     for number in range(200):
-        house.feed.note([bearing(51, T0 + number)])
+        api.feed.note([bearing(51, T0 + number)])
     assert await slow.close_code() == WSCloseCode.TRY_AGAIN_LATER == 1013
     await quick.next_of("reading")
-    await until(lambda: house.feed.listeners == 1, "the slow one is forgotten")
+    await until(lambda: api.feed.listeners == 1, "the slow one is forgotten")
     again = await listen(Role.VIEWER, with_snapshot=True)
     assert (await again.next())["type"] == "snapshot"
 
@@ -363,7 +365,7 @@ def locked() -> OperationalError:
 
 @pytest.mark.parametrize("error", [locked(), KeyError("a change that cannot be told")], ids=["locked", "poison"])
 async def test_changes_that_could_not_be_read_send_every_listener_for_a_new_snapshot(
-    house: House, listen: Listen, monkeypatch: pytest.MonkeyPatch, error: Exception
+    api: ApiServer, listen: Listen, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """A locked database must neither end the service nor leave a hole in what a wall screen shows."""
     listener = await listen()
@@ -375,7 +377,7 @@ async def test_changes_that_could_not_be_read_send_every_listener_for_a_new_snap
         return await real(*arguments)
 
     monkeypatch.setattr(live_feed, "alarm_bodies", fail_once)
-    await house.raise_fire()
+    await api.raise_fire()
     assert await listener.close_code() == 1013
     again = await listen(with_snapshot=True)
     assert len((await again.next())["alarms"]) == 1
@@ -383,7 +385,7 @@ async def test_changes_that_could_not_be_read_send_every_listener_for_a_new_snap
 
 @pytest.mark.parametrize("error", [locked(), KeyError("poison"), None], ids=["locked", "poison", "hangs"])
 async def test_a_snapshot_that_cannot_be_made_closes_instead_of_keeping_silent(
-    house: House, listen: Listen, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+    api: ApiServer, listen: Listen, monkeypatch: pytest.MonkeyPatch, error: Exception | None
 ) -> None:
     async def fail(*_arguments: Any) -> Any:
         if error is None:
@@ -397,55 +399,55 @@ async def test_a_snapshot_that_cannot_be_made_closes_instead_of_keeping_silent(
     assert await listener.close_code() == 1013
 
 
-async def test_a_message_that_cannot_be_sent_closes_instead_of_keeping_silent(house: House, listen: Listen) -> None:
+async def test_a_message_that_cannot_be_sent_closes_instead_of_keeping_silent(api: ApiServer, listen: Listen) -> None:
     listener = await listen()
-    (connection,) = house.feed._listeners
+    (connection,) = api.feed._listeners
     connection.waiting.put_nowait(object())  # type: ignore[arg-type]
     assert await listener.close_code() == 1013
 
 
 async def test_a_feed_that_fails_is_restarted_and_every_listener_takes_a_new_snapshot(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(duties_module, "FIRST_PAUSE_S", 0.01)
-    real, failures = house.feed._learn, [KeyError("poison")]
+    real, failures = api.feed._learn, [KeyError("poison")]
 
     async def fail_once(facts: Sequence[Fact]) -> None:
         if failures:
             raise failures.pop()
         await real(facts)
 
-    monkeypatch.setattr(house.feed, "_learn", fail_once)
-    told = await newest_fact(house.services.database)
-    feed = Duty("live_feed", partial(house.feed.run, told), False)
+    monkeypatch.setattr(api.feed, "_learn", fail_once)
+    told = await newest_fact(api.services.database)
+    feed = Duty("live_feed", partial(api.feed.run, told), False)
     running = asyncio.create_task(Duties({}, CollectorRegistry()).carry_out([feed]))
-    await until(lambda: house.services.database._wakers, "the feed follows facts")
-    house.show(f"login-of-{Role.OPERATOR}")
-    async with house.client.ws_connect(LIVE) as socket:
+    await until(lambda: api.services.database._wakers, "the feed follows facts")
+    api.show(f"login-of-{Role.OPERATOR}")
+    async with api.client.ws_connect(LIVE) as socket:
         listener = Listener(socket)
         await listener.next_of("system")
-        await house.raise_fire()
+        await api.raise_fire()
         assert await listener.close_code() == 1013
-    async with house.client.ws_connect(LIVE) as socket:
+    async with api.client.ws_connect(LIVE) as socket:
         listener = Listener(socket)
         assert len((await listener.next())["alarms"]) == 1
         await listener.next_of("system")
-        await house.raise_hot()
+        await api.raise_hot()
         assert (await listener.next_of("alarm"))["alarm"]["rule"] == "pump.hot"
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_a_listener_that_goes_is_forgotten(house: House, listen: Listen) -> None:
+async def test_a_listener_that_goes_is_forgotten(api: ApiServer, listen: Listen) -> None:
     listener = await listen()
-    assert house.feed.listeners == 1
+    assert api.feed.listeners == 1
     await listener.socket.close()
-    await until(lambda: house.feed.listeners == 0, "it is forgotten")
-    await house.raise_fire()  # and telling goes on
+    await until(lambda: api.feed.listeners == 0, "it is forgotten")
+    await api.raise_fire()  # and telling goes on
 
 
-async def test_an_alarm_of_a_site_that_is_in_no_ledger_stands_in_the_snapshot(house: House, listen: Listen) -> None:
-    desk = await open_desk(house.services.database, fire_rule(), clock=house.clock)
+async def test_an_alarm_of_a_site_that_is_in_no_ledger_stands_in_the_snapshot(api: ApiServer, listen: Listen) -> None:
+    desk = await open_desk(api.services.database, fire_rule(), clock=api.clock)
     stranger = sample("gengfu/elsewhere/fire_panel/F-1/event", {"type": "fire"}, T0)
     stranger.digest = "a fire beyond the limit of unknown equipment"[:32]
     await desk.decide(stranger)

@@ -8,12 +8,12 @@ import pytest
 from gateway.people.audit.entry import Cause, Via, audited, write_records
 from gateway.people.permissions import Role
 from tests.builders.alarms import T0
-from tests.servers.api_server import House
+from tests.servers.api_server import ApiServer
 
 
 @pytest.fixture
-async def rows(house: House) -> None:
-    """Five further rows on two sites; the ledger of the house wrote its own when it was entered."""
+async def rows(api: ApiServer) -> None:
+    """Five further rows on two sites; the ledger of the api wrote its own when it was entered."""
     people = [
         Cause("demo:operator", Via.WEB, "192.0.2.7", grants={"HQ": (Role.OPERATOR,)}),
         Cause("system:x", Via.CLOCK),
@@ -25,13 +25,13 @@ async def rows(house: House) -> None:
             (3, "HQ", 1, "ticket.accept", "R-3"), (4, "HQ", 0, "alarm.shelve", "a-1"), (5, "", 1, "audit.erase", "d"),
         ]
     ]  # fmt: skip
-    async with house.services.database.transaction() as connection:
+    async with api.services.database.transaction() as connection:
         await write_records(connection, [], made)
-    house.log_in(Role.MANAGER)
+    api.log_in(Role.MANAGER)
 
 
-async def things(house: House, query: str) -> list[str]:
-    status, page = await house.get(f"/api/v1/audit?start={stamp(1)}&{query}")
+async def things(api: ApiServer, query: str) -> list[str]:
+    status, page = await api.get(f"/api/v1/audit?start={stamp(1)}&{query}")
     assert status == 200, page
     return [item["thing"] for item in page["items"]]
 
@@ -40,8 +40,8 @@ def stamp(at: int) -> str:
     return datetime.fromtimestamp((T0 + at) / 1000, UTC).isoformat().replace("+00:00", "Z")
 
 
-async def test_a_row_tells_who_did_what_from_where(house: House, rows: None) -> None:
-    _, page = await house.get("/api/v1/audit?act=alarm.shelve")
+async def test_a_row_tells_who_did_what_from_where(api: ApiServer, rows: None) -> None:
+    _, page = await api.get("/api/v1/audit?act=alarm.shelve")
     (item,) = page["items"]
     assert item["actor_name"]["zh-CN"] == "消控室值班员"
     wanted = {
@@ -64,38 +64,38 @@ async def test_a_row_tells_who_did_what_from_where(house: House, rows: None) -> 
     ],
 )
 async def test_the_list_is_narrowed_by_what_is_asked_for(
-    house: House, rows: None, query: str, expected: list[str]
+    api: ApiServer, rows: None, query: str, expected: list[str]
 ) -> None:
-    assert await things(house, query) == expected
+    assert await things(api, query) == expected
 
 
-async def test_pages_follow_on_each_other(house: House, rows: None) -> None:
+async def test_pages_follow_on_each_other(api: ApiServer, rows: None) -> None:
     seen, cursor = [], ""
     while cursor is not None:
-        _, page = await house.get(f"/api/v1/audit?start={stamp(1)}&limit=2{cursor and f'&cursor={cursor}'}")
+        _, page = await api.get(f"/api/v1/audit?start={stamp(1)}&limit=2{cursor and f'&cursor={cursor}'}")
         seen += [item["thing"] for item in page["items"]]
         cursor = page["next"]
     assert seen == ["d", "a-1", "R-3", "R-2", "R-1"]
 
 
-async def test_a_manager_of_one_site_reads_that_site_only(house: House, rows: None) -> None:
-    await house.log_in_with({"B": (Role.MANAGER,)})
-    assert await things(house, "") == ["R-2"]
-    assert await things(house, "site=HQ") == []
+async def test_a_manager_of_one_site_reads_that_site_only(api: ApiServer, rows: None) -> None:
+    await api.log_in_with({"B": (Role.MANAGER,)})
+    assert await things(api, "") == ["R-2"]
+    assert await things(api, "site=HQ") == []
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=501", "cursor=-1", "start=yesterday", "start=2025-01-01T00:00:00"])
-async def test_what_cannot_be_asked_is_refused(house: House, rows: None, query: str) -> None:
-    status, problem = await house.get(f"/api/v1/audit?{query}")
+async def test_what_cannot_be_asked_is_refused(api: ApiServer, rows: None, query: str) -> None:
+    status, problem = await api.get(f"/api/v1/audit?{query}")
     assert (status, problem["code"]) == (400, "bad_query")
 
 
-async def test_what_a_person_does_is_in_the_audit_with_role_and_address(house: House) -> None:
-    raised, _ = await house.raise_fire()
-    house.log_in(Role.OPERATOR)
-    await house.post(f"/api/v1/alarms/{raised['id']}/acknowledge", {"version": raised["version"]})
-    house.log_in(Role.ADMIN)
-    _, page = await house.get(f"/api/v1/audit?actor=demo:operator&thing={raised['id']}")
+async def test_what_a_person_does_is_in_the_audit_with_role_and_address(api: ApiServer) -> None:
+    raised, _ = await api.raise_fire()
+    api.log_in(Role.OPERATOR)
+    await api.post(f"/api/v1/alarms/{raised['id']}/acknowledge", {"version": raised["version"]})
+    api.log_in(Role.ADMIN)
+    _, page = await api.get(f"/api/v1/audit?actor=demo:operator&thing={raised['id']}")
     (item,) = page["items"]
     found: dict[str, Any] = {name: item[name] for name in ("actor", "role", "via", "origin")}
     assert found == {"actor": "demo:operator", "role": ["operator"], "via": "web", "origin": "127.0.0.1"}

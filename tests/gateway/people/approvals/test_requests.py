@@ -25,13 +25,13 @@ from gateway.people.approvals.rules import (
 )
 from gateway.people.audit.entry import CLOCK
 from gateway.people.authentication.tokens import NewToken
-from gateway.people.permissions import PERMITTED, Act, Role
+from gateway.people.permissions import PERMITTED, Permission, Role
 from gateway.storage.database import Database
 from gateway.storage.outbox.outbox import newest_fact
 from gateway.storage.tables import approval, audit, equipment, journal, person, role_grant, shelf
 from tests.builders.alarms import rows_of
 from tests.gateway.api.equipment.test_adoption import hear_smoke
-from tests.servers.api_server import NO_HURRY, House, open_house
+from tests.servers.api_server import NO_HURRY, ApiServer, open_api_server
 from tests.servers.waiting import until
 
 ADOPT = "/api/v1/equipment/HQ:S-1/adopt"
@@ -42,10 +42,10 @@ NAMED = {"version": 1, "name": {"en": "Smoke", "zh-CN": "烟感"}}
 
 
 @pytest.fixture
-async def house(database: Database, tmp_path: Path) -> AsyncIterator[House]:
-    """A house where adopting needs two people; wei and lan may both adopt on HQ, bo on B only, eve nowhere."""
-    rules = ApprovalRules(frozenset({Act.ADOPT_EQUIPMENT}), LIFETIME_MS)
-    async with open_house(database, tmp_path, approval_rules=rules) as opened:
+async def api(database: Database, tmp_path: Path) -> AsyncIterator[ApiServer]:
+    """A api where adopting needs two people; wei and lan may both adopt on HQ, bo on B only, eve nowhere."""
+    rules = ApprovalRules(frozenset({Permission.ADOPT_EQUIPMENT}), LIFETIME_MS)
+    async with open_api_server(database, tmp_path, approval_rules=rules) as opened:
         await hear_smoke(opened)
         await opened.enter(
             {
@@ -58,160 +58,160 @@ async def house(database: Database, tmp_path: Path) -> AsyncIterator[House]:
         yield opened
 
 
-def come(house: House, who: str) -> None:
-    house.show(f"login-of-{who}")
+def come(api: ApiServer, who: str) -> None:
+    api.show(f"login-of-{who}")
 
 
-async def ask(house: House, who: str = "wei", body: dict[str, Any] = NAMED) -> dict[str, Any]:
-    come(house, who)
-    status, answer = await house.post(ADOPT, body)
+async def ask(api: ApiServer, who: str = "wei", body: dict[str, Any] = NAMED) -> dict[str, Any]:
+    come(api, who)
+    status, answer = await api.post(ADOPT, body)
     assert status == 202, answer
     return dict(answer)
 
 
-async def decide(house: House, who: str, what: dict[str, Any], how: str = "approve") -> tuple[int, Any]:
-    come(house, who)
-    return await house.post(f"{APPROVALS}/{what['id']}/{how}", {"version": what["version"], "note": "seen it"})
+async def decide(api: ApiServer, who: str, what: dict[str, Any], how: str = "approve") -> tuple[int, Any]:
+    come(api, who)
+    return await api.post(f"{APPROVALS}/{what['id']}/{how}", {"version": what["version"], "note": "seen it"})
 
 
-async def adopted(house: House) -> bool:
-    return {row["code"]: row["adopted"] for row in await rows_of(house.services.database, equipment)}["S-1"]
+async def adopted(api: ApiServer) -> bool:
+    return {row["code"]: row["adopted"] for row in await rows_of(api.services.database, equipment)}["S-1"]
 
 
-async def audit_of(house: House, *acts: str) -> list[dict[str, Any]]:
-    return [row for row in await rows_of(house.services.database, audit) if row["act"] in acts]
+async def audit_of(api: ApiServer, *permissions: str) -> list[dict[str, Any]]:
+    return [row for row in await rows_of(api.services.database, audit) if row["act"] in permissions]
 
 
-async def test_what_one_asks_for_is_done_when_another_approves_it(house: House) -> None:
-    waiting = await ask(house)
-    assert not await adopted(house)
+async def test_what_one_asks_for_is_done_when_another_approves_it(api: ApiServer) -> None:
+    waiting = await ask(api)
+    assert not await adopted(api)
     assert (waiting["state"], waiting["site"], waiting["thing"]) == ("waiting", "HQ", "HQ:S-1")
     (change,) = waiting["changes"]
     assert change["act"] == "equipment.adopt"
     assert (change["before"]["adopted"], change["after"]["adopted"]) == (False, True), "the second sees what it changes"
-    status, approved = await decide(house, "lan", waiting)
+    status, approved = await decide(api, "lan", waiting)
     assert (status, approved["state"], approved["outcome"]) == (200, "approved", "done")
-    assert await adopted(house)
-    assert house.services.ledger.equipment["HQ", "S-1"].adopted
+    assert await adopted(api)
+    assert api.services.ledger.equipment["HQ", "S-1"].adopted
 
 
-async def test_the_audit_names_both_for_the_request_the_approval_and_the_change(house: House) -> None:
-    waiting = await ask(house)
-    await decide(house, "lan", waiting)
-    requested, done, approved = await audit_of(house, "approval.request", "equipment.adopt", "approval.approve")
+async def test_the_audit_names_both_for_the_request_the_approval_and_the_change(api: ApiServer) -> None:
+    waiting = await ask(api)
+    await decide(api, "lan", waiting)
+    requested, done, approved = await audit_of(api, "approval.request", "equipment.adopt", "approval.approve")
     assert (requested["actor"], approved["actor"], done["actor"]) == ("demo:wei", "demo:lan", "demo:wei")
     assert done["cause"] == f"approval {waiting['id']} by demo:lan"
     assert requested["cause"] == approved["cause"] == f"approval {waiting['id']}"
     assert (approved["after"]["requested_by"], approved["after"]["decided_by"]) == ("demo:wei", "demo:lan")
 
 
-async def test_nobody_approves_what_they_have_asked_for_from_no_login_either(house: House) -> None:
-    waiting = await ask(house)
-    status, problem = await decide(house, "wei", waiting)
+async def test_nobody_approves_what_they_have_asked_for_from_no_login_either(api: ApiServer) -> None:
+    waiting = await ask(api)
+    status, problem = await decide(api, "wei", waiting)
     assert (status, problem["code"]) == (403, "same_person")
-    house.log_out()
+    api.log_out()
     body = {"username": "wei", "password": "gengfu-demo"}
-    assert (await house.post("/api/v1/session", body))[0] == 200, "a second login of the same person"
+    assert (await api.post("/api/v1/session", body))[0] == 200, "a second login of the same person"
     for how in ("approve", "refuse"):
-        status, problem = await house.post(f"{APPROVALS}/{waiting['id']}/{how}", {"version": 1})
+        status, problem = await api.post(f"{APPROVALS}/{waiting['id']}/{how}", {"version": 1})
         assert (status, problem["code"]) == (403, "same_person")
-    assert not await adopted(house)
+    assert not await adopted(api)
 
 
-async def test_who_may_not_do_it_on_that_site_neither_sees_it_nor_decides_it(house: House) -> None:
-    waiting = await ask(house)
+async def test_who_may_not_do_it_on_that_site_neither_sees_it_nor_decides_it(api: ApiServer) -> None:
+    waiting = await ask(api)
     for who in ("bo", "eve"):
-        come(house, who)
-        assert (await house.get(APPROVALS))[1]["items"] == []
-        assert (await house.get(f"{APPROVALS}/{waiting['id']}"))[0] == 404
-        assert (await decide(house, who, waiting))[0] == 404
+        come(api, who)
+        assert (await api.get(APPROVALS))[1]["items"] == []
+        assert (await api.get(f"{APPROVALS}/{waiting['id']}"))[0] == 404
+        assert (await decide(api, who, waiting))[0] == 404
     for who in ("wei", "lan"):
-        come(house, who)
-        assert [one["id"] for one in (await house.get(f"{APPROVALS}?state=waiting"))[1]["items"]] == [waiting["id"]]
-        assert (await house.get(f"{APPROVALS}/{waiting['id']}"))[1] == waiting
-    assert (await house.get(f"{APPROVALS}?state=refused"))[1]["items"] == []
+        come(api, who)
+        assert [one["id"] for one in (await api.get(f"{APPROVALS}?state=waiting"))[1]["items"]] == [waiting["id"]]
+        assert (await api.get(f"{APPROVALS}/{waiting['id']}"))[1] == waiting
+    assert (await api.get(f"{APPROVALS}?state=refused"))[1]["items"] == []
 
 
-async def test_a_machine_may_ask_and_never_approves_nor_does_who_made_its_token(house: House) -> None:
-    tokens, now = house.people.tokens, house.clock()
-    new = NewToken("import", ["HQ"], [Act.WATCH, Act.ADOPT_EQUIPMENT], 1)
+async def test_a_machine_may_ask_and_never_approves_nor_does_who_made_its_token(api: ApiServer) -> None:
+    tokens, now = api.people.tokens, api.clock()
+    new = NewToken("import", ["HQ"], [Permission.WATCH, Permission.ADOPT_EQUIPMENT], 1)
     first, secret = await tokens.add(new, msgspec.structs.replace(CLOCK, actor="demo:wei"), now)
     _, other = await tokens.add(new, CLOCK, now)
-    house.log_out()
+    api.log_out()
     as_machine = {"headers": {"Authorization": f"Bearer {secret}"}}
-    status, waiting = await house.ask("POST", ADOPT, json=NAMED, **as_machine)
+    status, waiting = await api.ask("POST", ADOPT, json=NAMED, **as_machine)
     assert status == 202, waiting
     assert waiting["requested_by"] == first.id
     for bearer in (secret, other):
         headers = {"Authorization": f"Bearer {bearer}"}
         path = f"{APPROVALS}/{waiting['id']}/approve"
-        status, _ = await house.ask("POST", path, json={"version": 1}, headers=headers)
+        status, _ = await api.ask("POST", path, json={"version": 1}, headers=headers)
         assert status in {403, 404}
-    status, problem = await decide(house, "wei", waiting)
+    status, problem = await decide(api, "wei", waiting)
     assert (status, problem["code"]) == (403, "same_person"), "else a token would be one's own second person"
-    assert (await decide(house, "lan", waiting))[1]["outcome"] == "done"
+    assert (await decide(api, "lan", waiting))[1]["outcome"] == "done"
 
 
-async def test_refused_or_withdrawn_it_is_never_done(house: House) -> None:
-    waiting = await ask(house)
-    assert (await decide(house, "lan", waiting, "withdraw"))[1]["code"] == "forbidden"
-    assert (await decide(house, "lan", waiting, "refuse"))[1]["state"] == "refused"
-    again = await ask(house)
+async def test_refused_or_withdrawn_it_is_never_done(api: ApiServer) -> None:
+    waiting = await ask(api)
+    assert (await decide(api, "lan", waiting, "withdraw"))[1]["code"] == "forbidden"
+    assert (await decide(api, "lan", waiting, "refuse"))[1]["state"] == "refused"
+    again = await ask(api)
     assert again["id"] != waiting["id"]
-    assert (await decide(house, "wei", again, "withdraw"))[1]["state"] == "withdrawn"
+    assert (await decide(api, "wei", again, "withdraw"))[1]["state"] == "withdrawn"
     for over in (waiting, again):
         for how in ("approve", "refuse"):
-            status, problem = await decide(house, "lan", over, how)
+            status, problem = await decide(api, "lan", over, how)
             assert (status, problem["code"]) == (409, "not_permitted_in_state")
-    assert not await adopted(house)
-    assert [row["actor"] for row in await audit_of(house, "approval.refuse", "approval.withdraw")] == [
+    assert not await adopted(api)
+    assert [row["actor"] for row in await audit_of(api, "approval.refuse", "approval.withdraw")] == [
         "demo:lan", "demo:wei",
     ]  # fmt: skip
 
 
-async def test_two_who_approve_at_once_do_it_once(house: House) -> None:
-    await house.enter({"min": {"*": (Role.ADMIN,)}})
-    waiting = await ask(house)
+async def test_two_who_approve_at_once_do_it_once(api: ApiServer) -> None:
+    await api.enter({"min": {"*": (Role.ADMIN,)}})
+    waiting = await ask(api)
     path, body = f"{APPROVALS}/{waiting['id']}/approve", {"version": 1}
     cookies = [{"headers": {"Cookie": f"gengfu_login=login-of-{who}"}} for who in ("lan", "min", "lan", "min")]
-    house.log_out()
-    answers = await asyncio.gather(*(house.ask("POST", path, json=body, **cookie) for cookie in cookies))
+    api.log_out()
+    answers = await asyncio.gather(*(api.ask("POST", path, json=body, **cookie) for cookie in cookies))
     assert sorted(status for status, _ in answers) == [200, 409, 409, 409]
-    assert len(await audit_of(house, "equipment.adopt")) == 1
-    (row,) = await rows_of(house.services.database, approval)
+    assert len(await audit_of(api, "equipment.adopt")) == 1
+    (row,) = await rows_of(api.services.database, approval)
     assert (row["state"], row["outcome"]) == ("approved", "done")
 
 
-async def test_what_changed_meanwhile_is_not_done_and_the_answer_says_so(house: House) -> None:
-    waiting = await ask(house)
-    await house.services.ledger.learn(["HQ:S-1"])
-    house.services.ledger.equipment["HQ", "S-1"] = msgspec.structs.replace(
-        house.services.ledger.equipment["HQ", "S-1"], version=2
+async def test_what_changed_meanwhile_is_not_done_and_the_answer_says_so(api: ApiServer) -> None:
+    waiting = await ask(api)
+    await api.services.ledger.learn(["HQ:S-1"])
+    api.services.ledger.equipment["HQ", "S-1"] = msgspec.structs.replace(
+        api.services.ledger.equipment["HQ", "S-1"], version=2
     )
-    status, failed = await decide(house, "lan", waiting)
+    status, failed = await decide(api, "lan", waiting)
     assert (status, failed["state"], failed["outcome"]) == (200, "failed", "stale_version")
-    assert (failed["decided_by"], await adopted(house)) == ("demo:lan", False)
-    assert [row["actor"] for row in await audit_of(house, "approval.fail")] == ["demo:lan"]
+    assert (failed["decided_by"], await adopted(api)) == ("demo:lan", False)
+    assert [row["actor"] for row in await audit_of(api, "approval.fail")] == ["demo:lan"]
 
 
 @pytest.mark.parametrize(("what", "outcome"), [("disabled", "requester_gone"), ("role", "requester_not_permitted")])
-async def test_who_has_asked_must_still_be_permitted_when_it_is_done(house: House, what: str, outcome: str) -> None:
-    waiting = await ask(house)
-    async with house.services.database.transaction() as connection:
+async def test_who_has_asked_must_still_be_permitted_when_it_is_done(api: ApiServer, what: str, outcome: str) -> None:
+    waiting = await ask(api)
+    async with api.services.database.transaction() as connection:
         if what == "disabled":
             await connection.execute(update(person).where(person.c.id == "demo:wei").values(disabled_at=1))
         else:
             await connection.execute(delete(role_grant).where(role_grant.c.person == "demo:wei"))
-    _, failed = await decide(house, "lan", waiting)
+    _, failed = await decide(api, "lan", waiting)
     assert (failed["state"], failed["outcome"]) == ("failed", outcome) or failed["outcome"] == "not_found"
-    assert not await adopted(house)
+    assert not await adopted(api)
 
 
 async def test_an_approver_whose_role_has_just_gone_approves_nothing(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The login is believed for a second; the transaction itself looks again."""
-    waiting, approvals = await ask(house), house.people.approvals
+    waiting, approvals = await ask(api), api.people.approvals
     real = approvals.claim
 
     def lose_the_role_then_claim(*given: Any) -> Any:
@@ -226,67 +226,67 @@ async def test_an_approver_whose_role_has_just_gone_approves_nothing(
         return claim
 
     monkeypatch.setattr(approvals, "claim", lose_the_role_then_claim)
-    _, failed = await decide(house, "lan", waiting)
+    _, failed = await decide(api, "lan", waiting)
     assert (failed["state"], failed["outcome"]) == ("failed", "approver_not_permitted")
-    assert not await adopted(house)
+    assert not await adopted(api)
 
 
 async def test_a_failure_in_the_middle_leaves_it_waiting_and_nothing_done(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Approval and change are one transaction: as after a crash, both are there or neither."""
-    waiting = await ask(house)
+    waiting = await ask(api)
 
     async def fall(*_: Any) -> None:
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
         patch.setattr("gateway.equipment.ledger.write_facts", fall)
-        assert (await decide(house, "lan", waiting))[0] == 500
-    (row,) = await rows_of(house.services.database, approval)
-    assert (row["state"], await adopted(house)) == ("waiting", False)
-    assert (await decide(house, "lan", waiting))[1]["outcome"] == "done"
+        assert (await decide(api, "lan", waiting))[0] == 500
+    (row,) = await rows_of(api.services.database, approval)
+    assert (row["state"], await adopted(api)) == ("waiting", False)
+    assert (await decide(api, "lan", waiting))[1]["outcome"] == "done"
 
 
-async def test_what_nobody_decides_in_time_expires(house: House) -> None:
-    waiting = await ask(house)
-    house.clock.now += LIFETIME_MS
-    come(house, "lan")
-    assert (await house.get(f"{APPROVALS}/{waiting['id']}"))[1]["state"] == "expired"
-    assert (await house.get(f"{APPROVALS}?state=waiting"))[1]["items"] == []
-    assert (await decide(house, "lan", waiting))[1]["code"] == "not_permitted_in_state"
-    await house.people.approvals.expire(house.clock())
-    await house.people.approvals.expire(house.clock())
-    assert [row["actor"] for row in await audit_of(house, "approval.expire")] == ["system:clock"]
-    assert [one["id"] for one in (await house.get(f"{APPROVALS}?state=expired"))[1]["items"]] == [waiting["id"]]
+async def test_what_nobody_decides_in_time_expires(api: ApiServer) -> None:
+    waiting = await ask(api)
+    api.clock.now += LIFETIME_MS
+    come(api, "lan")
+    assert (await api.get(f"{APPROVALS}/{waiting['id']}"))[1]["state"] == "expired"
+    assert (await api.get(f"{APPROVALS}?state=waiting"))[1]["items"] == []
+    assert (await decide(api, "lan", waiting))[1]["code"] == "not_permitted_in_state"
+    await api.people.approvals.expire(api.clock())
+    await api.people.approvals.expire(api.clock())
+    assert [row["actor"] for row in await audit_of(api, "approval.expire")] == ["system:clock"]
+    assert [one["id"] for one in (await api.get(f"{APPROVALS}?state=expired"))[1]["items"]] == [waiting["id"]]
 
 
-async def test_who_may_not_do_it_or_comes_too_late_hears_it_at_once_and_nothing_waits(house: House) -> None:
-    come(house, "wei")
+async def test_who_may_not_do_it_or_comes_too_late_hears_it_at_once_and_nothing_waits(api: ApiServer) -> None:
+    come(api, "wei")
     for path, body, expected in (
         (ADOPT, {**NAMED, "version": 7}, (409, "stale_version")),
         ("/api/v1/equipment/HQ:NONE/adopt", NAMED, (404, "not_found")),
         ("/api/v1/equipment/B:P-1/adopt", NAMED, (404, "not_found")),
         (ADOPT, {"name": 1}, (400, "bad_request")),
     ):
-        status, problem = await house.post(path, body)
+        status, problem = await api.post(path, body)
         assert (status, problem["code"]) == expected
-    come(house, "eve")
-    assert (await house.post(ADOPT, NAMED))[0] == 403
-    assert await rows_of(house.services.database, approval) == []
-    assert await audit_of(house, "equipment.adopt") == []
+    come(api, "eve")
+    assert (await api.post(ADOPT, NAMED))[0] == 403
+    assert await rows_of(api.services.database, approval) == []
+    assert await audit_of(api, "equipment.adopt") == []
 
 
-async def test_the_same_request_waits_once_and_nobody_fills_the_table(house: House) -> None:
-    first = await ask(house)
-    assert (await ask(house))["id"] == first["id"], "pressed twice"
+async def test_the_same_request_waits_once_and_nobody_fills_the_table(api: ApiServer) -> None:
+    first = await ask(api)
+    assert (await ask(api))["id"] == first["id"], "pressed twice"
     for number in range(MOST_WAITING - 1):
-        await ask(house, body={**NAMED, "name": {"en": f"Smoke {number}", "zh-CN": "烟感"}})
-    status, problem = await house.post(ADOPT, {**NAMED, "name": {"en": "One more", "zh-CN": "烟感"}})
+        await ask(api, body={**NAMED, "name": {"en": f"Smoke {number}", "zh-CN": "烟感"}})
+    status, problem = await api.post(ADOPT, {**NAMED, "name": {"en": "One more", "zh-CN": "烟感"}})
     assert (status, problem["code"]) == (429, "too_many_requests")
-    assert len(await rows_of(house.services.database, approval)) == MOST_WAITING
-    page = (await house.get(f"{APPROVALS}?limit=60"))[1]
-    rest = (await house.get(f"{APPROVALS}?limit=60&cursor={page['next']}"))[1]
+    assert len(await rows_of(api.services.database, approval)) == MOST_WAITING
+    page = (await api.get(f"{APPROVALS}?limit=60"))[1]
+    rest = (await api.get(f"{APPROVALS}?limit=60&cursor={page['next']}"))[1]
     assert len({one["id"] for one in page["items"] + rest["items"]}) == MOST_WAITING
 
 
@@ -307,33 +307,33 @@ async def test_a_handler_may_ask_for_a_second_person_by_itself(
         for path, route in route_table()
     ]
     monkeypatch.setattr("gateway.api.http.server.route_table", lambda: table)
-    async with open_house(database, tmp_path) as house:
-        row, _ = await house.raise_fire()
-        await house.enter({"eve": {"HQ": (Role.OPERATOR,)}, "min": {"HQ": (Role.SHIFT_LEADER,)}})
-        come(house, "eve")
+    async with open_api_server(database, tmp_path) as api:
+        row, _ = await api.raise_fire()
+        await api.enter({"eve": {"HQ": (Role.OPERATOR,)}, "min": {"HQ": (Role.SHIFT_LEADER,)}})
+        come(api, "eve")
         path = f"/api/v1/alarms/{row['id']}/acknowledge"
-        status, waiting = await house.post(path, {"version": row["version"], "note": "drill"})
+        status, waiting = await api.post(path, {"version": row["version"], "note": "drill"})
         assert (status, waiting["reason"]) == (202, "life safety is never put aside by one person alone")
-        assert await _acknowledged(house) == []
-        status, approved = await decide(house, "min", waiting)
+        assert await _acknowledged(api) == []
+        status, approved = await decide(api, "min", waiting)
         assert (status, approved["outcome"]) == (200, "done")
         assert seconds[-1] == "demo:min"
-        (done,) = await _acknowledged(house)
+        (done,) = await _acknowledged(api)
         assert (done["actor"], done["note"]) == ("demo:eve", "drill")
 
 
-async def test_a_fire_is_shelved_by_a_shift_leader_and_another_one(house: House) -> None:
-    row, _ = await house.raise_fire()
+async def test_a_fire_is_shelved_by_a_shift_leader_and_another_one(api: ApiServer) -> None:
+    row, _ = await api.raise_fire()
     leaders = {name: {"HQ": (Role.SHIFT_LEADER,)} for name in ("min", "tao")}
-    await house.enter(leaders)
-    come(house, "min")
+    await api.enter(leaders)
+    come(api, "min")
     wanted = {"version": row["version"], "minutes": 10, "reason": "painters on the third floor"}
-    status, waiting = await house.post(f"/api/v1/alarms/{row['id']}/shelve", wanted)
+    status, waiting = await api.post(f"/api/v1/alarms/{row['id']}/shelve", wanted)
     assert (status, waiting["reason"]) == (202, "an alarm of life safety is shelved by two people")
-    assert await rows_of(house.services.database, shelf) == []
-    assert (await decide(house, "min", waiting))[1]["code"] == "same_person"
-    assert (await decide(house, "tao", waiting))[1]["outcome"] == "done"
-    (shelved,) = await rows_of(house.services.database, shelf)
+    assert await rows_of(api.services.database, shelf) == []
+    assert (await decide(api, "min", waiting))[1]["code"] == "same_person"
+    assert (await decide(api, "tao", waiting))[1]["outcome"] == "done"
+    (shelved,) = await rows_of(api.services.database, shelf)
     assert (shelved["person"], shelved["second_person"]) == ("demo:min", "demo:tao")
 
 
@@ -341,20 +341,20 @@ async def test_without_accounts_nobody_could_approve_so_it_is_refused_and_says_w
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer of 202 would promise a second person who can never come."""
-    rules = ApprovalRules(frozenset({Act.ADOPT_EQUIPMENT}), LIFETIME_MS)
-    async with open_house(database, tmp_path, Entrance(local=True, paces=NO_HURRY), approval_rules=rules) as house:
-        await hear_smoke(house)
-        row, _ = await house.raise_fire()
-        monkeypatch.setattr(house.people.accounts, "demo", False)
-        monkeypatch.setattr(house.people.accounts, "present", False)
-        house.log_out()
-        assert (await house.get("/api/v1/me"))[1]["username"] == "local"
+    rules = ApprovalRules(frozenset({Permission.ADOPT_EQUIPMENT}), LIFETIME_MS)
+    async with open_api_server(database, tmp_path, Entrance(local=True, paces=NO_HURRY), approval_rules=rules) as api:
+        await hear_smoke(api)
+        row, _ = await api.raise_fire()
+        monkeypatch.setattr(api.people.accounts, "demo", False)
+        monkeypatch.setattr(api.people.accounts, "present", False)
+        api.log_out()
+        assert (await api.get("/api/v1/me"))[1]["username"] == "local"
         wanted = {"version": row["version"], "minutes": 10, "reason": "painters"}
         for path, body in ((f"/api/v1/alarms/{row['id']}/shelve", wanted), (ADOPT, NAMED)):
-            status, problem = await house.post(path, body)
+            status, problem = await api.post(path, body)
             assert (status, problem["code"]) == (403, "accounts_needed")
             assert "gengfu user add" in problem["detail"]
-        status, problem = await house.post(f"/api/v1/alarms/{row['id']}/shelve", {**wanted, "version": 9})
+        status, problem = await api.post(f"/api/v1/alarms/{row['id']}/shelve", {**wanted, "version": 9})
         assert (status, problem["code"]) == (409, "stale_version")
         assert await rows_of(database, approval) == []
         assert await rows_of(database, shelf) == []
@@ -362,11 +362,13 @@ async def test_without_accounts_nobody_could_approve_so_it_is_refused_and_says_w
 
 async def test_what_ends_silence_waits_for_nobody_whatever_the_setting_says(database: Database, tmp_path: Path) -> None:
     """Else two people would be needed to hear an alarm again that was put aside by mistake."""
-    acts = {Act.SHELVE_ALARM, Act.TAKE_OUT_OF_SERVICE, Act.PLAN_MAINTENANCE}
-    async with open_house(database, tmp_path, approval_rules=ApprovalRules(frozenset(acts), LIFETIME_MS)) as house:
-        row = await house.raise_hot()
+    permissions = {Permission.SHELVE_ALARM, Permission.TAKE_OUT_OF_SERVICE, Permission.PLAN_MAINTENANCE}
+    async with open_api_server(
+        database, tmp_path, approval_rules=ApprovalRules(frozenset(permissions), LIFETIME_MS)
+    ) as api:
+        row = await api.raise_hot()
         leaders = {name: {"HQ": (Role.SHIFT_LEADER,)} for name in ("min", "tao")}
-        await house.enter(leaders)
+        await api.enter(leaders)
         alarm, pump = f"/api/v1/alarms/{row['id']}", "/api/v1/equipment/HQ:P-1"
         hours = {"starts_at": "2025-11-22T08:30:00Z", "ends_at": "2025-11-22T09:30:00Z"}
         for path, body in (
@@ -374,71 +376,71 @@ async def test_what_ends_silence_waits_for_nobody_whatever_the_setting_says(data
             (f"{pump}/out-of-service", {"reason": "x", "planned_end": hours["ends_at"]}),
             ("/api/v1/maintenance-windows", {"site": "HQ", "equipment": "HQ:P-1", "reason": "x", **hours}),
         ):
-            come(house, "min")
-            status, waiting = await house.post(path, body)
+            come(api, "min")
+            status, waiting = await api.post(path, body)
             assert status == 202, waiting
-            assert (await decide(house, "tao", waiting))[1]["outcome"] == "done"
-        come(house, "min")
-        (window,) = (await house.get("/api/v1/maintenance-windows"))[1]["items"]
+            assert (await decide(api, "tao", waiting))[1]["outcome"] == "done"
+        come(api, "min")
+        (window,) = (await api.get("/api/v1/maintenance-windows"))[1]["items"]
         for path, body in (
             (f"{alarm}/unshelve", {"version": 2}),
             (f"{pump}/return-to-service", {}),
             (f"/api/v1/maintenance-windows/{window['id']}/cancel", {"version": window["version"]}),
         ):
-            status, answer = await house.post(path, body)
+            status, answer = await api.post(path, body)
             assert status == 200, answer
 
 
-async def test_the_second_of_life_safety_may_be_an_operator_who_could_not_ask_for_it(house: House) -> None:
+async def test_the_second_of_life_safety_may_be_an_operator_who_could_not_ask_for_it(api: ApiServer) -> None:
     """At night there are one shift leader and one operator: two leaders would mean one who lends out a password."""
-    row, _ = await house.raise_fire()
-    await house.enter({"min": {"HQ": (Role.SHIFT_LEADER,)}, "oli": {"HQ": (Role.OPERATOR,)}})
-    await house.enter({"elsewhere": {"B": (Role.SHIFT_LEADER,)}, "fay": {"HQ": (Role.MANAGER,)}})
+    row, _ = await api.raise_fire()
+    await api.enter({"min": {"HQ": (Role.SHIFT_LEADER,)}, "oli": {"HQ": (Role.OPERATOR,)}})
+    await api.enter({"elsewhere": {"B": (Role.SHIFT_LEADER,)}, "fay": {"HQ": (Role.MANAGER,)}})
     wanted = {"version": row["version"], "minutes": 10, "reason": "painters on the third floor"}
-    come(house, "oli")
-    assert (await house.post(f"/api/v1/alarms/{row['id']}/shelve", wanted))[1]["code"] == "forbidden"
-    come(house, "min")
-    _, waiting = await house.post(f"/api/v1/alarms/{row['id']}/shelve", wanted)
+    come(api, "oli")
+    assert (await api.post(f"/api/v1/alarms/{row['id']}/shelve", wanted))[1]["code"] == "forbidden"
+    come(api, "min")
+    _, waiting = await api.post(f"/api/v1/alarms/{row['id']}/shelve", wanted)
     for who in ("elsewhere", "fay"):  # of another site; of a role that does not shelve
-        assert (await decide(house, who, waiting))[0] == 404
-    assert (await decide(house, "oli", waiting))[1]["outcome"] == "done"
-    (shelved,) = await rows_of(house.services.database, shelf)
+        assert (await decide(api, who, waiting))[0] == 404
+    assert (await decide(api, "oli", waiting))[1]["outcome"] == "done"
+    (shelved,) = await rows_of(api.services.database, shelf)
     assert (shelved["person"], shelved["second_person"]) == ("demo:min", "demo:oli")
 
 
-async def test_a_shift_leader_who_is_none_any_more_shelves_no_life_safety(house: House) -> None:
+async def test_a_shift_leader_who_is_none_any_more_shelves_no_life_safety(api: ApiServer) -> None:
     """An operator may still shelve: that alone is not what was asked for."""
-    row, _ = await house.raise_fire()
-    await house.enter({"min": {"HQ": (Role.SHIFT_LEADER, Role.OPERATOR)}, "oli": {"HQ": (Role.OPERATOR,)}})
-    come(house, "min")
+    row, _ = await api.raise_fire()
+    await api.enter({"min": {"HQ": (Role.SHIFT_LEADER, Role.OPERATOR)}, "oli": {"HQ": (Role.OPERATOR,)}})
+    come(api, "min")
     wanted = {"version": row["version"], "minutes": 10, "reason": "painters on the third floor"}
-    _, waiting = await house.post(f"/api/v1/alarms/{row['id']}/shelve", wanted)
-    async with house.services.database.transaction() as connection:
+    _, waiting = await api.post(f"/api/v1/alarms/{row['id']}/shelve", wanted)
+    async with api.services.database.transaction() as connection:
         leader = (role_grant.c.person == "demo:min") & (role_grant.c.role == Role.SHIFT_LEADER.value)
         await connection.execute(delete(role_grant).where(leader))
-    status, failed = await decide(house, "oli", waiting)
+    status, failed = await decide(api, "oli", waiting)
     assert (status, failed["state"], failed["outcome"]) == (200, "failed", "forbidden")
-    assert await rows_of(house.services.database, shelf) == []
+    assert await rows_of(api.services.database, shelf) == []
 
 
-async def _acknowledged(house: House) -> list[dict[str, Any]]:
-    return [row for row in await rows_of(house.services.database, journal) if row["event"] == "acknowledged"]
+async def _acknowledged(api: ApiServer) -> list[dict[str, Any]]:
+    return [row for row in await rows_of(api.services.database, journal) if row["event"] == "acknowledged"]
 
 
-async def test_who_may_decide_hears_of_it_at_once_and_nobody_else(house: House) -> None:
-    running = asyncio.create_task(house.feed.run(await newest_fact(house.services.database)))
+async def test_who_may_decide_hears_of_it_at_once_and_nobody_else(api: ApiServer) -> None:
+    running = asyncio.create_task(api.feed.run(await newest_fact(api.services.database)))
     sockets = {}
     for who in ("wei", "lan", "bo", "eve"):
-        come(house, who)
-        sockets[who] = await house.client.ws_connect("/api/v1/live")
+        come(api, who)
+        sockets[who] = await api.client.ws_connect("/api/v1/live")
         assert (await sockets[who].receive_json(timeout=20))["type"] == "snapshot"
-    waiting = await ask(house)
+    waiting = await ask(api)
     for who in ("wei", "lan"):
         assert await told(sockets[who]) == (waiting["id"], "waiting")
-    come(house, "lan")
-    late = await house.client.ws_connect("/api/v1/live")
+    come(api, "lan")
+    late = await api.client.ws_connect("/api/v1/live")
     assert await told(late) == (waiting["id"], "waiting"), "also who comes later"
-    await decide(house, "lan", waiting)
+    await decide(api, "lan", waiting)
     for socket in (sockets["wei"], sockets["lan"], late):
         assert await told(socket) == (waiting["id"], "approved")
     for who in ("bo", "eve"):
@@ -449,7 +451,7 @@ async def test_who_may_decide_hears_of_it_at_once_and_nobody_else(house: House) 
             beats += message["type"] == "beat"
     for socket in (*sockets.values(), late):
         await socket.close()
-    await until(lambda: house.feed.listeners == 0, "nobody listens")
+    await until(lambda: api.feed.listeners == 0, "nobody listens")
     running.cancel()
 
 
@@ -476,8 +478,8 @@ def test_what_may_need_two_people_has_a_route_that_changes_something_and_no_secr
     changing = {route.act for _, route in route_table() if route.method != "GET"}
     offered = set(PERMITTED) - NEVER_BY_SETTING
     assert offered <= changing
-    assert Act.ADOPT_EQUIPMENT in offered
-    assert read_rules([act.value for act in offered], 1).acts == offered
+    assert Permission.ADOPT_EQUIPMENT in offered
+    assert read_rules([act.value for act in offered], 1).permissions == offered
     for _, route in route_table():
         if route.act in WITH_SECRETS:
             assert not route.may_wait
@@ -490,12 +492,12 @@ def test_what_may_need_two_people_has_a_route_that_changes_something_and_no_secr
         ({"*": (Role.ADMIN,)}, "b", False, Verdict.MAY),
         ({"HQ": (Role.ADMIN,)}, "a", False, Verdict.SAME_PERSON),
         ({"HQ": (Role.ADMIN,)}, "b", True, Verdict.MACHINE),
-        ({"HQ": (Act.ADOPT_EQUIPMENT,)}, "b", True, Verdict.MACHINE),
+        ({"HQ": (Permission.ADOPT_EQUIPMENT,)}, "b", True, Verdict.MACHINE),
         ({"B": (Role.ADMIN,)}, "b", False, Verdict.NO_ROLE),
         ({"HQ": (Role.MANAGER,)}, "b", False, Verdict.NO_ROLE),
         (None, "b", False, Verdict.NO_ROLE),
     ],
 )
 def test_who_may_be_the_second_person(grants: Any, who: str, machine: bool, expected: Verdict) -> None:
-    found = verdict(grants, Act.ADOPT_EQUIPMENT, "HQ", who=who, asked={"a"}, machine=machine)
+    found = verdict(grants, Permission.ADOPT_EQUIPMENT, "HQ", who=who, asked={"a"}, machine=machine)
     assert found is expected

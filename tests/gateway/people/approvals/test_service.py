@@ -1,4 +1,4 @@
-"""`approval.acts` set for ledger and rules, on the real service: two people at the door, and a machine that asks."""
+"""`approval.permissions` set for ledger and rules, on the real service: two people, and a machine that requests."""
 
 import asyncio
 import json
@@ -76,7 +76,7 @@ def test_ledger_and_rules_wait_for_the_second_of_two_and_then_hold(service: Serv
     wait_until(lambda: ann.ask("GET", "/equipment/hq:P-2")[0] == 200, "both pumps were heard")
     _, made = ann.ask(
         "POST", "/tokens",
-        {"name": "import", "sites": ["*"], "acts": ["watch", "adopt_equipment", "edit_ledger", "manage_rules"]},
+        {"name": "import", "sites": ["*"], "permissions": ["watch", "adopt_equipment", "edit_ledger", "manage_rules"]},
     )  # fmt: skip
     machine = Caller(service, token=made["secret"])
     change = {"rule": "pump.bearing_hot", "site": "hq", "changes": {"above": 91}, "version": 0}
@@ -91,7 +91,7 @@ def test_ledger_and_rules_wait_for_the_second_of_two_and_then_hold(service: Serv
     ):
         status, waiting = asking.ask("POST", *wanted)
         assert status == 202, (wanted, waiting)
-        assert (waiting["state"], waiting["reason"]) == ("waiting", "approval.acts")
+        assert (waiting["state"], waiting["reason"]) == ("waiting", "approval.permissions")
         assert waiting["changes"], "the second person sees what it would change"
         assert asking.approve(waiting)[0] == 403
         if asking is machine:

@@ -15,47 +15,47 @@ from gateway.people.audit.entry import CLOCK
 from gateway.people.authentication import login_rows
 from gateway.people.authentication.tokens import NewToken
 from gateway.people.people import DEMO_PASSWORD
-from gateway.people.permissions import ALL_SITES, Act, Role
+from gateway.people.permissions import ALL_SITES, Permission, Role
 from gateway.storage.outbox.outbox import newest_fact
 from gateway.storage.tables import known_device, login, maintenance_window, person, role_grant
 from tests.builders.alarms import T0, rows_of
-from tests.servers.api_server import House
+from tests.servers.api_server import ApiServer
 from tests.servers.waiting import until
 
 FRESH = "nine kettles sing before dawn"
 ANOTHER = "seven lanterns hang by the gate"
 SESSION = "/api/v1/session"
-Meanwhile = Callable[[House], Awaitable[Any]]
+Meanwhile = Callable[[ApiServer], Awaitable[Any]]
 OPERATOR = "demo:operator"
 
 
-async def version_of(house: House, identity: str) -> int:
-    return (await house.people.accounts.find(identity)).version
+async def version_of(api: ApiServer, identity: str) -> int:
+    return (await api.people.accounts.find(identity)).version
 
 
-async def reset(house: House, identity: str = OPERATOR) -> None:
-    await house.people.accounts.reset(identity, await version_of(house, identity), FRESH, CLOCK, house.clock())
+async def reset(api: ApiServer, identity: str = OPERATOR) -> None:
+    await api.people.accounts.reset(identity, await version_of(api, identity), FRESH, CLOCK, api.clock())
 
 
-async def disable(house: House) -> None:
-    await house.people.accounts.disable(OPERATOR, await version_of(house, OPERATOR), CLOCK, house.clock())
+async def disable(api: ApiServer) -> None:
+    await api.people.accounts.disable(OPERATOR, await version_of(api, OPERATOR), CLOCK, api.clock())
 
 
-async def forget(house: House) -> None:
-    await house.people.forget("operator", CLOCK, house.clock())
+async def forget(api: ApiServer) -> None:
+    await api.people.forget("operator", CLOCK, api.clock())
 
 
-async def confirm_second_factor(house: House) -> None:
-    factors, now = house.people.second_factors, house.clock()
+async def confirm_second_factor(api: ApiServer) -> None:
+    factors, now = api.people.second_factors, api.clock()
     secret, _ = await factors.begin(OPERATOR, "operator", CLOCK, now)
     await factors.confirm(OPERATOR, pyotp.TOTP(secret).at(now / 1000), CLOCK, now)
 
 
 @contextlib.asynccontextmanager
-async def slow_password_check(house: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncio.Event]:
+async def slow_password_check(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncio.Event]:
     """Checking a password ends only when the block ends. The event is set when one has been found right."""
     checked, go_on = asyncio.Event(), asyncio.Event()
-    right = house.people.hashes.is_right
+    right = api.people.hashes.is_right
 
     async def is_right(hashed: str | None, password: str) -> bool:
         found = await right(hashed, password)
@@ -63,7 +63,7 @@ async def slow_password_check(house: House, monkeypatch: pytest.MonkeyPatch) -> 
         await go_on.wait()
         return found
 
-    monkeypatch.setattr(house.people.hashes, "is_right", is_right)
+    monkeypatch.setattr(api.people.hashes, "is_right", is_right)
     try:
         yield checked
     finally:
@@ -72,46 +72,46 @@ async def slow_password_check(house: House, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("meanwhile", [reset, disable, forget, confirm_second_factor])
 async def test_a_log_in_under_way_does_not_outlive_the_credentials_it_was_checked_against(
-    house: House, monkeypatch: pytest.MonkeyPatch, meanwhile: Meanwhile
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch, meanwhile: Meanwhile
 ) -> None:
-    async with slow_password_check(house, monkeypatch) as checked:
-        asking = asyncio.create_task(house.post(SESSION, {"username": "operator", "password": DEMO_PASSWORD}))
+    async with slow_password_check(api, monkeypatch) as checked:
+        asking = asyncio.create_task(api.post(SESSION, {"username": "operator", "password": DEMO_PASSWORD}))
         await checked.wait()
-        await meanwhile(house)
+        await meanwhile(api)
     status, problem = await asking
     assert (status, problem["code"]) == (401, "bad_credentials")
-    whose = [row["person"] for row in await rows_of(house.services.database, login) if row["origin"] == "127.0.0.1"]
+    whose = [row["person"] for row in await rows_of(api.services.database, login) if row["origin"] == "127.0.0.1"]
     assert whose == []
 
 
 async def test_a_code_of_a_second_factor_that_was_taken_away_meanwhile_lets_nobody_in(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reset of password and factor comes while the code is being looked at."""
-    factors, now = house.people.second_factors, house.clock()
+    factors, now = api.people.second_factors, api.clock()
     secret, _ = await factors.begin(OPERATOR, "operator", CLOCK, now)
     await factors.confirm(OPERATOR, pyotp.TOTP(secret).at(now / 1000), CLOCK, now)
-    house.clock.now += 60_000
-    take = house.people.passwords._take_code
+    api.clock.now += 60_000
+    take = api.people.passwords._take_code
 
     async def take_and_reset(row: Any, code: str, at: int) -> None:
         await take(row, code, at)
-        version = await version_of(house, OPERATOR)
-        await house.people.accounts.reset(OPERATOR, version, FRESH, CLOCK, at, second_factor=True)
+        version = await version_of(api, OPERATOR)
+        await api.people.accounts.reset(OPERATOR, version, FRESH, CLOCK, at, second_factor=True)
 
-    monkeypatch.setattr(house.people.passwords, "_take_code", take_and_reset)
-    code = pyotp.TOTP(secret).at(house.clock() / 1000)
-    status, problem = await house.post(SESSION, {"username": "operator", "password": DEMO_PASSWORD, "code": code})
+    monkeypatch.setattr(api.people.passwords, "_take_code", take_and_reset)
+    code = pyotp.TOTP(secret).at(api.clock() / 1000)
+    status, problem = await api.post(SESSION, {"username": "operator", "password": DEMO_PASSWORD, "code": code})
     assert (status, problem["code"]) == (401, "bad_credentials")
 
 
 async def test_a_change_of_roles_keeps_nobody_out_who_logs_in_at_that_moment(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with slow_password_check(house, monkeypatch) as checked:
-        asking = asyncio.create_task(house.post(SESSION, {"username": "operator", "password": DEMO_PASSWORD}))
+    async with slow_password_check(api, monkeypatch) as checked:
+        asking = asyncio.create_task(api.post(SESSION, {"username": "operator", "password": DEMO_PASSWORD}))
         await checked.wait()
-        await house.people.accounts.grant(OPERATOR, None, "HQ", Role.VIEWER, CLOCK, house.clock())
+        await api.people.accounts.grant(OPERATOR, None, "HQ", Role.VIEWER, CLOCK, api.clock())
     status, me = await asking
     assert (status, me["roles"]["HQ"]) == (200, ["viewer"])
 
@@ -124,42 +124,42 @@ async def test_a_change_of_roles_keeps_nobody_out_who_logs_in_at_that_moment(
     ],
 )
 async def test_a_reset_is_not_undone_by_what_the_old_password_had_begun(
-    house: House, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, str]
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, str]
 ) -> None:
-    house.log_in(Role.MANAGER)
-    async with slow_password_check(house, monkeypatch) as checked:
-        asking = asyncio.create_task(house.post(path, body))
+    api.log_in(Role.MANAGER)
+    async with slow_password_check(api, monkeypatch) as checked:
+        asking = asyncio.create_task(api.post(path, body))
         await checked.wait()
-        await reset(house, "demo:manager")
+        await reset(api, "demo:manager")
     status, _ = await asking
     assert status in {401, 403}
     monkeypatch.undo()
-    assert (await house.post(SESSION, {"username": "manager", "password": FRESH}))[0] == 200
-    row = next(row for row in await rows_of(house.services.database, person) if row["id"] == "demo:manager")
+    assert (await api.post(SESSION, {"username": "manager", "password": FRESH}))[0] == 200
+    row = next(row for row in await rows_of(api.services.database, person) if row["id"] == "demo:manager")
     assert row["totp_secret"] is None
 
 
 # -- requests that were admitted before ----------------------------------------------------------------
 
 
-async def log_out_elsewhere(house: House) -> None:
-    async with house.services.database.transaction() as connection:
+async def log_out_elsewhere(api: ApiServer) -> None:
+    async with api.services.database.transaction() as connection:
         await connection.execute(delete(login).where(login.c.person == "demo:manager"))
 
 
-async def disable_elsewhere(house: House) -> None:
-    async with house.services.database.transaction() as connection:
+async def disable_elsewhere(api: ApiServer) -> None:
+    async with api.services.database.transaction() as connection:
         await connection.execute(update(person).where(person.c.id == "demo:manager").values(disabled_at=T0))
 
 
-async def take_role_elsewhere(house: House) -> None:
-    async with house.services.database.transaction() as connection:
+async def take_role_elsewhere(api: ApiServer) -> None:
+    async with api.services.database.transaction() as connection:
         await connection.execute(delete(role_grant).where(role_grant.c.person == "demo:manager"))
         lesser = {"person": "demo:manager", "site": ALL_SITES, "role": Role.VIEWER.value, "granted_at": T0}
         await connection.execute(insert(role_grant).values(**lesser))
 
 
-async def half_sent(house: House, meanwhile: Meanwhile, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+async def half_sent(api: ApiServer, meanwhile: Meanwhile, headers: dict[str, str] | None = None) -> tuple[int, Any]:
     """A request that changes something, of which the last byte comes after `meanwhile`."""
     sent = asyncio.Event()
 
@@ -169,9 +169,9 @@ async def half_sent(house: House, meanwhile: Meanwhile, headers: dict[str, str] 
         yield b"}"
 
     kind = {"Content-Type": "application/json", **(headers or {})}
-    asking = asyncio.create_task(house.ask("POST", "/api/v1/sites", data=body(), headers=kind))
-    await until(lambda: house.people.logins._used, "the request has been admitted")
-    await meanwhile(house)
+    asking = asyncio.create_task(api.ask("POST", "/api/v1/sites", data=body(), headers=kind))
+    await until(lambda: api.people.logins._used, "the request has been admitted")
+    await meanwhile(api)
     sent.set()
     return await asking
 
@@ -181,33 +181,33 @@ async def half_sent(house: House, meanwhile: Meanwhile, headers: dict[str, str] 
     [(log_out_elsewhere, 401), (disable_elsewhere, 401), (take_role_elsewhere, 403)],
 )
 async def test_a_request_admitted_before_its_login_ended_changes_nothing(
-    house: House, meanwhile: Meanwhile, expected: int
+    api: ApiServer, meanwhile: Meanwhile, expected: int
 ) -> None:
-    house.log_in(Role.ADMIN)
-    async with house.services.database.transaction() as connection:
+    api.log_in(Role.ADMIN)
+    async with api.services.database.transaction() as connection:
         await connection.execute(update(login).where(login.c.person == "demo:admin").values(person="demo:manager"))
         more = {"person": "demo:manager", "site": ALL_SITES, "role": Role.ADMIN.value, "granted_at": T0}
         await connection.execute(insert(role_grant).values(**more))
-    status, problem = await half_sent(house, meanwhile)
+    status, problem = await half_sent(api, meanwhile)
     assert (status, problem["status"]) == (expected, expected)
-    assert "N" not in house.services.ledger.sites
+    assert "N" not in api.services.ledger.sites
 
 
 async def test_a_request_of_a_token_revoked_meanwhile_changes_nothing(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = house.services.wall()
-    wanted = NewToken("a machine", ["*"], [Act.WATCH, Act.PLAN_MAINTENANCE], 10)
-    token, secret = await house.people.tokens.add(wanted, CLOCK, now)
-    house.log_out()
+    now = api.services.wall()
+    wanted = NewToken("a machine", ["*"], [Permission.WATCH, Permission.PLAN_MAINTENANCE], 10)
+    token, secret = await api.people.tokens.add(wanted, CLOCK, now)
+    api.log_out()
     entered = asyncio.Event()
-    noted = house.people.logins.note_use
+    noted = api.people.logins.note_use
 
-    def note_use(standing: Any, at: int) -> None:
-        noted(standing, at)
+    def note_use(session: Any, at: int) -> None:
+        noted(session, at)
         entered.set()
 
-    monkeypatch.setattr(house.people.logins, "note_use", note_use)
+    monkeypatch.setattr(api.people.logins, "note_use", note_use)
     sent = asyncio.Event()
 
     async def body() -> AsyncIterator[bytes]:
@@ -216,13 +216,13 @@ async def test_a_request_of_a_token_revoked_meanwhile_changes_nothing(
         yield b'"ends_at": "2025-11-23T01:00:00Z"}'
 
     kind = {"Content-Type": "application/json", "Authorization": f"Bearer {secret}"}
-    asking = asyncio.create_task(house.ask("POST", "/api/v1/maintenance-windows", data=body(), headers=kind))
+    asking = asyncio.create_task(api.ask("POST", "/api/v1/maintenance-windows", data=body(), headers=kind))
     await entered.wait()
-    await house.people.tokens.revoke(token.id, CLOCK, now)
+    await api.people.tokens.revoke(token.id, CLOCK, now)
     sent.set()
     status, problem = await asking
     assert (status, problem["code"]) == (401, "not_signed_in")
-    assert await rows_of(house.services.database, maintenance_window) == []
+    assert await rows_of(api.services.database, maintenance_window) == []
 
 
 # -- the live feed -------------------------------------------------------------------------------------
@@ -230,20 +230,20 @@ async def test_a_request_of_a_token_revoked_meanwhile_changes_nothing(
 
 @pytest.mark.parametrize("meanwhile", [log_out_elsewhere, disable_elsewhere, take_role_elsewhere])
 async def test_a_live_socket_that_never_reads_is_cut_off_with_its_login(
-    house: House, monkeypatch: pytest.MonkeyPatch, meanwhile: Meanwhile
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch, meanwhile: Meanwhile
 ) -> None:
     """It does not read, so it never agrees to a close: what it was is over for the server all the same."""
     monkeypatch.setattr(live_feed, "_CLOSING_S", 0.1)
-    house.log_in(Role.MANAGER)
-    database = house.services.database
-    running = asyncio.create_task(house.feed.run(await newest_fact(database)))
-    socket = await house.client.ws_connect("/api/v1/live", autoclose=False, autoping=False)
+    api.log_in(Role.MANAGER)
+    database = api.services.database
+    running = asyncio.create_task(api.feed.run(await newest_fact(database)))
+    socket = await api.client.ws_connect("/api/v1/live", autoclose=False, autoping=False)
     assert (await socket.receive()).type is WSMsgType.TEXT
     socket._response.connection.transport.pause_reading()  # type: ignore[union-attr]
     try:
-        await meanwhile(house)
-        house.clock.now += 2_000  # what was read of a login is believed for a second
-        await until(lambda: house.feed.listeners == 0, "the server holds the socket no more")
+        await meanwhile(api)
+        api.clock.now += 2_000  # what was read of a login is believed for a second
+        await until(lambda: api.feed.listeners == 0, "the server holds the socket no more")
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -254,15 +254,15 @@ async def test_a_live_socket_that_never_reads_is_cut_off_with_its_login(
 
 
 async def test_logins_and_known_browsers_of_one_person_are_bounded(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(login_rows, "MOST_LOGINS", 3)
     monkeypatch.setattr(login_rows, "MOST_DEVICES", 2)
     for _ in range(5):
-        house.log_out()
-        assert (await house.post(SESSION, {"username": "operator", "password": DEMO_PASSWORD}))[0] == 200
-    assert (await house.get("/api/v1/me"))[0] == 200, "the newest is never the one that ends"
-    async with house.services.database.reading() as connection:
+        api.log_out()
+        assert (await api.post(SESSION, {"username": "operator", "password": DEMO_PASSWORD}))[0] == 200
+    assert (await api.get("/api/v1/me"))[0] == 200, "the newest is never the one that ends"
+    async with api.services.database.reading() as connection:
         counts = [
             await connection.scalar(select(func.count()).select_from(table).where(table.c.person == OPERATOR))
             for table in (login, known_device)

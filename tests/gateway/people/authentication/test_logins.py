@@ -17,7 +17,7 @@ from gateway.people.permissions import Role
 from gateway.storage.outbox.outbox import newest_fact
 from gateway.storage.tables import api_token, audit, known_device, login, person, recovery_code
 from tests.builders.alarms import T0, rows_of
-from tests.servers.api_server import COOKIE, House
+from tests.servers.api_server import COOKIE, ApiServer
 from tests.servers.waiting import until
 
 HOUR_MS = 3_600_000
@@ -26,27 +26,27 @@ FRESH = "nine kettles sing before dawn"
 SESSION = "/api/v1/session"
 
 
-async def enter(house: House, username: str, password: str = DEMO_PASSWORD, **more: str) -> tuple[int, Any]:
-    return await house.post(SESSION, {"username": username, "password": password, **more})
+async def enter(api: ApiServer, username: str, password: str = DEMO_PASSWORD, **more: str) -> tuple[int, Any]:
+    return await api.post(SESSION, {"username": username, "password": password, **more})
 
 
-def cookie_of(house: House, name: str = COOKIE) -> str:
-    return next(item.value for item in house.client.session.cookie_jar if item.key == name)
+def cookie_of(api: ApiServer, name: str = COOKIE) -> str:
+    return next(item.value for item in api.client.session.cookie_jar if item.key == name)
 
 
-async def is_in(house: House) -> bool:
-    return (await house.get("/api/v1/me"))[0] == 200
+async def is_in(api: ApiServer) -> bool:
+    return (await api.get("/api/v1/me"))[0] == 200
 
 
-async def version_of(house: House, identity: str) -> int:
-    return (await house.people.accounts.find(identity)).version
+async def version_of(api: ApiServer, identity: str) -> int:
+    return (await api.people.accounts.find(identity)).version
 
 
 # -- beginning -----------------------------------------------------------------------------------------
 
 
-async def test_a_phone_that_writes_the_first_letter_large_gets_in(house: House) -> None:
-    status, me = await enter(house, " Operator ")
+async def test_a_phone_that_writes_the_first_letter_large_gets_in(api: ApiServer) -> None:
+    status, me = await enter(api, " Operator ")
     assert (status, me["username"], me["account"]) == (200, "operator", True)
 
 
@@ -54,60 +54,60 @@ async def test_a_phone_that_writes_the_first_letter_large_gets_in(house: House) 
     ("username", "password"),
     [("operator", "wrong"), ("nobody", DEMO_PASSWORD), ("operator", ""), ("", ""), ("operator", DEMO_PASSWORD + " ")],
 )
-async def test_a_wrong_name_or_password_lets_nobody_in(house: House, username: str, password: str) -> None:
-    status, problem = await enter(house, username, password)
+async def test_a_wrong_name_or_password_lets_nobody_in(api: ApiServer, username: str, password: str) -> None:
+    status, problem = await enter(api, username, password)
     assert (status, problem["code"]) == (401, "bad_credentials")
-    assert COOKIE not in [item.key for item in house.client.session.cookie_jar]
+    assert COOKIE not in [item.key for item in api.client.session.cookie_jar]
 
 
-async def test_what_is_kept_of_a_login_does_not_let_anybody_in(house: House) -> None:
-    await enter(house, "operator")
-    secrets = [cookie_of(house), cookie_of(house, "gengfu_device")]
+async def test_what_is_kept_of_a_login_does_not_let_anybody_in(api: ApiServer) -> None:
+    await enter(api, "operator")
+    secrets = [cookie_of(api), cookie_of(api, "gengfu_device")]
     for table in (login, known_device, audit):
-        kept = str(await rows_of(house.services.database, table))
+        kept = str(await rows_of(api.services.database, table))
         assert not [secret for secret in secrets if secret in kept]
-    house.show((await rows_of(house.services.database, login))[-1]["digest"])
-    assert not await is_in(house)
+    api.show((await rows_of(api.services.database, login))[-1]["digest"])
+    assert not await is_in(api)
 
 
-async def test_beginning_and_ending_stand_in_the_audit(house: House) -> None:
-    await enter(house, "operator")
-    await house.ask("DELETE", SESSION)
-    rows = await rows_of(house.services.database, audit)
+async def test_beginning_and_ending_stand_in_the_audit(api: ApiServer) -> None:
+    await enter(api, "operator")
+    await api.ask("DELETE", SESSION)
+    rows = await rows_of(api.services.database, audit)
     assert [(row["act"], row["actor"], row["origin"]) for row in rows if row["act"].startswith("login")] == [
         ("login.begin", "demo:operator", "127.0.0.1"), ("login.end", "demo:operator", "127.0.0.1"),
     ]  # fmt: skip
 
 
-async def test_guesses_are_slowed_and_a_known_browser_is_not(house: House) -> None:
-    await enter(house, "guard")
-    device = cookie_of(house, "gengfu_device")
-    house.log_out()
-    answers = [await enter(house, "guard", "guess") for _ in range(6)]
+async def test_guesses_are_slowed_and_a_known_browser_is_not(api: ApiServer) -> None:
+    await enter(api, "guard")
+    device = cookie_of(api, "gengfu_device")
+    api.log_out()
+    answers = [await enter(api, "guard", "guess") for _ in range(6)]
     assert [status for status, _ in answers] == [401, 401, 401, 401, 401, 429]
-    async with house.client.post(SESSION, json={"username": "guard", "password": DEMO_PASSWORD}) as answer:
+    async with api.client.post(SESSION, json={"username": "guard", "password": DEMO_PASSWORD}) as answer:
         assert answer.status == 429, "the right password does not help a guesser either"
         assert int(answer.headers["Retry-After"]) >= 1
-    house.client.session.cookie_jar.update_cookies({"gengfu_device": device}, house.client.make_url("/"))
-    assert (await enter(house, "guard"))[0] == 200
-    house.log_out()
-    house.clock.now += 1_000
-    assert (await enter(house, "operator"))[0] == 200, "other people behind this address are not slowed"
+    api.client.session.cookie_jar.update_cookies({"gengfu_device": device}, api.client.make_url("/"))
+    assert (await enter(api, "guard"))[0] == 200
+    api.log_out()
+    api.clock.now += 1_000
+    assert (await enter(api, "operator"))[0] == 200, "other people behind this address are not slowed"
 
 
-async def test_several_people_share_a_control_rooms_browser(house: House) -> None:
+async def test_several_people_share_a_control_rooms_browser(api: ApiServer) -> None:
     for name in ("operator", "shift_leader", "operator"):
-        assert (await enter(house, name))[0] == 200
-    known = await rows_of(house.services.database, known_device)
+        assert (await enter(api, name))[0] == 200
+    known = await rows_of(api.services.database, known_device)
     assert sorted(row["person"] for row in known) == ["demo:operator", "demo:shift_leader"]
     assert len({row["digest"] for row in known}) == 1
 
 
-async def test_while_passwords_are_checked_nobody_else_waits(house: House) -> None:
+async def test_while_passwords_are_checked_nobody_else_waits(api: ApiServer) -> None:
     """Argon2id works beside the event loop: each answer comes well before a password is checked."""
-    house.log_in(Role.VIEWER)
+    api.log_in(Role.VIEWER)
     loop = asyncio.get_running_loop()
-    checking = [asyncio.create_task(house.people.hashes.is_right(None, "guess")) for _ in range(8)]
+    checking = [asyncio.create_task(api.people.hashes.is_right(None, "guess")) for _ in range(8)]
     await asyncio.sleep(0)
     longest = 0.0
     while not all(task.done() for task in checking):
@@ -121,28 +121,28 @@ async def test_while_passwords_are_checked_nobody_else_waits(house: House) -> No
 
 
 @pytest.mark.parametrize("role", Role)
-async def test_a_login_ends_by_itself_as_its_role_says(house: House, role: Role) -> None:
+async def test_a_login_ends_by_itself_as_its_role_says(api: ApiServer, role: Role) -> None:
     life = LIFETIMES[role]
-    house.log_in(role)
-    assert await is_in(house)
+    api.log_in(role)
+    assert await is_in(api)
     if life.idle is not None:
-        house.clock.now += life.idle - 1
-        assert await is_in(house), "used in time"
-        house.clock.now += life.idle
-        assert not await is_in(house)
+        api.clock.now += life.idle - 1
+        assert await is_in(api), "used in time"
+        api.clock.now += life.idle
+        assert not await is_in(api)
     else:
-        house.clock.now = T0 + life.absolute - 1
-        assert await is_in(house), "a screen in a control room stays"
-        house.clock.now = T0 + life.absolute
-        assert not await is_in(house)
+        api.clock.now = T0 + life.absolute - 1
+        assert await is_in(api), "a screen in a control room stays"
+        api.clock.now = T0 + life.absolute
+        assert not await is_in(api)
 
 
-async def test_an_administrator_who_is_always_there_logs_in_again_after_half_a_day(house: House) -> None:
-    house.log_in(Role.ADMIN)
-    while house.clock.now < T0 + 12 * HOUR_MS:
-        assert await is_in(house)
-        house.clock.now += 20 * 60_000
-    assert not await is_in(house)
+async def test_an_administrator_who_is_always_there_logs_in_again_after_half_a_day(api: ApiServer) -> None:
+    api.log_in(Role.ADMIN)
+    while api.clock.now < T0 + 12 * HOUR_MS:
+        assert await is_in(api)
+        api.clock.now += 20 * 60_000
+    assert not await is_in(api)
 
 
 def test_of_several_roles_the_shortest_life_holds() -> None:
@@ -152,139 +152,139 @@ def test_of_several_roles_the_shortest_life_holds() -> None:
     assert ends_at([], T0, T0) < T0 + HOUR_MS
 
 
-async def test_uses_are_kept_and_what_is_over_is_removed(house: House) -> None:
-    house.log_in(Role.GUARD)
-    house.clock.now += 2 * DAY_MS
-    assert await is_in(house)
-    await house.people.logins.keep_uses()
-    house.clock.now += 2 * DAY_MS
-    await house.people.logins.forget_ended(house.clock())
-    left = {row["person"] for row in await rows_of(house.services.database, login)}
+async def test_uses_are_kept_and_what_is_over_is_removed(api: ApiServer) -> None:
+    api.log_in(Role.GUARD)
+    api.clock.now += 2 * DAY_MS
+    assert await is_in(api)
+    await api.people.logins.keep_uses()
+    api.clock.now += 2 * DAY_MS
+    await api.people.logins.forget_ended(api.clock())
+    left = {row["person"] for row in await rows_of(api.services.database, login)}
     assert left == {"demo:guard", "demo:operator", "demo:shift_leader", "demo:viewer"}
     assert {"demo:engineer"} - left
-    (seen,) = [row for row in await rows_of(house.services.database, person) if row["username"] == "guard"]
+    (seen,) = [row for row in await rows_of(api.services.database, person) if row["username"] == "guard"]
     assert seen["last_seen_at"] == T0 + 2 * DAY_MS
 
 
 # -- rotation ------------------------------------------------------------------------------------------
 
 
-async def test_whose_roles_change_gets_another_cookie_and_may_do_the_new_thing_at_once(house: House) -> None:
-    house.log_in(Role.VIEWER)
-    assert await is_in(house)
-    old = cookie_of(house)
-    await house.people.accounts.grant("demo:viewer", None, "*", Role.ENGINEER, CLOCK, house.clock())
-    _, me = await house.get("/api/v1/me")
-    assert "act_on_ticket" in me["acts"]
-    fresh = cookie_of(house)
+async def test_whose_roles_change_gets_another_cookie_and_may_do_the_new_thing_at_once(api: ApiServer) -> None:
+    api.log_in(Role.VIEWER)
+    assert await is_in(api)
+    old = cookie_of(api)
+    await api.people.accounts.grant("demo:viewer", None, "*", Role.ENGINEER, CLOCK, api.clock())
+    _, me = await api.get("/api/v1/me")
+    assert "act_on_ticket" in me["permissions"]
+    fresh = cookie_of(api)
     assert fresh != old
-    house.show(old)
-    assert await is_in(house), "requests that were under way carry it still"
-    assert cookie_of(house) == old, "but it is not rotated again"
-    house.clock.now += 30_000
-    assert not await is_in(house)
-    house.show(fresh)
-    assert await is_in(house)
+    api.show(old)
+    assert await is_in(api), "requests that were under way carry it still"
+    assert cookie_of(api) == old, "but it is not rotated again"
+    api.clock.now += 30_000
+    assert not await is_in(api)
+    api.show(fresh)
+    assert await is_in(api)
 
 
 # -- ending --------------------------------------------------------------------------------------------
 
 
-async def test_my_logins_are_listed_and_each_can_be_ended(house: House) -> None:
-    await enter(house, "operator")
-    _, page = await house.get("/api/v1/me/logins")
+async def test_my_logins_are_listed_and_each_can_be_ended(api: ApiServer) -> None:
+    await enter(api, "operator")
+    _, page = await api.get("/api/v1/me/logins")
     assert sorted(item["current"] for item in page["items"]) == [False, True]
     (other,) = [item["id"] for item in page["items"] if not item["current"]]
-    assert (await house.ask("POST", f"/api/v1/me/logins/{other}/revoke"))[0] == 204
-    mine = cookie_of(house)
-    house.log_in(Role.OPERATOR)
-    assert not await is_in(house)
-    house.show(mine)
-    assert await is_in(house)
-    assert (await house.ask("POST", f"/api/v1/me/logins/{other}/revoke"))[0] == 404
+    assert (await api.ask("POST", f"/api/v1/me/logins/{other}/revoke"))[0] == 204
+    mine = cookie_of(api)
+    api.log_in(Role.OPERATOR)
+    assert not await is_in(api)
+    api.show(mine)
+    assert await is_in(api)
+    assert (await api.ask("POST", f"/api/v1/me/logins/{other}/revoke"))[0] == 404
 
 
-async def test_a_new_password_ends_every_other_login_and_changes_the_cookie(house: House) -> None:
-    await enter(house, "operator")
-    before = cookie_of(house)
+async def test_a_new_password_ends_every_other_login_and_changes_the_cookie(api: ApiServer) -> None:
+    await enter(api, "operator")
+    before = cookie_of(api)
     wrong = {"old": "wrong", "new": FRESH}
-    assert (await house.post("/api/v1/me/password", wrong))[1]["code"] == "wrong_password"
+    assert (await api.post("/api/v1/me/password", wrong))[1]["code"] == "wrong_password"
     for weak, code in (("short", "password_too_short"), ("password1234567", "password_guessable")):
-        status, problem = await house.post("/api/v1/me/password", {"old": DEMO_PASSWORD, "new": weak})
+        status, problem = await api.post("/api/v1/me/password", {"old": DEMO_PASSWORD, "new": weak})
         assert (status, problem["code"]) == (422, code)
-    status, _ = await house.post("/api/v1/me/password", {"old": DEMO_PASSWORD, "new": FRESH})
+    status, _ = await api.post("/api/v1/me/password", {"old": DEMO_PASSWORD, "new": FRESH})
     assert status == 204
-    assert await is_in(house)
+    assert await is_in(api)
     for stolen in (before, "login-of-operator"):
-        house.show(stolen)
-        assert not await is_in(house)
-    assert (await enter(house, "operator"))[0] == 401
-    assert (await enter(house, "operator", FRESH))[1]["password_temporary"] is False
+        api.show(stolen)
+        assert not await is_in(api)
+    assert (await enter(api, "operator"))[0] == 401
+    assert (await enter(api, "operator", FRESH))[1]["password_temporary"] is False
 
 
 @pytest.mark.parametrize("how", ["disable", "reset"])
-async def test_who_is_disabled_or_reset_is_out_at_once(house: House, how: str) -> None:
-    house.log_in(Role.GUARD)
-    assert await is_in(house)
-    house.log_in(Role.ADMIN)
-    body: dict[str, Any] = {"version": await version_of(house, "demo:guard")}
+async def test_who_is_disabled_or_reset_is_out_at_once(api: ApiServer, how: str) -> None:
+    api.log_in(Role.GUARD)
+    assert await is_in(api)
+    api.log_in(Role.ADMIN)
+    body: dict[str, Any] = {"version": await version_of(api, "demo:guard")}
     if how == "reset":
         body["password"] = FRESH
-    status, shown = await house.post(f"/api/v1/people/demo:guard/{how}", body)
+    status, shown = await api.post(f"/api/v1/people/demo:guard/{how}", body)
     assert (status, shown["disabled"]) == (200, how == "disable")
-    house.log_in(Role.GUARD)
-    assert not await is_in(house)
-    assert (await enter(house, "guard"))[0] == 401
-    assert (await enter(house, "guard", FRESH))[0] == (401 if how == "disable" else 200)
+    api.log_in(Role.GUARD)
+    assert not await is_in(api)
+    assert (await enter(api, "guard"))[0] == 401
+    assert (await enter(api, "guard", FRESH))[0] == (401 if how == "disable" else 200)
 
 
-async def test_an_administrator_sees_and_ends_somebodys_logins(house: House) -> None:
-    house.log_in(Role.ADMIN)
-    _, page = await house.get("/api/v1/people/demo:guard/logins")
+async def test_an_administrator_sees_and_ends_somebodys_logins(api: ApiServer) -> None:
+    api.log_in(Role.ADMIN)
+    _, page = await api.get("/api/v1/people/demo:guard/logins")
     (found,) = page["items"]
     assert (found["origin"], found["agent"], found["current"]) == ("192.0.2.7", "a test", False)
-    assert (await house.ask("POST", f"/api/v1/people/demo:guard/logins/{found['id']}/revoke"))[0] == 204
-    house.log_in(Role.GUARD)
-    assert not await is_in(house)
+    assert (await api.ask("POST", f"/api/v1/people/demo:guard/logins/{found['id']}/revoke"))[0] == 204
+    api.log_in(Role.GUARD)
+    assert not await is_in(api)
 
 
-async def test_what_another_process_changes_is_seen_within_a_second(house: House, tmp_path: Path) -> None:
-    house.log_in(Role.GUARD)
-    assert await is_in(house)
-    other = make_people(house.services.database, 15, SecretSeal(tmp_path / "second_factor.key"), demo=True)
-    await other.accounts.disable("demo:guard", 1, CLOCK, house.clock())
+async def test_what_another_process_changes_is_seen_within_a_second(api: ApiServer, tmp_path: Path) -> None:
+    api.log_in(Role.GUARD)
+    assert await is_in(api)
+    other = make_people(api.services.database, 15, SecretSeal(tmp_path / "second_factor.key"), demo=True)
+    await other.accounts.disable("demo:guard", 1, CLOCK, api.clock())
     other.hashes.close()
-    house.clock.now += 1_000
-    assert not await is_in(house)
+    api.clock.now += 1_000
+    assert not await is_in(api)
 
 
 @pytest.mark.parametrize("how", ["log_out", "disable", "revoke", "expiry", "role", "token"])
-async def test_a_live_feed_ends_with_its_login_within_two_seconds(house: House, how: str) -> None:
-    running = asyncio.create_task(house.feed.run(await newest_fact(house.services.database)))
+async def test_a_live_feed_ends_with_its_login_within_two_seconds(api: ApiServer, how: str) -> None:
+    running = asyncio.create_task(api.feed.run(await newest_fact(api.services.database)))
     headers = {}
     if how == "token":
-        house.log_in(Role.ADMIN)
-        body = {"name": "wall", "sites": ["*"], "acts": ["watch"], "days": 1}
-        _, made = await house.post("/api/v1/tokens", body)
+        api.log_in(Role.ADMIN)
+        body = {"name": "wall", "sites": ["*"], "permissions": ["watch"], "days": 1}
+        _, made = await api.post("/api/v1/tokens", body)
         headers = {"Authorization": f"Bearer {made['secret']}"}
     else:
-        house.log_in(Role.ENGINEER)
-    async with house.client.ws_connect("/api/v1/live", headers=headers) as socket:
+        api.log_in(Role.ENGINEER)
+    async with api.client.ws_connect("/api/v1/live", headers=headers) as socket:
         assert (await socket.receive_json(timeout=20))["type"] == "snapshot"
         began = asyncio.get_running_loop().time()
-        accounts, now = house.people.accounts, house.clock()
+        accounts, now = api.people.accounts, api.clock()
         if how == "log_out":
-            await house.ask("DELETE", SESSION)
+            await api.ask("DELETE", SESSION)
         elif how == "disable":
             await accounts.disable("demo:engineer", 1, CLOCK, now)
         elif how == "revoke":
-            await house.people.logins.revoke("demo:engineer", "login-engineer", CLOCK, now)
+            await api.people.logins.revoke("demo:engineer", "login-engineer", CLOCK, now)
         elif how == "role":
             await accounts.grant("demo:engineer", 1, "*", Role.GUARD, CLOCK, now)
         elif how == "token":
-            await house.people.tokens.revoke(made["token"]["id"], CLOCK, now)
+            await api.people.tokens.revoke(made["token"]["id"], CLOCK, now)
         else:
-            house.clock.now += LIFETIMES[Role.ENGINEER].absolute
+            api.clock.now += LIFETIMES[Role.ENGINEER].absolute
         while (message := await socket.receive(timeout=20)).type.name == "TEXT":
             continue
         assert asyncio.get_running_loop().time() - began < 2
@@ -294,7 +294,7 @@ async def test_a_live_feed_ends_with_its_login_within_two_seconds(house: House, 
 
 
 async def test_a_database_that_is_away_for_a_moment_ends_no_live_feed(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A wall screen must not go dark because nobody can be asked whose it is."""
     asked = 0
@@ -305,11 +305,11 @@ async def test_a_database_that_is_away_for_a_moment_ends_no_live_feed(
         raise ConnectionRefusedError("away")
 
     monkeypatch.setattr(live_feed, "_LOGINS_S", 0.05)
-    running = asyncio.create_task(house.feed.run(await newest_fact(house.services.database)))
-    house.log_in(Role.VIEWER)
-    async with house.client.ws_connect("/api/v1/live") as socket:
+    running = asyncio.create_task(api.feed.run(await newest_fact(api.services.database)))
+    api.log_in(Role.VIEWER)
+    async with api.client.ws_connect("/api/v1/live") as socket:
         await socket.receive_json(timeout=20)
-        monkeypatch.setattr(house.people.logins, "still", fail)
+        monkeypatch.setattr(api.people.logins, "still", fail)
         await until(lambda: asked > 3, "the logins were asked for")
         assert (await socket.receive_json(timeout=20))["type"] in {"system", "beat"}
     running.cancel()
@@ -317,15 +317,15 @@ async def test_a_database_that_is_away_for_a_moment_ends_no_live_feed(
 
 
 async def test_whether_the_service_is_ready_can_be_asked_while_nobody_can_be_looked_up(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: Any) -> Any:
         raise ConnectionRefusedError("away")
 
-    house.log_in(Role.OPERATOR)
-    monkeypatch.setattr(house.people.logins, "whose", fail)
-    assert (await house.get("/readyz"))[0] == 200
-    async with house.client.get("/api/v1/me") as answer:
+    api.log_in(Role.OPERATOR)
+    monkeypatch.setattr(api.people.logins, "whose", fail)
+    assert (await api.get("/readyz"))[0] == 200
+    async with api.client.get("/api/v1/me") as answer:
         assert (answer.status, (await answer.json())["code"]) == (503, "database_unavailable")
         assert answer.headers["Retry-After"] == "1"
 
@@ -333,126 +333,126 @@ async def test_whether_the_service_is_ready_can_be_asked_while_nobody_can_be_loo
 # -- the second factor ---------------------------------------------------------------------------------
 
 
-def code_of(house: House, secret: str, steps: int = 0) -> str:
-    return pyotp.TOTP(secret).at(house.clock() // 1000 + 30 * steps)
+def code_of(api: ApiServer, secret: str, steps: int = 0) -> str:
+    return pyotp.TOTP(secret).at(api.clock() // 1000 + 30 * steps)
 
 
-async def set_up(house: House) -> tuple[str, list[str]]:
+async def set_up(api: ApiServer) -> tuple[str, list[str]]:
     """Give the manager a second factor: its secret and its recovery codes."""
-    house.log_in(Role.MANAGER)
-    _, begun = await house.post("/api/v1/me/second-factor", {"password": DEMO_PASSWORD})
+    api.log_in(Role.MANAGER)
+    _, begun = await api.post("/api/v1/me/second-factor", {"password": DEMO_PASSWORD})
     assert begun["secret"] in begun["address"]
-    status, problem = await house.post("/api/v1/me/second-factor/confirm", {"code": "000000"})
+    status, problem = await api.post("/api/v1/me/second-factor/confirm", {"code": "000000"})
     assert (status, problem["code"]) == (403, "wrong_code")
-    code = code_of(house, begun["secret"])
-    status, made = await house.post("/api/v1/me/second-factor/confirm", {"code": code})
+    code = code_of(api, begun["secret"])
+    status, made = await api.post("/api/v1/me/second-factor/confirm", {"code": code})
     assert (status, len(set(made["codes"]))) == (200, 10)
-    house.log_out()
+    api.log_out()
     return begun["secret"], made["codes"]
 
 
-async def test_with_a_second_factor_the_password_alone_is_not_enough(house: House) -> None:
-    secret, _ = await set_up(house)
-    status, problem = await enter(house, "manager")
+async def test_with_a_second_factor_the_password_alone_is_not_enough(api: ApiServer) -> None:
+    secret, _ = await set_up(api)
+    status, problem = await enter(api, "manager")
     assert (status, problem["code"]) == (401, "second_factor_needed")
-    status, problem = await enter(house, "manager", code="123")
+    status, problem = await enter(api, "manager", code="123")
     assert (status, problem["code"]) == (401, "second_factor_wrong")
-    status, problem = await enter(house, "manager", "wrong", code=code_of(house, secret, 1))
+    status, problem = await enter(api, "manager", "wrong", code=code_of(api, secret, 1))
     assert (status, problem["code"]) == (401, "bad_credentials"), "the code is looked at after the password"
-    house.clock.now += 30_000
-    code = code_of(house, secret)
-    assert (await enter(house, "manager", code=code))[1]["second_factor"] is True
-    house.log_out()
-    assert (await enter(house, "manager", code=code))[0] == 401, "no code is good twice"
+    api.clock.now += 30_000
+    code = code_of(api, secret)
+    assert (await enter(api, "manager", code=code))[1]["second_factor"] is True
+    api.log_out()
+    assert (await enter(api, "manager", code=code))[0] == 401, "no code is good twice"
 
 
-async def test_a_recovery_code_is_good_once_and_kept_as_a_digest(house: House) -> None:
-    _, codes = await set_up(house)
-    kept = str(await rows_of(house.services.database, recovery_code))
+async def test_a_recovery_code_is_good_once_and_kept_as_a_digest(api: ApiServer) -> None:
+    _, codes = await set_up(api)
+    kept = str(await rows_of(api.services.database, recovery_code))
     assert not [code for code in codes if code in kept]
-    assert (await enter(house, "manager", code=codes[0].upper()))[0] == 200
-    house.log_out()
-    assert (await enter(house, "manager", code=codes[0]))[0] == 401
-    assert (await enter(house, "manager", code=codes[1]))[0] == 200
+    assert (await enter(api, "manager", code=codes[0].upper()))[0] == 200
+    api.log_out()
+    assert (await enter(api, "manager", code=codes[0]))[0] == 401
+    assert (await enter(api, "manager", code=codes[1]))[0] == 200
 
 
-async def test_a_second_factor_is_replaced_only_after_it_was_taken_away_with_the_password(house: House) -> None:
-    await set_up(house)
-    house.log_in(Role.MANAGER)
-    status, problem = await house.post("/api/v1/me/second-factor", {"password": DEMO_PASSWORD})
+async def test_a_second_factor_is_replaced_only_after_it_was_taken_away_with_the_password(api: ApiServer) -> None:
+    await set_up(api)
+    api.log_in(Role.MANAGER)
+    status, problem = await api.post("/api/v1/me/second-factor", {"password": DEMO_PASSWORD})
     assert (status, problem["code"]) == (409, "not_permitted_in_state")
-    assert (await house.post("/api/v1/me/second-factor/remove", {"password": "wrong"}))[0] == 403
-    assert (await house.post("/api/v1/me/second-factor/remove", {"password": DEMO_PASSWORD}))[0] == 204
-    assert (await enter(house, "manager"))[0] == 200
-    assert await rows_of(house.services.database, recovery_code) == []
+    assert (await api.post("/api/v1/me/second-factor/remove", {"password": "wrong"}))[0] == 403
+    assert (await api.post("/api/v1/me/second-factor/remove", {"password": DEMO_PASSWORD}))[0] == 204
+    assert (await enter(api, "manager"))[0] == 200
+    assert await rows_of(api.services.database, recovery_code) == []
 
 
-async def test_an_administrator_takes_a_lost_phone_away(house: House) -> None:
-    await set_up(house)
-    house.log_in(Role.ADMIN)
-    body = {"version": await version_of(house, "demo:manager"), "password": FRESH, "second_factor": True}
-    assert (await house.post("/api/v1/people/demo:manager/reset", body))[1]["second_factor"] is False
-    assert (await enter(house, "manager", FRESH))[0] == 200
+async def test_an_administrator_takes_a_lost_phone_away(api: ApiServer) -> None:
+    await set_up(api)
+    api.log_in(Role.ADMIN)
+    body = {"version": await version_of(api, "demo:manager"), "password": FRESH, "second_factor": True}
+    assert (await api.post("/api/v1/people/demo:manager/reset", body))[1]["second_factor"] is False
+    assert (await enter(api, "manager", FRESH))[0] == 200
 
 
 # -- machines ------------------------------------------------------------------------------------------
 
 
-async def make_token(house: House, **changes: Any) -> tuple[int, Any]:
-    house.log_in(Role.ADMIN)
-    body = {"name": "BMS", "sites": ["HQ"], "acts": ["watch", "read_metrics"], "days": 30, **changes}
-    answer = await house.post("/api/v1/tokens", body)
-    house.log_out()
+async def make_token(api: ApiServer, **changes: Any) -> tuple[int, Any]:
+    api.log_in(Role.ADMIN)
+    body = {"name": "BMS", "sites": ["HQ"], "permissions": ["watch", "read_metrics"], "days": 30, **changes}
+    answer = await api.post("/api/v1/tokens", body)
+    api.log_out()
     return answer
 
 
-async def bearing(house: House, secret: str, path: str) -> int:
-    async with house.client.get(path, headers={"Authorization": f"Bearer {secret}"}) as answer:
+async def bearing(api: ApiServer, secret: str, path: str) -> int:
+    async with api.client.get(path, headers={"Authorization": f"Bearer {secret}"}) as answer:
         return answer.status
 
 
-async def test_a_machine_may_what_its_token_names_where_it_names_it(house: House) -> None:
-    _, made = await make_token(house)
+async def test_a_machine_may_what_its_token_names_where_it_names_it(api: ApiServer) -> None:
+    _, made = await make_token(api)
     secret = made["secret"]
-    assert secret not in str(await rows_of(house.services.database, api_token))
-    assert await bearing(house, secret, "/api/v1/equipment/HQ:P-1") == 200
-    assert await bearing(house, secret, "/api/v1/equipment/B:P-1") == 404
-    assert await bearing(house, secret, "/api/v1/tickets") == 403
-    assert await bearing(house, secret, "/metrics") == 200
-    assert await bearing(house, secret, "/api/v1/me") == 200
-    assert await bearing(house, secret, "/api/v1/me/logins") == 403, "it has no account"
-    assert await bearing(house, secret + "x", "/api/v1/me") == 401
-    house.show(secret)
-    assert not await is_in(house), "a token is no cookie"
+    assert secret not in str(await rows_of(api.services.database, api_token))
+    assert await bearing(api, secret, "/api/v1/equipment/HQ:P-1") == 200
+    assert await bearing(api, secret, "/api/v1/equipment/B:P-1") == 404
+    assert await bearing(api, secret, "/api/v1/tickets") == 403
+    assert await bearing(api, secret, "/metrics") == 200
+    assert await bearing(api, secret, "/api/v1/me") == 200
+    assert await bearing(api, secret, "/api/v1/me/logins") == 403, "it has no account"
+    assert await bearing(api, secret + "x", "/api/v1/me") == 401
+    api.show(secret)
+    assert not await is_in(api), "a token is no cookie"
 
 
-async def test_a_token_ends_by_its_time_and_by_being_revoked(house: House) -> None:
-    _, made = await make_token(house, days=1)
-    house.clock.now += DAY_MS - 1
-    assert await bearing(house, made["secret"], "/api/v1/me") == 200
-    house.clock.now += 1
-    assert await bearing(house, made["secret"], "/api/v1/me") == 401
-    async with house.services.database.transaction() as connection:
-        await connection.execute(update(login).values(created_at=house.clock(), last_used_at=house.clock()))
-    house.people.accounts.changes += 1
-    _, made = await make_token(house)
-    assert await bearing(house, made["secret"], "/api/v1/me") == 200
-    house.log_in(Role.ADMIN)
+async def test_a_token_ends_by_its_time_and_by_being_revoked(api: ApiServer) -> None:
+    _, made = await make_token(api, days=1)
+    api.clock.now += DAY_MS - 1
+    assert await bearing(api, made["secret"], "/api/v1/me") == 200
+    api.clock.now += 1
+    assert await bearing(api, made["secret"], "/api/v1/me") == 401
+    async with api.services.database.transaction() as connection:
+        await connection.execute(update(login).values(created_at=api.clock(), last_used_at=api.clock()))
+    api.people.accounts.changes += 1
+    _, made = await make_token(api)
+    assert await bearing(api, made["secret"], "/api/v1/me") == 200
+    api.log_in(Role.ADMIN)
     path = f"/api/v1/tokens/{made['token']['id']}/revoke"
-    status, shown = await house.ask("POST", path)
+    status, shown = await api.ask("POST", path)
     assert (status, shown["revoked_at"] is not None) == (200, True)
-    assert (await house.ask("POST", path))[0] == 404
-    house.log_out()
-    assert await bearing(house, made["secret"], "/api/v1/me") == 401
+    assert (await api.ask("POST", path))[0] == 404
+    api.log_out()
+    assert await bearing(api, made["secret"], "/api/v1/me") == 401
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"acts": ["manage_people"]},  # a machine that lets people in would be one more way in
-        {"acts": ["own_account"]},
-        {"acts": []},
-        {"acts": ["fly"]},
+        {"permissions": ["manage_people"]},  # a machine that lets people in would be one more way in
+        {"permissions": ["own_account"]},
+        {"permissions": []},
+        {"permissions": ["fly"]},
         {"sites": []},
         {"name": ""},
         {"name": "a\nb"},
@@ -460,17 +460,17 @@ async def test_a_token_ends_by_its_time_and_by_being_revoked(house: House) -> No
         {"days": 10_000},
     ],
 )
-async def test_a_token_that_cannot_be_is_refused(house: House, changes: dict[str, Any]) -> None:
-    status, problem = await make_token(house, **changes)
+async def test_a_token_that_cannot_be_is_refused(api: ApiServer, changes: dict[str, Any]) -> None:
+    status, problem = await make_token(api, **changes)
     assert (status, problem["code"]) == (400, "bad_request")
-    assert await rows_of(house.services.database, api_token) == []
+    assert await rows_of(api.services.database, api_token) == []
 
 
-async def test_what_a_machine_does_stands_in_the_audit_as_the_machines(house: House) -> None:
-    row, _ = await house.raise_fire()
-    _, made = await make_token(house, acts=["watch", "acknowledge_alarm"])
+async def test_what_a_machine_does_stands_in_the_audit_as_the_machines(api: ApiServer) -> None:
+    row, _ = await api.raise_fire()
+    _, made = await make_token(api, permissions=["watch", "acknowledge_alarm"])
     path, headers = f"/api/v1/alarms/{row['id']}/acknowledge", {"Authorization": f"Bearer {made['secret']}"}
-    status, answer = await house.ask("POST", path, json={"version": row["version"]}, headers=headers)
+    status, answer = await api.ask("POST", path, json={"version": row["version"]}, headers=headers)
     assert (status, answer["acknowledged_by"]["en"]) == (200, "BMS")
-    (written,) = [row for row in await rows_of(house.services.database, audit) if row["via"] == "token"]
+    (written,) = [row for row in await rows_of(api.services.database, audit) if row["via"] == "token"]
     assert written["actor"] == made["token"]["id"]

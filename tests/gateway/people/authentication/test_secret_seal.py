@@ -12,7 +12,7 @@ from gateway.people.authentication.secret_seal import CannotUnseal, SecretSeal
 from gateway.people.people import DEMO_PASSWORD
 from gateway.storage.tables import person
 from tests.builders.alarms import rows_of
-from tests.servers.api_server import House
+from tests.servers.api_server import ApiServer
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 FACTOR = "/api/v1/me/second-factor"
@@ -47,52 +47,52 @@ def test_without_its_key_nothing_opens_and_the_text_names_the_file(tmp_path: Pat
         SecretSeal(file).open("wei", sealed)
 
 
-async def set_up(house: House) -> tuple[str, list[str]]:
+async def set_up(api: ApiServer) -> tuple[str, list[str]]:
     """A second factor for the demo's manager: its secret and recovery codes."""
-    house.show("login-of-manager")
-    begun = (await house.post(FACTOR, {"password": DEMO_PASSWORD}))[1]
-    code = pyotp.TOTP(begun["secret"]).at(house.clock() // 1000)
-    status, answer = await house.post(f"{FACTOR}/confirm", {"code": code})
+    api.show("login-of-manager")
+    begun = (await api.post(FACTOR, {"password": DEMO_PASSWORD}))[1]
+    code = pyotp.TOTP(begun["secret"]).at(api.clock() // 1000)
+    status, answer = await api.post(f"{FACTOR}/confirm", {"code": code})
     assert status == 200, answer
-    house.clock.now += 60_000
+    api.clock.now += 60_000
     return begun["secret"], answer["codes"]
 
 
-async def enter(house: House, code: str) -> tuple[int, Any]:
-    house.log_out()
-    return await house.post("/api/v1/session", {"username": "manager", "password": DEMO_PASSWORD, "code": code})
+async def enter(api: ApiServer, code: str) -> tuple[int, Any]:
+    api.log_out()
+    return await api.post("/api/v1/session", {"username": "manager", "password": DEMO_PASSWORD, "code": code})
 
 
-async def secret_of(house: House) -> str:
-    return str({row["id"]: row["totp_secret"] for row in await rows_of(house.services.database, person)}[MANAGER])
+async def secret_of(api: ApiServer) -> str:
+    return str({row["id"]: row["totp_secret"] for row in await rows_of(api.services.database, person)}[MANAGER])
 
 
-async def test_who_reads_the_database_makes_no_code(house: House) -> None:
-    secret, _ = await set_up(house)
-    assert secret not in str(await rows_of(house.services.database, person))
-    assert (await enter(house, pyotp.TOTP(secret).at(house.clock() // 1000)))[0] == 200
+async def test_who_reads_the_database_makes_no_code(api: ApiServer) -> None:
+    secret, _ = await set_up(api)
+    assert secret not in str(await rows_of(api.services.database, person))
+    assert (await enter(api, pyotp.TOTP(secret).at(api.clock() // 1000)))[0] == 200
 
 
-async def test_what_an_earlier_version_left_plain_is_good_and_sealed_at_the_next_start(house: House) -> None:
-    await set_up(house)
-    async with house.services.database.transaction() as connection:
+async def test_what_an_earlier_version_left_plain_is_good_and_sealed_at_the_next_start(api: ApiServer) -> None:
+    await set_up(api)
+    async with api.services.database.transaction() as connection:
         await connection.execute(update(person).where(person.c.id == MANAGER).values(totp_secret=SECRET))
-    assert (await enter(house, pyotp.TOTP(SECRET).at(house.clock() // 1000)))[0] == 200
-    await house.people.second_factors.seal_plain()
-    sealed = await secret_of(house)
+    assert (await enter(api, pyotp.TOTP(SECRET).at(api.clock() // 1000)))[0] == 200
+    await api.people.second_factors.seal_plain()
+    sealed = await secret_of(api)
     assert len(sealed) == 64
-    await house.people.second_factors.seal_plain()
-    assert await secret_of(house) == sealed, "once"
-    house.clock.now += 60_000
-    assert (await enter(house, pyotp.TOTP(SECRET).at(house.clock() // 1000)))[0] == 200
+    await api.people.second_factors.seal_plain()
+    assert await secret_of(api) == sealed, "once"
+    api.clock.now += 60_000
+    assert (await enter(api, pyotp.TOTP(SECRET).at(api.clock() // 1000)))[0] == 200
 
 
 async def test_where_the_key_is_lost_a_recovery_code_lets_in_and_a_code_of_the_phone_does_not(
-    house: House, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    api: ApiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    secret, recovery = await set_up(house)
-    house.people.passwords._seal = SecretSeal(tmp_path / "lost")
-    status, problem = await enter(house, pyotp.TOTP(secret).at(house.clock() // 1000))
+    secret, recovery = await set_up(api)
+    api.people.passwords._seal = SecretSeal(tmp_path / "lost")
+    status, problem = await enter(api, pyotp.TOTP(secret).at(api.clock() // 1000))
     assert (status, problem["code"]) == (401, "second_factor_wrong")
     assert "gengfu user reset NAME --second-factor" in capsys.readouterr().out
-    assert (await enter(house, recovery[0]))[0] == 200
+    assert (await enter(api, recovery[0]))[0] == 200

@@ -15,15 +15,15 @@ from gateway.storage.outbox import outbox as facts
 from gateway.storage.outbox.outbox import (
     Consumer,
     Fact,
-    FactMetrics,
     NewFact,
+    OutboxMetrics,
     follow,
     newest_fact,
     read_cursor,
     write_facts,
 )
 from gateway.storage.ownership.lease import LeaseLost
-from gateway.storage.tables import fact, fact_set_aside, site
+from gateway.storage.tables import dead_letter, fact, site
 from tests.builders.alarms import T0, Clock, rows_of
 from tests.servers.waiting import until
 
@@ -59,7 +59,7 @@ class Diary:
         self.troubles: list[str] = []
         self.registry = CollectorRegistry()
         self.clock = Clock()
-        metrics = FactMetrics(self.registry)
+        metrics = OutboxMetrics(self.registry)
         self.consumer = Consumer(database, "test", ["alarm.raised"], self._take, allow, metrics, self.clock)
         self._poison = poison
         self._stumble = stumble
@@ -197,12 +197,12 @@ async def test_the_one_fact_that_cannot_be_worked_off_is_set_aside_and_the_other
         await until(lambda: diary.consumer.place == 101, "it goes on")
     done = {int(row["code"]) for row in await rows_of(database, site)}
     assert done == set(range(1, 102)) - {37, 90}
-    aside = await rows_of(database, fact_set_aside)
+    aside = await rows_of(database, dead_letter)
     assert [(row["consumer"], row["fact"], row["thing"], row["error"], row["at"]) for row in aside] == [
         ("test", 37, "37", "KeyError('37')", T0),
         ("test", 90, "90", "KeyError('90')", T0),
     ]
-    assert diary.registry.get_sample_value("gengfu_facts_set_aside_total", {"consumer": "test"}) == 2
+    assert diary.registry.get_sample_value("gengfu_dead_letters_total", {"consumer": "test"}) == 2
     assert [(line["log_level"], line["fact"]) for line in logged] == [("error", 37), ("error", 90)]
     assert "by hand" in logged[0]["event"]
 

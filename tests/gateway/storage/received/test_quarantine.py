@@ -54,7 +54,7 @@ async def test_a_topic_that_does_not_stop_takes_its_share_of_a_minute_and_is_cou
     await aside.keep([*loud, *(message(number) for number in range(4))])
     assert await topics(database) == ["loud"] * 3 + ["gengfu/x/0", "gengfu/x/1"]
     await aside.keep(loud)
-    assert registry.get_sample_value("gengfu_quarantine_left_out_total") == 7 + 2 + 10
+    assert registry.get_sample_value("gengfu_quarantine_dropped_total") == 7 + 2 + 10
     await aside.keep([Quarantined(T0 + 60_000, "loud", b"x", 1, "not_json", "d")])
     assert (await topics(database))[-1] == "loud", "in the next minute it is heard again"
 
@@ -80,7 +80,7 @@ async def test_beyond_the_limit_of_bytes_the_oldest_are_forgotten(
 
 
 def forgotten(registry: CollectorRegistry) -> float | None:
-    return registry.get_sample_value("gengfu_quarantine_forgotten_total")
+    return registry.get_sample_value("gengfu_quarantine_evicted_total")
 
 
 async def test_what_an_earlier_run_left_counts_too(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

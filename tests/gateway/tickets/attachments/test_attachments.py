@@ -25,7 +25,7 @@ from gateway.tickets.attachments.attachments import AttachmentSweep
 from gateway.tickets.attachments.files import ABANDONED_S, OF_ONE, PLACING_S, UNREFERENCED_S, AttachmentFiles
 from tests.builders.alarms import T0, only_row, rows_of
 from tests.builders.photos import HTML, PDF, SVG, exif_of, photo, pixels
-from tests.servers.api_server import COOKIE, House
+from tests.servers.api_server import COOKIE, ApiServer
 from tests.servers.waiting import until
 
 ID = "0190b3f0-0000-7000-8000-000000000001"
@@ -36,7 +36,7 @@ HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 class Post(NamedTuple):
     """A ticket, and how to attach to it."""
 
-    house: House
+    api: ApiServer
     number: str
     folder: Path
 
@@ -46,10 +46,10 @@ class Post(NamedTuple):
 
     async def send(self, data: Any, media_type: str = "image/jpeg", **query: str) -> tuple[int, Any]:
         headers = {"Content-Type": media_type}
-        return await self.house.ask("POST", self.path, data=data, params=query, headers=headers)
+        return await self.api.ask("POST", self.path, data=data, params=query, headers=headers)
 
     async def read(self, identity: str) -> tuple[int, bytes, dict[str, str]]:
-        async with self.house.client.get(f"/api/v1/attachments/{identity}") as answer:
+        async with self.api.client.get(f"/api/v1/attachments/{identity}") as answer:
             return answer.status, await answer.read(), dict(answer.headers)
 
     def files(self) -> list[str]:
@@ -57,17 +57,17 @@ class Post(NamedTuple):
         return sorted(file.relative_to(self.folder).as_posix() for file in self.folder.rglob("*") if file.is_file())
 
     async def sweep(self) -> AttachmentSweep:
-        epoch = await lease.take(self.house.services.database, "test", T0)
+        epoch = await lease.take(self.api.services.database, "test", T0)
         assert epoch is not None
-        return AttachmentSweep(self.house.services.database, self.house.services.attachments, epoch)
+        return AttachmentSweep(self.api.services.database, self.api.services.attachments, epoch)
 
 
 @pytest.fixture
-async def post(house: House, tmp_path: Path) -> Post:
+async def post(api: ApiServer, tmp_path: Path) -> Post:
     """As an operator, with a ticket."""
-    _, ticket = await house.raise_fire()
-    house.log_in(Role.OPERATOR)
-    return Post(house, ticket["number"], tmp_path / "attachments")
+    _, ticket = await api.raise_fire()
+    api.log_in(Role.OPERATOR)
+    return Post(api, ticket["number"], tmp_path / "attachments")
 
 
 # -- the good way --------------------------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ async def test_a_photo_is_kept_without_its_position_and_read_as_it_was_kept(post
     assert exif_of(after)[0][274] == 6
     assert post.files() == [f"01/{ID}"]
     assert (post.folder / "01" / ID).stat().st_mode & 0o077 == 0
-    assert await post.house.get(post.path) == (200, {"items": [body], "next": None})
+    assert await post.api.get(post.path) == (200, {"items": [body], "next": None})
 
 
 async def test_a_position_stays_where_it_is_asked_for_and_the_list_says_so(post: Post) -> None:
@@ -111,7 +111,7 @@ async def test_pictures_of_every_kind_and_pdfs_are_taken(post: Post, media_type:
 
 async def test_journal_audit_and_fact_stand_beside_the_row_and_the_audit_has_no_name(post: Post) -> None:
     _, body = await post.send(photo(), name="Mr Wang.jpg", id=ID)
-    database = post.house.services.database
+    database = post.api.services.database
     (line,) = [row for row in await rows_of(database, journal) if row["event"] == "attached"]
     assert (line["thing"], line["actor"], line["note"]) == (post.number, "demo:operator", "Mr Wang.jpg")
     (row,) = [row for row in await rows_of(database, audit) if row["act"] == "ticket.attach"]
@@ -126,7 +126,7 @@ async def test_one_id_sent_twice_gets_the_first_answer_and_is_kept_once(post: Po
     both = await asyncio.gather(*(post.send(photo(), id=str(uuid.UUID(int=7))) for _ in range(OF_ONE)))
     assert both[0][0] == 201
     assert all(answer == both[0] for answer in both)
-    assert len(await rows_of(post.house.services.database, attachment)) == 2
+    assert len(await rows_of(post.api.services.database, attachment)) == 2
     assert len(post.files()) == 2
 
 
@@ -140,8 +140,8 @@ async def test_an_id_of_another_tickets_attachment_is_not_taken(post: Post) -> N
 
 async def second_ticket(post: Post) -> Post:
     """A copy of the ticket under another number."""
-    row = await only_row(post.house.services.database, ticket)
-    async with post.house.services.database.transaction() as connection:
+    row = await only_row(post.api.services.database, ticket)
+    async with post.api.services.database.transaction() as connection:
         new = {**row, "number": "E-HQ-other", "id": "other", "open_key": None}
         await connection.execute(ticket.insert(), new)
     return post._replace(number="E-HQ-other")
@@ -160,16 +160,16 @@ async def test_a_ticket_has_room_for_so_many_and_no_more(post: Post, monkeypatch
 
 async def test_another_sites_attachment_answers_as_if_it_did_not_exist(post: Post) -> None:
     await post.send(photo(), id=ID)
-    await post.house.log_in_with({"B": tuple(Role)})
-    missing = await post.house.get(f"/api/v1/attachments/{uuid.UUID(int=1)}")
+    await post.api.log_in_with({"B": tuple(Role)})
+    missing = await post.api.get(f"/api/v1/attachments/{uuid.UUID(int=1)}")
     assert missing[0] == 404
-    assert await post.house.get(f"/api/v1/attachments/{ID}") == missing
-    assert (await post.house.get(post.path))[0] == 404
+    assert await post.api.get(f"/api/v1/attachments/{ID}") == missing
+    assert (await post.api.get(post.path))[0] == 404
     assert (await post.send(photo()))[0] == 404
 
 
 async def test_who_may_only_read_adds_nothing_and_nothing_of_it_is_received(post: Post) -> None:
-    post.house.log_in(Role.VIEWER)
+    post.api.log_in(Role.VIEWER)
     status, problem = await post.send(photo())
     assert (status, problem["code"]) == (403, "forbidden")
     assert not post.folder.exists()
@@ -202,7 +202,7 @@ async def test_what_is_not_what_it_says_is_refused_and_nothing_stays(
 
 async def nothing_is_left(post: Post) -> None:
     assert post.files() == []
-    assert await rows_of(post.house.services.database, attachment) == []
+    assert await rows_of(post.api.services.database, attachment) == []
 
 
 NAMES = ["../../etc/passwd", "..\\..\\boot.ini", "/etc/passwd", "a\r\nSet-Cookie: stolen=1", "a%0d%0ab",
@@ -232,7 +232,7 @@ async def test_no_id_that_is_sent_becomes_a_path(post: Post, tmp_path: Path, ide
     status, problem = await post.send(photo(), id=identity)
     assert (status, problem["code"]) == (400, "bad_query")
     for written in (identity, identity.replace("/", "%2f").replace(".", "%2e")):
-        reader, writer = await asyncio.open_connection("127.0.0.1", post.house.client.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", post.api.client.port)
         lines = f"Host: 127.0.0.1\r\nCookie: {COOKIE}=login-of-operator\r\nConnection: close"
         writer.write(f"GET /api/v1/attachments/{written} HTTP/1.1\r\n{lines}\r\n\r\n".encode())
         answer = await asyncio.wait_for(reader.read(), 10)
@@ -261,7 +261,7 @@ async def test_a_file_is_saved_and_never_shown_or_run_whatever_it_is(post: Post)
 
 async def raw(post: Post, lines: str, chunks: Sequence[bytes]) -> tuple[int, int]:
     """Send a request by hand until it is answered. Returns the status, and how much of the body was sent."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", post.house.client.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", post.api.client.port)
     head = f"POST {post.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {COOKIE}=login-of-operator\r\n{lines}\r\n\r\n"
     writer.write(head.encode())
     answered, sent = asyncio.create_task(reader.readline()), 0
@@ -314,7 +314,7 @@ async def test_an_upload_that_drips_is_ended(post: Post, monkeypatch: pytest.Mon
 
 
 async def test_a_sender_that_goes_away_leaves_nothing_behind(post: Post) -> None:
-    _, writer = await asyncio.open_connection("127.0.0.1", post.house.client.port)
+    _, writer = await asyncio.open_connection("127.0.0.1", post.api.client.port)
     lines = f"Cookie: {COOKIE}=login-of-operator\r\nContent-Type: image/jpeg\r\nContent-Length: 9999"
     writer.write(f"POST {post.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}\r\n\r\n".encode() + photo()[:500])
     await writer.drain()
@@ -325,14 +325,14 @@ async def test_a_sender_that_goes_away_leaves_nothing_behind(post: Post) -> None
 
 
 async def test_one_person_sends_so_many_at_once_and_others_still_can(post: Post) -> None:
-    waiting = [await asyncio.open_connection("127.0.0.1", post.house.client.port) for _ in range(OF_ONE)]
+    waiting = [await asyncio.open_connection("127.0.0.1", post.api.client.port) for _ in range(OF_ONE)]
     lines = f"Cookie: {COOKIE}=login-of-operator\r\nContent-Type: image/jpeg\r\nContent-Length: 9999"
     for _, writer in waiting:
         writer.write(f"POST {post.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}\r\n\r\n".encode() + b"\xff")
     await until(lambda: len(post.files()) == OF_ONE, "all of them are being received")
     status, problem = await post.send(photo())
     assert (status, problem["code"]) == (503, "uploads_busy")
-    post.house.log_in(Role.MANAGER)
+    post.api.log_in(Role.MANAGER)
     assert (await post.send(photo()))[0] == 201
     for _, writer in waiting:
         writer.close()
@@ -371,7 +371,7 @@ async def test_the_last_of_the_disk_is_kept_for_alarms(post: Post, monkeypatch: 
 async def test_a_row_whose_file_is_gone_says_so(post: Post) -> None:
     await post.send(photo(), id=ID)
     (post.folder / "01" / ID).unlink()
-    status, problem = await post.house.get(f"/api/v1/attachments/{ID}")
+    status, problem = await post.api.get(f"/api/v1/attachments/{ID}")
     assert (status, problem["code"]) == (410, "attachment_missing")
 
 
@@ -411,7 +411,7 @@ async def test_kill_9_between_file_and_row_leaves_nothing_that_is_seen_and_the_s
     assert await asyncio.wait_for(process.wait(), 60) == -signal.SIGKILL
     assert f"01/{ID}" in post.files()
     assert (await post.read(ID))[0] == 404
-    assert (await post.house.get(post.path))[1]["items"] == []
+    assert (await post.api.get(post.path))[1]["items"] == []
     await (await post.sweep()).sweep()
     assert f"01/{ID}" in post.files(), "its row may still be on its way"
     age(post.folder / "01" / ID, PLACING_S + 60)
@@ -437,8 +437,8 @@ async def test_a_slow_disk_that_takes_an_attachment_keeps_no_acknowledgement_wai
     monkeypatch.setattr(AttachmentFiles, "_place", place)
     sending = asyncio.create_task(post.send(photo(), id=ID))
     await until(reached.is_set, "the disk is working on the file")
-    (alarm,) = (await post.house.get("/api/v1/alarms?state=open"))[1]["items"]
-    acknowledged, _ = await post.house.post(f"/api/v1/alarms/{alarm['id']}/acknowledge", {"version": alarm["version"]})
+    (alarm,) = (await post.api.get("/api/v1/alarms?state=open"))[1]["items"]
+    acknowledged, _ = await post.api.post(f"/api/v1/alarms/{alarm['id']}/acknowledge", {"version": alarm["version"]})
     assert (acknowledged, sending.done()) == (200, False)
     slow.set()
     assert (await sending)[0] == 201
@@ -451,7 +451,7 @@ async def test_of_two_files_that_are_sent_at_once_under_one_id_the_row_tells_of_
     statuses = {status for status, _ in answers}
     assert 201 in statuses, answers
     assert statuses <= {201, 503}, answers
-    row = await only_row(post.house.services.database, attachment)
+    row = await only_row(post.api.services.database, attachment)
     _, data, _ = await post.read(ID)
     assert sha256(data).hexdigest() == row["sha256"]
 
@@ -462,7 +462,7 @@ async def test_of_two_files_that_are_sent_at_once_under_one_id_the_row_tells_of_
 async def test_a_file_whose_row_has_gone_is_set_aside_for_a_week_and_then_removed(post: Post) -> None:
     await post.send(photo(), id=ID)
     await post.send(photo(), id=str(uuid.UUID(int=9)))
-    async with post.house.services.database.transaction() as connection:
+    async with post.api.services.database.transaction() as connection:
         await connection.execute(delete(attachment).where(attachment.c.id == ID))
     age(post.folder / "01" / ID, PLACING_S + 60)
     sweep = await post.sweep()
@@ -478,13 +478,13 @@ async def test_a_file_whose_row_has_gone_is_set_aside_for_a_week_and_then_remove
 
 async def test_a_database_that_comes_back_finds_its_files(post: Post) -> None:
     _, body = await post.send(photo(), id=ID)
-    row = await only_row(post.house.services.database, attachment)
-    async with post.house.services.database.transaction() as connection:
+    row = await only_row(post.api.services.database, attachment)
+    async with post.api.services.database.transaction() as connection:
         await connection.execute(delete(attachment))
     age(post.folder / "01" / ID, PLACING_S + 60)
     sweep = await post.sweep()
     await sweep.sweep()
-    async with post.house.services.database.transaction() as connection:
+    async with post.api.services.database.transaction() as connection:
         await connection.execute(attachment.insert(), row)
     assert (await post.read(ID))[0] == 410
     await sweep.sweep()
@@ -504,11 +504,11 @@ async def test_what_an_upload_that_broke_off_has_left_goes_and_one_that_runs_sta
 
 async def test_who_has_lost_the_lease_takes_nothing_away(post: Post) -> None:
     await post.send(photo(), id=ID)
-    async with post.house.services.database.transaction() as connection:
+    async with post.api.services.database.transaction() as connection:
         await connection.execute(delete(attachment))
     age(post.folder / "01" / ID, PLACING_S + 60)
     sweep = await post.sweep()
-    await lease.take(post.house.services.database, "another", T0 + 2 * lease.LIFETIME_MS)
+    await lease.take(post.api.services.database, "another", T0 + 2 * lease.LIFETIME_MS)
     with pytest.raises(lease.LeaseLost):
         await sweep.sweep()
     assert post.files() == [f"01/{ID}"]

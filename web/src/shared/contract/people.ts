@@ -15,7 +15,7 @@ export interface Me {
   name: Texts
   /** A site's code, or "*" for all, to the roles held there. */
   roles: Record<string, string[]>
-  acts: string[]
+  permissions: string[]
   account: boolean
   demo: boolean
   /** The fewest characters of a password here. */
