@@ -29,7 +29,7 @@ async def keep_statistics_fresh(database: Database) -> None:
 
 
 async def try_to_refresh(database: Database, tables: Iterable[str]) -> None:
-    """Refresh what is known of some tables. Where that fails it is logged: nothing else waits for it or ends with it."""
+    """Refresh what is known of some tables. Where that fails it is logged: nothing else ends with it."""
     try:
         await refresh_statistics(database, tables)
     except Exception as error:  # noqa: BLE001 - whatever it is, no alarm waits for statistics or ends with them
