@@ -66,6 +66,6 @@ def _words_for_system(error: OSError) -> str:
     if error.errno in _OF_FILES:
         words = _OF_FILES[error.errno]
     else:
-        code = errno.errorcode.get(error.errno or 0, type(error).__name__)
-        words = f"the system refuses a file ({code}): check the file, the rights to its folder and the disk"
-    return f"{words} ({error.filename})" if error.filename else words
+        code = errno.errorcode.get(error.errno or 0, "an unknown code")
+        words = f"the system refuses a file with {code}: check the file, the rights to its folder and the disk"
+    return f"{words}; the file is {error.filename}" if error.filename else words
