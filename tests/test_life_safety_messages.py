@@ -375,7 +375,7 @@ def conversations(draw: st.DrawFn) -> tuple[Source, str, list[Item]]:
             continue
         at = clock_at(clock, began + number)
         numbered = {} if counter is None else {"seq": counter + number % 2}  # a counter that falls back by itself
-        body = said | numbered | ({} if at is None else {source.at: at})
+        body: dict[str, Any] = {**said, **numbered} | ({} if at is None else {source.at: at})
         text_of_body = json.dumps(body, ensure_ascii=draw(st.booleans()))
         items.append((source.topic.format(name), draw(framed(source.document.format(text_of_body)))))
     return source, name, items

@@ -299,7 +299,7 @@ async def test_what_retention_removes_is_found_without_a_scan(database: Database
     assert epoch is not None
     async with database.transaction() as connection:
         await move_cursor(connection, RULES_TAKEN_UP, PAST)
-    ten_days = RetentionSettings.model_construct(**dict.fromkeys(RetentionSettings.model_fields, 390))
+    ten_days = RetentionSettings.model_construct(None, **dict.fromkeys(RetentionSettings.model_fields, 390))
     same_size = itertools.count(0.0, 0.030).__next__  # by this stopwatch all transactions take as many rows
     with recorded(database) as asked:
         removed = await Retention(database, epoch, ten_days, Clock(), same_size).enforce()
