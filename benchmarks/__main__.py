@@ -23,7 +23,7 @@ from benchmarks import (
     spool,
     year_old,
 )
-from benchmarks.figures import Figure
+from benchmarks.rig.figures import Figure
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 DOCUMENT: Final = DOCS / "performance.md"

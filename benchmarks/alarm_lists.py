@@ -13,17 +13,17 @@ from typing import Any
 
 from sqlalchemy import update
 
-from benchmarks.figures import Figure
 from benchmarks.ingest import RULES
-from collectors.reading import Reading
-from gateway.alarms.recording import due_for_re_alarm
-from gateway.alarms.rule_files import load_rules
-from gateway.alarms.watches import Watches
+from benchmarks.rig.figures import Figure
+from collectors.wire.reading import Reading
+from gateway.alarms.evaluation.evaluator import RuleEvaluator
+from gateway.alarms.lifecycle.rows import due_for_re_alarm
+from gateway.alarms.rules.files import load_rules
 from gateway.people.permissions import Role
 from gateway.storage.database import Database
 from gateway.storage.tables import alarm, metadata
-from tests.builders import T0, bearing, make_rule, open_desk, sample, sqlite_address
-from tests.server_house import House, open_house
+from tests.builders.alarms import T0, bearing, make_rule, open_desk, sample, sqlite_address
+from tests.servers.api_server import House, open_house
 
 OPEN = 10_000
 ROUNDS = 5
@@ -109,10 +109,10 @@ def _judging() -> list[float]:
     rules = load_rules([RULES])
     took = []
     for _ in range(ROUNDS):
-        watches = Watches(rules, {}, 60_000)
+        evaluator = RuleEvaluator(rules, {}, 60_000)
         readings = [_reading(number) for number in range(SAMPLES)]
         began = time.process_time()
-        watches.take(readings)
+        evaluator.take(readings)
         took.append((time.process_time() - began) * 1_000_000 / SAMPLES)
     return took
 

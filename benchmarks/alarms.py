@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.figures import Figure
 from benchmarks.ingest import RULES
-from benchmarks.live_client import Message, Publisher, listening
-from tests.mosquitto import Mosquitto
-from tests.service import Service
+from benchmarks.rig.figures import Figure
+from benchmarks.rig.live_client import Message, Publisher, listening
+from tests.servers.mosquitto import Mosquitto
+from tests.servers.service import Service
 
 PUMPS = 1_000
 ROUNDS = 3

@@ -4,8 +4,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from benchmarks.figures import Figure
-from benchmarks.rig import RULES, load_on, own_broker, own_folder, serving
+from benchmarks.rig.figures import Figure
+from benchmarks.rig.service import RULES, load_on, own_broker, own_folder, serving
 
 SIZES = 100, 1_000, 10_000
 MESSAGES = 200_000

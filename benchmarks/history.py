@@ -13,15 +13,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.figures import Figure
-from collectors.fields import Channel, Kind
-from collectors.reading import Reading, Value
-from collectors.timeseries.influx import InfluxStore
-from collectors.timeseries.influx_access import Access
-from collectors.timeseries.sqlite import SqliteStore
+from benchmarks.rig.figures import Figure
+from collectors.timeseries.influx.access import Access
+from collectors.timeseries.influx.store import InfluxStore
+from collectors.timeseries.sqlite.store import SqliteStore
 from collectors.timeseries.store import Series, Store
-from collectors.topics import Topic
-from tests.influxdb import InfluxDB
+from collectors.wire.fields import Channel, Kind
+from collectors.wire.reading import Reading, Value
+from collectors.wire.topics import Topic
+from tests.servers.influxdb import InfluxDB
 
 DAY_MS = 86_400_000
 T0 = 1_700_000_000_000 // DAY_MS * DAY_MS

@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import node_red
-from benchmarks.figures import Figure
-from benchmarks.rig import RULES, load_on, own_broker, own_folder, serving
-from tests.influxdb import InfluxDB
+from benchmarks.reference import node_red
+from benchmarks.rig.figures import Figure
+from benchmarks.rig.service import RULES, load_on, own_broker, own_folder, serving
+from tests.servers.influxdb import InfluxDB
 
 MESSAGES = 400_000
 NODE_RED_MESSAGES = 100_000
@@ -60,7 +60,7 @@ def _round(party: Callable[[int, Path], float]) -> float:
 
 
 def _bare(port: int, _folder: Path) -> float:
-    command = [sys.executable, "-m", "benchmarks.bare_subscriber", str(port), str(MESSAGES)]
+    command = [sys.executable, "-m", "benchmarks.reference.bare_subscriber", str(port), str(MESSAGES)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as subscriber:
         assert subscriber.stdout is not None
         subscriber.stdout.readline()

@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.figures import Figure
 from benchmarks.ingest import RULES
-from benchmarks.live_client import Message, Publisher, listening
-from tests.mosquitto import Mosquitto
-from tests.service import Service
+from benchmarks.rig.figures import Figure
+from benchmarks.rig.live_client import Message, Publisher, listening
+from tests.servers.mosquitto import Mosquitto
+from tests.servers.service import Service
 
 RATE = 2_000
 PUMPS = 200
@@ -80,7 +80,7 @@ async def _round(folder: Path) -> list[float]:
 def _background(port: int) -> subprocess.Popen[str]:
     """2,000 messages a second for longer than the round takes."""
     messages = int(RATE * (_LEAD_S + EVENTS * _EVERY_S + _PATIENCE_S))
-    command = [sys.executable, "-m", "benchmarks.load", str(port), str(messages), str(PUMPS), str(RATE)]
+    command = [sys.executable, "-m", "benchmarks.rig.load", str(port), str(messages), str(PUMPS), str(RATE)]
     load = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert load.stdin is not None
     assert load.stdout is not None

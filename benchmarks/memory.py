@@ -2,8 +2,8 @@
 
 import time
 
-from benchmarks.figures import Figure
-from benchmarks.rig import RULES, load_on, own_broker, own_folder, serving
+from benchmarks.rig.figures import Figure
+from benchmarks.rig.service import RULES, load_on, own_broker, own_folder, serving
 
 RATE = 5_000
 PUMPS = 200

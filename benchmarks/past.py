@@ -15,22 +15,22 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Table, insert, text
 
-from collectors.fields import Channel, Kind
-from collectors.reading import Reading
-from collectors.timeseries.sqlite import SqliteStore
-from collectors.topics import Topic
-from gateway.people.audit_chain import BEGINNING, seal
-from gateway.people.audit_key import AuditKey, Day
-from gateway.people.audit_sealer import day_of
+from collectors.timeseries.sqlite.store import SqliteStore
+from collectors.wire.fields import Channel, Kind
+from collectors.wire.reading import Reading
+from collectors.wire.topics import Topic
+from gateway.people.audit.chain import BEGINNING, seal
+from gateway.people.audit.key import AuditKey, Day
+from gateway.people.audit.sealer import day_of
 from gateway.storage.database import Database
 from gateway.storage.tables import (
     activation,
     alarm,
     audit,
     audit_day,
+    consumer_offset,
     event,
     fact,
-    fact_cursor,
     journal,
     site,
     ticket,
@@ -92,7 +92,7 @@ async def _finish(database: Database, days: list[Row]) -> None:
         if days:
             await connection.execute(insert(audit_day), days)
         newest = (await connection.execute(text("SELECT coalesce(max(id), 0) FROM fact"))).scalar_one()
-        await connection.execute(insert(fact_cursor), [{"consumer": name, "fact": newest} for name in _CONSUMERS])
+        await connection.execute(insert(consumer_offset), [{"consumer": name, "fact": newest} for name in _CONSUMERS])
         await connection.execute(text("ANALYZE"))
 
 

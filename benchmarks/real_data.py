@@ -1,6 +1,6 @@
 """What rules find in data that nobody here made: through the engine of the service, on the data's own time.
 
-Not a measurement of speed: the same data gives the same figures on every machine, and tests/test_real_data.py holds
+Not a measurement of speed: the same data gives the same figures on every machine, and tests/benchmarks/test_real_data.py holds
 them. The data lies beside the checkout (../shared/data) and is not ours.
 """
 
@@ -14,15 +14,15 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from collectors.fields import Channel, Kind
-from collectors.reading import Reading, Value
-from collectors.topics import Topic
-from gateway.alarms.back_test import Activation, Trial
-from gateway.alarms.rule_files import parse_rules
-from gateway.alarms.rules import Rule
-from gateway.alarms.watches import Watches
-from simulators.csv_rows import read_rows
-from simulators.mapping import load_mapping
+from collectors.wire.fields import Channel, Kind
+from collectors.wire.reading import Reading, Value
+from collectors.wire.topics import Topic
+from gateway.alarms.evaluation.evaluator import RuleEvaluator
+from gateway.alarms.rules.files import parse_rules
+from gateway.alarms.rules.rule import Rule
+from gateway.alarms.whatif.back_test import Activation, Trial
+from simulators.replays.csv_rows import read_rows
+from simulators.replays.mapping import load_mapping
 
 DATA: Final = Path(__file__).resolve().parents[2] / "shared" / "data"
 SKAB: Final = DATA / "pump" / "skab" / "valve1"
@@ -190,8 +190,8 @@ def lift_readings() -> list[Reading]:
 def lift_alarms() -> Counter[tuple[str, str]]:
     """(rule, lift) -> alarms. All lifts at once, as in service; lifts that tell changes only need no clock."""
     readings = lift_readings()
-    watches = Watches([RULES[name] for name in LIFT_RULES], {}, _WINDOW_MS)
-    outcome = watches.take(readings)
+    evaluator = RuleEvaluator([RULES[name] for name in LIFT_RULES], {}, _WINDOW_MS)
+    outcome = evaluator.take(readings)
     if outcome.failures:
         raise RuntimeError(str(outcome.failures[:3]))
     raised = [decision.key for decision in outcome.decisions if decision.change.raised]

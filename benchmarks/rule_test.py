@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from benchmarks.figures import Figure
-from benchmarks.live_client import Publisher
-from collectors.fields import Channel, Kind
-from collectors.reading import Reading
-from collectors.timeseries.sqlite import SqliteStore
-from collectors.topics import Topic
-from tests.mosquitto import Mosquitto
-from tests.service import Service
+from benchmarks.rig.figures import Figure
+from benchmarks.rig.live_client import Publisher
+from collectors.timeseries.sqlite.store import SqliteStore
+from collectors.wire.fields import Channel, Kind
+from collectors.wire.reading import Reading
+from collectors.wire.topics import Topic
+from tests.servers.mosquitto import Mosquitto
+from tests.servers.service import Service
 
 READINGS = 200_000
 ROUNDS = 3

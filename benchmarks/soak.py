@@ -5,8 +5,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from benchmarks.figures import Figure
-from benchmarks.rig import RULES, load_on, own_broker, own_folder, serving
+from benchmarks.rig.figures import Figure
+from benchmarks.rig.service import RULES, load_on, own_broker, own_folder, serving
 
 USUAL_RATE = 1_000
 USUAL_S = 60

@@ -14,18 +14,18 @@ from tempfile import TemporaryDirectory
 
 from prometheus_client import CollectorRegistry
 
-from benchmarks.figures import Figure
-from collectors.fields import Channel, Kind
+from benchmarks.rig.figures import Figure
 from collectors.metrics import HistoryMetrics
-from collectors.reading import Reading
 from collectors.spool.spool import Spool
-from collectors.timeseries.influx import InfluxStore
-from collectors.timeseries.influx_access import Access
-from collectors.timeseries.sqlite import SqliteStore
+from collectors.timeseries.influx.access import Access
+from collectors.timeseries.influx.store import InfluxStore
+from collectors.timeseries.sqlite.store import SqliteStore
 from collectors.timeseries.store import Refused, Store
-from collectors.topics import Topic
+from collectors.wire.fields import Channel, Kind
+from collectors.wire.reading import Reading
+from collectors.wire.topics import Topic
 from collectors.write_buffer import WriteBuffer
-from tests.influxdb import InfluxDB
+from tests.servers.influxdb import InfluxDB
 
 GIGABYTE = 1_000_000_000
 PUMPS = 200

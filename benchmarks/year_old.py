@@ -20,22 +20,22 @@ import aiohttp
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from benchmarks.figures import Figure
-from benchmarks.live_client import Message, Publisher, listening
 from benchmarks.past import DAY_MS, DAYS, PANELS, SITE, fill_database, fill_history, year_before
-from benchmarks.rig import RULES
-from collectors.timeseries.sqlite import SqliteStore
-from gateway.alarms.rule_files import shipped_rules
-from gateway.people.audit_key import open_key
+from benchmarks.rig.figures import Figure
+from benchmarks.rig.live_client import Message, Publisher, listening
+from benchmarks.rig.service import RULES
+from collectors.timeseries.sqlite.store import SqliteStore
+from gateway.alarms.rules.files import shipped_rules
+from gateway.people.audit.key import open_key
 from gateway.retention.retention import Retention
 from gateway.settings import RetentionSettings
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
 from gateway.storage.tables import site
-from tests.builders import Clock, Desk, open_desk, sample, sqlite_address
-from tests.mosquitto import Mosquitto
-from tests.postgres import Postgres
-from tests.service import Service
+from tests.builders.alarms import Clock, Desk, open_desk, sample, sqlite_address
+from tests.servers.mosquitto import Mosquitto
+from tests.servers.postgres import Postgres
+from tests.servers.service import Service
 
 SCALE: Final = float(os.environ.get("YEAR_OLD_SCALE", "1"))
 ALARMS: Final = int(200_000 * SCALE)

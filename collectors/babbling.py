@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
-from collectors.fields import Channel, Kind
-from collectors.reading import Quality, Reading, Value
-from collectors.topics import Topic
+from collectors.wire.fields import Channel, Kind
+from collectors.wire.reading import Quality, Reading, Value
+from collectors.wire.topics import Topic
 
 TURN_MS: Final = 1_000
 """How often rates are looked at, and of how long the newest sample passes."""

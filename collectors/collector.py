@@ -21,7 +21,6 @@ import msgspec
 
 from collectors.babbling import TURN_MS, Babbling
 from collectors.device_clocks import DeviceClocks
-from collectors.fields import Channel
 from collectors.message_reader import (
     FAULTS_SHOWN,
     QUARANTINE_BYTES,
@@ -36,10 +35,11 @@ from collectors.metrics import IngestMetrics
 from collectors.mqtt.message import Message
 from collectors.payloads.decoder import Decoder
 from collectors.payloads.faults import Reason
-from collectors.reading import Quality, Reading
 from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Refused
 from collectors.unread_topics import UnreadTopics
+from collectors.wire.fields import Channel
+from collectors.wire.reading import Quality, Reading
 
 BATCH: Final = 4_000
 """Messages. Small enough for decisions to come every few milliseconds, large enough to share one fsync."""

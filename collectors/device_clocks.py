@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from collectors.reading import Quality, Reading, Value
-from collectors.topics import Topic
+from collectors.wire.reading import Quality, Reading, Value
+from collectors.wire.topics import Topic
 
 BEHIND_MS: Final = 300_000
 """As far as a clock may be ahead (`Quality.FUTURE`)."""

@@ -8,17 +8,17 @@ from typing import Any, Final
 
 import msgspec
 
-from collectors.fields import Channel
 from collectors.mqtt.message import Message
-from collectors.names import code_of, is_name
 from collectors.payloads.decoder import Beside, Decoder, NamedTopic, Route, decode_by
 from collectors.payloads.faults import Fault, Reason
 from collectors.payloads.mapped import MappedTopic
 from collectors.payloads.native import decode
 from collectors.payloads.samples import Decoded, refused
-from collectors.reading import Quality, Reading
-from collectors.topics import ROOT, Topic
 from collectors.unread_topics import UnreadTopics
+from collectors.wire.fields import Channel
+from collectors.wire.names import code_of, is_name
+from collectors.wire.reading import Quality, Reading
+from collectors.wire.topics import ROOT, Topic
 
 QUARANTINE_BYTES: Final = 8 * 1024
 _KNOWN_TOPICS: Final = 50_000

@@ -31,7 +31,7 @@ class IngestMetrics:
         )
         self.connected = Gauge("gengfu_broker_connected", "1 while the broker is connected", registry=registry)
         self.turned_away = Gauge(
-            "gengfu_equipment_turned_away",
+            "gengfu_equipment_rejected_total",
             "Unknown equipment beyond the limit: judged, but not listed",
             registry=registry,
         )

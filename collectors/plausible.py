@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from collectors.fields import FIELDS, Channel, FieldType, Kind
+from collectors.wire.fields import FIELDS, Channel, FieldType, Kind
 
 
 class Range(msgspec.Struct, frozen=True):

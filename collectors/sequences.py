@@ -17,11 +17,11 @@ from typing import Final
 import msgspec
 import structlog
 
-from collectors.damaged_files import is_damage, keep_aside
-from collectors.fields import Channel, Kind
+from collectors.disk.damaged_files import is_damage, keep_aside
 from collectors.payloads.samples import place_in_time
-from collectors.reading import Quality, Reading
-from collectors.topics import ROOT, Topic
+from collectors.wire.fields import Channel, Kind
+from collectors.wire.reading import Quality, Reading
+from collectors.wire.topics import ROOT, Topic
 
 log = structlog.get_logger(__name__)
 

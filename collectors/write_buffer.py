@@ -19,9 +19,9 @@ import structlog
 
 from collectors.disk.trouble_words import words_for_file
 from collectors.metrics import HistoryMetrics
-from collectors.reading import Reading
 from collectors.spool.spool import Loss, Spool
 from collectors.timeseries.store import Refused, Store, StoreUnavailable
+from collectors.wire.reading import Reading
 
 log = structlog.get_logger(__name__)
 
@@ -111,7 +111,7 @@ class WriteBuffer:
         """Raises OSError."""
         if self._is_disk_ready:
             return
-        await self._on_disk(self._spool.open, self._store.foresee)
+        await self._on_disk(self._spool.open, self._store.update_latest)
         self._is_disk_ready = True
         if self._spool.waiting:
             log.info("readings of an earlier run wait on disk", readings=self._spool.waiting)
@@ -151,7 +151,7 @@ class WriteBuffer:
             return
         async with self._one_at_a_time:
             self._is_direct = False
-            self._store.foresee(readings)
+            self._store.update_latest(readings)
             await self._keep(readings)
             self._filled.set()
 

@@ -15,43 +15,43 @@ from collectors.collector import as_quarantined
 from collectors.disk.disk_states import DiskState
 from collectors.metrics import HistoryMetrics
 from collectors.sequences import SequenceMemory
+from collectors.timeseries.discard_writer import DiscardWriter
 from collectors.timeseries.store import Refused, Store
-from collectors.written_elsewhere import WrittenElsewhere
-from gateway.alarms.duty_positions import DutyPositions
-from gateway.alarms.rule_files import load_rules
-from gateway.alarms.rule_tests import RuleTests
-from gateway.alarms.watchdog import Watchdog, show_age
-from gateway.api.connections import limit_of, listening
-from gateway.api.live_feed import LiveFeed
-from gateway.api.live_floods import LiveFloods
-from gateway.api.platform_routes import READY
-from gateway.api.routes import Services
-from gateway.api.server import make_app
+from gateway.alarms.built_in.synthetic_probe import Watchdog, show_age
+from gateway.alarms.performance.duty_positions import DutyPositions
+from gateway.alarms.rules.files import load_rules
+from gateway.alarms.whatif.rule_tests import RuleTests
+from gateway.api.http.connections import limit_of, listening
+from gateway.api.http.listening import entrance_of, require_administrator, require_safe_settings, tls_context
+from gateway.api.http.route import Services
+from gateway.api.http.server import make_app
+from gateway.api.live.feed import LiveFeed
+from gateway.api.live.floods import LiveFloods
+from gateway.api.platform.platform import READY
 from gateway.clocks import Clock, DataClock, claim_folder, name_of, wall_ms
+from gateway.component_metrics import ComponentStates
 from gateway.equipment.ledger import PLATFORM, Equipment, Ledger, Site
 from gateway.equipment.topology import Link
-from gateway.ingest import forget_old, make_buffer, make_decoder, make_disk_space, make_store, watch_disk
-from gateway.listening import entrance_of, require_administrator, require_safe_settings, tls_context
-from gateway.owner import Owner
-from gateway.owner_duties import Resources
-from gateway.part_metrics import PartStates
-from gateway.people.approval_rules import ApprovalRules, NotForTwo, read_rules
-from gateway.people.audit import Cause, Via
+from gateway.ingest.factory import forget_old, make_buffer, make_decoder, make_disk_space, make_store, watch_disk
+from gateway.leader import Leader
+from gateway.leader_duties import Resources
+from gateway.people.approvals.rules import ApprovalRules, NotForTwo, read_rules
+from gateway.people.audit.entry import Cause, Via
+from gateway.people.authentication.secret_seal import CannotUnseal, SecretSeal, seal_file
 from gateway.people.people import People, enter_demo_people, make_people
-from gateway.people.secret_seal import CannotUnseal, SecretSeal, seal_file
 from gateway.process import stop_on_signals
-from gateway.self_supervision import CODE, platform
 from gateway.settings import Settings, SettingsError
-from gateway.storage import lease
 from gateway.storage.database import Database
-from gateway.storage.facts import newest_fact
-from gateway.storage.last_events import newest_event_at
 from gateway.storage.migrate import migrate_when_there
-from gateway.storage.quarantine import Quarantine
+from gateway.storage.outbox.outbox import newest_fact
+from gateway.storage.ownership import lease
+from gateway.storage.received.last_events import newest_event_at
+from gateway.storage.received.quarantine import Quarantine
 from gateway.supervision.duties import Duties, Duty, every
+from gateway.supervision.incoming_messages import disk_state
 from gateway.supervision.lease_keeping import LeaseKeeper
-from gateway.supervision.lookout import disk_state
-from gateway.tickets.attachment_files import AttachmentFiles
+from gateway.supervision.platform import CODE, platform
+from gateway.tickets.attachments.files import AttachmentFiles
 
 log = structlog.get_logger(__name__)
 
@@ -74,7 +74,7 @@ def web_app_folder() -> Path | None:
 def approval_rules(settings: Settings) -> ApprovalRules:
     """What needs two people. Raises SettingsError for an act that cannot."""
     try:
-        return read_rules(settings.approval.acts, settings.approval.hours)
+        return read_rules(settings.approval.permissions, settings.approval.hours)
     except NotForTwo as error:
         raise SettingsError(str(error)) from error
 
@@ -116,7 +116,7 @@ class Application:
         self._watchdog = Watchdog(settings.alarms.watchdog_s, wall_ms)
         show_age(self._watchdog, self.registry)
         ProcessCollector(registry=self.registry)  # memory, processor, open files
-        self.registry.register(PartStates(self.parts, READY))
+        self.registry.register(ComponentStates(self.parts, READY))
         self._stop = asyncio.Event()
         self.started = asyncio.Event()
 
@@ -158,11 +158,11 @@ class Application:
             duties = Duties(self._parts, self.registry)
             given = Resources(
                 settings=settings, decoder=self._decoder, rules=self._rules, database=database, ledger=ledger,
-                buffer=buffer, keeper=buffer if settings.history.write else WrittenElsewhere(store),
+                buffer=buffer, keeper=buffer if settings.history.write else DiscardWriter(store),
                 quarantine=quarantine, store=store, sequences=sequences, feed=feed, clock=self._clock,
                 watchdog=self._watchdog, attachments=attachments, lease=LeaseKeeper(database), duties=duties, disk=disk,
             )  # fmt: skip
-            owner = Owner(given, self._parts, self.registry)
+            owner = Leader(given, self._parts, self.registry)
             floods = LiveFloods(services, feed)
             stop_on_signals(stack, self.stop)
             everything = [
@@ -179,7 +179,7 @@ class Application:
             ]
             await self._carry_out(duties, everything, owner)
 
-    async def _carry_out(self, duties: Duties, everything: Sequence[Duty], owner: Owner) -> None:
+    async def _carry_out(self, duties: Duties, everything: Sequence[Duty], owner: Leader) -> None:
         """Work until `stop`. A vital duty that fails ends the service, with its error."""
         async with asyncio.TaskGroup() as group:
             working = group.create_task(duties.carry_out(everything), name="duties")
@@ -237,7 +237,7 @@ class Application:
         return Services(
             database, ledger, store, people, self.registry, self.parts, self._clock, self._watchdog, rule_tests,
             attachments, longest_shelves=self.settings.alarms.longest_shelves_ms, rules=self._rules, duty=self.duty,
-            longest_maintenance_ms=round(self.settings.alarms.maintenance_h * 3_600_000),
+            longest_maintenance_ms=round(self.settings.alarms.max_maintenance_hours * 3_600_000),
         )  # fmt: skip
 
     async def _open_people(self, stack: contextlib.AsyncExitStack, database: Database) -> People:

@@ -167,23 +167,27 @@ class AlarmSettings(_Section):
     site_silent_min: float = Field(
         30, ge=0, description="Minutes without any message from a site until that is an alarm; 0: never."
     )
-    shelve_critical_h: float = Field(
+    max_shelve_critical_hours: float = Field(
         1.0, gt=0, le=24, description="Most hours for which a critical alarm may be shelved."
     )
-    shelve_high_h: float = Field(
+    max_shelve_high_hours: float = Field(
         8.0, gt=0, le=168, description="Most hours for which an alarm of high priority may be shelved."
     )
-    shelve_medium_h: float = Field(
+    max_shelve_medium_hours: float = Field(
         24.0, gt=0, le=168, description="Most hours for which one of medium priority may be."
     )
-    shelve_low_h: float = Field(24.0, gt=0, le=168, description="Most hours for which one of low priority may be.")
-    maintenance_h: float = Field(24, gt=0, le=744, description="Hours that a maintenance window may last at most.")
+    max_shelve_low_hours: float = Field(
+        24.0, gt=0, le=168, description="Most hours for which one of low priority may be."
+    )
+    max_maintenance_hours: float = Field(
+        24, gt=0, le=744, description="Hours that a maintenance window may last at most."
+    )
 
     @property
     def longest_shelves_ms(self) -> dict[str, int]:
         """Priority -> for how many ms an alarm may be shelved."""
-        hours = {"critical": self.shelve_critical_h, "high": self.shelve_high_h, "medium": self.shelve_medium_h,
-                 "low": self.shelve_low_h}  # fmt: skip
+        hours = {"critical": self.max_shelve_critical_hours, "high": self.max_shelve_high_hours, "medium": self.max_shelve_medium_hours,
+                 "low": self.max_shelve_low_hours}  # fmt: skip
         return {priority: int(longest * 3_600_000) for priority, longest in hours.items()}
 
     duty_positions: dict[str, tuple[str, ...]] = Field(
@@ -235,7 +239,7 @@ class PeopleSettings(_Section):
 
 
 class ApprovalSettings(_Section):
-    acts: tuple[str, ...] = Field(
+    permissions: tuple[str, ...] = Field(
         (), description="Permissions whose use needs a second person's approval, like adopt_equipment."
     )
     hours: int = Field(24, ge=1, le=720, description="Hours for which a request waits for its second person.")

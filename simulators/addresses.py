@@ -1,7 +1,7 @@
 """Whether the names in a file may stand in a topic: said before anything is sent, not by the broker."""
 
-from collectors.fields import Channel, Kind
-from collectors.topics import Topic, TopicError, parse_topic
+from collectors.wire.fields import Channel, Kind
+from collectors.wire.topics import Topic, TopicError, parse_topic
 
 
 def check_address(site: str, kind: Kind, equipment: str) -> None:

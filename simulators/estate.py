@@ -11,11 +11,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from collectors.topics import TopicError
+from collectors.wire.topics import TopicError
 from simulators.addresses import check_address
 from simulators.devices.build import AnySpec
 from simulators.devices.device import Texts
-from simulators.yaml_files import entry_error, find_file, read_yaml
+from simulators.yaml_input.files import entry_error, find_file, read_yaml
 
 ESTATES: Final = Path(__file__).parent / "estates"
 

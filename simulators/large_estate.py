@@ -7,7 +7,7 @@ R-1, S-1. At rate 1 a hundred of them send some 7 messages a second.
 from random import Random
 from typing import Final
 
-from collectors.fields import Kind
+from collectors.wire.fields import Kind
 from simulators.devices.build import AnySpec
 from simulators.devices.device import Texts
 from simulators.devices.elevator import ElevatorSpec

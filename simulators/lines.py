@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-from collectors.fields import Channel
-from collectors.topics import Topic
+from collectors.wire.fields import Channel
+from collectors.wire.topics import Topic
 from simulators.estate import Estate
 from simulators.outlet import Outlet
 from simulators.publisher import BrokerAddress, Publisher

@@ -9,13 +9,13 @@ from typing import Final
 
 import msgspec
 
-from collectors.reading import to_milliseconds
+from collectors.wire.reading import to_milliseconds
 from simulators.estate import Estate, load_estate
+from simulators.faults.scenario import Scenario, load_scenario
 from simulators.large_estate import large_estate
 from simulators.lines import MOST_OWN, Lines, OwnLines, SharedLine
 from simulators.publisher import BrokerAddress, Publisher
 from simulators.run import Pace, simulate
-from simulators.scenario import Scenario, load_scenario
 
 _IN_FLIGHT: Final = 1_000
 """Unacknowledged messages on a connection that a whole estate shares."""

@@ -13,12 +13,12 @@ from typing import Final
 
 import msgspec
 
-from collectors.fields import Channel
-from collectors.topics import Topic
+from collectors.wire.fields import Channel
+from collectors.wire.topics import Topic
 from simulators.estate import Estate
+from simulators.faults.scenario import Scenario
 from simulators.lines import Lines
 from simulators.samples import encode_sample
-from simulators.scenario import Scenario
 from simulators.simulation import Message, Simulation, Stamp
 
 _FAREWELL_S: Final = 3.0

@@ -4,7 +4,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from collectors.fields import Channel
+from collectors.wire.fields import Channel
 
 Value: TypeAlias = float | bool | str
 """Numbers are float64 from the wire to the store."""

@@ -9,14 +9,14 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from collectors.fields import Channel
-from collectors.topics import Topic
+from collectors.wire.fields import Channel
+from collectors.wire.topics import Topic
 from simulators.devices.build import AnySpec, build_devices
 from simulators.estate import Estate
-from simulators.faults import Link
-from simulators.faulty_device import FaultyDevice
+from simulators.faults.fault import Link
+from simulators.faults.faulty_device import FaultyDevice
+from simulators.faults.scenario import Scenario, place
 from simulators.samples import Sample, encode_sample, encode_samples
-from simulators.scenario import Scenario, place
 
 Stamp: TypeAlias = Callable[[float], int]
 """Seconds since the start -> the `at` of what was measured then, epoch milliseconds."""

@@ -10,13 +10,13 @@ from hypothesis import settings
 
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
-from tests.builders import sqlite_address
-from tests.deployed import make_secrets
-from tests.influxdb import InfluxDB
-from tests.mosquitto import Mosquitto
-from tests.postgres import Postgres
-from tests.server_house import House, open_house
-from tests.transaction_guard import checked, install
+from tests.builders.alarms import sqlite_address
+from tests.deploy.deployed import make_secrets
+from tests.gateway.storage.transaction_guard import checked, install
+from tests.servers.api_server import ApiServer, open_api_server
+from tests.servers.influxdb import InfluxDB
+from tests.servers.mosquitto import Mosquitto
+from tests.servers.postgres import Postgres
 
 settings.register_profile("untimed", deadline=None)  # machines are shared: speed is measured by `make bench`
 settings.load_profile("untimed")
@@ -123,7 +123,7 @@ async def database(database_address: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def house(database: Database, tmp_path: Path) -> AsyncIterator[House]:
+async def api(database: Database, tmp_path: Path) -> AsyncIterator[ApiServer]:
     """A real HTTP server with a small ledger."""
-    async with open_house(database, tmp_path) as opened:
+    async with open_api_server(database, tmp_path) as opened:
         yield opened

@@ -10,7 +10,7 @@ from collectors.payloads.faults import Fault, Reason
 from collectors.payloads.mapped import MappedTopic
 from collectors.payloads.mapping import MessageMapping
 from collectors.payloads.samples import Decoded
-from collectors.topics import ROOT, SUBSCRIPTION, Names, Topic, TopicError, names_in, parse_topic
+from collectors.wire.topics import ROOT, SUBSCRIPTION, Names, Topic, TopicError, names_in, parse_topic
 
 
 class NamedTopic(msgspec.Struct, frozen=True):

@@ -8,11 +8,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from collectors.fields import Channel, Field, FieldType, Kind, fields_of
 from collectors.payloads.faults import Fault, Reason
 from collectors.payloads.spellings import boolean_of, choice_of, number_of
 from collectors.plausible import implausible_in, ranges_of
-from collectors.reading import Quality, Value
+from collectors.wire.fields import Channel, Field, FieldType, Kind, fields_of
+from collectors.wire.reading import Quality, Value
 
 MAX_FIELDS: Final = 256
 """Fields a sample; what is unknown beyond them is left out."""

@@ -15,8 +15,6 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from collectors.fields import WIRE_KINDS, Channel, Field, FieldType, fields_of
-from collectors.names import MAX_NAME, code_of
 from collectors.payloads.epochs import read_epoch
 from collectors.payloads.faults import Fault, Reason
 from collectors.payloads.field_values import json_name
@@ -34,8 +32,10 @@ from collectors.payloads.samples import (
     refused_by_size,
 )
 from collectors.payloads.spellings import alarm_state_of, boolean_of, number_of
-from collectors.reading import Quality, Reading, Value, to_milliseconds
-from collectors.topics import Names, Topic, channel_of, kind_of
+from collectors.wire.fields import WIRE_KINDS, Channel, Field, FieldType, fields_of
+from collectors.wire.names import MAX_NAME, code_of
+from collectors.wire.reading import Quality, Reading, Value, to_milliseconds
+from collectors.wire.topics import Names, Topic, channel_of, kind_of
 
 _LEAVES_SHOWN: Final = 200
 _WORD: Final = re.compile(r"[^\W_]+(?:_[^\W_]+)*")

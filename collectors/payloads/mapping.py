@@ -15,10 +15,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 import yaml
 
-from collectors.fields import WIRE_KINDS, Channel, FieldType, Kind, fields_of
 from collectors.payloads.json_pointer import Steps, parse_pointer
 from collectors.payloads.topic_patterns import TopicPattern, parse_pattern
-from collectors.reading import Value
+from collectors.wire.fields import WIRE_KINDS, Channel, FieldType, Kind, fields_of
+from collectors.wire.reading import Value
 
 Scalar: TypeAlias = float | bool | str
 _Text = str | list[str]

@@ -21,8 +21,8 @@ from collectors.payloads.samples import (
     read_sequence,
     refused_by_size,
 )
-from collectors.reading import Quality, Reading, Value
-from collectors.topics import Topic
+from collectors.wire.reading import Quality, Reading, Value
+from collectors.wire.topics import Topic
 
 _Sample = dict[str, Value]
 _CONVERTED: Final = int(Quality.CONVERTED)

@@ -14,13 +14,13 @@ from typing import Any, Final
 
 import msgspec
 
-from collectors.fields import Channel, Kind, fields_of
 from collectors.payloads.faults import Fault, Reason
 from collectors.payloads.field_values import PYTHON_TYPE, check_fields
 from collectors.payloads.framing import decode_text, parse_leniently
 from collectors.plausible import usual_bounds
-from collectors.reading import Quality, Reading, to_milliseconds
-from collectors.topics import Topic
+from collectors.wire.fields import Channel, Kind, fields_of
+from collectors.wire.reading import Quality, Reading, to_milliseconds
+from collectors.wire.topics import Topic
 
 MAX_PAYLOAD: Final = 4 * 1024 * 1024
 """Bytes. A larger message is no report of an equipment."""

@@ -8,7 +8,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from collectors.fields import Field
+from collectors.wire.fields import Field
 
 _TRUE: Final = frozenset({"true", "t", "on", "yes", "y", "1", "1.0", "是", "开", "真", "有"})
 _FALSE: Final = frozenset({"false", "f", "off", "no", "n", "0", "0.0", "否", "关", "假", "无"})

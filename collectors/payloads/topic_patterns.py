@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from collectors.topics import ROOT
+from collectors.wire.topics import ROOT
 
 _PLACEHOLDER: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _ANY: Final = "any"

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from collectors.reading import Reading
+from collectors.wire.reading import Reading
 
 READINGS_A_FRAME: Final = 256
 """Some 70 KB: what one flipped byte can cost."""

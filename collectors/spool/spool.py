@@ -19,9 +19,9 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 import structlog
 
-from collectors.damaged_files import MARK
-from collectors.reading import Reading
+from collectors.disk.damaged_files import MARK
 from collectors.spool.frames import Damage, Frame, pack, scan
+from collectors.wire.reading import Reading
 
 log = structlog.get_logger(__name__)
 

@@ -10,7 +10,6 @@ from typing import Final
 
 import structlog
 
-from collectors.reading import Reading
 from collectors.timeseries.store import (
     DEFAULT_POINTS,
     PORTION,
@@ -21,6 +20,7 @@ from collectors.timeseries.store import (
     Store,
     StoreUnavailable,
 )
+from collectors.wire.reading import Reading
 
 log = structlog.get_logger(__name__)
 
@@ -54,9 +54,9 @@ class GuardedStore:
     async def write(self, readings: Sequence[Reading]) -> list[Refused]:
         return await self._store.write(readings)  # the write buffer finds the reading over which a store fails
 
-    def foresee(self, readings: Sequence[Reading]) -> None:
-        with contextlib.suppress(StoreFailed), self._guarding("foresee"):
-            self._store.foresee(readings)
+    def update_latest(self, readings: Sequence[Reading]) -> None:
+        with contextlib.suppress(StoreFailed), self._guarding("update_latest"):
+            self._store.update_latest(readings)
 
     def hear(self, equipment: tuple[str, str], kind: str, received_at: int) -> None:
         self._store.hear(equipment, kind, received_at)

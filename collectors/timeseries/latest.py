@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from collectors.device_clocks import doubt_of, is_life, rank_of
-from collectors.reading import Quality, Reading
 from collectors.timeseries.store import Latest, LatestValue
+from collectors.wire.reading import Quality, Reading
 
 _RETAINED: Final = int(Quality.RETAINED)
 Who = tuple[str, str]

@@ -1,4 +1,4 @@
-"""The protocol of a time-series store, and the laws that every store keeps (tests/test_stores.py).
+"""The protocol of a time-series store, and the laws that every store keeps (tests/collectors/timeseries/test_stores.py).
 
 * `write` returns when the readings are durable. Writing a reading again changes nothing; two readings
   with one time key and different fields become one with the fields of both, the later write winning.
@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from collectors.device_clocks import Doubt
-from collectors.reading import Reading, Value
+from collectors.wire.reading import Reading, Value
 
 DEFAULT_POINTS = 500
 PORTION = 2_000
@@ -110,7 +110,7 @@ class Store(Protocol):
     async def write(self, readings: Sequence[Reading]) -> list[Refused]:
         """Keep readings; return those that never can be. Raises StoreUnavailable: try all of them again."""
 
-    def foresee(self, readings: Sequence[Reading]) -> None:
+    def update_latest(self, readings: Sequence[Reading]) -> None:
         """Let `latest` show readings that will be written later. Does not wait for anything."""
 
     def hear(self, equipment: tuple[str, str], kind: str, received_at: int) -> None:

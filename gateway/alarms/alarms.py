@@ -16,15 +16,21 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from collectors.reading import Reading
-from gateway.alarms.clock_steps import by_new_clock, not_after
-from gateway.alarms.damping import CHATTER_QUIET_MS, Damping, ended_chatter
-from gateway.alarms.decisions import Row, Written, by_person, go_by, identity_of, key_of, move, withdraw, write_up
-from gateway.alarms.failures import Failures
-from gateway.alarms.known_equipment import Recall, is_watched, nothing_known
-from gateway.alarms.outcomes import Decision, Failure, Outcome, no_rule
-from gateway.alarms.progress import Asked, keeping_up
-from gateway.alarms.recording import (
+from collectors.wire.reading import Reading
+from gateway.alarms.built_in.rule_failures import Failures
+from gateway.alarms.built_in.synthetic_probe import BEAT_RULE, proofs, told_apart
+from gateway.alarms.evaluation.clock_steps import by_new_clock, not_after
+from gateway.alarms.evaluation.duplicate_events import FirstDelivery, first_delivery, is_repeat, name_anew
+from gateway.alarms.evaluation.evaluator import RuleEvaluator
+from gateway.alarms.evaluation.outcomes import Decision, Failure, Outcome, no_rule
+from gateway.alarms.evaluation.progress import Asked, keeping_up
+from gateway.alarms.evaluation.rule_reload import Replanned, note_of, replanned
+from gateway.alarms.evaluation.unknown_equipment import UnknownEquipment
+from gateway.alarms.evaluation.watched_equipment import Recall, is_watched, nothing_known
+from gateway.alarms.key import Key, Scope
+from gateway.alarms.lifecycle.damping import CHATTER_QUIET_MS, Damping, ended_chatter
+from gateway.alarms.lifecycle.response_timeout import unanswered
+from gateway.alarms.lifecycle.rows import (
     alarms_by_id,
     due_for_re_alarm,
     is_due_for_re_alarm,
@@ -32,30 +38,33 @@ from gateway.alarms.recording import (
     open_alarms_of,
     save,
 )
-from gateway.alarms.repeats import FirstDelivery, first_delivery, is_repeat, name_anew
-from gateway.alarms.replanning import Replanned, note_of, replanned
-from gateway.alarms.rule_versions import overrides, versions_after
-from gateway.alarms.rulebook import Rulebook
-from gateway.alarms.rules import FRESH, Memory, Rule, RuleType
-from gateway.alarms.states import WAITING, Event, State
-from gateway.alarms.stations import Key
-from gateway.alarms.suppressing import Suppressing
-from gateway.alarms.suppression import Place
-from gateway.alarms.unanswered import unanswered
-from gateway.alarms.unknown_equipment import UnknownEquipment
-from gateway.alarms.verification import verified
-from gateway.alarms.watchdog import BEAT_RULE, proofs, told_apart
-from gateway.alarms.watches import Watches
-from gateway.people.audit import CLOCK, RULES, Cause, Via
-from gateway.storage import lease
+from gateway.alarms.lifecycle.states import WAITING, Event, State
+from gateway.alarms.lifecycle.transitions import (
+    Row,
+    Written,
+    by_person,
+    go_by,
+    identity_of,
+    key_of,
+    move,
+    withdraw,
+    write_up,
+)
+from gateway.alarms.lifecycle.verification import verified
+from gateway.alarms.rules.rule import FRESH, Memory, Rule, RuleType
+from gateway.alarms.rules.rulebook import Rulebook
+from gateway.alarms.rules.versions import overrides, versions_after
+from gateway.alarms.suppression.suppressor import Suppressing
+from gateway.people.audit.entry import CLOCK, RULES, Cause, Via
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
-from gateway.storage.facts import Consumer, Fact, FactMetrics, move_cursor, read_cursor
-from gateway.storage.plain_words import in_plain_words
-from gateway.storage.portions import in_portions
-from gateway.storage.quarantine import Quarantine
-from gateway.storage.singling_out import NOBODYS_FAULT, reason_of, single_out
+from gateway.storage.outbox.isolate_failure import NOBODYS_FAULT, isolate_failure, reason_of
+from gateway.storage.outbox.outbox import Consumer, Fact, OutboxMetrics, move_cursor, read_cursor
+from gateway.storage.ownership import lease
+from gateway.storage.queries.chunks import in_portions
+from gateway.storage.received.quarantine import Quarantine
 from gateway.storage.tables import activation, alarm, alarm_is_open, event, rule_memory
+from gateway.storage.trouble_words import in_plain_words
 
 log = structlog.get_logger(__name__)
 
@@ -103,7 +112,7 @@ class Alarms:
         late_window_ms: int,
         epoch: int,
         metrics: AlarmMetrics,
-        fact_metrics: FactMetrics,
+        fact_metrics: OutboxMetrics,
         failures: Failures,
         quarantine: Quarantine,
         clock: Clock,
@@ -137,7 +146,7 @@ class Alarms:
         self._recall = recall
         self._progress = progress
         self._unknown = UnknownEquipment() if unknown is None else unknown
-        self._watches = Watches(self._rules, {}, late_window_ms)
+        self._evaluator = RuleEvaluator(self._rules, {}, late_window_ms)
         self._damping = Damping(chatter_quiet_ms)
         self._one_at_a_time = asyncio.Lock()
         self._failing_parts: dict[str, str] = {}
@@ -164,7 +173,7 @@ class Alarms:
         kept = (row for row in rows if row.rule != BEAT_RULE.id)
         now = self._clock()
         memories = {Key(*row[:4]): not_after(msgspec.convert(row.body, Memory), now) for row in kept}
-        self._watches = Watches(self._rulebook, memories, self._late_window_ms, self._recall, self._unknown)
+        self._evaluator = RuleEvaluator(self._rulebook, memories, self._late_window_ms, self._recall, self._unknown)
         await self._take_up_rules()
         await self._end_withdrawn()
         self.suppressing.go_by(self._rulebook)
@@ -180,7 +189,7 @@ class Alarms:
         changes = [replanned(row) for row in news]
         self._rulebook = self._rulebook.with_overrides(held)
         self.suppressing.go_by(self._rulebook)
-        outcome = self._watches.take_up(self._rulebook, changes, self._clock())
+        outcome = self._evaluator.take_up(self._rulebook, changes, self._clock())
         await self._commit_taken_up(outcome, changes, news[-1]["id"])
         self._rules_taken_up = news[-1]["id"]
         log.info("changed rules taken up", rules=[f"{item.place.rule} {item.note}" for item in changes])
@@ -219,7 +228,7 @@ class Alarms:
     async def _tell_anew(self, connection: AsyncConnection, changes: Sequence[Replanned]) -> None:
         """Open alarms of changed rules say what these say now: how grave it is, and which ticket it wants."""
         written, now = Written(), self._clock()
-        for row in await open_alarms_at(connection, {Place(item.place.site) for item in changes}):
+        for row in await open_alarms_at(connection, {Scope(item.place.site) for item in changes}):
             note = note_of(changes, key_of(row))
             rule = self._rulebook.in_force(row["rule"], row["site"], row["equipment"]) if note else None
             if rule is not None:
@@ -258,7 +267,7 @@ class Alarms:
             if events:
                 readings = await self._without_repeats(readings, events)
             before = self._unknown.forgotten
-            outcome = self._watches.take(readings)
+            outcome = self._evaluator.take(readings)
             self._metrics.forgotten.inc(self._unknown.forgotten - before)
             await self._commit(outcome, readings, RULES)
 
@@ -293,7 +302,7 @@ class Alarms:
         await self._retrying(self.suppressing.tick)
         overdue = self.suppressing.overdue()
         if overdue:
-            await self._commit(self._watches.take(overdue), overdue, CLOCK)
+            await self._commit(self._evaluator.take(overdue), overdue, CLOCK)
 
     async def _tick_rules(self) -> None:
         if await self._take_up_rules():
@@ -301,7 +310,7 @@ class Alarms:
 
     async def _tick_delays(self) -> None:
         judged = self._progress(self._clock())
-        await self._commit(self._watches.tick(judged.until, is_behind=judged.is_behind), [], CLOCK)
+        await self._commit(self._evaluator.tick(judged.until, is_behind=judged.is_behind), [], CLOCK)
 
     async def _tick_chatter(self) -> None:
         now = self._clock()
@@ -319,7 +328,7 @@ class Alarms:
         now, by = self._clock(), self._steps()
         if by:
             log.warning("the clock was set; what the rules remember goes by the new time", milliseconds=by)
-            self._watches.clock_was_set(by)
+            self._evaluator.clock_was_set(by)
             self._stepped_by, self._stepped_until = by, now + _WAITS_AT_MOST_MS
         elif self._stepped_by and now >= self._stepped_until:
             self._stepped_by = 0
@@ -423,14 +432,14 @@ class Alarms:
             if isinstance(item, Reading):
                 failures.append(Failure(no_rule(item.topic), error, item))
                 return
-            self._watches.take_back(item, await self._memory_on_record(item))
+            self._evaluator.take_back(item, await self._memory_on_record(item))
             failures.append(Failure(item, error, _shown_by(outcome, item, readings)))
 
         keys = dict.fromkeys((*outcome.memories, *(decision.key for decision in outcome.decisions)))
         events = [reading for reading in readings if reading.digest]
         if keys or events:
             items: list[_Item] = [*keys, *events]
-            await single_out(items, write, put_aside)
+            await isolate_failure(items, write, put_aside)
         kept = self._failures.note(failures)
         if kept:
             await self._quarantine.keep(kept)

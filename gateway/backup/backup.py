@@ -21,7 +21,7 @@ from gateway.backup.sealed_file import CHUNK, BackupDamaged, Header, SealedReade
 from gateway.backup.stoppable import StoppableThread, Stopping
 from gateway.settings import Settings
 from gateway.storage.migrate import newest_revision
-from gateway.storage.postgres_programs import check_dump, dump
+from gateway.storage.postgres.programs import check_dump, dump
 
 MANIFEST: Final = "manifest.json"
 Say = Callable[[str], None]

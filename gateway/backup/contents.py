@@ -11,9 +11,9 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from gateway.backup.stoppable import Stopping
-from gateway.people.audit_head import HEAD_FILE, RESTORED_FILE
-from gateway.people.audit_key import PUBLIC_PATTERN, checkpoints_folder, key_file
-from gateway.people.secret_seal import seal_file
+from gateway.people.audit.head import HEAD_FILE, RESTORED_FILE
+from gateway.people.audit.key import PUBLIC_PATTERN, checkpoints_folder, key_file
+from gateway.people.authentication.secret_seal import seal_file
 from gateway.settings import Settings
 
 DATABASE: Final = "gengfu.db"

@@ -8,12 +8,12 @@ from pathlib import Path
 import structlog
 from sqlalchemy import URL
 
-from collectors.reading import Value
+from collectors.wire.reading import Value
 from gateway.backup.backup import make_backup
 from gateway.backup.schedule import Due, due, is_missed, newest, surplus
 from gateway.backup.sealed_file import BackupDamaged
 from gateway.settings import Settings
-from gateway.storage.postgres_programs import ProgramFailed
+from gateway.storage.postgres.programs import ProgramFailed
 
 log = structlog.get_logger(__name__)
 

@@ -14,8 +14,8 @@ from gateway.backup.contents import DUMP, check_sqlite
 from gateway.backup.sealed_file import read_header
 from gateway.backup.stoppable import StoppableThread
 from gateway.clocks import wall_ms
-from gateway.people.audit_head import Restore, note_restore
-from gateway.storage.postgres_programs import load
+from gateway.people.audit.head import Restore, note_restore
+from gateway.storage.postgres.programs import load
 
 Say = Callable[[str], None]
 

@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
-from collectors.fields import Channel
-from collectors.topics import ROOT, TopicError, parse_topic
+from collectors.wire.fields import Channel
+from collectors.wire.topics import ROOT, TopicError, parse_topic
 from gateway.devices.mosquitto_passwords import mosquitto_line
 
 _GATEWAY: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")

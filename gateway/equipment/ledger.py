@@ -8,16 +8,16 @@ import structlog
 from sqlalchemy import ColumnElement, Delete, bindparam, delete, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from collectors.fields import Kind
 from collectors.mqtt.message import Message
-from collectors.reading import Reading
+from collectors.wire.fields import Kind
+from collectors.wire.reading import Reading
 from gateway.equipment.links import Links
-from gateway.people.audit import Cause, Via, audited, write_records
+from gateway.people.audit.entry import Cause, Via, audited, write_records
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
-from gateway.storage.facts import NewFact, write_facts
-from gateway.storage.plain_words import in_plain_words
+from gateway.storage.outbox.outbox import NewFact, write_facts
 from gateway.storage.tables import equipment, last_message, site
+from gateway.storage.trouble_words import in_plain_words
 
 log = structlog.get_logger(__name__)
 

@@ -7,9 +7,9 @@ from sqlalchemy import ColumnElement, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.equipment.topology import Link, Relation, Topology
-from gateway.people.audit import Cause, audited, write_records
+from gateway.people.audit.entry import Cause, audited, write_records
 from gateway.storage.database import Database
-from gateway.storage.facts import NewFact, write_facts
+from gateway.storage.outbox.outbox import NewFact, write_facts
 from gateway.storage.tables import equipment, equipment_link, site
 
 LINKED: Final = "equipment.linked"

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from collectors.fields import Kind
+from collectors.wire.fields import Kind
 
 Label = dict[str, str]
 

@@ -10,9 +10,9 @@ from sqlalchemy import insert, update
 from sqlalchemy.exc import IntegrityError
 
 from gateway.equipment.ledger import Ledger, Site
-from gateway.people.audit import Cause, audited, write_records
+from gateway.people.audit.entry import Cause, audited, write_records
 from gateway.storage.database import Database
-from gateway.storage.facts import NewFact, write_facts
+from gateway.storage.outbox.outbox import NewFact, write_facts
 from gateway.storage.tables import site
 
 _CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")

@@ -12,12 +12,12 @@ from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.people.audit import Cause, Via, audited, write_records
-from gateway.people.login_rows import end_logins, mark_for_rotation
-from gateway.people.password_hashes import PasswordHashes
-from gateway.people.password_rules import Weakness, normalised, weakness_of
+from gateway.people.audit.entry import Cause, Via, audited, write_records
+from gateway.people.authentication.login_rows import end_logins, mark_for_rotation
+from gateway.people.authentication.shared_throttle import SharedThrottle
+from gateway.people.passwords.hashes import PasswordHashes
+from gateway.people.passwords.rules import Weakness, normalised, weakness_of
 from gateway.people.permissions import ALL_SITES, Grants, Role
-from gateway.people.shared_throttle import SharedThrottle
 from gateway.storage.database import Database
 from gateway.storage.identity import new_id
 from gateway.storage.tables import api_token, known_device, person, recovery_code, role_grant

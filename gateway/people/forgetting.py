@@ -9,11 +9,11 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.people.accounts import Accounts, LastAdministrator, administrators, shown
-from gateway.people.audit import Cause, audited, write_records
+from gateway.people.audit.entry import Cause, audited, write_records
+from gateway.people.authentication.shared_throttle import forget_failures
 from gateway.people.permissions import ALL_SITES
-from gateway.people.shared_throttle import forget_failures
-from gateway.storage.chunked_writes import delete_in_chunks
 from gateway.storage.database import Database
+from gateway.storage.queries.chunked_writes import delete_in_chunks
 from gateway.storage.tables import (
     api_token,
     known_device,

@@ -5,18 +5,18 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from gateway.people.accounts import Accounts, new_row
-from gateway.people.approval_rules import ApprovalRules
-from gateway.people.approvals import Approvals
-from gateway.people.audit import Cause
+from gateway.people.approvals.requests import Approvals
+from gateway.people.approvals.rules import ApprovalRules
+from gateway.people.audit.entry import Cause
+from gateway.people.authentication.logins import Logins
+from gateway.people.authentication.second_factor import SecondFactors
+from gateway.people.authentication.secret_seal import SecretSeal
+from gateway.people.authentication.shared_throttle import SharedThrottle
+from gateway.people.authentication.tokens import Tokens
 from gateway.people.forgetting import forget_person
-from gateway.people.logins import Logins
-from gateway.people.password_hashes import PasswordHashes
-from gateway.people.passwords import Passwords
+from gateway.people.passwords.hashes import PasswordHashes
+from gateway.people.passwords.passwords import Passwords
 from gateway.people.permissions import Role
-from gateway.people.second_factor import SecondFactors
-from gateway.people.secret_seal import SecretSeal
-from gateway.people.shared_throttle import SharedThrottle
-from gateway.people.tokens import Tokens
 from gateway.storage.database import Database
 
 DEMO_PASSWORD: Final = "gengfu-demo"  # noqa: S105 - printed on the screen, good on 127.0.0.1 only

@@ -19,7 +19,7 @@ class Role(StrEnum):
     VIEWER = "viewer"
 
 
-class Act(StrEnum):
+class Permission(StrEnum):
     """What a route or a live message asks for."""
 
     PUBLIC = "public"
@@ -56,40 +56,44 @@ class Act(StrEnum):
 
 _O, _L, _G, _E, _S, _C, _M, _A, _V = Role
 
-PERMITTED: Final[Mapping[Act, frozenset[Role]]] = {
-    Act.SECOND_FACTOR: frozenset({_M, _A}),
-    Act.WATCH: frozenset({_O, _L, _E, _M, _A, _V}),
-    Act.READ_HISTORY: frozenset({_O, _L, _E, _M, _A, _V}),
-    Act.ACKNOWLEDGE_ALARM: frozenset({_O, _L, _M}),
-    Act.SILENCE_ALARM: frozenset({_O, _L, _M}),
-    Act.RESET_ALARM: frozenset({_O, _L, _M}),
-    Act.COMMENT_ON_ALARM: frozenset({_O, _L, _E, _M}),
-    Act.SHELVE_ALARM: frozenset({_O, _L}),
-    Act.QUIET_LIFE_SAFETY: frozenset({_L}),
-    Act.TAKE_OUT_OF_SERVICE: frozenset({_L, _E, _M}),
-    Act.READ_ALARM_PERFORMANCE: frozenset({_L, _E, _M, _A}),
-    Act.READ_TICKETS: frozenset({_O, _L, _E, _S, _M, _A, _V}),
-    Act.ACT_ON_TICKET: frozenset({_O, _L, _E, _M}),
-    Act.READ_QUARANTINE: frozenset({_A}),
-    Act.ADOPT_EQUIPMENT: frozenset({_A}),
-    Act.MANAGE_RULES: frozenset({_A}),
-    Act.MANAGE_SITES: frozenset({_A}),
-    Act.EDIT_LEDGER: frozenset({_E, _A}),
-    Act.PLAN_MAINTENANCE: frozenset({_L, _E, _M}),
-    Act.MANAGE_PEOPLE: frozenset({_A}),
-    Act.READ_METRICS: frozenset({_M, _A}),
-    Act.READ_AUDIT: frozenset({_M, _A}),
-    Act.TEST_RULES: frozenset({_L, _E, _M, _A}),
+PERMITTED: Final[Mapping[Permission, frozenset[Role]]] = {
+    Permission.SECOND_FACTOR: frozenset({_M, _A}),
+    Permission.WATCH: frozenset({_O, _L, _E, _M, _A, _V}),
+    Permission.READ_HISTORY: frozenset({_O, _L, _E, _M, _A, _V}),
+    Permission.ACKNOWLEDGE_ALARM: frozenset({_O, _L, _M}),
+    Permission.SILENCE_ALARM: frozenset({_O, _L, _M}),
+    Permission.RESET_ALARM: frozenset({_O, _L, _M}),
+    Permission.COMMENT_ON_ALARM: frozenset({_O, _L, _E, _M}),
+    Permission.SHELVE_ALARM: frozenset({_O, _L}),
+    Permission.QUIET_LIFE_SAFETY: frozenset({_L}),
+    Permission.TAKE_OUT_OF_SERVICE: frozenset({_L, _E, _M}),
+    Permission.READ_ALARM_PERFORMANCE: frozenset({_L, _E, _M, _A}),
+    Permission.READ_TICKETS: frozenset({_O, _L, _E, _S, _M, _A, _V}),
+    Permission.ACT_ON_TICKET: frozenset({_O, _L, _E, _M}),
+    Permission.READ_QUARANTINE: frozenset({_A}),
+    Permission.ADOPT_EQUIPMENT: frozenset({_A}),
+    Permission.MANAGE_RULES: frozenset({_A}),
+    Permission.MANAGE_SITES: frozenset({_A}),
+    Permission.EDIT_LEDGER: frozenset({_E, _A}),
+    Permission.PLAN_MAINTENANCE: frozenset({_L, _E, _M}),
+    Permission.MANAGE_PEOPLE: frozenset({_A}),
+    Permission.READ_METRICS: frozenset({_M, _A}),
+    Permission.READ_AUDIT: frozenset({_M, _A}),
+    Permission.TEST_RULES: frozenset({_L, _E, _M, _A}),
 }
-"""Act -> the roles that may. What is not here is permitted to nobody."""
+"""Permission -> the roles that may. What is not here is permitted to nobody."""
 
-FOR_EVERYONE: Final = frozenset({Act.PUBLIC, Act.SIGNED_IN, Act.OWN_ACCOUNT})
-"""Acts that ask for no role."""
-NEVER_A_MACHINES: Final = FOR_EVERYONE | {Act.SECOND_FACTOR, Act.MANAGE_PEOPLE, Act.QUIET_LIFE_SAFETY}
-"""Acts that no API token is given: a machine that lets people in would be one more way in, and people answer for life
+FOR_EVERYONE: Final = frozenset({Permission.PUBLIC, Permission.SIGNED_IN, Permission.OWN_ACCOUNT})
+"""Permissions that ask for no role."""
+NEVER_A_MACHINES: Final = FOR_EVERYONE | {
+    Permission.SECOND_FACTOR,
+    Permission.MANAGE_PEOPLE,
+    Permission.QUIET_LIFE_SAFETY,
+}
+"""Permissions that no API token is given: a machine that lets people in would be one more way in, and people answer for life
 safety."""
 ALL_SITES: Final = "*"
-Grants = Mapping[str, Collection[Role | Act]]
+Grants = Mapping[str, Collection[Role | Permission]]
 """Site's code, or "*" for all sites -> roles held there; for a machine the single acts that its token names."""
 
 
@@ -107,13 +111,13 @@ class Decision(StrEnum):
         return self in {Decision.PUBLIC, Decision.ROLE}
 
 
-def permitted_acts(grants: Grants) -> list[Act]:
+def permissions_of(grants: Grants) -> list[Permission]:
     """What a person may do on some site at least."""
     held = {held for place in grants.values() for held in place}
     return [act for act, roles in PERMITTED.items() if held & {*roles, act}]
 
 
-def may(grants: Grants | None, act: Act, site: str | None = None) -> Decision:
+def may(grants: Grants | None, act: Permission, site: str | None = None) -> Decision:
     """Decide.
 
     Args:
@@ -122,7 +126,7 @@ def may(grants: Grants | None, act: Act, site: str | None = None) -> Decision:
         site: of the thing in question; None for things of no one site: then a role anywhere serves, and what is
             shown is sifted site by site. "*" asks for all sites.
     """
-    if act is Act.PUBLIC:
+    if act is Permission.PUBLIC:
         return Decision.PUBLIC
     if grants is None:
         return Decision.NOT_SIGNED_IN
@@ -140,7 +144,7 @@ def may_manage(grants: Grants | None, theirs: Grants) -> Decision:
     Else the administrator of one site could reset the password of the administrator of all.
     """
     for place in theirs or (ALL_SITES,):
-        decision = may(grants, Act.MANAGE_PEOPLE, place)
+        decision = may(grants, Permission.MANAGE_PEOPLE, place)
         if not decision.permitted:
             return decision
     return Decision.ROLE
@@ -148,5 +152,5 @@ def may_manage(grants: Grants | None, theirs: Grants) -> Decision:
 
 def may_see(grants: Grants | None, theirs: Grants) -> Decision:
     """Whether somebody may know of another person: who manages people on one of their sites, or everywhere."""
-    decisions = [may(grants, Act.MANAGE_PEOPLE, place) for place in (*theirs, ALL_SITES)]
+    decisions = [may(grants, Permission.MANAGE_PEOPLE, place) for place in (*theirs, ALL_SITES)]
     return next((decision for decision in decisions if decision.permitted), decisions[-1])

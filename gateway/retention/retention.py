@@ -20,14 +20,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.clocks import Clock
 from gateway.equipment.ledger import PLATFORM
-from gateway.people.audit import Cause, Via, audited, write_records
+from gateway.people.audit.entry import Cause, Via, audited, write_records
 from gateway.retention.rules import Limits, Rule, fitting, limits, rules
 from gateway.settings import RetentionSettings
-from gateway.storage import lease
-from gateway.storage.chunked_writes import ChunkedWrites, delete_some
 from gateway.storage.database import Database
-from gateway.storage.index_use import go_along_indexes
-from gateway.storage.statistics import try_to_refresh
+from gateway.storage.ownership import lease
+from gateway.storage.queries.chunked_writes import ChunkedWrites, delete_some
+from gateway.storage.queries.index_use import go_along_indexes
+from gateway.storage.queries.statistics import try_to_refresh
 
 log = structlog.get_logger(__name__)
 

@@ -12,17 +12,17 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Column, ColumnElement, Select, Table, and_, case, exists, func, not_, or_, select, true
 
-from collectors.fields import Kind
+from collectors.wire.fields import Kind
 from gateway.settings import RetentionSettings
 from gateway.storage.tables import (
     activation,
     alarm,
     approval,
     attachment,
+    consumer_offset,
+    dead_letter,
     event,
     fact,
-    fact_cursor,
-    fact_set_aside,
     journal,
     maintenance_window,
     quarantine,
@@ -136,15 +136,15 @@ def rules(limits: Limits) -> list[Rule]:
             select(fact.c.id).where(fact.c.at < limits.technical, fact.c.id <= _READ_BY_ALL),
         ),
         Rule(
-            fact_set_aside,
-            fact_set_aside.c.fact,
-            select(fact_set_aside.c.fact).where(fact_set_aside.c.at < limits.technical),
+            dead_letter,
+            dead_letter.c.fact,
+            select(dead_letter.c.fact).where(dead_letter.c.at < limits.technical),
         ),
         Rule(quarantine, quarantine.c.id, select(quarantine.c.id).where(quarantine.c.received_at < limits.technical)),
     ]
 
 
-_READ_BY_ALL: Final = select(func.coalesce(func.min(fact_cursor.c.fact), 0)).scalar_subquery()
+_READ_BY_ALL: Final = select(func.coalesce(func.min(consumer_offset.c.fact), 0)).scalar_subquery()
 """The last fact that every consumer has worked off."""
 
 

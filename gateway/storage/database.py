@@ -18,10 +18,10 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from gateway.storage import postgres
 from gateway.storage.database_errors import DatabaseTrouble, sort_sqlite
 from gateway.storage.disk_full import MakeRoom, RoomMaker
-from gateway.storage.plain_words import in_plain_words
+from gateway.storage.postgres import connections as postgres
+from gateway.storage.trouble_words import in_plain_words
 
 log = structlog.get_logger(__name__)
 

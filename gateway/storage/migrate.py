@@ -18,10 +18,10 @@ from sqlalchemy import URL, Connection
 
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble, is_refusal
-from gateway.storage.plain_words import in_plain_words
-from gateway.storage.postgres_programs import ProgramFailed, dump
-from gateway.storage.statistics import analyse
+from gateway.storage.postgres.programs import ProgramFailed, dump
+from gateway.storage.queries.statistics import analyse
 from gateway.storage.tables import metadata
+from gateway.storage.trouble_words import in_plain_words
 
 log = structlog.get_logger(__name__)
 _FOLDER = Path(__file__).with_name("migrations")

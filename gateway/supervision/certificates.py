@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from collectors.reading import Value
+from collectors.wire.reading import Value
 from gateway.settings import Settings
 
 

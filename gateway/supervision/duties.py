@@ -13,11 +13,11 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway.api.platform_routes import READY, working
+from gateway.api.platform.platform import READY, working
 from gateway.clocks import steady_s
 from gateway.storage.database_errors import DatabaseTrouble
-from gateway.storage.lease import LeaseLost
-from gateway.storage.plain_words import in_plain_words
+from gateway.storage.ownership.lease import LeaseLost
+from gateway.storage.trouble_words import in_plain_words
 
 log = structlog.get_logger(__name__)
 

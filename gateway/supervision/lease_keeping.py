@@ -5,13 +5,13 @@ from typing import Final
 
 import structlog
 
-from gateway.api.platform_routes import READY
+from gateway.api.platform.platform import READY
 from gateway.clocks import wall_ms
-from gateway.storage import lease
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
-from gateway.storage.plain_words import in_plain_words
-from gateway.storage.tenure import Tenure
+from gateway.storage.ownership import lease
+from gateway.storage.ownership.tenure import Tenure
+from gateway.storage.trouble_words import in_plain_words
 
 log = structlog.get_logger(__name__)
 

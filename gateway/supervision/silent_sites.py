@@ -6,9 +6,9 @@ Only time counts in which we listened: while the broker is away, or the service 
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from collectors.fields import Channel, Kind
-from collectors.reading import Quality, Reading
-from collectors.topics import Topic
+from collectors.wire.fields import Channel, Kind
+from collectors.wire.reading import Quality, Reading
+from collectors.wire.topics import Topic
 from gateway.equipment.ledger import PLATFORM, Equipment, Site
 
 LINK: Final = "gengfu"

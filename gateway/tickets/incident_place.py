@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
-from collectors.fields import Kind
-from gateway.tickets.states import TicketType
+from collectors.wire.fields import Kind
+from gateway.tickets.lifecycle.states import TicketType
 
 
 class Scope(StrEnum):

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.storage.portions import in_portions
+from gateway.storage.queries.chunks import in_portions
 from gateway.storage.tables import site, ticket_counter
-from gateway.tickets.states import TicketType
+from gateway.tickets.lifecycle.states import TicketType
 
 _LETTER = {TicketType.REPAIR: "R", TicketType.EMERGENCY: "E"}
 

@@ -14,13 +14,13 @@ from msgspec.structs import replace
 from sqlalchemy import bindparam, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.people.audit import Cause, Via, write_records
-from gateway.storage import lease
+from gateway.people.audit.entry import Cause, Via, write_records
 from gateway.storage.database import Database
-from gateway.storage.facts import Consumer, Fact, FactMetrics, write_facts
-from gateway.storage.index_use import text_of
-from gateway.storage.portions import in_portions
-from gateway.storage.singling_out import reason_of, single_out
+from gateway.storage.outbox.isolate_failure import isolate_failure, reason_of
+from gateway.storage.outbox.outbox import Consumer, Fact, OutboxMetrics, write_facts
+from gateway.storage.ownership import lease
+from gateway.storage.queries.chunks import in_portions
+from gateway.storage.queries.index_use import text_of
 from gateway.storage.tables import (
     activation,
     alarm,
@@ -32,10 +32,10 @@ from gateway.storage.tables import (
     ticket_alarm,
     ticket_is_open,
 )
-from gateway.tickets.following import Known, News, Row, Sensor, What, Written, follow, openings, step
+from gateway.tickets.alarm_to_ticket import Known, News, Row, Sensor, What, Written, follow, openings, step
 from gateway.tickets.incident_place import Gathering, Scope, gathering_of, is_call, is_fire
+from gateway.tickets.lifecycle.states import Action, TicketType
 from gateway.tickets.numbers import take_numbers
-from gateway.tickets.states import Action, TicketType
 
 log = structlog.get_logger(__name__)
 
@@ -83,7 +83,7 @@ class Tickets:
     """The owner's side: follows the alarms' facts."""
 
     def __init__(
-        self, database: Database, epoch: int, metrics: FactMetrics, clock: Clock, scope: Scope = Scope.ROOM
+        self, database: Database, epoch: int, metrics: OutboxMetrics, clock: Clock, scope: Scope = Scope.ROOM
     ) -> None:
         self._database = database
         self._epoch = epoch
@@ -126,7 +126,7 @@ class Tickets:
         if not due:
             return
         log.warning("alarms without the ticket they want", alarms=len(due), first=due[0].alarm)
-        await single_out(due, self._open_owed, self._leave_waiting)
+        await isolate_failure(due, self._open_owed, self._leave_waiting)
 
     async def _pass_over(self, passed: Sequence[str], now: int) -> None:
         """Note of activations that they need no ticket any more, so that no later tick looks at them again."""

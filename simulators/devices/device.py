@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from collectors.fields import Kind
+from collectors.wire.fields import Kind
 from simulators.samples import Sample
 
 

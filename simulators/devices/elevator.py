@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from collectors.fields import Channel
+from collectors.wire.fields import Channel
 from simulators.devices.device import CALM, Equipment, Trouble, Upset, by_hour, local_hour, towards, within
 from simulators.devices.travel import Travel
 from simulators.samples import Sample, Value

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from collectors.fields import Channel
+from collectors.wire.fields import Channel
 from simulators.devices.device import CALM, Equipment, Signal, Trouble
 from simulators.samples import Sample, Value
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from collectors.fields import Channel
+from collectors.wire.fields import Channel
 from simulators.devices.device import CALM, Equipment, Texts, Trouble
 from simulators.samples import Sample
 

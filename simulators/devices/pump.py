@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from collectors.fields import Channel
+from collectors.wire.fields import Channel
 from simulators.devices.device import CALM, Equipment, Trouble, Upset, towards, within
 from simulators.devices.pump_set import PumpSet
 from simulators.samples import Sample, Value

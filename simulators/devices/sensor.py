@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from collectors.fields import Channel
+from collectors.wire.fields import Channel
 from simulators.devices.device import CALM, Equipment, Trouble, local_hour, towards
 from simulators.samples import Sample, Value
 

@@ -9,7 +9,7 @@ import { createApp } from 'vue'
 
 import App from '@/App.vue'
 import { router } from '@/routes'
-import { i18n, showLanguage } from '@/shared/language'
+import { i18n, showLanguage } from '@/shared/language/language'
 
 showLanguage(i18n.global.locale.value)
 createApp(App).use(createPinia()).use(i18n).use(router).mount('#app')

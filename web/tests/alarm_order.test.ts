@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 
-import { changedPlaces, countUnacknowledged, inOrder, neighbour, worstByEquipment } from '@/control_room/alarm_order'
-import { inTicketOrder } from '@/control_room/ticket_order'
-import type { Priority } from '@/shared/contract'
+import { changedPlaces, countUnacknowledged, inOrder, neighbour, worstByEquipment } from '@/control_room/alarms/alarm_order'
+import { inTicketOrder } from '@/control_room/tickets/ticket_order'
+import type { Priority } from '@/shared/contract/contract'
 
 import { ago, anAlarm, aTicket } from './builders'
 

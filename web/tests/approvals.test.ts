@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
 
-import { differences, saidWhy } from '@/control_room/approval_changes'
-import type { ApprovalBody } from '@/shared/approval_contract'
-import type { LiveMessage } from '@/shared/contract'
-import { applyApproval, applyMessages, EMPTY_FEED, type FeedState } from '@/shared/feed_state'
+import { differences, saidWhy } from '@/control_room/approvals/approval_changes'
+import type { ApprovalBody } from '@/shared/contract/approvals'
+import type { LiveMessage } from '@/shared/contract/contract'
+import { applyApproval, applyMessages, EMPTY_FEED, type FeedState } from '@/shared/live/feed_state'
 
 import { aSnapshot, anApproval, NOW } from './builders'
 

@@ -1,8 +1,8 @@
 /** Small whole bodies of the contract, of which a test names only what it is about. */
 
-import type { ApprovalBody } from '@/shared/approval_contract'
-import type { AlarmBody, Beat, EquipmentBody, LiveAlarm, LiveReading, Snapshot, TicketBody } from '@/shared/contract'
-import type { SuppressionBody } from '@/shared/suppression_contract'
+import type { ApprovalBody } from '@/shared/contract/approvals'
+import type { AlarmBody, Beat, EquipmentBody, LiveAlarm, LiveReading, Snapshot, TicketBody } from '@/shared/contract/contract'
+import type { SuppressionBody } from '@/shared/contract/suppression'
 
 /** 02:00 in Shanghai. */
 export const NOW = Date.parse('2026-11-21T18:00:00Z')
@@ -139,7 +139,7 @@ export function anApproval(given: Partial<ApprovalBody> = {}): ApprovalBody {
     body: { version: 1 },
     changes: [],
     thing: 'SZ01:S-1',
-    reason: 'approval.acts',
+    reason: 'approval.permissions',
     requested_by: 'wei',
     requester: { en: 'Wei', 'zh-CN': '伟' },
     at: ago(60_000),

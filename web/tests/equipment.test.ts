@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest'
 
 import { doubtfulWords } from '@/control_room/doubtful_values'
-import { groupByKind } from '@/control_room/equipment_groups'
-import { presenceOf } from '@/control_room/equipment_presence'
-import { isPlausible, tileFields } from '@/control_room/tile_fields'
-import type { ProfileBody } from '@/shared/contract'
+import { groupByKind } from '@/control_room/equipment/equipment_groups'
+import { presenceOf } from '@/control_room/equipment/equipment_presence'
+import { isPlausible, tileFields } from '@/control_room/equipment/tile_fields'
+import type { ProfileBody } from '@/shared/contract/contract'
 
 import { ago, anEquipment, NOW } from './builders'
 

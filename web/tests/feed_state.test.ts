@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 
-import type { LiveMessage, LiveTicket, TicketBody } from '@/shared/contract'
+import type { LiveMessage, LiveTicket, TicketBody } from '@/shared/contract/contract'
 import {
   applyAlarm,
   applyMessages,
@@ -8,7 +8,7 @@ import {
   type FeedState,
   forgetOldClosed,
   JUST_CLOSED_MS,
-} from '@/shared/feed_state'
+} from '@/shared/live/feed_state'
 
 import { aBeat, ago, anAlarm, anAlarmMessage, anEquipment, aReading, aSnapshot, aTicket, NOW } from './builders'
 

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
 
-import { inOrder } from '@/control_room/alarm_order'
-import { foldedRows } from '@/control_room/flood_rows'
-import type { AlarmBody } from '@/shared/contract'
-import type { FloodBody } from '@/shared/flood_contract'
+import { inOrder } from '@/control_room/alarms/alarm_order'
+import { foldedRows } from '@/control_room/alarms/flood_rows'
+import type { AlarmBody } from '@/shared/contract/contract'
+import type { FloodBody } from '@/shared/contract/floods'
 
 import { ago, anAlarm } from './builders'
 

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest'
 
-import { ageOf, ageText, coarseAgeOf } from '@/shared/ages'
-import { reconnectDelay } from '@/shared/backoff'
-import { calendarDay, clockTime, isKnownZone, shortTime } from '@/shared/clock_times'
-import { connectionState } from '@/shared/connection_state'
-import { numberWithUnit, valueText } from '@/shared/value_words'
+import { ageOf, ageText, coarseAgeOf } from '@/shared/times/ages'
+import { reconnectDelay } from '@/shared/live/backoff'
+import { calendarDay, clockTime, isKnownZone, shortTime } from '@/shared/times/clock_times'
+import { connectionState } from '@/shared/live/connection_state'
+import { numberWithUnit, valueText } from '@/shared/language/value_words'
 
 import { NOW } from './builders'
 

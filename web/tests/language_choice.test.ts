@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 
-import { firstLanguage, textIn } from '@/shared/language_choice'
+import { firstLanguage, textIn } from '@/shared/language/language_choice'
 
 describe('the first language', () => {
   it.each([

@@ -1,8 +1,8 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 
-import type { LiveMessage } from '@/shared/contract'
-import { applyMessages, EMPTY_FEED } from '@/shared/feed_state'
-import { type DropReason, LiveClient, type LiveWorld } from '@/shared/live_client'
+import type { LiveMessage } from '@/shared/contract/contract'
+import { applyMessages, EMPTY_FEED } from '@/shared/live/feed_state'
+import { type DropReason, LiveClient, type LiveWorld } from '@/shared/live/live_client'
 
 import { aBeat, anAlarmMessage, anEquipment, aReading, aSnapshot, NOW } from './builders'
 

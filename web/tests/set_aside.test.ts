@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
 
-import { countUnacknowledged, worstByEquipment } from '@/control_room/alarm_order'
-import { causedBy, endOf, isShelved, sorted } from '@/control_room/set_aside'
-import { soundKeys, soundNeed } from '@/control_room/sound_need'
-import type { AlarmBody } from '@/shared/contract'
+import { countUnacknowledged, worstByEquipment } from '@/control_room/alarms/alarm_order'
+import { causedBy, endOf, isShelved, sorted } from '@/control_room/suppression/suppressed_alarms'
+import { soundKeys, soundNeed } from '@/control_room/sound/sound_need'
+import type { AlarmBody } from '@/shared/contract/contract'
 
 import { ago, anAlarm, aSuppression } from './builders'
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 
-import { mayBeSilenced, soundKeys, soundNeed } from '@/control_room/sound_need'
+import { mayBeSilenced, soundKeys, soundNeed } from '@/control_room/sound/sound_need'
 
 import { ago, anAlarm } from './builders'
 

@@ -27,7 +27,7 @@ from gateway.storage.tables.people import (
     recovery_code,
     role_grant,
 )
-from gateway.storage.tables.platform import fact, fact_cursor, fact_set_aside, lease, quarantine, unread_topic
+from gateway.storage.tables.platform import consumer_offset, dead_letter, fact, lease, quarantine, unread_topic
 from gateway.storage.tables.records import audit, audit_day, audit_identity, journal
 from gateway.storage.tables.tickets import (
     attachment,
@@ -49,12 +49,12 @@ __all__ = [
     "audit",
     "audit_day",
     "audit_identity",
+    "consumer_offset",
+    "dead_letter",
     "equipment",
     "equipment_link",
     "event",
     "fact",
-    "fact_cursor",
-    "fact_set_aside",
     "journal",
     "known_device",
     "last_message",

@@ -67,7 +67,7 @@ alarm = Table(
     Column("chattering", Boolean, nullable=False, server_default=false()),
     drill(),
     version(),
-    # Lists of all alarms, newest first: one index for each way to narrow them (`gateway.api.alarm_routes`).
+    # Lists of all alarms, newest first: one index for each way to narrow them (`gateway.api.alarms.alarms`).
     Index(None, "priority", "id"),
     Index(None, "site", "priority", "id"),
     Index(None, "site", "equipment", "priority", "id"),

@@ -139,7 +139,7 @@ api_token = Table(
     Column("digest", String(64), nullable=False, unique=True),
     Column("name", String(64), nullable=False),
     Column("sites", JSON, nullable=False),
-    Column("acts", JSON, nullable=False),
+    Column("permissions", JSON, nullable=False),
     Column("demo", Boolean, nullable=False),
     Column("created_by", String(64), nullable=False),
     time("created_at"),

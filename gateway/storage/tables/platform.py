@@ -27,15 +27,15 @@ fact = Table(
     sqlite_autoincrement=True,
 )
 
-fact_cursor = Table(
-    "fact_cursor",
+consumer_offset = Table(
+    "consumer_offset",
     metadata,
     Column("consumer", String(64), primary_key=True),
     Column("fact", BigInteger, nullable=False),
 )
 
-fact_set_aside = Table(
-    "fact_set_aside",
+dead_letter = Table(
+    "dead_letter",
     metadata,
     # Facts that a consumer could not work off: kept as they were, with the error.
     Column("consumer", String(64), primary_key=True),

@@ -1,6 +1,6 @@
 /** What the rule "sensor doubtful" says of values that cannot be true: "temperature -127 °C; humidity 6553.5 %". Pure. */
 
-import type { ProfileBody } from '@/shared/contract'
+import type { ProfileBody } from '@/shared/contract/contract'
 
 export const DOUBTFUL = 'doubtful'
 

@@ -1,6 +1,6 @@
 /** Whether somebody is really watching: only then may the page call a building quiet. Pure. */
 
-import type { ConnectionState } from '@/shared/connection_state'
+import type { ConnectionState } from '@/shared/live/connection_state'
 
 /**
  * `partly`: alarms are watched, something beside them is not; `blind`: alarms may be missing.

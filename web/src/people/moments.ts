@@ -1,6 +1,6 @@
 /** Moments in lists about accounts: day and minute, by the clock of whoever looks. */
 
-import { calendarDay, clockTime } from '@/shared/clock_times'
+import { calendarDay, clockTime } from '@/shared/times/clock_times'
 
 const zone = new Intl.DateTimeFormat().resolvedOptions().timeZone
 

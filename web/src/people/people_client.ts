@@ -1,8 +1,8 @@
 /** Questions about people: one's own account, and everybody's for administrators. */
 
 import { ask, BASE, send } from '@/shared/api_client'
-import type { Page, SiteBody } from '@/shared/contract'
-import type { AddPerson, LoginBody, PersonBody, RecoveryCodes, SecondFactorBody } from '@/shared/people_contract'
+import type { Page, SiteBody } from '@/shared/contract/contract'
+import type { AddPerson, LoginBody, PersonBody, RecoveryCodes, SecondFactorBody } from '@/shared/contract/people'
 
 const ME = `${BASE}/me`
 const PEOPLE = `${BASE}/people`

@@ -1,10 +1,10 @@
 /** Questions to the gateway over HTTP. Every failure is a `RefusedError` with a code that the page can put into words. */
 
-import type { ApprovalBody } from './approval_contract'
-import type { AlarmAct, AlarmBody, AlarmDetail, HealthBody, Page, Problem } from './contract'
-import type { Login, Me } from './people_contract'
-import type { QuarantineSummaryBody, UnreadTopicBody } from './quarantine_contract'
-import type { Shelve } from './suppression_contract'
+import type { ApprovalBody } from '@/shared/contract/approvals'
+import type { AlarmAct, AlarmBody, AlarmDetail, HealthBody, Page, Problem } from '@/shared/contract/contract'
+import type { Login, Me } from '@/shared/contract/people'
+import type { QuarantineSummaryBody, UnreadTopicBody } from '@/shared/contract/quarantine'
+import type { Shelve } from '@/shared/contract/suppression'
 
 export const BASE = '/api/v1'
 const TIMEOUT_MS = 10_000

@@ -4,7 +4,7 @@ import { defineStore } from 'pinia'
 import { ref, shallowRef } from 'vue'
 
 import { fetchMe, logIn, logOut, RefusedError } from './api_client'
-import type { Login, Me } from './people_contract'
+import type { Login, Me } from '@/shared/contract/people'
 
 /** `unreachable`: nobody could be asked yet, which must not look like being logged out. */
 export type SessionState = 'asking' | 'unreachable' | 'needs_login' | 'logged_in'
@@ -30,7 +30,7 @@ export const useSession = defineStore('session', () => {
   }
 
   function may(act: string): boolean {
-    return me.value?.acts.includes(act) ?? false
+    return me.value?.permissions.includes(act) ?? false
   }
 
   async function leave(): Promise<void> {

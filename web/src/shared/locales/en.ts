@@ -1,8 +1,8 @@
 /** Texts for a tired person at three in the morning: what is, then what to do. Terms as in the glossary. */
 
-import approvals from '@/control_room/approval_texts.en'
-import setAside from '@/control_room/set_aside_texts.en'
-import unread from '@/control_room/unread_texts.en'
+import approvals from '@/control_room/approvals/texts.en'
+import setAside from '@/control_room/suppression/texts.en'
+import unread from '@/control_room/unread/texts.en'
 import people from '@/people/texts.en'
 
 import problem from './problems.en'

@@ -1,8 +1,8 @@
 /** Texts for a tired person at three in the morning: what is, then what to do. Terms as in the glossary. */
 
-import approvals from '@/control_room/approval_texts.zh-CN'
-import setAside from '@/control_room/set_aside_texts.zh-CN'
-import unread from '@/control_room/unread_texts.zh-CN'
+import approvals from '@/control_room/approvals/texts.zh-CN'
+import setAside from '@/control_room/suppression/texts.zh-CN'
+import unread from '@/control_room/unread/texts.zh-CN'
 import people from '@/people/texts.zh-CN'
 
 import problem from './problems.zh-CN'

@@ -1,0 +1,114 @@
+"""An alarm flood: whether there is one, and which alarms belong under which probable cause. Pure.
+
+While a flood lasts the list is folded: under what feeds the equipment, under the first alarm of the same equipment,
+of the same rule, or else under the first of the flood. Three laws hold whatever comes: life safety is in no group,
+neither as cause nor as member; nothing stands under what is less urgent; every alarm stands once.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from gateway.alarms.performance.kpis import FLOOD_ENDS, WINDOW_MS, floods
+from gateway.alarms.rules.rule import Priority
+
+_SLACK_MS: Final = 120_000
+"""A cause may be noticed later than what follows from it: a silent gateway by as much."""
+_URGENCY: Final = {priority.value: rank for rank, priority in enumerate(reversed(Priority))}
+
+
+class OpenAlarm(NamedTuple):
+    """What of an open alarm decides where it stands."""
+
+    id: str
+    site: str
+    equipment: str
+    rule: str
+    priority: str
+    life_safety: bool
+    raised_at: int
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Alarms by id: the probable cause, and what is folded under it, in the order of time."""
+
+    cause: str
+    members: list[str]
+
+
+Parents = Mapping[tuple[str, str], Sequence[str]]
+"""(site, equipment) -> the equipment that feeds or carries it, the nearest ones only."""
+
+
+def since(times: Sequence[int], now: int) -> int | None:
+    """When the flood began that goes on now; None: there is none.
+
+    Args:
+        times: of activations, sorted, from long enough ago.
+        now: epoch ms.
+    """
+    if len(times) < FLOOD_ENDS or times[-FLOOD_ENDS] <= now - WINDOW_MS:
+        return None
+    found = floods(times, now)
+    return found[-1][0] if found and found[-1][1] >= now else None
+
+
+def grouped(alarms: Iterable[OpenAlarm], parents: Parents) -> list[Group]:
+    """The groups of two or more, the first cause first."""
+    ordered = sorted((one for one in alarms if not one.life_safety), key=lambda one: (one.raised_at, one.id))
+    cause_of: dict[str, OpenAlarm] = {}
+    firsts = _Firsts(ordered)
+    for one in ordered:
+        for cause in firsts.candidates(one, parents):
+            root = _root(cause, cause_of)
+            if root.id != one.id and _URGENCY[one.priority] <= _URGENCY[root.priority]:
+                cause_of[one.id] = cause
+                break
+    members: dict[str, list[str]] = {}
+    for one in ordered:
+        root = _root(one, cause_of)
+        if root.id != one.id:
+            members.setdefault(root.id, []).append(one.id)
+    return [Group(one.id, members[one.id]) for one in ordered if one.id in members]
+
+
+def _root(alarm: OpenAlarm, cause_of: Mapping[str, OpenAlarm]) -> OpenAlarm:
+    while alarm.id in cause_of:
+        alarm = cause_of[alarm.id]
+    return alarm
+
+
+class _Firsts:
+    """The first alarm of each equipment, of each rule of a site, and of each site."""
+
+    def __init__(self, ordered: Iterable[OpenAlarm]) -> None:
+        self.of_equipment: dict[tuple[str, str], OpenAlarm] = {}
+        self.of_rule: dict[tuple[str, str], OpenAlarm] = {}
+        self.of_site: dict[str, OpenAlarm] = {}
+        for one in ordered:
+            self.of_equipment.setdefault((one.site, one.equipment), one)
+            self.of_rule.setdefault((one.site, one.rule), one)
+            self.of_site.setdefault(one.site, one)
+
+    def candidates(self, one: OpenAlarm, parents: Parents) -> list[OpenAlarm]:
+        """What may be its cause, the most probable first."""
+        above = [
+            found for place in _ancestors((one.site, one.equipment), parents)
+            if (found := self.of_equipment.get(place)) is not None and found.raised_at <= one.raised_at + _SLACK_MS
+        ]  # fmt: skip
+        beside = (self.of_equipment[one.site, one.equipment], self.of_rule[one.site, one.rule], self.of_site[one.site])
+        return [*above, *beside]
+
+
+def _ancestors(place: tuple[str, str], parents: Parents) -> list[tuple[str, str]]:
+    """What feeds or carries an equipment, nearest first; a ring ends where it began."""
+    found: dict[tuple[str, str], None] = {}
+    waiting = [place]
+    while waiting:
+        at = waiting.pop(0)
+        above = [(at[0], code) for code in parents.get(at, ()) if (at[0], code) not in found]
+        found |= dict.fromkeys(above)
+        waiting += above
+    found.pop(place, None)
+    return list(found)

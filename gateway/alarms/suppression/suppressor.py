@@ -1,0 +1,239 @@
+"""The owner's side of what keeps alarms quiet: it holds the plans, and weighs alarms whenever something may change.
+
+That is at each decision, in its transaction; when people change a plan, by its fact; when a time ends, by the clock;
+and for everything that is open when the owner starts. Plans are never changed in memory: they are read again, and a
+decision reads them again first where a fact says that they are old.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final
+
+from sqlalchemy import case, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from collectors.wire.fields import Channel, Kind
+from collectors.wire.reading import Reading
+from collectors.wire.topics import Topic
+from gateway.alarms.key import CLOCKS_DIFFER_MS, Scope
+from gateway.alarms.lifecycle.rows import open_alarms_at, save
+from gateway.alarms.lifecycle.states import Event
+from gateway.alarms.lifecycle.transitions import Written, key_of
+from gateway.alarms.rules.rulebook import Rulebook
+from gateway.alarms.suppression import maintenance_windows, shelving
+from gateway.alarms.suppression import out_of_service as outages
+from gateway.alarms.suppression.active_causes import disproved_in, load_causes
+from gateway.alarms.suppression.annunciation import subject_of, weigh
+from gateway.alarms.suppression.causes import CauseBook, CauseRules
+from gateway.alarms.suppression.reasons import NOTHING_PLANNED, Plans, Shelves, Source, Turn, turns_after
+from gateway.clocks import Clock
+from gateway.equipment import links
+from gateway.equipment.topology import Topology
+from gateway.people.audit.entry import CLOCK, Cause, Via
+from gateway.storage.database import Database
+from gateway.storage.outbox.outbox import Consumer, Fact, OutboxMetrics
+from gateway.storage.ownership import lease
+from gateway.storage.queries.index_use import after
+from gateway.storage.tables import fact
+
+CONSUMER: Final = "suppression"
+FOLLOWED: Final = (
+    shelving.SHELVED, shelving.UNSHELVED, outages.TAKEN_OUT, outages.RETURNED, *maintenance_windows.CHANGED,
+    links.LINKED, links.UNLINKED,
+)  # fmt: skip
+"""Facts that change a plan. Their body names the equipment whose alarms are to be weighed; without one the whole
+site's are."""
+OVERDUE: Final = "out_of_service_overdue"
+"""The field of the kind `system` that says so of an equipment."""
+_START: Final = Cause("system:start", Via.CLOCK, why="weighed at the start")
+_NANOSECONDS: Final = 1_000_000
+Loader = Callable[[AsyncConnection], Awaitable[Source]]
+"""Reads a further source from its tables."""
+
+
+class Suppressing:
+    """Weighs alarms; only the owner holds one."""
+
+    def __init__(
+        self,
+        database: Database,
+        epoch: int,
+        metrics: OutboxMetrics,
+        clock: Clock,
+        rulebook: Rulebook,
+        further: Sequence[Loader] = (maintenance_windows.load_windows,),
+    ) -> None:
+        self._database = database
+        self._epoch = epoch
+        self._clock = clock
+        self._further = further
+        self._plans = NOTHING_PLANNED
+        self._causes = CauseBook(CauseRules(rulebook), Topology())
+        self._as_of = 0
+        """The newest fact of which the plans know."""
+        self._stale = True
+        """This process has changed a table itself."""
+        self._turns: list[Turn] = []
+        """What time alone changes, after `_weighed_at`."""
+        self._weighed_at = 0
+        self._looked_at = 0
+        """When a tick was last, epoch ms."""
+        self._one_reads = asyncio.Lock()
+        """Else a tick that began to read earlier would put older plans in the place of a follower's."""
+        self._said_overdue: dict[Scope, bool] = {}
+        check = partial(lease.verify, epoch=epoch)
+        self._consumer = Consumer(database, CONSUMER, FOLLOWED, self._follow, check, metrics, clock)
+
+    @property
+    def notice(self) -> str:
+        """What people should know though the work goes on, "" while there is nothing."""
+        return self._consumer.notice
+
+    async def follow(self) -> None:
+        """Work off the facts that change plans, until cancelled. Raises LeaseLost."""
+        await self._consumer.run()
+
+    async def load(self) -> None:
+        """Read the plans, and weigh everything that is open: time went on while nobody owned the alarms."""
+        await self.weigh_all(_START)
+
+    async def weigh_all(self, cause: Cause) -> None:
+        """Read the plans, and weigh everything that is open."""
+        now = self._clock()
+        await self._weigh_at(None, cause, now)
+        self._weighed_to(now)
+        self._looked_at = now
+
+    def go_by(self, rulebook: Rulebook) -> None:
+        """Other rules are causes from now on."""
+        self._causes = self._causes._replace(rules=CauseRules(rulebook))
+        self._stale = True
+
+    async def tick(self) -> None:
+        """Weigh what time alone has changed. Raises LeaseLost."""
+        now = self._clock()
+        if now < self._looked_at - CLOCKS_DIFFER_MS:  # the clock was set back: what has begun since is in doubt
+            await self.weigh_all(CLOCK)
+        self._looked_at = now
+        if self._stale:
+            async with self._one_reads, self._database.reading() as connection:
+                await self._read_alone(connection)
+        if now < self._weighed_at:  # by a little: what has turned since may come again
+            self._weighed_to(now)
+        due = {turn.place for turn in self._turns if turn.at <= now}
+        if due:
+            await self._weigh_at(due, CLOCK, now)
+            self._weighed_to(now)
+
+    def overdue(self) -> list[Reading]:
+        """What there is to say of equipment that should be back in service: readings of the kind `system`."""
+        now = self._clock()
+        found = self._plans.outages.overdue(now)
+        told = self._said_overdue
+        changed = [place for place in {**told, **found} if told.get(place, False) is not found.get(place, False)]
+        self._said_overdue = found
+        return [_overdue_reading(place, now, overdue=found.get(place, False)) for place in changed]
+
+    async def take_up(self, connection: AsyncConnection) -> None:
+        """Know of every plan that is committed: first in a transaction that decides."""
+        if not self._as_of:  # nothing is read yet: no need to look through all that ever happened
+            self._stale, self._as_of = True, await connection.scalar(select(func.max(fact.c.id))) or 0
+        is_plan = case((fact.c.kind.in_(FOLLOWED), fact.c.id))
+        statement = select(func.max(fact.c.id), func.max(is_plan)).where(after(fact.c.id, self._as_of))
+        newest, newest_plan = (await connection.execute(statement)).one()
+        if newest_plan is not None or self._stale:
+            await self._read(connection)
+        self._as_of = newest or self._as_of
+
+    async def weigh(self, connection: AsyncConnection, written: Written, cause: Cause, now: int) -> None:
+        """Weigh the alarms that a transaction is about to write, and where a cause is among them all that are open.
+
+        A one-shot shelf ends with its condition.
+        """
+        returned = {line.thing for line in written.journal if line.event == Event.RETURNED}
+        shelves = self._plans.shelves.by_key
+        cleared = {key_of(row) for identity, row in written.alarms.items() if identity in returned}
+        ended = {key for key in cleared if key in shelves and shelves[key].one_shot}
+        plans = self._plans
+        if ended:
+            self._stale = True
+            written.audit += await shelving.end_shelves(connection, ended, cause, now)
+            left = {key: shelf for key, shelf in shelves.items() if key not in ended}
+            self._plans = plans = plans._replace(shelves=Shelves(left))  # also for what else this transaction writes
+        rows = list(written.alarms.values())
+        changed = [row for row in rows if row["rule"] in self._causes.rules.ids]
+        causes = self._causes
+        if changed:
+            self._stale = True
+            causes = causes.after(((subject_of(row), row) for row in changed), disproved_in(written))
+            self._causes = causes
+            concerned = set().union(*(causes.concerned(subject_of(row)) for row in changed))
+            others = await open_alarms_at(connection, concerned)
+            rows += [row for row in others if row["id"] not in written.alarms]
+        plans = plans.with_further(causes.source(plans.sources))
+        for row in rows:
+            weigh(row, plans, now, written, cause)
+
+    async def _read(self, connection: AsyncConnection) -> None:
+        async with self._one_reads:
+            await self._read_alone(connection)
+
+    async def _read_alone(self, connection: AsyncConnection) -> None:
+        further = [await load(connection) for load in self._further]
+        self._plans = Plans(
+            await shelving.load_shelves(connection), await outages.load_outages(connection), tuple(further)
+        )  # fmt: skip
+        # Those too that are over and whose end has not been weighed yet: it is still to come as a turn.
+        self._causes = await load_causes(connection, self._causes.rules, self._weighed_at or self._clock())
+        self._stale = False
+        self._turns = turns_after(self._all_plans(), self._weighed_at)
+
+    def _all_plans(self) -> Plans:
+        """What people have planned, and the causes that stand."""
+        return self._plans.with_further(self._causes.source(self._plans.sources))
+
+    def _weighed_to(self, now: int) -> None:
+        self._weighed_at = now
+        self._turns = turns_after(self._all_plans(), now)
+
+    async def _weigh_at(self, places: set[Scope] | None, cause: Cause, now: int) -> None:
+        """Take away what has ended, and weigh what is open at some places, None: everywhere."""
+        async with self._database.transaction() as connection:
+            await lease.verify(connection, self._epoch)
+            await self._read(connection)
+            self._stale = True
+            written = Written()
+            over = [key for key, shelf in self._plans.shelves.by_key.items() if shelf.until <= now]
+            written.audit += await shelving.end_shelves(connection, over, cause, now)
+            rows = await open_alarms_at(connection, None if places is None else set(self._causes.reached_from(places)))
+            plans = self._all_plans()
+            for row in rows:
+                weigh(row, plans, now, written, cause)
+            await save(connection, written)
+        if places is None:
+            self._said_overdue = {
+                Scope(row["site"], row["equipment"]): True for row in rows if row["field"] == OVERDUE and row["active"]
+            }
+
+    async def _follow(self, connection: AsyncConnection, facts: Sequence[Fact]) -> None:
+        """Weigh the alarms of which plans have changed, as done by whoever changed them."""
+        await self.take_up(connection)
+        now, written, plans = self._clock(), Written(), self._all_plans()
+        causes = {
+            Scope(item.site, str(item.body.get("equipment", ""))): Cause(
+                str(item.body.get("actor", "system:suppression")), Via.FACT, why=f"fact {item.id}"
+            )
+            for item in facts
+        }
+        reached = self._causes.reached_from(causes)
+        for row in await open_alarms_at(connection, set(reached)):
+            here = reached.get(Scope(row["site"], row["equipment"]), Scope(row["site"]))
+            cause = causes.get(here) or causes[Scope(row["site"])]
+            weigh(row, plans, now, written, cause)
+        await save(connection, written)
+
+
+def _overdue_reading(place: Scope, now: int, *, overdue: bool) -> Reading:
+    topic = Topic(place.site, Kind.SYSTEM, place.equipment, Channel.TELEMETRY)
+    return Reading(topic, {OVERDUE: overdue}, measured_at=now, received_at=now, key=now * _NANOSECONDS)

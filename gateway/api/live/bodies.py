@@ -1,0 +1,71 @@
+"""."""
+
+
+class Snapshot(msgspec.Struct, frozen=True, tag_field="type", tag="snapshot"):
+    seq: int
+    at: datetime
+    sites: list[SiteBody]
+    profiles: list[ProfileBody]
+    equipment: list[EquipmentBody]
+    alarms: list[AlarmBody]
+    """Open alarms."""
+    tickets: list[TicketBody]
+    """Open tickets."""
+    maintenance: list[WindowBody]
+    """Planned work that is on or to come."""
+
+
+class LiveReading(msgspec.Struct, frozen=True, tag_field="type", tag="reading"):
+    """New values of one equipment, at most once a second; only the fields that came since the last one."""
+
+    seq: int
+    equipment: str
+    online: bool | None
+    last_seen: datetime | None
+    clock: Doubt
+    latest: dict[str, FieldValue]
+
+
+class LiveEquipment(msgspec.Struct, frozen=True, tag_field="type", tag="equipment"):
+    """An equipment that is new or was changed."""
+
+    seq: int
+    equipment: EquipmentBody
+
+
+class LiveAlarm(msgspec.Struct, frozen=True, tag_field="type", tag="alarm"):
+    seq: int
+    alarm: AlarmBody
+
+
+class LiveFlood(msgspec.Struct, frozen=True, tag_field="type", tag="flood"):
+    """A site's flood whenever it changes, and after each snapshot; null when it is over."""
+
+    seq: int
+    site: str
+    flood: FloodBody | None
+
+
+class LiveTicket(msgspec.Struct, frozen=True, tag_field="type", tag="ticket"):
+    seq: int
+    ticket: TicketBody
+
+
+class LiveMaintenance(msgspec.Struct, frozen=True, tag_field="type", tag="maintenance"):
+    """Planned work that is new, has changed, begins, ends or is called off: the notice to those who watch."""
+
+    seq: int
+    window: WindowBody
+
+
+class LiveSystem(msgspec.Struct, frozen=True, tag_field="type", tag="system"):
+    """The state of the platform itself: as `/readyz` says it, whenever it changes."""
+
+    seq: int
+    ready: bool
+    parts: dict[str, str]
+
+
+class Beat(msgspec.Struct, frozen=True, tag_field="type", tag="beat"):
+    seq: int
+    at: datetime

@@ -1,0 +1,155 @@
+"""What the service keeps of the audit outside of the database: the head after each sealing, a checkpoint a closed day.
+
+Neither is ever set back. Where the database does not agree with the head, rows that were sealed are missing: the head
+stays as it is, for `gengfu verify-audit`, and `trouble` says so until they agree or somebody takes the file away.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+from sqlalchemy import insert
+
+from collectors.disk.trouble_words import words_for_file
+from gateway.people.audit.chain import BEGINNING
+from gateway.people.audit.head import Head, Identity, NotReadable, read_head, write_durably, write_head
+from gateway.people.audit.key import AuditKey, Day
+from gateway.people.audit.stored_rows import end_of_chain, hash_at, newest_day, read_days, read_identity
+from gateway.storage.database import Database
+from gateway.storage.identity import new_id
+from gateway.storage.ownership import lease
+from gateway.storage.tables import audit_identity
+
+log = structlog.get_logger(__name__)
+
+_RETRY_MS: Final = 60 * 1000
+"""After a checkpoint could not be written."""
+
+
+class HeadKeeper:
+    """Keeps the head of one service in its file."""
+
+    def __init__(self, database: Database, epoch: int, key: AuditKey, file: Path, clock: Callable[[], int]) -> None:
+        self._database = database
+        self._epoch = epoch
+        self._key = key
+        self._file = file
+        self._clock = clock
+        self._identity: Identity | None = None
+        self._head: Head | None = None
+        self._compared = False
+        self.trouble = ""
+        """Why the database is not the one whose head was kept; "" where it is."""
+
+    def look_again(self) -> None:
+        """Somebody else has changed what is signed: compare before the next head is written."""
+        self._compared = False
+
+    async def keep(self) -> None:
+        """Write the head where it has moved on. Raises LeaseLost, OSError."""
+        if not self._compared:
+            await self._compare()
+        if self._identity is None or self.trouble:
+            return
+        async with self._database.reading() as connection:
+            tip = await newest_day(connection)
+        last, digest, day = (0, BEGINNING, "") if tip is None else (tip.last, tip.hash, tip.day)
+        if self._head is not None and (self._head.last, self._head.hash, self._head.day) == (last, digest, day):
+            return
+        head = self._key.sign(Head(self._identity.database, last, digest, day, self._clock(), key=""))
+        await asyncio.to_thread(write_head, self._file, head)
+        self._head = head
+
+    async def _compare(self) -> None:
+        """Hold the file against the database; make the statement with which the audit begins where there is none."""
+        try:
+            self._head = await asyncio.to_thread(read_head, self._file)
+        except NotReadable as error:
+            self._report(str(error))
+            return
+        async with self._database.reading() as connection:
+            self._identity = await read_identity(connection)
+        if self._identity is None and self._head is None:
+            self._identity = await self._begin()
+        self._report(await self._difference())
+        self._compared = not self.trouble
+
+    async def _begin(self) -> Identity:
+        async with self._database.transaction() as connection:
+            await lease.verify(connection, self._epoch)
+            last, digest = await end_of_chain(connection, await newest_day(connection))
+            now = self._clock()
+            identity = self._key.sign(Identity(new_id(now), now, last, digest, key=""))
+            await connection.execute(insert(audit_identity).values(msgspec.structs.asdict(identity)))
+        return identity
+
+    async def _difference(self) -> str:
+        head = self._head
+        if head is None:
+            return ""
+        if self._identity is None:
+            return "the statement with which the audit began is missing in the database"
+        if head.database != self._identity.database:
+            return f"{self._file} is the head of another database"
+        async with self._database.reading() as connection:
+            last, _ = await end_of_chain(connection, await newest_day(connection))
+            found = await hash_at(connection, head.last)
+        if last < head.last:
+            return f"rows {last + 1} to {head.last} of the audit were sealed and are missing"
+        if found not in {None, head.hash}:
+            return f"row {head.last} of the audit is not the one that was sealed"
+        return ""
+
+    def _report(self, trouble: str) -> None:
+        if trouble and trouble != self.trouble:
+            log.error("the audit is not what was sealed; run gengfu verify-audit", why=trouble)
+        self.trouble = trouble
+
+
+class CheckpointKeeper:
+    """Keeps a signed checkpoint file for each closed day."""
+
+    def __init__(self, database: Database, key: AuditKey, folder: Path, clock: Callable[[], int]) -> None:
+        self._database = database
+        self._key = key
+        self._folder = folder
+        self._clock = clock
+        self._due_at: int | None = 0
+        self.trouble: str | None = None
+        """Why the last try to write files did not work, "" where it did; None before the first."""
+
+    def call(self) -> None:
+        """There may be a closed day without its file."""
+        self._due_at = 0
+
+    async def keep(self) -> None:
+        """Write what is missing, if it is time; what cannot be written is reported, and tried again in a minute."""
+        if self._due_at is None or self._clock() < self._due_at:
+            return
+        async with self._database.reading() as connection:
+            closed = [day for day in await read_days(connection) if day.closed]
+        try:
+            trouble = await asyncio.to_thread(_write_checkpoints, self._folder, closed, self._key)
+        except OSError as error:  # the folder may be on another machine; rows are sealed and signed all the same
+            trouble = f"{self._folder}: {words_for_file(error)}"
+        if trouble and trouble != self.trouble:
+            log.error("a closed day has no checkpoint; tried again each minute", why=trouble)
+        self.trouble = trouble
+        self._due_at = self._clock() + _RETRY_MS if trouble else None
+
+
+def _write_checkpoints(folder: Path, days: Sequence[Day], key: AuditKey) -> str:
+    """A file for each day that has none; one that is there is never written again. Returns what is wrong, or ""."""
+    folder.mkdir(parents=True, exist_ok=True)
+    key.write_public(folder)
+    wrong = ""
+    for day in days:
+        file, content = folder / f"{day.day}.json", msgspec.json.encode(day) + b"\n"
+        if not file.exists():
+            write_durably(file, content)
+        elif file.read_bytes() != content:
+            wrong = f"{file} is not the checkpoint of that day; move it away to have it written again"
+    return wrong

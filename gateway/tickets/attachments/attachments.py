@@ -1,0 +1,169 @@
+"""Attachments of tickets: added once for each id, listed, found; files that no row tells of are taken away."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import structlog
+from sqlalchemy import func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.people.audit.entry import Cause, JournalRow, audited, write_records
+from gateway.storage.database import Database
+from gateway.storage.outbox.outbox import NewFact, write_facts
+from gateway.storage.ownership import lease
+from gateway.storage.queries.chunks import in_portions
+from gateway.storage.tables import attachment, ticket
+from gateway.tickets.attachments.files import AttachmentFiles, Checked
+from gateway.tickets.attachments.types import Refused
+from gateway.tickets.tickets import NoSuchTicket
+
+log = structlog.get_logger(__name__)
+
+Row = dict[str, Any]
+MOST: Final = 200
+"""Attachments of one ticket."""
+_EVERY_S: Final = 3600.0
+
+
+class NewAttachment(msgspec.Struct, frozen=True):
+    """What somebody attaches. `id` is the client's, or ours; `position` tells whether a photo has kept it."""
+
+    id: str
+    ticket: str
+    name: str
+    position: bool
+
+
+async def add(
+    database: Database, files: AttachmentFiles, new: NewAttachment, checked: Checked, cause: Cause, now: int
+) -> Row:
+    """Keep a file and its row. What has this id already stays as it is, and is the answer.
+
+    Raises:
+        NoSuchTicket: it has gone meanwhile.
+        Refused: another ticket's attachment has this id, the ticket has too many, or the disk does not take it.
+    """
+    async with files.one_at_a_time(new.id):
+        return await _add(database, files, new, checked, cause, now)
+
+
+async def _add(
+    database: Database, files: AttachmentFiles, new: NewAttachment, checked: Checked, cause: Cause, now: int
+) -> Row:
+    async with database.reading() as connection:
+        known = await _by_id(connection, new.id)
+        site = await _require_place(connection, new, known)
+    if known is not None:
+        return known
+    # Before the row and outside of its transaction: a slow disk must keep nobody waiting who writes. Where no row
+    # follows, the sweep takes the file away.
+    await files.put(checked, new.id)
+    row = {
+        "id": new.id, "ticket": new.ticket, "site": site, "name": new.name, "media_type": checked.media_type,
+        "size": checked.size, "sha256": checked.sha256, "position": new.position, "person": cause.actor, "at": now,
+    }  # fmt: skip
+    async with database.transaction() as connection:
+        known = await _by_id(connection, new.id)  # another process has been faster
+        await _require_place(connection, new, known)
+        if known is not None:
+            return known
+        await connection.execute(insert(attachment), row)
+        await _record(connection, row, cause)
+    return row
+
+
+async def _require_place(connection: AsyncConnection, new: NewAttachment, known: Row | None) -> str:
+    """Whether it can be attached. Returns the ticket's site. Raises NoSuchTicket, Refused."""
+    if known is not None and known["ticket"] != new.ticket:
+        raise Refused("attachment_id_taken", "send it again with another id")
+    site = await connection.scalar(select(ticket.c.site).where(ticket.c.number == new.ticket))
+    if site is None:
+        raise NoSuchTicket(new.ticket)
+    if known is None:
+        await _require_room(connection, new.ticket)
+    return str(site)
+
+
+async def _require_room(connection: AsyncConnection, number: str) -> None:
+    statement = select(func.count()).select_from(attachment).where(attachment.c.ticket == number)
+    if int(await connection.scalar(statement) or 0) >= MOST:
+        raise Refused("too_many_attachments", f"a ticket has at most {MOST}")
+
+
+async def _record(connection: AsyncConnection, row: Row, cause: Cause) -> None:
+    """The audit does not have the name, in which people may be named: it could never be forgotten."""
+    told = {key: row[key] for key in ("id", "media_type", "size", "sha256", "position")}
+    number, at = row["ticket"], row["at"]
+    line = JournalRow("ticket", number, at, "attached", "", "", cause.actor, row["name"])
+    await write_records(connection, [line], [audited(at, row["site"], cause, "ticket.attach", number, None, told)])
+    await write_facts(connection, [NewFact(at, row["site"], "ticket.attached", number, {"attachment": row["id"]})])
+
+
+async def _by_id(connection: AsyncConnection, identity: str) -> Row | None:
+    found = await connection.execute(select(attachment).where(attachment.c.id == identity))
+    row = found.mappings().one_or_none()
+    return None if row is None else dict(row)
+
+
+async def find(database: Database, identity: str) -> Row | None:
+    """One attachment."""
+    async with database.reading() as connection:
+        return await _by_id(connection, identity)
+
+
+async def of_ticket(database: Database, number: str) -> list[Row]:
+    """A ticket's attachments, oldest first."""
+    statement = select(attachment).where(attachment.c.ticket == number).order_by(attachment.c.at, attachment.c.id)
+    async with database.reading() as connection:
+        return [dict(row) for row in (await connection.execute(statement)).mappings()]
+
+
+class AttachmentSweep:
+    """Takes away files that no row tells of: retention removes rows, and a crash may come before one."""
+
+    def __init__(self, database: Database, files: AttachmentFiles, epoch: int) -> None:
+        self._database = database
+        self._files = files
+        self._epoch = epoch
+
+    async def run(self) -> None:
+        """Sweep at the start and each hour, until cancelled. Raises LeaseLost."""
+        while True:
+            try:
+                await self.sweep()
+            except lease.LeaseLost:
+                raise
+            except Exception as error:  # noqa: BLE001 - files that stay must not end the watch
+                log.error("files without an attachment are not taken away now; tried again in an hour", why=repr(error))
+            await asyncio.sleep(_EVERY_S)
+
+    async def sweep(self) -> None:
+        """Set aside what no row tells of, put back what one tells of after all, forget what is old."""
+        for part in in_portions(await self._files.kept()):
+            if await self._without_row(part):
+                await self._set_aside(part)
+        for part in in_portions(await self._files.set_aside()):
+            without = await self._without_row(part)
+            await self._files.put_back([identity for identity in part if identity not in without])
+        removed = await self._files.forget_old()
+        if removed:
+            log.info("files without an attachment removed", files=removed)
+
+    async def _without_row(self, identities: Sequence[str]) -> set[str]:
+        async with self._database.reading() as connection:
+            return await _without_row(connection, identities)
+
+    async def _set_aside(self, identities: Sequence[str]) -> None:
+        """What is just being added is younger than what is looked at here."""
+        async with self._database.reading() as connection:
+            await lease.verify(connection, self._epoch)
+            without = await _without_row(connection, identities)
+        await self._files.move_aside(without)
+        log.warning("files without an attachment are set aside for a week", files=len(without))
+
+
+async def _without_row(connection: AsyncConnection, identities: Sequence[str]) -> set[str]:
+    rows = await connection.scalars(select(attachment.c.id).where(attachment.c.id.in_(identities)))
+    return set(identities) - set(rows)
