@@ -14,6 +14,17 @@ _OF_FILES: Final = {
     errno.ENOENT: "a folder or file is missing: check storage.data_dir",
     errno.EIO: "the disk does not answer or is damaged: check it",
     errno.EMFILE: "too many files are open: raise LimitNOFILE",
+    errno.ENFILE: "too many files are open on this machine: raise fs.file-max, or end what opens them",
+    errno.ENOTDIR: "a file is where a folder should be: move it away, or check storage.data_dir",
+    errno.EEXIST: "a file is where a folder should be: move it away, or check storage.data_dir",
+    errno.EISDIR: "a folder is where a file should be: move it away, or check storage.data_dir",
+    errno.ENXIO: "the device of the disk is gone: check the disk and mount it again",
+    errno.ENODEV: "the device of the disk is gone: check the disk and mount it again",
+    errno.ESTALE: "the network drive has lost the file: mount it again",
+    errno.ETIMEDOUT: "the network drive does not answer: check it and the network",
+    errno.ENOMEM: "the machine has no memory left",
+    errno.EBUSY: "another program uses the file or its disk; end it",
+    errno.EFBIG: "the file is larger than its disk or a limit permits: raise the limit, or move the data folder",
 }
 _OF_SQLITE: Final = {
     sqlite3.SQLITE_FULL: DISK_FULL,
@@ -47,6 +58,14 @@ def words_for_file(error: BaseException) -> str:
     """A sentence for what a file, a disk or SQLite raised."""
     if isinstance(error, sqlite3.Error):
         return _OF_SQLITE.get(sqlite_code(error), _OTHER)
-    if isinstance(error, OSError) and error.errno in _OF_FILES:
-        return _OF_FILES[error.errno]
-    return _OTHER
+    return _words_for_system(error) if isinstance(error, OSError) else _OTHER
+
+
+def _words_for_system(error: OSError) -> str:
+    """What the system says, of which file, and what to do; by the system's code where we have no words."""
+    if error.errno in _OF_FILES:
+        words = _OF_FILES[error.errno]
+    else:
+        code = errno.errorcode.get(error.errno or 0, "an unknown code")
+        words = f"the system refuses a file with {code}: check the file, the rights to its folder and the disk"
+    return f"{words}; the file is {error.filename}" if error.filename else words

@@ -91,7 +91,7 @@ def _sift_fields(
     flags = 0
     room = MAX_FIELDS - sum(name in known for name in sample)
     for said, value in sample.items():
-        name = said if said in known else _known_name(said, known, sample)
+        name = said if said in known else known_name(said, known, sample)
         field = known.get(name)
         if field is None:
             flags |= _UNKNOWN_FIELD
@@ -100,7 +100,7 @@ def _sift_fields(
                 continue
         fitted = _fit(name, value, field)
         if fitted is None:
-            faults.append(Fault(Reason.BAD_FIELD, _complaint(said, value, field), field="" if field is None else name))
+            faults.append(Fault(Reason.BAD_FIELD, _complaint(said, value, field), field=name[:MAX_NAME]))
             continue
         kept[name] = fitted
         if field is not None and (name != said or fitted != value or type(fitted) is not type(value)):
@@ -115,7 +115,7 @@ def _sift_fields(
     return kept, flags
 
 
-def _known_name(said: str, known: Mapping[str, Field], sample: Mapping[str, Any]) -> str:
+def known_name(said: str, known: Mapping[str, Field], sample: Mapping[str, Any]) -> str:
     """The field that a name means: `Smoke`, `alarmButton` and `alarm-button` are what they look like."""
     if len(said) > MAX_NAME:
         return said

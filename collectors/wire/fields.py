@@ -123,8 +123,8 @@ _FIRE_PANEL_EVENT = _table(
     _choice("device_type", "smoke", "heat", "call_point", "flow_switch", "gas", "other"),
 )  # fmt: skip
 
-_UNREADABLE_EVENT = _table(_choice("type", UNREADABLE), _text("field", "text"))
-"""What the service itself says of an equipment whose message of life safety cannot be read."""
+_UNREADABLE_EVENT = _table(_choice("type", UNREADABLE, closed=True), _text("field", "text"))
+"""What the service itself says of an equipment whose message of life safety cannot be read; it has no other events."""
 
 _PATROL_EVENT = _table(_text("tag", "checkpoint", "card", "sun"))
 

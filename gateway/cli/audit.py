@@ -12,6 +12,7 @@ from gateway.people.audit.key import PUBLIC_PATTERN, checkpoints_folder, key_fil
 from gateway.people.audit.verification import Proof, check_database, check_file, export, read_checkpoints, sentences
 from gateway.settings import Settings
 from gateway.storage.database import Database
+from gateway.storage.migrate import newest_revision, revision_of
 
 _MOST_SHOWN = 50
 Say = Callable[[str], None]
@@ -50,6 +51,7 @@ async def verify_audit(
         return
     database = _open(settings)
     try:
+        await _require_current(database)
         if target is not None:
             say(f"{await export(database, target)} rows written to {target}")
         outside = _with_own(settings, given)
@@ -90,6 +92,24 @@ def _open(settings: Settings) -> Database:
     if database.is_sqlite and not Path(name).is_file():
         raise NoAudit(f"{name}: no such database; name its folder with --data-dir")
     return database
+
+
+async def _require_current(database: Database) -> None:
+    """Raise NoAudit where the tables are those of another version: what is missing there would look removed."""
+    found, needed = await revision_of(database), newest_revision()
+    if found == needed:
+        return
+    where = database.engine.url.render_as_string(hide_password=True)
+    if found is None:
+        raise NoAudit(f"{where}: there are no tables of Gengfu in this database; check storage.database_url")
+    if found > needed:
+        raise NoAudit(
+            f"{where}: the database is of a later version ({found}); verify it with the version that wrote it"
+        )
+    raise NoAudit(
+        f"{where}: the database is of an older version ({found}, this one needs {needed}); run `gengfu migrate`, which "
+        "keeps a copy of it first, or verify it with the version that wrote it"
+    )
 
 
 def _tell(proof: Proof, outside: Outside, say: Say) -> None:

@@ -22,6 +22,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 
 from collectors.collector import Collector, as_quarantined
+from collectors.disk.damaged_files import kept_aside
 from collectors.message_reader import Quarantined
 from collectors.metrics import HistoryMetrics, IngestMetrics
 from collectors.mqtt.broker import Broker
@@ -31,7 +32,8 @@ from collectors.payloads.samples import KEY_STEPS
 from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Refused, Store
 from collectors.write_buffer import WriteBuffer
-from gateway.component_metrics import ComponentStates
+from gateway.component_metrics import ComponentStates, DamagedFiles
+from gateway.ingest.collect_http import serving
 from gateway.ingest.factory import (
     broker_address,
     forget_old,
@@ -54,8 +56,6 @@ FINISH_S: Final = 5.0
 """Seconds for what is in hand at the end; then it goes back to the broker."""
 _LOOK_AGAIN_S: Final = 0.1
 _SHOWN: Final = 100
-_IDLE_S: Final = 75.0
-"""A connection without a whole request for so long is closed."""
 _READY: Final = "ready"
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -207,6 +207,7 @@ class HistoryWriter:
     def _report(self, broker: Broker, buffer: WriteBuffer) -> None:
         self._parts["broker"] = lambda: broker.trouble
         self._parts["history"] = lambda: buffer.trouble
+        self._registry.register(DamagedFiles(self.folder))
         self._metrics.waiting.set_function(lambda: broker.waiting)
         self._metrics.connected.set_function(lambda: broker.connected)
 
@@ -221,11 +222,9 @@ class HistoryWriter:
         if collect.http_host in _LOOPBACK:  # it holds what devices said, and there is no login here
             app.router.add_get("/quarantine", _quarantine_of(database))
         app.on_response_prepare.append(_name_no_software)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=2, keepalive_timeout=_IDLE_S)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, collect.http_host, collect.http_port).start()
-        self.address = f"http://{collect.http_host}:{runner.addresses[0][1]}"
+        opened = serving(app, collect.http_host, collect.http_port, self._registry)
+        port = await stack.enter_async_context(opened)
+        self.address = f"http://{collect.http_host}:{port}"
         log.info("listening", address=self.address, name=collect.name)
 
     def _states(self) -> dict[str, str]:
@@ -234,7 +233,10 @@ class HistoryWriter:
     async def _ready(self, _request: web.Request) -> web.Response:
         parts = self._states()
         ready = set(parts.values()) == {_READY}
-        return web.json_response({"ready": ready, "parts": parts}, status=200 if ready else 503)
+        notices = [
+            f"{path} is damaged and was replaced: look at it, then remove it" for path in kept_aside(self.folder)
+        ]
+        return web.json_response({"ready": ready, "parts": parts, "notices": notices}, status=200 if ready else 503)
 
     async def _show_metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -7,9 +7,10 @@ one, and the next run goes on.
 """
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -25,11 +26,15 @@ from gateway.settings import RetentionSettings
 from gateway.storage.database import Database
 from gateway.storage.ownership import lease
 from gateway.storage.queries.chunked_writes import ChunkedWrites, delete_some
+from gateway.storage.queries.index_use import go_along_indexes
+from gateway.storage.queries.statistics import try_to_refresh
 
 log = structlog.get_logger(__name__)
 
 _PAGE: Final = 2_000
 """Keys that are looked up at once."""
+_MANY: Final = 1_000
+"""Rows of a table. Where so many went at once, what the planner knows of it is no longer true."""
 _EVERY_S: Final = 6 * 3600.0
 _AGAIN_S: Final = 60.0
 """After a database in trouble."""
@@ -76,12 +81,14 @@ class Retention:
             rows = await self._remove(rule, over, now)
             if rows:
                 removed[rule.table.name] = rows
+            if rows >= _MANY:
+                await try_to_refresh(self._database, rule.tables)
         if removed:
             log.info("old records removed", rows=removed)
         return removed
 
     async def _remove(self, rule: Rule, over: Limits, now: int) -> int:
-        async with self._database.reading() as connection:
+        async with self._looking() as connection:
             found = await connection.scalar(select(func.count()).select_from(rule.over.subquery()))
         removed, noted = 0, False
         writes = ChunkedWrites(self._database, self._stopwatch)
@@ -101,14 +108,21 @@ class Retention:
             keys = keys[number:]
         return removed
 
+    @contextlib.asynccontextmanager
+    async def _looking(self) -> AsyncIterator[AsyncConnection]:
+        """Read along indexes, beside the writer."""
+        async with self._database.snapshot() as connection:
+            await go_along_indexes(connection)
+            yield connection
+
     async def _keys(self, rule: Rule) -> list[Any]:
-        async with self._database.reading() as connection:
+        async with self._looking() as connection:
             return list(await connection.scalars(rule.over.limit(_PAGE)))
 
     async def _weights(self, rule: Rule, keys: Sequence[Any]) -> list[int]:
         """Rows that go with each key, its own included."""
         weights = Counter(keys)
-        async with self._database.reading() as connection:
+        async with self._looking() as connection:
             for dependent in rule.dependents:
                 counted = select(dependent.refers, func.count()).where(dependent.of(keys)).group_by(dependent.refers)
                 for key, number in await connection.execute(counted):

@@ -68,6 +68,11 @@ class Rule(msgspec.Struct, frozen=True):
     dependents: tuple[Dependent, ...] = ()
     """In the order in which foreign keys permit it."""
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Every table that loses rows by it."""
+        return self.table.name, *(dependent.table.name for dependent in self.dependents)
+
 
 def fitting(weights: Sequence[int], rows: int) -> int:
     """How many of the next keys one transaction may take.
@@ -162,8 +167,9 @@ def _journal_of(subject: str) -> Dependent:
 
 def _window_is_over(limits: Limits) -> ColumnElement[bool]:
     """Work may be on a panel or on a pump, and on both where it is for a whole area: the longer period holds."""
-    ended = func.coalesce(maintenance_window.c.cancelled_at, maintenance_window.c.ends_at)
-    return ended < min(limits.fire, limits.maintenance)
+    limit, cancelled_at = min(limits.fire, limits.maintenance), maintenance_window.c.cancelled_at
+    # Each of the two has an index; what is coalesced of them has none.
+    return or_(cancelled_at < limit, and_(cancelled_at.is_(None), maintenance_window.c.ends_at < limit))
 
 
 def _ticket_is_over(limits: Limits) -> ColumnElement[bool]:

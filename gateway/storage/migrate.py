@@ -91,8 +91,13 @@ async def migrate(database: Database, folder: Path, *, backup: bool = True) -> s
 
 async def is_current(database: Database) -> bool:
     """Whether the schema is the one of this version."""
+    return await revision_of(database) == newest_revision()
+
+
+async def revision_of(database: Database) -> str | None:
+    """The revision of the schema that is there; None where there is none."""
     async with database.engine.connect() as connection:
-        return await connection.run_sync(_revision) == newest_revision()
+        return await connection.run_sync(_revision)
 
 
 def newest_revision() -> str:

@@ -48,12 +48,18 @@ def require_page() -> None:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def mqtt_port() -> int:
+    """Of the demo's broker."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory, mqtt_port: int) -> Iterator[str]:
     """The demo's address."""
     require_page()
-    http, mqtt = free_port(), free_port()
+    http = free_port()
     log = tmp_path_factory.mktemp("demo") / "demo.log"
-    command = [GENGFU, "demo", "--http-port", str(http), "--mqtt-port", str(mqtt)]
+    command = [GENGFU, "demo", "--http-port", str(http), "--mqtt-port", str(mqtt_port)]
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         try:
             wait_until(lambda: "Gengfu demo: http" in log.read_text(encoding="utf-8"), "the demo tells its address")
@@ -135,6 +141,18 @@ async def test_values_on_a_tile_follow_the_equipment(demo: str, browser: Browser
     tile = page.locator("[data-test=equipment-tile][data-equipment='demo:P-1']")
     before = await tile.inner_text()
     await expect(tile).not_to_have_text(before, timeout=10_000, use_inner_text=True)
+
+
+async def test_a_clock_that_cannot_be_believed_is_marked_on_the_tile(
+    demo: str, mqtt_port: int, browser: Browser
+) -> None:
+    topic, payload = "gengfu/demo/pump/P-CLOCK/telemetry", '{"at": 60000, "flow": 1}'
+    publish = ["mosquitto_pub", "-p", str(mqtt_port), "-i", "clock-test", "-q", "1", "-t", topic, "-m", payload]
+    await asyncio.to_thread(subprocess.run, publish, check=True, timeout=20)
+    page, _ = await open_page(browser, demo, "zh-CN")
+    await log_in(page, "operator")
+    tile = page.locator("[data-test=equipment-tile][data-equipment='demo:P-CLOCK']")
+    await expect(tile.get_by_test_id("clock-doubt")).to_have_text("时钟未设置", timeout=20_000)
 
 
 async def test_an_operator_acknowledges_and_the_page_shows_the_new_state(demo: str, browser: Browser) -> None:

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 
+import { doubtfulWords } from '@/control_room/alarms/doubtful_values'
 import { groupByKind } from '@/control_room/equipment/equipment_groups'
 import { presenceOf } from '@/control_room/equipment/equipment_presence'
 import { isPlausible, tileFields } from '@/control_room/equipment/tile_fields'
@@ -75,5 +76,16 @@ describe('a value that cannot be true', () => {
   it('is none where the field has no range', () => {
     expect(isPlausible({ ...field, plausible: null }, 1e9)).toBe(true)
     expect(isPlausible(null, 1e9)).toBe(true)
+  })
+})
+
+describe('values in doubt', () => {
+  const profile = aProfile('sensor', 'temperature', 'humidity')
+  for (const field of profile.fields) field.label = { en: field.name, 'zh-CN': field.name === 'humidity' ? '湿度' : '温度' }
+
+  it('are called as people call them, in their language', () => {
+    const said = 'temperature -127 °C; humidity 6553.5 %; odd 3'
+    expect(doubtfulWords(said, profile, (label) => label['zh-CN'])).toBe('温度 -127 °C; 湿度 6553.5 %; odd 3')
+    expect(doubtfulWords(said, null, (label) => label.en)).toBe(said)
   })
 })

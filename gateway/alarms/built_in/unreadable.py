@@ -3,6 +3,7 @@
     fault of a field that a rule of life safety watches   -> alarm
     nothing can be read, and the source is of life safety -> alarm
     the topic is not understood, and it speaks of danger  -> alarm
+    a call that stands where no rule looks for it         -> alarm (see `misplaced`)
 
 A source is of life safety where a rule of life safety looks at events on its channel, or at a field that it has sent
 before; where nothing of it was ever read; and where its raw text speaks of smoke, fire or a call for help.
@@ -21,10 +22,11 @@ from collectors.payloads.json_pointer import leaves
 from collectors.payloads.mapped import MappedTopic
 from collectors.payloads.samples import KEY_STEPS, Decoded, digest
 from collectors.payloads.spellings import alarm_state_of, sounds_like_life_safety
-from collectors.wire.fields import UNREADABLE, Channel, Kind, fields_of
+from collectors.wire.fields import UNREADABLE, Channel, Kind
 from collectors.wire.names import MAX_NAME, code_of
 from collectors.wire.reading import Quality, Reading, Value
 from collectors.wire.topics import ROOT, Topic, channel_of, kind_of
+from gateway.alarms.built_in.misplaced import MisplacedCalls
 from gateway.alarms.rules.rule import Rule, RuleType, inputs_of
 
 _TEXT_SHOWN: Final = 400
@@ -61,6 +63,9 @@ class UnreadableMessages:
         """
         self._watched: dict[Kind, set[str]] = {}
         self._event_fields: dict[Kind, set[str]] = {}
+        rules = tuple(rules)
+        self._misplaced = MisplacedCalls(rules)
+        self._kinds = {rule.kind for rule in rules if rule.match.get("type") == frozenset({UNREADABLE})}
         for rule in rules:
             if not rule.life_safety or rule.match.get("type") == frozenset({UNREADABLE}):
                 continue
@@ -86,9 +91,20 @@ class UnreadableMessages:
                 unread.digest = digest(unread)
             elif self._is_news(topic, message):
                 found.append(_event(topic, message, fault.field))
+        found += self._look_for_misplaced(message, decoded)
         if isinstance(route, NamedTopic):
             for reading in found:
                 reading.site_name, reading.equipment_name = route.names.site, route.names.equipment
+        return found
+
+    def _look_for_misplaced(self, message: Message, decoded: Decoded) -> list[Reading]:
+        found = []
+        for reading in decoded.readings:
+            field = self._misplaced.field_in(reading)
+            if field and self._is_news(reading.topic, message):
+                kind = reading.topic.kind if reading.topic.kind in self._kinds else Kind.SENSOR
+                about = Topic(reading.topic.site, kind, reading.topic.equipment, Channel.EVENT)
+                found.append(_event(about, message, field))
         return found
 
     def _fault_that_matters(
@@ -106,22 +122,24 @@ class UnreadableMessages:
         return None
 
     def _fields_watched(self, topic: Topic) -> set[str]:
-        table = self._event_fields if topic.channel is Channel.EVENT else self._watched
-        return table.get(topic.kind, set())
+        """Of equipment without events of life safety, the states too that come in the channel of events."""
+        if topic.channel is Channel.EVENT and topic.kind in self._event_fields:
+            return self._event_fields[topic.kind]
+        return self._watched.get(topic.kind, set())
 
     def _is_of_life_safety(self, topic: Topic, looked_for: Collection[str], payload: bytes) -> bool:
         watched = self._fields_watched(topic)
         if topic.channel is Channel.STATUS or not watched or (looked_for and watched.isdisjoint(looked_for)):
             return False
-        if topic.channel is Channel.EVENT:
+        if topic.channel is Channel.EVENT and topic.kind in self._event_fields:
             return True
         known = set(self._known_fields(topic.site, topic.equipment)) - {"online"}
         return not known or not known.isdisjoint(watched) or sounds_like_life_safety(_raw_text(payload))
 
     def _is_empty_handed(self, topic: Topic, looked_for: Collection[str], payload: bytes) -> bool:
         """Whether a message that could be parsed and has no field of ours may be a call all the same."""
-        if topic.channel is Channel.EVENT:
-            return bool(self._fields_watched(topic))
+        if topic.channel is Channel.EVENT and topic.kind in self._event_fields:
+            return True
         return self._is_of_life_safety(topic, looked_for, payload) and speaks_of_danger(payload)
 
     def _look_at_stray(self, message: Message) -> list[Reading]:
@@ -133,7 +151,7 @@ class UnreadableMessages:
         is_event = any(channel_of(part) is Channel.EVENT for part in parts) or not any(map(channel_of, parts))
         if not (is_panel and is_event) and not speaks_of_danger(message.payload):
             return []
-        kind = next((kind for kind in kinds if UNREADABLE in _event_types(kind)), Kind.SENSOR)
+        kind = next((kind for kind in kinds if kind in self._kinds), Kind.SENSOR)
         topic = Topic(_site_of(parts), kind, _code_of_rest(parts), Channel.EVENT)
         return [_event(topic, message, "")] if self._is_news(topic, message) else []
 
@@ -184,11 +202,6 @@ def _has_unreadable_type(reading: Reading, decoded: Decoded) -> bool:
     """Whether it is an event whose type is what could not be read."""
     is_event = reading.topic.channel is Channel.EVENT and "type" not in reading.fields
     return is_event and any(fault.field == "type" for fault in decoded.faults)
-
-
-def _event_types(kind: Kind) -> Sequence[str]:
-    field = fields_of(kind, Channel.EVENT).get("type")
-    return () if field is None else field.choices
 
 
 def _event(topic: Topic, message: Message, field: str) -> Reading:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.chunks import FIRST, next_chunk
 from gateway.storage.database import Database
+from gateway.storage.queries.index_use import go_along_indexes
 
 _MOST_ROWS: Final = 1_000
 """Keys of a chunk stand in one IN list: both databases limit what a statement may hold."""
@@ -39,6 +40,7 @@ class ChunkedWrites:
         await asyncio.sleep(self._chunk.pause_s)
         async with self._database.transaction() as connection:
             began = self._clock()
+            await go_along_indexes(connection)
             yield connection
         self._chunk = next_chunk(self._chunk, self._clock() - began, _MOST_ROWS)
 

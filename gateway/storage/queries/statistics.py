@@ -4,6 +4,7 @@ The queries of the alarm path do not depend on it (`index_use.py`); reports and 
 """
 
 import asyncio
+from collections.abc import Iterable
 from typing import Final
 
 import structlog
@@ -23,19 +24,24 @@ _BREATH_S: Final = 0.02
 async def keep_statistics_fresh(database: Database) -> None:
     """Look at the start and every six hours, until cancelled. PostgreSQL also does so after many changes."""
     while True:
-        try:
-            await refresh_statistics(database)
-        except Exception as error:  # noqa: BLE001 - whatever it is, no alarm waits for statistics or ends with them
-            log.warning("statistics of the database are not refreshed now", why=repr(error))
+        await try_to_refresh(database, metadata.tables)
         await asyncio.sleep(_EVERY_S)
 
 
-async def refresh_statistics(database: Database) -> None:
-    """Look at every table, one at a time, so that on SQLite nobody who writes waits for more than one.
+async def try_to_refresh(database: Database, tables: Iterable[str]) -> None:
+    """Refresh what is known of some tables. Where that fails it is logged: nothing else ends with it."""
+    try:
+        await refresh_statistics(database, tables)
+    except Exception as error:  # noqa: BLE001 - whatever it is, no alarm waits for statistics or ends with them
+        log.warning("statistics of the database are not refreshed now", why=repr(error))
+
+
+async def refresh_statistics(database: Database, tables: Iterable[str] = tuple(metadata.tables)) -> None:
+    """Look at tables one at a time, so that on SQLite nobody who writes waits for more than one.
 
     `PRAGMA optimize` would do nothing here: before SQLite 3.46 it leaves out what its own connection has not queried.
     """
-    for table in metadata.tables:
+    for table in tables:
         async with database.reading() as connection:
             await analyse(connection, table)
         await asyncio.sleep(_BREATH_S)

@@ -159,7 +159,7 @@ maintenance_window = Table(
     Column("person", String(64), nullable=False),
     Column("second_person", String(64), nullable=True),
     Column("reason", Text, nullable=False),
-    time("cancelled_at", nullable=True),
+    time("cancelled_at", nullable=True, index=True),
     time("created_at"),
     # "over" or "cancelled", once that is recorded; null while it is on or to come.
     Column("outcome", String(16), nullable=True),

@@ -121,7 +121,7 @@ approval = Table(
     time("expires_at"),
     Column("state", String(16), nullable=False),
     Column("decided_by", String(64), nullable=True),
-    time("decided_at", nullable=True),
+    time("decided_at", nullable=True, index=True),
     Column("note", Text, nullable=False),
     # Of what was approved: "done", or the code of the problem.
     Column("outcome", String(64), nullable=False),

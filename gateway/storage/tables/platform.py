@@ -39,7 +39,7 @@ dead_letter = Table(
     metadata,
     # Facts that a consumer could not work off: kept as they were, with the error.
     Column("consumer", String(64), primary_key=True),
-    Column("fact", BigInteger, primary_key=True, autoincrement=False),
+    Column("fact", BigInteger, primary_key=True, autoincrement=False, index=True),
     time("at", index=True),
     Column("site", String(64), nullable=False),
     Column("kind", String(32), nullable=False),

@@ -75,6 +75,22 @@ def test_where_there_is_nothing_to_verify_it_says_what_to_do(book: Book, tmp_pat
     assert "name its folder with --data-dir" in output
 
 
+@pytest.mark.parametrize(
+    ("revision", "told"),
+    [("0004", "older version"), (None, "no tables of Gengfu"), ("9999", "later version")],
+)
+def test_a_database_of_another_version_is_said_to_be_so_and_what_to_do(
+    book: Book, tmp_path: Path, revision: str | None, told: str
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "gengfu.db")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = ?" if revision else "DROP TABLE alembic_version",
+                         (revision,) if revision else ())  # fmt: skip
+        database.execute("DROP TABLE audit_day")
+    code, output = verify(tmp_path)
+    assert (code, told in output, "Traceback" in output) == (1, True, False)
+    assert len(output.strip().splitlines()) == 1
+
+
 @pytest.mark.server
 def test_a_key_that_cannot_be_used_is_told_and_keeps_no_service_from_its_watch(
     mosquitto: Mosquitto, tmp_path: Path

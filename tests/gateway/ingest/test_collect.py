@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import time
@@ -325,8 +326,18 @@ def test_a_second_collector_of_one_name_is_refused(building: Building) -> None:
 @pytest.mark.server
 def test_a_collector_says_what_it_waits_for(building: Building) -> None:
     one = building.collectors[0].start_ready()
-    assert one.get("/readyz") == {"ready": True, "parts": {"disk": "ready", "broker": "ready", "history": "ready"}}
+    parts = {"disk": "ready", "broker": "ready", "history": "ready"}
+    assert one.get("/readyz") == {"ready": True, "parts": parts, "notices": []}
     assert one.get("/healthz") == {"status": "alive"}
+    damaged = next(one.folder.glob("collect-*")) / "sequences.db.damaged-20260101T000000Z"
+    damaged.write_bytes(b"rubbish")
+    assert [str(damaged) in notice for notice in one.get("/readyz")["notices"]] == [True]
+    assert one.metric("gengfu_damaged_files") == 1
+    with socket.create_connection(("127.0.0.1", one.http_port), timeout=10) as connection:
+        connection.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
+        assert connection.makefile("rb").read().startswith(b"HTTP/1.1 400 ")
+    assert one.metric("gengfu_http_malformed_total") == 1
+    assert "Traceback" not in one.log.read_text()
     building.mosquitto.stop()
     parts = wait_until(one.unready, "it says that the broker is gone")
     assert "connection lost" in parts["broker"] or "cannot reach" in parts["broker"]

@@ -497,3 +497,21 @@ def test_by_default_it_is_kept_as_long_as_the_trade_asks() -> None:
     years = {"alarm": 1, "fire": 5, "maintenance": 4, "patrol": 2}
     days = RetentionSettings().model_dump()
     assert {name: days[f"{name}_days"] // 365 for name in years} == years
+
+
+async def test_after_a_large_removal_the_planner_knows_what_is_left(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[str] = []
+
+    async def look(_database: Database, tables: Sequence[str]) -> None:
+        looked_at.extend(tables)
+
+    monkeypatch.setattr(job, "try_to_refresh", look)
+    monkeypatch.setattr(job, "_MANY", 3)
+    await put(database, event, *(an_event(f"old {at}", 1000, "pump") for at in range(3)))
+    retention = await make_retention(database)
+    await retention.enforce()
+    assert looked_at == ["event"]
+    await retention.enforce()
+    assert looked_at == ["event"], "nothing went, nothing is looked at"

@@ -124,14 +124,16 @@ def _sorts_a_page(steps: list[str], statement: str) -> bool:
     return bool(reads) and not _BY_KEY.match(reads[0]) and not is_open
 
 
-async def scans_of_postgres(url: str, asked: Iterable[Asked], *, pages: bool) -> list[str]:
+async def scans_of_postgres(url: str, asked: Iterable[Asked], *, pages: bool, along_indexes: bool = False) -> list[str]:
     """What PostgreSQL would read from end to end: for the parameters it came with, and for any (a generic plan).
 
-    With `pages` also what it would sort before it takes a page of it.
+    With `pages` also what it would sort before it takes a page of it; `along_indexes` as a long deletion asks it.
     """
     found = []
     connection = await asyncpg.connect(url.replace("+asyncpg", ""))
     try:
+        for way in ("seqscan", "hashjoin", "mergejoin") if along_indexes else ():
+            await connection.execute(f"SET enable_{way} = off")
         for one in asked:
             for how, plan in await _plans(connection, one):
                 if pages and "LIMIT" in one.statement and _sorts_what_grows(plan):

@@ -37,8 +37,11 @@ from gateway.api.tickets.tickets import open_ticket_bodies
 from gateway.people.audit.key import open_key
 from gateway.people.audit.sealer import Sealer
 from gateway.people.permissions import Role
+from gateway.retention.retention import Retention
+from gateway.settings import RetentionSettings
 from gateway.storage.database import Database
 from gateway.storage.outbox.outbox import move_cursor
+from gateway.storage.ownership import lease
 from gateway.storage.queries.statistics import keep_statistics_fresh, refresh_statistics
 from gateway.storage.tables import activation, alarm, alarm_is_open, journal, metadata, ticket, ticket_is_open
 from gateway.tickets.lifecycle.states import STEPS, Action
@@ -48,6 +51,7 @@ from tests.builders.alarms import (
     OPERATOR,
     PUMP,
     T0,
+    Clock,
     Desk,
     bearing,
     caught_up,
@@ -80,19 +84,21 @@ def test_of_each_table_it_is_said_whether_it_grows() -> None:
     assert not GROWING & LIMITED.keys()
 
 
-async def explained(database: Database, asked: Sequence[Asked], *, pages: bool) -> list[str]:
+async def explained(database: Database, asked: Sequence[Asked], **how: bool) -> list[str]:
     if database.is_sqlite:
         return scans_of_sqlite(str(database.engine.url.database), asked)
-    return await scans_of_postgres(database.url, asked, pages=pages)
+    return await scans_of_postgres(database.url, asked, **how)
 
 
-async def require_no_scan(database: Database, asked: Sequence[Asked], *, pages: bool = False) -> None:
+async def require_no_scan(
+    database: Database, asked: Sequence[Asked], *, pages: bool = False, along_indexes: bool = False
+) -> None:
     """With statistics, and without any; of pages also that nothing is sorted for them, once there are statistics."""
     assert len(asked) > 10
     await forget_statistics(database)
-    found = await explained(database, asked, pages=False)
+    found = await explained(database, asked, pages=False, along_indexes=along_indexes)
     await refresh_statistics(database)
-    found += await explained(database, asked, pages=pages)
+    found += await explained(database, asked, pages=pages, along_indexes=along_indexes)
     assert not found, "\n\n".join(found)
 
 
@@ -284,6 +290,21 @@ def values_of(path: str, name: str, query: type[msgspec.Struct]) -> Sequence[str
             return ["true", "false"]
     assert name in VALUES, f"say in VALUES what the filter {name} of {path} is tried with"
     return VALUES[name]
+
+
+async def test_what_retention_removes_is_found_without_a_scan(database: Database, tmp_path: Path) -> None:
+    """Of every table that it erases from, and of every table whose rows go with them or hold them back."""
+    await fill(database, PAST)
+    epoch = await lease.take(database, "test", T0)
+    assert epoch is not None
+    async with database.transaction() as connection:
+        await move_cursor(connection, RULES_TAKEN_UP, PAST)
+    ten_days = RetentionSettings.model_construct(None, **dict.fromkeys(RetentionSettings.model_fields, 390))
+    same_size = itertools.count(0.0, 0.030).__next__  # by this stopwatch all transactions take as many rows
+    with recorded(database) as asked:
+        removed = await Retention(database, epoch, ten_days, Clock(), same_size).enforce()
+    assert {"ticket", "alarm", "maintenance_window", "approval", "event", "fact", "dead_letter"} <= removed.keys()
+    await require_no_scan(database, asked, along_indexes=True)
 
 
 async def test_statistics_that_cannot_be_made_end_nothing(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,9 +44,18 @@ def test_every_class_of_postgresql_has_a_sentence_without_the_drivers_text(state
     assert not RAW.search(in_plain_words(DBAPIError("SELECT 1", {}, OfServer(state))))
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ENOTDIR])
-def test_every_error_of_a_disk_has_a_sentence(number: int) -> None:
-    assert not RAW.search(words_for_file(OSError(number, "raw", "/x")))
+@pytest.mark.parametrize("number", sorted(errno.errorcode))
+def test_every_error_of_a_file_says_which_file_and_what_to_do(number: int) -> None:
+    words = words_for_file(OSError(number, "raw", "/x"))
+    assert not RAW.search(words)
+    assert words.endswith("; the file is /x")
+    assert "cannot be used now" not in words
+
+
+def test_the_errors_that_really_happen_to_files_have_a_remedy_each() -> None:
+    numbers = (errno.EACCES, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOTDIR, errno.ESTALE)
+    told = {words_for_file(OSError(number, "raw")).partition(": ")[2] for number in numbers}
+    assert len(told) == len(numbers)
 
 
 @pytest.mark.parametrize("error", [ConnectionRefusedError(111, "raw"), TimeoutError(), SQLAlchemyError("raw SELECT")])

@@ -1,4 +1,4 @@
-"""Events and facts that retention erases are found by their times."""
+"""What retention erases is found by its time, or by its key."""
 
 from alembic import op
 
@@ -7,7 +7,13 @@ down_revision = "0012"
 branch_labels = None
 depends_on = None
 
-_INDEXED = (("event", "received_at"), ("fact", "at"))
+_INDEXED = (
+    ("event", "received_at"),
+    ("fact", "at"),
+    ("approval", "decided_at"),
+    ("fact_set_aside", "fact"),
+    ("maintenance_window", "cancelled_at"),
+)
 
 
 def upgrade() -> None:

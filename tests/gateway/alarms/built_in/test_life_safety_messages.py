@@ -7,19 +7,39 @@ running service, by all three ways in: native telemetry, native events, mappings
 import asyncio
 import itertools
 import json
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
+from collectors.payloads.spellings import alarm_state_of
+from collectors.wire.names import code_of
+from tests.gateway.alarms.built_in.test_unreadable import NO_SPELLINGS, SPELLINGS, framed
 from tests.servers.mosquitto import Mosquitto
 from tests.servers.service import Service, wait_until
-from tests.servers.wire import send
+from tests.servers.wire import Item, send
 
 pytestmark = pytest.mark.server
 
 _numbers = itertools.count(1)
-MAPPINGS = '["zigbee2mqtt", "tasmota", "chirpstack", "shelly_gen2", "thingsboard_gateway", "wmbusmeters", "json"]'
+SHIPPED = ("zigbee2mqtt", "tasmota", "chirpstack", "shelly_gen2", "thingsboard_gateway", "wmbusmeters", "json")
+MAPPED_EVENTS = """
+mappings:
+  - name: panel_gateway
+    topic: "panels/{equipment}/alarms"
+    readings:
+      - kind: fire_panel
+        equipment: "{equipment}"
+        channel: event
+        fields: {type: /event, loop: {from: /loop, type: text}}
+        time: {from: /time, format: [rfc3339, epoch_s, epoch_ms]}
+        seq: /seq
+"""
+"""A gateway of fire panels with words of its own: no shipped mapping makes events of life safety."""
 
 
 class Site(NamedTuple):
@@ -39,7 +59,10 @@ class Site(NamedTuple):
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     mosquitto = Mosquitto(tmp_path_factory.mktemp("mosquitto")).start()
     folder = tmp_path_factory.mktemp("service") / "data"
-    service = Service(folder, mosquitto.port, GENGFU_COLLECT__MAPPINGS=MAPPINGS, GENGFU_COLLECT__SITE="hq")
+    gateway = folder.with_name("panel_gateway.yaml")
+    gateway.write_text(MAPPED_EVENTS, encoding="utf-8")
+    mappings = json.dumps([*SHIPPED, str(gateway)])
+    service = Service(folder, mosquitto.port, GENGFU_COLLECT__MAPPINGS=mappings, GENGFU_COLLECT__SITE="hq")
     try:
         service.start_ready()
         yield Site(mosquitto, service)
@@ -282,3 +305,94 @@ def test_a_doubtful_value_is_shown_and_ends_with_one_that_can_be_true(site: Site
     assert latest(site, "D1") == {"temperature": -127}
     site.publish((topic, b'{"humidity": 40}'), (topic, b'{"temperature": 21}'))
     wait_until(lambda: alarms() == [("sensor.doubtful", False)], "the doubt has ended")
+
+
+# -- sampled: every way in, with what else a source sends before and after ---------------------------------
+
+
+class Source(NamedTuple):
+    """A way in: topic ({} is a name), site, field of life safety and how a document holds it, time and number."""
+
+    topic: str
+    site: str
+    field: str
+    document: str = "{}"
+    at: str = "at"
+    is_mapped: bool = False
+
+
+SOURCES = (
+    Source(SENSOR, "hq", "smoke"),
+    Source("gengfu/hq/sensor/{}/event", "hq", "smoke"),  # in the wrong channel
+    Source("gengfu/总部/Sensors/{}/Telemetry", "总部", "smoke"),
+    Source(LIFT, "hq", "alarm_button"),
+    Source(LIFT.replace("telemetry", "event"), "hq", "alarm_button"),
+    Source(PANEL, "hq", "type"),
+    Source("gengfu/总部/fire-panels/{}/Events", "总部", "type"),
+    Source(Z2M, "hq", "smoke", at="last_seen", is_mapped=True),
+    Source(LORA, "hq", "smoke", '{{"object":{},"time":"2026-01-01T00:00:00Z"}}', is_mapped=True),
+    Source("panels/{}/alarms", "hq", "event", at="time", is_mapped=True),
+)
+NAMES = st.sampled_from(["X{}", "三楼 烟感 {}", "Détecteur {}", "烟感{}号"])
+FIRE_WORDS = st.sampled_from(
+    ["fire", "FIRE", " Fire ", "Fire Alarm", "火警", "fire!", ["fire"], {"is": "fire"}, None, 1]
+)
+
+
+def clock_at(name: str, moment: int) -> Any:
+    """What a device's clock says at a moment (epoch ms); None: it has none."""
+    return {
+        "none": None, "right": moment, "in seconds": moment // 1_000, "an hour behind": moment - 3_600_000,
+        "an hour ahead": moment + 3_600_000, "never set": moment % 1_000_000_000, "no time": "yesterday",
+        "as text": datetime.fromtimestamp(moment / 1_000, UTC).isoformat(),
+    }[name]  # fmt: skip
+
+
+CLOCKS = st.sampled_from(
+    ["none", "right", "in seconds", "an hour behind", "an hour ahead", "never set", "no time", "as text"]
+)
+BESIDE = st.lists(st.sampled_from([{"battery": 80}, {}, {"note": "三楼"}, "rubbish"]), max_size=2)
+
+
+def calls_nobody(source: Source, value: Any) -> bool:
+    """Whether it says in so many words that nothing is wrong, or, in a mapping, that nothing is known yet."""
+    says_no = isinstance(value, str) and alarm_state_of(value) is False
+    return value in (False, "0") or says_no or (value is None and source.is_mapped)
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> tuple[Source, str, list[Item]]:
+    """What one source sends, in order: a call of life safety, with something else before and after it."""
+    source, name = draw(st.sampled_from(SOURCES)), draw(NAMES).format(next(_numbers))
+    words = FIRE_WORDS if source.field in ("type", "event") else SPELLINGS | NO_SPELLINGS
+    call = {source.field: draw(words.filter(lambda value: not calls_nobody(source, value)))}
+    before, after = draw(BESIDE), draw(BESIDE)
+    clock, counter = draw(CLOCKS), draw(st.sampled_from([None, 0, 7]))
+    began, items = time.time_ns() // 1_000_000, []
+    for number, said in enumerate([*before, call, *after]):
+        if isinstance(said, str):
+            items.append((source.topic.format(name), said.encode()))
+            continue
+        at = clock_at(clock, began + number)
+        numbered = {} if counter is None else {"seq": counter + number % 2}  # a counter that falls back by itself
+        body: dict[str, Any] = {**said, **numbered} | ({} if at is None else {source.at: at})
+        text_of_body = json.dumps(body, ensure_ascii=draw(st.booleans()))
+        items.append((source.topic.format(name), draw(framed(source.document.format(text_of_body)))))
+    return source, name, items
+
+
+@settings(max_examples=60, phases=(Phase.reuse, Phase.generate))
+@given(conversations())
+def test_of_whatever_a_source_says_in_whichever_order_its_alarm_or_that_it_is_unreadable_stands(
+    site: Site, conversation: tuple[Source, str, list[Item]]
+) -> None:
+    source, name, items = conversation
+    site.publish(*items)
+    equipment = f"{code_of(source.site)}:{code_of(name)}"
+
+    def told() -> bool:
+        found = site.service.get(f"/api/v1/alarms?state=open&equipment={equipment}")["items"]
+        # An event whose type nobody knows has a rule of its own, which says that it may be a fire.
+        return any(alarm["life_safety"] or alarm["rule"] == "fire_panel.unrecognised" for alarm in found)
+
+    wait_until(told, f"an alarm about {items} of {equipment}", 20)

@@ -114,6 +114,46 @@ def test_a_fire_on_any_topic_under_the_root_is_an_alarm(parts: list[str]) -> Non
 
 
 @pytest.mark.parametrize(
+    ("topic", "body", "rule"),
+    [
+        ("gengfu/hq/sensor/S1/event", {"smoke": True}, "sensor.unreadable"),  # a state, sent as an event
+        ("gengfu/hq/sensor/S1/event", {"Smoke": "perhaps"}, "sensor.unreadable"),
+        ("gengfu/hq/sensor/S1/status", {"smoke": "alarm", "online": True}, "sensor.unreadable"),
+        ("gengfu/hq/sensor/S1/event", {"type": "烟雾报警"}, "sensor.unreadable"),
+        ("gengfu/hq/elevator/L1/event", {"alarmButton": 1}, "elevator.unreadable"),
+        ("gengfu/hq/elevator/L1/event", {"type": "sos"}, "elevator.unreadable"),
+        ("gengfu/hq/elevator/L1/event", {"entrapment": True}, "elevator.unreadable"),
+        ("gengfu/hq/elevator/L1/telemetry", {"smoke": True}, "elevator.unreadable"),
+        ("gengfu/hq/fire_panel/P1/telemetry", {"type": "火警", "mains": True}, "fire_panel.unreadable"),  # and back
+        ("gengfu/hq/fire_panel/P1/status", {"Type": "Fire"}, "fire_panel.unreadable"),
+        ("gengfu/hq/fire_panel/P1/event", {"type": "fault", "smoke": True}, "fire_panel.unreadable"),
+        ("gengfu/hq/pump/P1/telemetry", {"flow": 1, "smoke": "ON"}, "pump.unreadable"),  # of another kind
+        ("gengfu/hq/patrol_reader/R1/event", {"panic": True}, "sensor.unreadable"),
+        ("gengfu/hq/pump/b1/P1/telemetry", {"smoke": True}, "pump.unreadable"),
+        ("json/hq/fire_panel/P1", {"type": "fire"}, "fire_panel.unreadable"),
+    ],
+)
+def test_a_call_where_no_rule_looks_for_it_is_an_alarm(topic: str, body: dict[str, Any], rule: str) -> None:
+    assert raised_by(topic, json.dumps(body).encode()) == {rule}
+
+
+@pytest.mark.parametrize(
+    ("topic", "body"),
+    [
+        ("gengfu/hq/sensor/S1/status", {"online": True, "smoke": False}),
+        ("gengfu/hq/sensor/S1/event", {"smoke": "normal", "type": "fire alarm cleared"}),
+        ("gengfu/hq/elevator/L1/event", {"type": "door_opened", "fire_recall_ready": 0}),
+        ("gengfu/hq/pump/P1/telemetry", {"heat": 35.5, "gas": 12}),  # numbers of another kind's names
+        ("gengfu/hq/pump/P1/telemetry", {"fire_valve_position": 1}),
+        ("gengfu/hq/fire_panel/P1/telemetry", {"type": "IFP-2100"}),
+        ("gengfu/hq/patrol_reader/R1/event", {"tag": "04A1", "text": "fire door"}),
+    ],
+)
+def test_what_only_looks_like_a_call_disturbs_nobody(topic: str, body: dict[str, Any]) -> None:
+    assert raised_by(topic, json.dumps(body).encode()) == set()
+
+
+@pytest.mark.parametrize(
     ("topic", "payload", "known"),
     [
         ("gengfu/hq/pump/P1/telemetry", b"rubbish", ()),  # no rule of life safety on a pump

@@ -315,7 +315,8 @@ def test_life_safety_never_waits_and_always_opens_an_emergency(rule: Rule) -> No
 
 def test_fire_smoke_gas_calls_for_help_and_what_cannot_be_read_of_them_are_life_safety() -> None:
     assert {rule.id for rule in SHIPPED if rule.life_safety} == {
-        "fire_panel.unreadable", "elevator.unreadable", "sensor.unreadable", "sensor.gas", "sensor.carbon_monoxide",
+        "fire_panel.unreadable", "elevator.unreadable", "sensor.unreadable", "pump.unreadable", "sensor.gas",
+        "sensor.carbon_monoxide",
         "sensor.heat", "sensor.panic", "fire_panel.fire", "sensor.smoke", "elevator.alarm_button",
         "elevator.entrapment_fault", "elevator.entrapment",
     }  # fmt: skip

@@ -109,7 +109,7 @@ async def test_rows_are_sealed_also_where_no_checkpoint_can_be_written(book: Boo
     await book.write_days(2)
     assert await book.named() == []
     assert book.sealer.findings() == {"audit_ok": True, "checkpoint_ok": False}
-    assert f"{book.checkpoints}: a file cannot be used now" in book.sealer.trouble
+    assert f"{book.checkpoints}: a file is where a folder should be" in book.sealer.trouble
     book.checkpoints.unlink()
     book.clock.now += 60 * 1000
     await book.sealer.tick()
