@@ -43,6 +43,7 @@ TABLE = {
     Permission.ADOPT_EQUIPMENT:   ".   .    .    .    .   .    .   x    .",
     Permission.MANAGE_SITES:      ".   .    .    .    .   .    .   x    .",
     Permission.EDIT_LEDGER:       ".   .    .    x    .   .    .   x    .",
+    Permission.RETIRE_EQUIPMENT:  ".   x    .    .    .   .    .   x    .",
     Permission.PLAN_MAINTENANCE:  ".   x    .    x    .   .    x   .    .",
     Permission.MANAGE_RULES:      ".   .    .    .    .   .    .   x    .",
     Permission.MANAGE_PEOPLE:     ".   .    .    .    .   .    .   x    .",

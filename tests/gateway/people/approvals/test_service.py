@@ -59,7 +59,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
             [GENGFU, "user", "add", name, "--role", "admin", "--data-dir", str(tmp_path / "data")], check=True,
             input=PASSWORD, capture_output=True, text=True, timeout=120, cwd=tmp_path, env={**os.environ},
         )  # fmt: skip
-    service = Service(tmp_path / "data", mosquitto.port, GENGFU_APPROVAL__ACTS=LEDGER_AND_RULES)
+    service = Service(tmp_path / "data", mosquitto.port, GENGFU_APPROVAL__PERMISSIONS=LEDGER_AND_RULES)
     service.start()
     try:
         wait_until(service.is_ready, "the service is ready")
