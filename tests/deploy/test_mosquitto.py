@@ -16,7 +16,8 @@ from collectors.wire.topics import SUBSCRIPTION
 from deploy.make_secrets import PROGRAMS
 from gateway.alarms.built_in.synthetic_probe import BEAT_TOPIC
 from gateway.devices.mosquitto_passwords import mosquitto_line
-from tests.deploy.deployed import DEPLOY, ROOT, DeployedMosquitto, moved, services, variables
+from tests.deploy.deployed import DEPLOY, DeployedMosquitto, moved, services, variables
+from tests.paths import DOCS
 from tests.servers.waiting import WITHIN_S, until
 
 CONTAINERS = (DEPLOY / "mosquitto" / "container.conf").read_text(encoding="utf-8")
@@ -302,12 +303,15 @@ def test_the_limits_are_those_that_the_promises_are_made_with() -> None:
     assert int(limits["max_packet_size"]) > MAX_PAYLOAD + 5 * 65, "what the service reads must get through"
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
-def test_the_lines_in_the_readme_are_those_of_the_file(name: str) -> None:
-    (block,) = re.findall(r"^```\n# /etc/mosquitto.*?\n(.*?)^```$", (ROOT / name).read_text(), re.MULTILINE | re.DOTALL)
-    lines = block.splitlines()
-    assert lines
-    assert set(lines) <= {f"{key} {value}" for key, value in conf("gengfu.conf").items()}
+def test_the_limits_that_the_document_explains_are_those_of_the_file() -> None:
+    section = (DOCS / "production.md").read_text(encoding="utf-8").partition("## Mosquitto's limits")[2]
+    explained = [
+        line for row in re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE) for line in re.findall(r"`(.*?)`", row)
+    ]
+    limits = conf("gengfu.conf")
+    assert len(explained) >= 5
+    assert [line for line in explained if line.partition(" ")[2] not in {"", limits.get(line.split()[0])}] == []
+    assert {line.split()[0] for line in explained} <= limits.keys()
 
 
 # -- the health check ----------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ from tests.servers.influxdb import InfluxDB
 T0 = 1_790_000_000_000
 
 
-class ApiServer(Protocol):
+class Backend(Protocol):
     """Where a store lives in a test: what the suite must be able to do to each kind of store."""
 
     def make(self) -> Store:
@@ -49,7 +49,7 @@ class ApiServer(Protocol):
         """Writes succeed again."""
 
 
-class SqliteHouse:
+class SqliteBackend:
     """One file. It breaks down in the last statement of a write, when the rows are in already."""
 
     def __init__(self, folder: Path) -> None:
@@ -69,7 +69,7 @@ class SqliteHouse:
             connection.execute(statement)
 
 
-class InfluxHouse:
+class InfluxBackend:
     """One database of a real InfluxDB that all tests of this worker share. It breaks down as a whole."""
 
     def __init__(self, folder: Path, server: InfluxDB) -> None:
@@ -91,21 +91,21 @@ HOUSES = ("sqlite", pytest.param("influxdb", marks=pytest.mark.server))
 
 
 @pytest.fixture(params=HOUSES)
-def api(request: pytest.FixtureRequest, tmp_path: Path) -> ApiServer:
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     if request.param == "sqlite":
-        return SqliteHouse(tmp_path)
-    return InfluxHouse(tmp_path, request.getfixturevalue("influxdb"))
+        return SqliteBackend(tmp_path)
+    return InfluxBackend(tmp_path, request.getfixturevalue("influxdb"))
 
 
 @pytest.fixture
-async def store(api: ApiServer) -> AsyncIterator[Store]:
-    async with opened(api) as store:
+async def store(backend: Backend) -> AsyncIterator[Store]:
+    async with opened(backend) as store:
         yield store
 
 
 @contextlib.asynccontextmanager
-async def opened(api: ApiServer) -> AsyncIterator[Store]:
-    store = api.make()
+async def opened(backend: Backend) -> AsyncIterator[Store]:
+    store = backend.make()
     await store.open()
     try:
         yield store
@@ -218,7 +218,7 @@ FINITE = st.floats(allow_nan=False, allow_infinity=False)
 PLAIN_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=40)
 ANY_VALUE = FINITE | st.booleans() | PLAIN_TEXT
 _numbers = itertools.count()
-on_one_store = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+on_one_store = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
 
 
 def fresh() -> str:
@@ -237,7 +237,7 @@ async def test_a_value_comes_back_as_it_went_in_with_its_type(store: Store, valu
     assert type(kept) is type(value)
 
 
-async def test_a_whole_number_stays_a_float_and_a_boolean_a_boolean_after_a_restart(api: ApiServer) -> None:
+async def test_a_whole_number_stays_a_float_and_a_boolean_a_boolean_after_a_restart(backend: Backend) -> None:
     fields: dict[str, Value] = {
         "number": 1.0,
         "yes": True,
@@ -246,9 +246,9 @@ async def test_a_whole_number_stays_a_float_and_a_boolean_a_boolean_after_a_rest
         "word": "true",
         "empty": "",
     }
-    async with opened(api) as store:
+    async with opened(backend) as store:
         await store.write([of_fields(1, fields)])
-    async with opened(api) as store:
+    async with opened(backend) as store:
         newest = {name: value.value for name, value in store.latest()["garden", "S1"].fields.items()}
         bucket = (await look(store, "number")).buckets[0]
         texts = [(await look(store, name)).changes[0].value for name in ("yes", "no", "text", "word", "empty")]
@@ -308,11 +308,11 @@ async def test_latest_is_the_newest_by_time_of_measurement_whatever_the_order_of
     }
 
 
-async def test_latest_survives_a_restart_and_goes_on_from_there(api: ApiServer) -> None:
-    async with opened(api) as store:
+async def test_latest_survives_a_restart_and_goes_on_from_there(backend: Backend) -> None:
+    async with opened(backend) as store:
         await store.write([reading(5, level=5.0), reading(3, level=3.0, note="水箱"), reading(1, "S2", leak=False)])
         before = dict(store.latest())
-    async with opened(api) as store:
+    async with opened(backend) as store:
         assert dict(store.latest()) == before
         await store.write([reading(4, level=4.0), reading(6, humidity=1.0)])
         assert store.latest()["garden", "S1"].fields == {
@@ -516,8 +516,8 @@ async def test_what_is_left_of_a_day_that_is_partly_erased_is_drawn_whole(store:
 
 
 async def test_a_year_is_drawn_from_rollups_and_late_data_shows_at_once(store: Store) -> None:
-    hours = 24 * 365
-    await store.write([reading(hour * HOUR, level=float(hour % 24)) for hour in range(hours)])
+    hours = range(0, 24 * 365, 5)
+    await store.write([reading(hour * HOUR, level=float(hour % 24)) for hour in hours])
     await roll_up_all(store)
     before = await look(store, "level", 0, 365 * DAY, points=1000)
     assert 360 <= len(before.buckets) <= 1000
@@ -525,14 +525,14 @@ async def test_a_year_is_drawn_from_rollups_and_late_data_shows_at_once(store: S
     for _ in range(2):
         after = await look(store, "level", 0, 365 * DAY, points=1000)
         assert max(bucket.most for bucket in after.buckets) == 99.0
-        assert sum(bucket.samples for bucket in after.buckets) == hours + 1
+        assert sum(bucket.samples for bucket in after.buckets) == len(hours) + 1
         await roll_up_all(store)
 
 
-async def test_rollups_are_made_by_themselves_and_outlive_a_restart(api: ApiServer) -> None:
-    async with opened(api) as store:
+async def test_rollups_are_made_by_themselves_and_outlive_a_restart(backend: Backend) -> None:
+    async with opened(backend) as store:
         await store.write([reading(minute * MINUTE, level=float(minute)) for minute in range(300)])
-    async with opened(api) as store:
+    async with opened(backend) as store:
         deadline = asyncio.get_running_loop().time() + 10
         while await store.roll_up():
             assert asyncio.get_running_loop().time() < deadline
@@ -644,26 +644,26 @@ async def test_erasing_forgets_what_was_measured_before_and_nothing_else(store: 
     assert store.latest()["garden", "S1"].fields["level"].value == 4.0
 
 
-async def test_nothing_of_a_failed_write_is_kept_and_it_can_be_tried_again(api: ApiServer) -> None:
-    async with opened(api) as store:
+async def test_nothing_of_a_failed_write_is_kept_and_it_can_be_tried_again(backend: Backend) -> None:
+    async with opened(backend) as store:
         await store.write([reading(1, level=1.0)])
-        api.break_down()
+        backend.break_down()
         lost = [reading(2, level=2.0), reading(2, "NEW", level=2.0)]
         with pytest.raises(StoreUnavailable, match=r".+"):
             await store.write(lost)
-        api.repair()
+        backend.repair()
         assert await look(store, "level") == raw((1, 1.0))
         assert holds_nothing(await look(store, "level", equipment="NEW"))
-    async with opened(api) as store:
+    async with opened(backend) as store:
         assert set(store.latest()) == {("garden", "S1")}
         assert store.latest()["garden", "S1"].fields["level"] == LatestValue(1.0, T0 + 1)
-        api.break_down()
+        backend.break_down()
         with pytest.raises(StoreUnavailable):
             await store.write(lost)
-        api.repair()
+        backend.repair()
         assert await store.write([reading(2, "OTHER", level=9.0)]) == []
         assert await store.write(lost) == []
-    async with opened(api) as store:
+    async with opened(backend) as store:
         assert await look(store, "level") == raw((1, 1.0), (2, 2.0))
         assert await look(store, "level", equipment="NEW") == raw((2, 2.0)), "not mixed up with the other one"
         assert await look(store, "level", equipment="OTHER") == raw((2, 9.0))

@@ -261,7 +261,7 @@ def quick_rules(tmp_path: Path) -> Path:
     return file
 
 
-class ApiServer:
+class WatchedService:
     """A service with one adopted pump, and its broker."""
 
     def __init__(self, folder: Path, mosquitto: Mosquitto, rules: Path) -> None:
@@ -288,70 +288,74 @@ class ApiServer:
 
 
 @pytest.fixture
-def house_with_pump(tmp_path: Path, quick_rules: Path) -> Iterator[ApiServer]:
+def with_pump(tmp_path: Path, quick_rules: Path) -> Iterator[WatchedService]:
     mosquitto = Mosquitto(tmp_path / "mosquitto").start()
-    api = ApiServer(tmp_path / "data", mosquitto, quick_rules)
+    watched = WatchedService(tmp_path / "data", mosquitto, quick_rules)
     try:
-        api.say(flow=1)
-        wait_until(lambda: "HQ:P-1" in [item["id"] for item in api.service.get("/api/v1/equipment")["items"]], "heard")
-        status, answer = api.service.post("/api/v1/equipment/HQ:P-1/adopt", {"version": 1})
+        watched.say(flow=1)
+        wait_until(
+            lambda: "HQ:P-1" in [item["id"] for item in watched.service.get("/api/v1/equipment")["items"]], "heard"
+        )
+        status, answer = watched.service.post("/api/v1/equipment/HQ:P-1/adopt", {"version": 1})
         assert status == 200, answer
-        yield api
+        yield watched
     finally:
-        api.service.stop()
+        watched.service.stop()
         mosquitto.kill()
 
 
 @pytest.mark.server
 def test_a_silent_site_is_an_alarm_of_that_site_until_it_speaks_again_also_over_a_kill(
-    house_with_pump: ApiServer,
+    with_pump: WatchedService,
 ) -> None:
-    api = house_with_pump
-    assert api.until_it_stands("system.site_silent") == "HQ"
-    link = next(item for item in api.service.get("/api/v1/equipment")["items"] if item["id"] == "HQ:gengfu")
+    watched = with_pump
+    assert watched.until_it_stands("system.site_silent") == "HQ"
+    link = next(item for item in watched.service.get("/api/v1/equipment")["items"] if item["id"] == "HQ:gengfu")
     assert link["name"]["en"] == "Link to the site"
-    api.service.kill()
-    api.service.start_ready()
-    assert api.standing()["system.site_silent"] == "HQ"
-    api.say(flow=2)
-    api.until_it_is_over("system.site_silent")
+    watched.service.kill()
+    watched.service.start_ready()
+    assert watched.standing()["system.site_silent"] == "HQ"
+    watched.say(flow=2)
+    watched.until_it_is_over("system.site_silent")
 
 
 @pytest.mark.server
-def test_a_broker_that_is_away_is_one_alarm_and_no_site_is_called_silent(house_with_pump: ApiServer) -> None:
-    api = house_with_pump
-    api.mosquitto.kill()
-    assert api.until_it_stands("system.broker_unreachable") == "platform"
+def test_a_broker_that_is_away_is_one_alarm_and_no_site_is_called_silent(with_pump: WatchedService) -> None:
+    watched = with_pump
+    watched.mosquitto.kill()
+    assert watched.until_it_stands("system.broker_unreachable") == "platform"
     away_since = time.monotonic()
     wait_until(lambda: time.monotonic() - away_since > 20, "longer than a site may be silent", 30)
-    assert "system.site_silent" not in api.standing()
-    api.mosquitto.start()
-    api.until_it_is_over("system.broker_unreachable")
+    assert "system.site_silent" not in watched.standing()
+    watched.mosquitto.start()
+    watched.until_it_is_over("system.broker_unreachable")
 
 
 @pytest.mark.server
-def test_messages_that_had_to_wait_are_told_as_soon_as_it_can_be_told(house_with_pump: ApiServer) -> None:
-    api = house_with_pump
-    lock = sqlite3.connect(api.service.folder / "gengfu.db", isolation_level=None)
+def test_messages_that_had_to_wait_are_told_as_soon_as_it_can_be_told(with_pump: WatchedService) -> None:
+    watched = with_pump
+    lock = sqlite3.connect(watched.service.folder / "gengfu.db", isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
     try:
-        api.say(bearing_temperature=120)
+        watched.say(bearing_temperature=120)
         locked_since = time.monotonic()
         wait_until(lambda: time.monotonic() - locked_since > 8, "longer than a message may wait")
     finally:
         lock.execute("ROLLBACK")
         lock.close()
-    api.until_it_stands("system.falling_behind")
+    watched.until_it_stands("system.falling_behind")
 
 
 @pytest.mark.server
-def test_the_clock_is_an_alarm_exactly_where_the_kernel_says_that_nobody_keeps_it(house_with_pump: ApiServer) -> None:
-    api = house_with_pump
+def test_the_clock_is_an_alarm_exactly_where_the_kernel_says_that_nobody_keeps_it(
+    with_pump: WatchedService,
+) -> None:
+    watched = with_pump
     if kernel_says_synchronised() is False:
-        assert api.until_it_stands("system.clock_not_synchronised") == "platform"
+        assert watched.until_it_stands("system.clock_not_synchronised") == "platform"
     else:
-        api.until_it_stands("system.site_silent")  # so the platform has looked at itself more than once
-        assert "system.clock_not_synchronised" not in api.standing()
+        watched.until_it_stands("system.site_silent")  # so the platform has looked at itself more than once
+        assert "system.clock_not_synchronised" not in watched.standing()
 
 
 def test_what_is_known_of_the_way_of_messages() -> None:
