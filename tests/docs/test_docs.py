@@ -151,7 +151,7 @@ def test_the_drawing_has_every_folder_and_nothing_that_is_not_there() -> None:
     assert missing == []
 
 
-def test_each_line_of_the_house_says_something() -> None:
+def test_each_line_of_the_drawing_says_something() -> None:
     (tree,) = blocks("docs/architecture.md", "tree")
     assert [line for line in tree.splitlines() if len(line.split()) < 2] == []
 
