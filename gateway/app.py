@@ -29,7 +29,7 @@ from gateway.api.live.feed import LiveFeed
 from gateway.api.live.floods import LiveFloods
 from gateway.api.platform.platform import READY
 from gateway.clocks import Clock, DataClock, claim_folder, name_of, wall_ms
-from gateway.component_metrics import ComponentStates
+from gateway.component_metrics import ComponentStates, DamagedFiles
 from gateway.equipment.ledger import PLATFORM, Equipment, Ledger, Site
 from gateway.equipment.topology import Link
 from gateway.ingest.factory import forget_old, make_buffer, make_decoder, make_disk_space, make_store, watch_disk
@@ -117,6 +117,7 @@ class Application:
         show_age(self._watchdog, self.registry)
         ProcessCollector(registry=self.registry)  # memory, processor, open files
         self.registry.register(ComponentStates(self.parts, READY))
+        self.registry.register(DamagedFiles(settings.storage.data_dir))
         self._stop = asyncio.Event()
         self.started = asyncio.Event()
 
