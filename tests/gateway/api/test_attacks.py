@@ -27,6 +27,9 @@ from tests.servers.api_server import COOKIE, NO_HURRY, ApiServer, open_api_serve
 
 SESSION = "/api/v1/session"
 
+without_database = pytest.mark.parametrize("engine", ["sqlite"])
+"""Of requests that end before anything is read from the database: one database is enough."""
+
 
 async def log_in(api: ApiServer, username: str = "operator", **headers: str) -> int:
     body = {"username": username, "password": DEMO_PASSWORD}
@@ -86,6 +89,7 @@ async def test_over_tls_the_cookie_never_goes_in_the_clear_nor_to_a_neighbour(
 # -- foreign pages -------------------------------------------------------------------------------------
 
 
+@without_database
 @pytest.mark.parametrize(
     "headers",
     [
@@ -258,6 +262,7 @@ async def test_sql_in_a_filter_is_only_text(api: ApiServer, patterns: list[str])
     assert (await only_row(api.services.database, alarm))["state"] == "unacknowledged"
 
 
+@without_database
 @pytest.mark.parametrize("text", ["x\r\nSet-Cookie: a=b", "x\nX-Evil: 1", "x%0d%0aX-Evil: 1"])
 async def test_header_injection_nothing_that_is_sent_becomes_a_header(api: ApiServer, text: str) -> None:
     bodies = [{"username": text, "password": "x"}, {"username": "operator", "password": text}]
@@ -284,6 +289,7 @@ async def test_what_a_browser_calls_itself_is_kept_short_and_on_one_line(api: Ap
 CHANGING = [(path, route) for path, route in route_table() if route.method != "GET"]
 
 
+@without_database
 @pytest.mark.parametrize(("path", "route"), CHANGING, ids=[f"{route.method} {path}" for path, route in CHANGING])
 async def test_fifty_megabytes_are_refused_before_they_are_read(api: ApiServer, path: str, route: Route) -> None:
     """Nothing of the body is sent but its first byte: who waited for the rest would never answer."""
@@ -305,6 +311,7 @@ UPWARDS = [
 ]  # fmt: skip
 
 
+@without_database
 @pytest.mark.parametrize("upwards", UPWARDS)
 async def test_path_traversal_no_path_leads_out_of_the_page(database: Database, tmp_path: Path, upwards: str) -> None:
     """Each file of the page is a route of its own. Backups have no route; attachments: `test_attachments.py`."""
@@ -334,6 +341,7 @@ TAGS = [
 ]  # fmt: skip
 
 
+@without_database
 @pytest.mark.parametrize("tag", TAGS)
 async def test_open_redirect_a_tags_address_answers_our_own_page_and_leads_nowhere_else(
     database: Database, tmp_path: Path, tag: str
