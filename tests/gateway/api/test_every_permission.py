@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from sqlalchemy import select
 
-from gateway.alarms.suppression.maintenance import Scope, Span
+from gateway.alarms.suppression.maintenance import WindowScope, Span
 from gateway.alarms.suppression.maintenance_windows import plan_window
 from gateway.api.http.route import Route
 from gateway.api.http.server import LIVE_ACT, route_table
@@ -114,7 +114,7 @@ async def fill(api: ApiServer) -> Things:
     await api.services.ledger.links.link(Link(OWN, "P-1", "FP-1", Relation.POWER), CLOCK, api.clock())
     span = Span(api.clock(), api.clock() + 3_600_000)
     window = await plan_window(
-        api.services.database, Scope(site=OWN, equipment="P-1"), span, "new seals", None, CLOCK, api.clock()
+        api.services.database, WindowScope(site=OWN, equipment="P-1"), span, "new seals", None, CLOCK, api.clock()
     )
     async with api.services.database.reading() as connection:
         which = await connection.scalar(select(login.c.id).where(login.c.person == person))
