@@ -277,7 +277,7 @@ async def test_a_rule_that_failed_is_asked_again_at_the_next_sample(database: Da
         await desk.decide(sample(PUMP, {"mode": "off"}, T0))
     assert await rows_of(database, alarm) == []
     (channel_state,) = desk.alarms._evaluator._channel_states.values()
-    for watch in channel_state.evaluator.values():
+    for watch in channel_state.instances.values():
         watch.rule = msgspec.structs.replace(rule, values=frozenset({"off"}))
     await desk.decide(sample(PUMP, {"mode": "off"}, T0 + 1_000))  # the value has not changed
     assert (await only_row(database, alarm))["rule"] == "pump.off"
