@@ -42,9 +42,9 @@ from gateway.people.people import People, enter_demo_people, make_people
 from gateway.process import stop_on_signals
 from gateway.settings import Settings, SettingsError
 from gateway.storage.database import Database
+from gateway.storage.leadership import lease
 from gateway.storage.migrate import migrate_when_there
 from gateway.storage.outbox.outbox import newest_fact
-from gateway.storage.ownership import lease
 from gateway.storage.received.last_events import newest_event_at
 from gateway.storage.received.quarantine import Quarantine
 from gateway.supervision.duties import Duties, Duty, every
@@ -112,11 +112,11 @@ class Application:
         self._rules = load_rules(settings.alarms.rule_files)
         self._approval_rules = approval_rules(settings)
         self._decoder = make_decoder(settings)
-        self._parts: dict[str, Callable[[], str]] = {}
+        self._components: dict[str, Callable[[], str]] = {}
         self._watchdog = Watchdog(settings.alarms.watchdog_s, wall_ms)
         show_age(self._watchdog, self.registry)
         ProcessCollector(registry=self.registry)  # memory, processor, open files
-        self.registry.register(ComponentStates(self.parts, READY))
+        self.registry.register(ComponentStates(self.components, READY))
         self._stop = asyncio.Event()
         self.started = asyncio.Event()
 
@@ -146,7 +146,7 @@ class Application:
             buffer = make_buffer(settings, folder, store, partial(_set_aside, quarantine), history, disk)
             stack.push_async_callback(buffer.close)
             await buffer.open()
-            self._parts["history"] = lambda: buffer.trouble or READY
+            self._components["history"] = lambda: buffer.trouble or READY
             people = await self._open_people(stack, database)
             rule_tests = RuleTests(store, database, round(settings.alarms.late_window_s * 1000))
             stack.callback(rule_tests.close)
@@ -155,18 +155,18 @@ class Application:
             services = self._services(database, ledger, store, people, rule_tests, attachments)
             feed = LiveFeed(services)
             await self._listen(stack, services, feed)
-            duties = Duties(self._parts, self.registry)
+            duties = Duties(self._components, self.registry)
             given = Resources(
                 settings=settings, decoder=self._decoder, rules=self._rules, database=database, ledger=ledger,
                 buffer=buffer, keeper=buffer if settings.history.write else DiscardWriter(store),
                 quarantine=quarantine, store=store, sequences=sequences, feed=feed, clock=self._clock,
                 watchdog=self._watchdog, attachments=attachments, lease=LeaseKeeper(database), duties=duties, disk=disk,
             )  # fmt: skip
-            owner = Leader(given, self._parts, self.registry)
+            owner = Leader(given, self._components, self.registry)
             floods = LiveFloods(services, feed)
             stop_on_signals(stack, self.stop)
             everything = [
-                Duty("ownership", owner.run, True),
+                Duty("leadership", owner.run, True),
                 Duty("disk", partial(watch_disk, disk), False, partial(disk_state, disk)),
                 Duty("other_commits", database.hear_others, False),
                 Duty("live_feed", partial(feed.run, told), False),
@@ -200,9 +200,9 @@ class Application:
         """Ask the service to stop in order."""
         self._stop.set()
 
-    def parts(self) -> dict[str, str]:
-        """Each part and "ready", or what it waits for."""
-        return {name: state() for name, state in self._parts.items()}
+    def components(self) -> dict[str, str]:
+        """Each component and "ready", or what it waits for."""
+        return {name: state() for name, state in self._components.items()}
 
     async def _set_clock(self, store: Store, database: Database) -> None:
         """On the data's clock the service goes on where the data had come to."""
@@ -235,7 +235,7 @@ class Application:
         attachments: AttachmentFiles,
     ) -> Services:
         return Services(
-            database, ledger, store, people, self.registry, self.parts, self._clock, self._watchdog, rule_tests,
+            database, ledger, store, people, self.registry, self.components, self._clock, self._watchdog, rule_tests,
             attachments, longest_shelves=self.settings.alarms.longest_shelves_ms, rules=self._rules, duty=self.duty,
             longest_maintenance_ms=round(self.settings.alarms.max_maintenance_hours * 3_600_000),
         )  # fmt: skip

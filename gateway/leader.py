@@ -21,8 +21,8 @@ from gateway.api.platform.platform import STANDING_BY
 from gateway.backup.regular import RegularBackups
 from gateway.clocks import Clock, steps_of, wall_ms
 from gateway.leader_duties import (
-    OwnerDuties,
-    OwnerMetrics,
+    LeaderDuties,
+    LeaderMetrics,
     Resources,
     known_babbling,
     known_doubtful_clocks,
@@ -30,10 +30,10 @@ from gateway.leader_duties import (
     known_values,
 )
 from gateway.storage.database_errors import DatabaseTrouble
-from gateway.storage.ownership import lease
+from gateway.storage.leadership import lease
 from gateway.storage.received.last_events import last_events
 from gateway.storage.trouble_words import in_plain_words
-from gateway.supervision.duties import Parts, every, is_lease_lost
+from gateway.supervision.duties import Components, every, is_lease_lost
 from gateway.supervision.lease_keeping import RENEW_S
 
 log = structlog.get_logger(__name__)
@@ -43,19 +43,19 @@ _REFRESH_S: Final = 5.0
 _FINISH_S: Final = 3.0
 """For what is in hand at the end; what takes longer is left to the broker."""
 _CATCH_UP_S: Final = lease.LIFETIME_MS / 3000
-_OWN_PARTS: Final = ("owner", "alarms", "tickets", "broker", "audit", "backups")
+_LEADER_COMPONENTS: Final = ("leader", "alarms", "tickets", "broker", "audit", "backups")
 
 
 class Leader:
     """Takes the lease whenever it is free, and works while it holds."""
 
-    def __init__(self, given: Resources, parts: Parts, registry: CollectorRegistry) -> None:
+    def __init__(self, given: Resources, components: Components, registry: CollectorRegistry) -> None:
         self._given = given
-        self._parts = parts
+        self._components = components
         self._backups = RegularBackups(given.settings, given.database.engine.url, wall_ms)
-        self._metrics = OwnerMetrics(registry, given.clock)
-        self._work_in_hand: OwnerDuties | None = None
-        # All of them from the start: a part that is not there yet must not look like one that works.
+        self._metrics = LeaderMetrics(registry, given.clock)
+        self._work_in_hand: LeaderDuties | None = None
+        # All of them from the start: a component that is not there yet must not look like one that works.
         self._report_all("starting")
 
     async def run(self) -> None:
@@ -141,7 +141,7 @@ class Leader:
             return
         babbling, clocks = await known_babbling(given), await known_doubtful_clocks(given)
         notices = await known_notices(given)
-        work = OwnerDuties(given, self._metrics, alarms, epoch, self._backups, babbling, clocks, notices)
+        work = LeaderDuties(given, self._metrics, alarms, epoch, self._backups, babbling, clocks, notices)
         self._work_in_hand = work
         given.watchdog.own()
         try:
@@ -200,7 +200,7 @@ class Leader:
         return keeping_up(now) if self._work_in_hand is None else self._work_in_hand.progress(now)
 
     def _report_all(self, state: str) -> None:
-        self._parts.update(dict.fromkeys(_OWN_PARTS, lambda: state))
+        self._components.update(dict.fromkeys(_LEADER_COMPONENTS, lambda: state))
 
 
 def _why(error: Exception) -> str:

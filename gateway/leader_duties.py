@@ -1,6 +1,6 @@
 """What the owner of the alarms does while its lease holds, as one list of duties.
 
-A further duty (escalation, rounds, notifications, drills) is one more line of `OwnerDuties.duties`.
+A further duty (escalation, rounds, notifications, drills) is one more line of `LeaderDuties.duties`.
 """
 
 from collections.abc import Sequence
@@ -102,7 +102,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     disk: DiskSpace
 
 
-class OwnerMetrics:
+class LeaderMetrics:
     """What the owner counts over all its epochs."""
 
     def __init__(self, registry: CollectorRegistry, clock: Clock) -> None:
@@ -112,13 +112,13 @@ class OwnerMetrics:
         self.failures = Failures(registry, clock)
 
 
-class OwnerDuties:
+class LeaderDuties:
     """Made anew for each epoch."""
 
     def __init__(
         self,
         given: Resources,
-        metrics: OwnerMetrics,
+        metrics: LeaderMetrics,
         alarms: Alarms,
         epoch: int,
         backups: RegularBackups,
@@ -170,7 +170,7 @@ class OwnerDuties:
         given, alarms, tickets, broker = self._given, self._alarms, self._tickets, self.broker
         tick_s = given.settings.alarms.tick_s
         return [
-            Duty("owner", given.lease.keep, True, lambda: given.lease.state),
+            Duty("leader", given.lease.keep, True, lambda: given.lease.state),
             Duty("broker", broker.run, True, lambda: broker.trouble or READY),
             Duty("collector", self._collector.run, True),
             Duty("alarms", every(tick_s, alarms.tick), True, lambda: alarms.trouble or working(alarms.notice)),

@@ -46,8 +46,8 @@ from gateway.ingest.factory import (
 from gateway.process import stop_on_signals
 from gateway.settings import Settings, SettingsError
 from gateway.storage.database import Database
+from gateway.storage.leadership.lease import FolderInUse, lock_folder
 from gateway.storage.migrate import migrate
-from gateway.storage.ownership.lease import FolderInUse, lock_folder
 from gateway.storage.received.quarantine import Quarantine, newest_quarantined
 
 log = structlog.get_logger(__name__)
@@ -90,7 +90,7 @@ class HistoryWriter:
         self._decoder = make_decoder(settings)
         self._registry = CollectorRegistry()
         self._metrics = IngestMetrics(self._registry)
-        self._parts: dict[str, Callable[[], str]] = {}
+        self._components: dict[str, Callable[[], str]] = {}
         ProcessCollector(registry=self._registry)  # memory, processor, open files
         self._registry.register(ComponentStates(self._states, _READY))
         self._stop = asyncio.Event()
@@ -105,7 +105,7 @@ class HistoryWriter:
             stack.enter_context(_locked(folder))
             disk = make_disk_space(settings, folder)
             disk.open()
-            self._parts["disk"] = lambda: disk.trouble
+            self._components["disk"] = lambda: disk.trouble
             database = Database(f"sqlite+aiosqlite:///{folder / 'quarantine.db'}", make_room=disk.make_room)
             stack.push_async_callback(database.close)
             await migrate(database, folder)
@@ -205,8 +205,8 @@ class HistoryWriter:
             self._tell(text)
 
     def _report(self, broker: Broker, buffer: WriteBuffer) -> None:
-        self._parts["broker"] = lambda: broker.trouble
-        self._parts["history"] = lambda: buffer.trouble
+        self._components["broker"] = lambda: broker.trouble
+        self._components["history"] = lambda: buffer.trouble
         self._registry.register(DamagedFiles(self.folder))
         self._metrics.waiting.set_function(lambda: broker.waiting)
         self._metrics.connected.set_function(lambda: broker.connected)
@@ -228,15 +228,17 @@ class HistoryWriter:
         log.info("listening", address=self.address, name=collect.name)
 
     def _states(self) -> dict[str, str]:
-        return {name: trouble() or _READY for name, trouble in self._parts.items()}
+        return {name: trouble() or _READY for name, trouble in self._components.items()}
 
     async def _ready(self, _request: web.Request) -> web.Response:
-        parts = self._states()
-        ready = set(parts.values()) == {_READY}
+        components = self._states()
+        ready = set(components.values()) == {_READY}
         notices = [
             f"{path} is damaged and was replaced: look at it, then remove it" for path in kept_aside(self.folder)
         ]
-        return web.json_response({"ready": ready, "parts": parts, "notices": notices}, status=200 if ready else 503)
+        return web.json_response(
+            {"ready": ready, "components": components, "notices": notices}, status=200 if ready else 503
+        )
 
     async def _show_metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

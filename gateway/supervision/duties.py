@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.api.platform.platform import READY, working
 from gateway.clocks import steady_s
 from gateway.storage.database_errors import DatabaseTrouble
-from gateway.storage.ownership.lease import LeaseLost
+from gateway.storage.leadership.lease import LeaseLost
 from gateway.storage.trouble_words import in_plain_words
 
 log = structlog.get_logger(__name__)
@@ -28,8 +28,8 @@ SETTLED_S: Final = 10.0
 
 Run = Callable[[], Coroutine[Any, Any, None]]
 """Works until it is cancelled."""
-Parts = MutableMapping[str, Callable[[], str]]
-"""Part -> what `/readyz` says of it."""
+Components = MutableMapping[str, Callable[[], str]]
+"""Component -> its state in `/readyz`."""
 
 
 class Duty(NamedTuple):
@@ -58,8 +58,10 @@ class _Failure(NamedTuple):
 class Duties:
     """Carries out the duties of one process."""
 
-    def __init__(self, parts: Parts, registry: CollectorRegistry, steady: Callable[[], float] = steady_s) -> None:
-        self._parts = parts
+    def __init__(
+        self, components: Components, registry: CollectorRegistry, steady: Callable[[], float] = steady_s
+    ) -> None:
+        self._components = components
         self._steady = steady
         self._failures: dict[str, _Failure] = {}
         self._restarts = Counter(
@@ -81,7 +83,7 @@ class Duties:
         async with asyncio.TaskGroup() as group:
             for duty in duties:
                 if duty.health is not None:
-                    self._parts[duty.name] = duty.health
+                    self._components[duty.name] = duty.health
                 group.create_task(self._vital(duty) if duty.is_vital else self._restarted(duty), name=duty.name)
 
     async def _vital(self, duty: Duty) -> NoReturn:
@@ -110,16 +112,16 @@ class Duties:
             log.error("a duty failed and is restarted", duty=duty.name, why=why, exc_info=error)
         self._failures[duty.name] = _Failure(why, self._steady() + pause_s + SETTLED_S, pause_s)
         self._restarts.labels(duty.name).inc()
-        self._parts[duty.name] = lambda: self._state(duty)
+        self._components[duty.name] = lambda: self._state(duty)
         return pause_s
 
     def _state(self, duty: Duty) -> str:
-        """What is said of a duty that has failed; a part of its own is not shown any more when it has settled."""
+        """What is said of a duty that has failed; a component of its own is not shown any more when it has settled."""
         failure = self._failures[duty.name]
         if self._steady() < failure.until:
             return working(f"being restarted after {failure.why}")
         if duty.health is not None:
-            self._parts[duty.name] = duty.health
+            self._components[duty.name] = duty.health
             return duty.health()
         return READY
 

@@ -9,8 +9,8 @@ from gateway.api.platform.platform import READY
 from gateway.clocks import wall_ms
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
-from gateway.storage.ownership import lease
-from gateway.storage.ownership.tenure import Tenure
+from gateway.storage.leadership import lease
+from gateway.storage.leadership.tenure import Tenure
 from gateway.storage.trouble_words import in_plain_words
 
 log = structlog.get_logger(__name__)

@@ -13,7 +13,7 @@ from typing import Final
 from collectors.wire.reading import Quality, Reading, Value
 from gateway.clocks import Clock
 from gateway.storage.database import Database
-from gateway.storage.ownership.lease import shared_clock
+from gateway.storage.leadership.lease import shared_clock
 
 _STA_UNSYNC: Final = 0x40
 """adjtimex(2): nobody keeps the clock, or nobody has for so long that its error may be above 16 s."""

@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.storage.database_errors import DatabaseTrouble
-from gateway.storage.ownership.lease import LeaseLost
+from gateway.storage.leadership.lease import LeaseLost
 from gateway.storage.trouble_words import in_plain_words
 
 Item = TypeVar("Item")

@@ -24,9 +24,9 @@ from gateway.alarms.rules.rule import Priority, TicketWish
 from gateway.equipment.ledger import Ledger, Site
 from gateway.people.audit.entry import CLOCK, RULES
 from gateway.storage.database import Database
+from gateway.storage.leadership import lease
 from gateway.storage.outbox import outbox as facts_module
 from gateway.storage.outbox.outbox import Fact
-from gateway.storage.ownership import lease
 from gateway.storage.tables import (
     alarm,
     audit,

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 
 from gateway.storage.database import Database
+from gateway.storage.leadership.lease import LeaseLost
 from gateway.storage.outbox import outbox as facts
 from gateway.storage.outbox.outbox import (
     Consumer,
@@ -22,7 +23,6 @@ from gateway.storage.outbox.outbox import (
     read_cursor,
     write_facts,
 )
-from gateway.storage.ownership.lease import LeaseLost
 from gateway.storage.tables import dead_letter, fact, site
 from tests.builders.alarms import T0, Clock, rows_of
 from tests.servers.waiting import until

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble, is_refusal
+from gateway.storage.leadership import lease
 from gateway.storage.outbox import outbox as facts
 from gateway.storage.outbox.outbox import NewFact, follow, newest_fact, write_facts
-from gateway.storage.ownership import lease
 from gateway.storage.postgres import connections as postgres
 from gateway.storage.tables import fact, site
 from tests.builders.alarms import T0, rows_of

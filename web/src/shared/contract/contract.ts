@@ -231,7 +231,7 @@ export interface HealthBody { status: string; clock: 'wall' | 'data' }
 
 export interface ReadyBody {
   ready: boolean
-  parts: Record<string, string>
+  components: Record<string, string>
 }
 
 export interface Snapshot {
@@ -279,8 +279,8 @@ export interface LiveSystem {
   type: 'system'
   seq: number
   ready: boolean
-  /** Each part to "ready" or to what it is waiting for. */
-  parts: Record<string, string>
+  /** Each component to "ready" or to what it is waiting for. */
+  components: Record<string, string>
 }
 
 export interface Beat {

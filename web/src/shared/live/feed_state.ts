@@ -45,7 +45,7 @@ export interface FeedState {
   floods: ReadonlyMap<string, FloodBody>
   /** Planned work that is on or to come, by its id. */
   maintenance: ReadonlyMap<string, WindowBody>
-  /** Parts of the platform that are not ready or have something to say, and what. */
+  /** Components of the platform that are not ready or have a notice, with the text. */
   notReady: ReadonlyMap<string, string>
 }
 
@@ -158,7 +158,7 @@ class Draft {
         this.putWindow(message.window)
         break
       case 'system':
-        this.state = { ...this.state, notReady: notReadyParts(message) }
+        this.state = { ...this.state, notReady: notReadyComponents(message) }
         break
       case 'beat':
         this.state = { ...this.state, clockOffset: Date.parse(message.at) - now }
@@ -205,7 +205,7 @@ class Draft {
       approvals: new Map(),
       // An older server does not tell of it.
       maintenance: byKey((snapshot as Partial<Snapshot>).maintenance ?? [], (window) => window.id),
-      // The server tells floods, and the parts, right after each snapshot. Until then nothing is folded, and the last word stands.
+      // The server sends floods and the components right after each snapshot. Until then nothing is folded, and the last state applies.
       floods: new Map(),
       notReady: this.state.notReady,
     }
@@ -268,9 +268,9 @@ function byKey<Item>(items: readonly Item[], key: (item: Item) => string): Map<s
   return new Map(items.map((item) => [key(item), item]))
 }
 
-function notReadyParts(system: LiveSystem): Map<string, string> {
+function notReadyComponents(system: LiveSystem): Map<string, string> {
   // "standing by": another process does it, and this one would take over.
-  return new Map(Object.entries(system.parts).filter(([, word]) => word !== 'ready' && word !== 'standing by'))
+  return new Map(Object.entries(system.components).filter(([, word]) => word !== 'ready' && word !== 'standing by'))
 }
 
 function closingTime(alarm: AlarmBody, serverNow: number): number {

@@ -7,7 +7,7 @@ counts from before it was asked for, so it is over here no later than at the dat
 from collections.abc import Callable
 
 from gateway.clocks import steady_s
-from gateway.storage.ownership.lease import LIFETIME_MS
+from gateway.storage.leadership.lease import LIFETIME_MS
 
 _LIFETIME_S = LIFETIME_MS / 1000
 
