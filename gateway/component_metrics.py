@@ -26,7 +26,7 @@ class ComponentStates(Collector):
 
 
 class DamagedFiles(Collector):
-    """Counts the damaged files of a folder that wait for the administrator."""
+    """Number of damaged files in a folder that the administrator has not removed yet."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -34,6 +34,6 @@ class DamagedFiles(Collector):
     def collect(self) -> Iterable[Metric]:
         yield GaugeMetricFamily(
             "gengfu_damaged_files",
-            "Damaged files that were replaced and wait to be looked at and removed",
+            "Damaged files that were replaced; inspect and remove them",
             value=len(kept_aside(self._folder)),
         )

@@ -266,7 +266,7 @@ def test_who_is_retired_finishes_what_waited_for_it_and_gets_nothing_more(
     assert marks(building, "2") == 0
     publish_flows(building, range(12, 20))
     wait_until(lambda: building.count("flow") == 20, "the other one gets everything from now on")
-    assert "The broker knows no such name" in retire(building, "2")
+    assert "The broker has no session of this name" in retire(building, "2")
 
 
 def marks(building: Building, name: str) -> int:

@@ -386,9 +386,9 @@ async def test_a_fires_ticket_lists_its_points_by_floor_and_time_and_each_point_
 
 
 async def test_a_part_that_works_and_has_something_to_say_is_ready(api: ApiServer) -> None:
-    api.components["tickets"] = working("1 facts set aside")
+    api.components["tickets"] = working("1 dead letters")
     status, body = await api.get("/readyz")
-    assert (status, body["components"]["tickets"]) == (200, "ready; 1 facts set aside")
+    assert (status, body["components"]["tickets"]) == (200, "ready; 1 dead letters")
     api.components["tickets"] = "readying"
     assert (await api.get("/readyz"))[0] == 503
 

@@ -214,7 +214,7 @@ async def test_what_was_set_aside_is_said_for_a_day_also_after_a_restart(databas
     await until(lambda: diary.consumer.notice, "it says so")
     again = Diary(database)
     run(again)
-    await until(lambda: again.consumer.notice == "1 facts set aside in the last 24 h, see the log", "it still says so")
+    await until(lambda: again.consumer.notice == "1 dead letters in the last 24 h, see the log", "it still says so")
     assert again.taken == []
     again.clock.now += facts.SHOWN_MS
     assert again.consumer.notice == ""

@@ -208,7 +208,7 @@ async def test_another_processs_facts_come_at_once_and_again_after_the_connectio
         async for told in follow(database, await newest_fact(database)):
             heard.extend(item.thing for item in told)
 
-    tasks = [asyncio.create_task(database.hear_others()), asyncio.create_task(listen())]
+    tasks = [asyncio.create_task(database.follow_other_commits()), asyncio.create_task(listen())]
     await until(lambda: database._wakers, "it follows")
     async with other.transaction() as connection:
         await tell(connection, "a")
