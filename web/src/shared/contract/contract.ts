@@ -51,7 +51,7 @@ export interface FieldBody {
   unit: string
   /** Lowest and highest value that can be true, ends included; null where every value can. */
   plausible: [number, number] | null
-  /** Values between them that stand for "no value". */
+  /** Values between them that mean "no value". */
   sentinels: number[]
 }
 
@@ -121,7 +121,7 @@ export interface HistoryBody {
   /** Exactly one of `buckets` and `changes` is filled. */
   buckets: Bucket[]
   changes: Change[]
-  /** There were more changes than asked for: these are the newest, and none is missing between them. */
+  /** There were more changes than requested: these are the newest, and none is missing between them. */
   older_left_out: boolean
 }
 
