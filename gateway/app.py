@@ -1,4 +1,4 @@
-"""Wiring, in one visible place: what is made, from what, in which order it starts and stops."""
+"""Wiring in one place: the objects, their dependencies, and the order of start and stop."""
 
 import asyncio
 import contextlib
@@ -42,9 +42,9 @@ from gateway.people.people import People, enter_demo_people, make_people
 from gateway.process import stop_on_signals
 from gateway.settings import Settings, SettingsError
 from gateway.storage.database import Database
+from gateway.storage.leadership import lease
 from gateway.storage.migrate import migrate_when_there
 from gateway.storage.outbox.outbox import newest_fact
-from gateway.storage.ownership import lease
 from gateway.storage.received.last_events import newest_event_at
 from gateway.storage.received.quarantine import Quarantine
 from gateway.supervision.duties import Duties, Duty, every
@@ -59,7 +59,7 @@ _FORGET_VALUES_S: Final = 30.0
 
 
 def database_url(settings: Settings) -> str:
-    """Where the service keeps its own memory."""
+    """Address of the service's own database."""
     file = settings.storage.data_dir / "gengfu.db"
     return settings.storage.database_url.get_secret_value() or f"sqlite+aiosqlite:///{file}"
 
@@ -72,24 +72,24 @@ def web_app_folder() -> Path | None:
 
 
 def approval_rules(settings: Settings) -> ApprovalRules:
-    """What needs two people. Raises SettingsError for an act that cannot."""
+    """Permissions that need two people. Raises SettingsError for one that cannot."""
     try:
         return read_rules(settings.approval.permissions, settings.approval.hours)
     except NotForTwo as error:
         raise SettingsError(str(error)) from error
 
 
-async def _set_aside(quarantine: Quarantine, refused: Sequence[Refused]) -> None:
+async def _quarantine_refused(quarantine: Quarantine, refused: Sequence[Refused]) -> None:
     await quarantine.keep(as_quarantined(refused))
 
 
 async def _forget_unlisted(store: Store, ledger: Ledger) -> None:
-    """Newest values of equipment beyond the limit of unknown ones, which nobody can look at."""
+    """Delete newest values of equipment beyond the limit of unknown ones, which cannot be shown."""
     store.forget_latest([who for who in store.latest() if who not in ledger.equipment])
 
 
 class Application:
-    """The service: made, started, run until told to stop, stopped in the reverse order."""
+    """The service: made, started, run until stopped; stopped in the reverse order."""
 
     def __init__(
         self,
@@ -112,17 +112,17 @@ class Application:
         self._rules = load_rules(settings.alarms.rule_files)
         self._approval_rules = approval_rules(settings)
         self._decoder = make_decoder(settings)
-        self._parts: dict[str, Callable[[], str]] = {}
+        self._components: dict[str, Callable[[], str]] = {}
         self._watchdog = Watchdog(settings.alarms.watchdog_s, wall_ms)
         show_age(self._watchdog, self.registry)
         ProcessCollector(registry=self.registry)  # memory, processor, open files
-        self.registry.register(ComponentStates(self.parts, READY))
+        self.registry.register(ComponentStates(self.components, READY))
         self.registry.register(DamagedFiles(settings.storage.data_dir))
         self._stop = asyncio.Event()
         self.started = asyncio.Event()
 
     async def run(self) -> None:
-        """Run until `stop`, SIGTERM or SIGINT. Raises what makes going on impossible."""
+        """Run until `stop`, SIGTERM or SIGINT. Raises fatal errors."""
         # One straight function: each line is a step of starting, the stack undoes them backwards.
         settings, folder = self.settings, self.settings.storage.data_dir
         async with contextlib.AsyncExitStack() as stack:
@@ -133,7 +133,7 @@ class Application:
             database = Database(database_url(settings), make_room=disk.make_room)
             stack.push_async_callback(database.close)
             await migrate_when_there(database, folder)
-            told = await newest_fact(database)  # before the ledger is read: what comes after is heard of by its fact
+            position = await newest_fact(database)  # before the ledger is read: later changes arrive as facts
             ledger = await self._open_ledger(database)
             store = make_store(settings, folder, disk)
             stack.push_async_callback(store.close)
@@ -144,10 +144,10 @@ class Application:
             await sequences.open()
             quarantine = Quarantine(database, self.registry, lambda: disk.state is not DiskState.NORMAL)
             history = HistoryMetrics(self.registry)
-            buffer = make_buffer(settings, folder, store, partial(_set_aside, quarantine), history, disk)
+            buffer = make_buffer(settings, folder, store, partial(_quarantine_refused, quarantine), history, disk)
             stack.push_async_callback(buffer.close)
             await buffer.open()
-            self._parts["history"] = lambda: buffer.trouble or READY
+            self._components["history"] = lambda: buffer.trouble or READY
             people = await self._open_people(stack, database)
             rule_tests = RuleTests(store, database, round(settings.alarms.late_window_s * 1000))
             stack.callback(rule_tests.close)
@@ -156,21 +156,21 @@ class Application:
             services = self._services(database, ledger, store, people, rule_tests, attachments)
             feed = LiveFeed(services)
             await self._listen(stack, services, feed)
-            duties = Duties(self._parts, self.registry)
+            duties = Duties(self._components, self.registry)
             given = Resources(
                 settings=settings, decoder=self._decoder, rules=self._rules, database=database, ledger=ledger,
                 buffer=buffer, keeper=buffer if settings.history.write else DiscardWriter(store),
                 quarantine=quarantine, store=store, sequences=sequences, feed=feed, clock=self._clock,
                 watchdog=self._watchdog, attachments=attachments, lease=LeaseKeeper(database), duties=duties, disk=disk,
             )  # fmt: skip
-            owner = Leader(given, self._parts, self.registry)
+            leader = Leader(given, self._components, self.registry)
             floods = LiveFloods(services, feed)
             stop_on_signals(stack, self.stop)
             everything = [
-                Duty("ownership", owner.run, True),
+                Duty("leadership", leader.run, True),
                 Duty("disk", partial(watch_disk, disk), False, partial(disk_state, disk)),
-                Duty("other_commits", database.hear_others, False),
-                Duty("live_feed", partial(feed.run, told), False),
+                Duty("other_commits", database.follow_other_commits, False),
+                Duty("live_feed", partial(feed.run, position), False),
                 Duty("live_floods", floods.run, False),
                 Duty("write_buffer", buffer.run, False),
                 Duty("logins", partial(people.logins.run, wall_ms), False),
@@ -178,35 +178,35 @@ class Application:
                 Duty("approvals", partial(people.approvals.run, wall_ms), False),
                 *self._forgetting(store, ledger),
             ]
-            await self._carry_out(duties, everything, owner)
+            await self._carry_out(duties, everything, leader)
 
-    async def _carry_out(self, duties: Duties, everything: Sequence[Duty], owner: Leader) -> None:
+    async def _carry_out(self, duties: Duties, everything: Sequence[Duty], leader: Leader) -> None:
         """Work until `stop`. A vital duty that fails ends the service, with its error."""
         async with asyncio.TaskGroup() as group:
             working = group.create_task(duties.carry_out(everything), name="duties")
             self.started.set()
             await self._stop.wait()
             log.info("stopping")
-            await owner.finish()
+            await leader.finish()
             working.cancel()
 
     def _forgetting(self, store: Store, ledger: Ledger) -> list[Duty]:
-        """Who writes the history also erases what of it is too old."""
+        """The process that writes the history also erases old readings."""
         values = every(_FORGET_VALUES_S, partial(_forget_unlisted, store, ledger))
         erase = partial(forget_old, store, self.settings.storage.history_days, self._clock)
         erasing = [Duty("history_erasing", erase, False)] if self.settings.history.write else []
         return [Duty("newest_values", values, False), *erasing]
 
     def stop(self) -> None:
-        """Ask the service to stop in order."""
+        """Stop the service in order."""
         self._stop.set()
 
-    def parts(self) -> dict[str, str]:
-        """Each part and "ready", or what it waits for."""
-        return {name: state() for name, state in self._parts.items()}
+    def components(self) -> dict[str, str]:
+        """Each component and "ready", or what it waits for."""
+        return {name: state() for name, state in self._components.items()}
 
     async def _set_clock(self, store: Store, database: Database) -> None:
-        """On the data's clock the service goes on where the data had come to."""
+        """On the data's clock the service continues at the newest time in the data."""
         if isinstance(self._clock, DataClock):
             self._clock.see(await newest_event_at(database))
             for latest in store.latest().values():
@@ -236,7 +236,7 @@ class Application:
         attachments: AttachmentFiles,
     ) -> Services:
         return Services(
-            database, ledger, store, people, self.registry, self.parts, self._clock, self._watchdog, rule_tests,
+            database, ledger, store, people, self.registry, self.components, self._clock, self._watchdog, rule_tests,
             attachments, longest_shelves=self.settings.alarms.longest_shelves_ms, rules=self._rules, duty=self.duty,
             longest_maintenance_ms=round(self.settings.alarms.max_maintenance_hours * 3_600_000),
         )  # fmt: skip
@@ -250,14 +250,14 @@ class Application:
         await people.hashes.open()
         try:
             await people.second_factors.seal_plain()
-        except CannotUnseal as error:  # the watch goes on without it
-            log.error("second factors stand in the database as they are", why=str(error))
+        except CannotUnseal as error:  # alarms continue without it
+            log.error("second factors are not encrypted in the database", why=str(error))
         if self._demo:
             await enter_demo_people(people, wall_ms())
         await people.accounts.refresh()
         require_administrator(self.settings.http, await people.accounts.administrators())
         if not people.accounts.present:
-            log.warning("no accounts yet: whoever is at this machine may do everything; see gengfu user add --help")
+            log.warning("no accounts yet: every user of this machine has all permissions; see gengfu user add --help")
         return people
 
     async def _listen(self, stack: contextlib.AsyncExitStack, services: Services, feed: LiveFeed) -> None:

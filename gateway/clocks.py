@@ -1,7 +1,7 @@
-"""What time it is for the service: the wall's, or that of the data in tests and studies.
+"""The service's clock: the wall clock, or that of the data in tests and studies.
 
-The wall's time is for what is agreed with the world outside: the lease, logins, retries. What is decided and recorded
-goes by the service's clock; see `docs/decisions/0013-a-clock-that-follows-the-data.md`.
+The lease, logins and retries always use the wall clock. Decisions and records use the service's clock; see
+`docs/decisions/0013-a-clock-that-follows-the-data.md`.
 """
 
 import time
@@ -15,7 +15,7 @@ Clock: TypeAlias = Callable[[], int]
 
 
 _LEAST_STEP_MS: Final = 1_000
-"""Time servers move a clock that is nearly right by far less at once."""
+"""Time synchronisation corrects a nearly right clock by far smaller steps."""
 
 
 class ClockName(StrEnum):
@@ -35,17 +35,17 @@ def wall_ms() -> int:
 
 
 def steady_s() -> float:
-    """Seconds by a clock that nobody sets, and that goes on while the machine sleeps."""
+    """Seconds of a monotonic clock that includes suspend."""
     return steady_ms() / 1000
 
 
 def steady_ms() -> int:
-    """Milliseconds by a clock that nobody sets, and that goes on while the machine sleeps."""
+    """Milliseconds of a monotonic clock that includes suspend."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
 class ClockSteps:
-    """By how much a clock is set, found by comparison with one that nobody sets."""
+    """Steps of a clock, found by comparison with a monotonic clock."""
 
     def __init__(self, clock: Clock = wall_ms, steady: Clock = steady_ms) -> None:
         self._clock = clock
@@ -53,7 +53,7 @@ class ClockSteps:
         self._apart = clock() - steady()
 
     def __call__(self) -> int:
-        """Milliseconds by which it was set since this was last asked; 0 where that is less than a second."""
+        """Milliseconds by which it was set since the last call; 0 for less than a second."""
         step = self._clock() - self._steady() - self._apart
         if abs(step) < _LEAST_STEP_MS:
             return 0
@@ -62,9 +62,9 @@ class ClockSteps:
 
 
 class DataClock:
-    """The newest time of measurement in the data; stands still while nothing comes, and never goes back.
+    """The newest time of measurement in the data; stops while no data arrive, and never goes back.
 
-    Before the first data it is 1970.
+    It is 1970 before the first data.
     """
 
     def __init__(self) -> None:
@@ -74,22 +74,22 @@ class DataClock:
         return self._newest_ms
 
     def see(self, measured_at: int) -> None:
-        """Something was measured then."""
+        """Advance to a time of measurement."""
         self._newest_ms = max(self._newest_ms, measured_at)
 
 
 def steps_of(clock: Clock) -> Clock:
-    """What says by how much this clock is set; that of the data is never set."""
+    """A function that returns the steps of this clock; the data's clock has none."""
     return (lambda: 0) if isinstance(clock, DataClock) else ClockSteps(clock)
 
 
 def name_of(clock: Clock) -> ClockName:
-    """Which one it is."""
+    """The name of a clock."""
     return ClockName.DATA if isinstance(clock, DataClock) else ClockName.WALL
 
 
 def claim_folder(folder: Path, name: ClockName) -> None:
-    """Keep times of one clock in one folder: a record with both could be believed by nobody.
+    """Keep times of one clock in one folder: a record with both would be useless.
 
     Raises:
         FolderOfOtherClock: the folder was used with the other one.

@@ -1,4 +1,4 @@
-"""Which parts of the service work, for `/metrics`: what `/readyz` says, as numbers that Prometheus can warn by."""
+"""The state of each component in `/readyz`, as a metric for alerts in Prometheus."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -10,23 +10,23 @@ from collectors.disk.damaged_files import kept_aside
 
 
 class ComponentStates(Collector):
-    """Asks at every scrape, so that no part has to remember to tell."""
+    """Reads the states at every scrape, so that no component has to report a change."""
 
-    def __init__(self, parts: Callable[[], Mapping[str, str]], ready: str) -> None:
-        self._parts = parts
+    def __init__(self, components: Callable[[], Mapping[str, str]], ready: str) -> None:
+        self._components = components
         self._ready = ready
 
     def collect(self) -> Iterable[Metric]:
         gauge = GaugeMetricFamily(
-            "gengfu_component_ready", "1 while a part works; /readyz says what it waits for", labels=["part"]
+            "gengfu_component_ready", "1 while a component works; /readyz shows what it waits for", labels=["component"]
         )
-        for part, state in self._parts().items():
-            gauge.add_metric([part], float(state == self._ready))
+        for component, state in self._components().items():
+            gauge.add_metric([component], float(state == self._ready))
         yield gauge
 
 
 class DamagedFiles(Collector):
-    """Counts the damaged files of a folder that wait for the administrator."""
+    """Number of damaged files in a folder that the administrator has not removed yet."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -34,6 +34,6 @@ class DamagedFiles(Collector):
     def collect(self) -> Iterable[Metric]:
         yield GaugeMetricFamily(
             "gengfu_damaged_files",
-            "Damaged files that were replaced and wait to be looked at and removed",
+            "Damaged files that were replaced; inspect and remove them",
             value=len(kept_aside(self._folder)),
         )

@@ -1,7 +1,7 @@
-"""Owns the alarms whenever their lease is free: takes up what the last owner knew, then carries out the duties.
+"""Takes the leader's lease when it is free, restores the state of the previous leader, then runs the leader's duties.
 
-Who does not own them stands by: it answers HTTP and feeds its listeners from the facts of the owner, keeps its
-newest values fresh, and asks each second whether the lease has ended.
+A process that is not the leader is a standby: it answers HTTP, feeds its listeners from the leader's facts, refreshes
+its newest values, and polls the lease each second.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from gateway.api.platform.platform import STANDING_BY
 from gateway.backup.regular import RegularBackups
 from gateway.clocks import Clock, steps_of, wall_ms
 from gateway.leader_duties import (
-    OwnerDuties,
-    OwnerMetrics,
+    LeaderDuties,
+    LeaderMetrics,
     Resources,
     known_babbling,
     known_doubtful_clocks,
@@ -30,10 +30,10 @@ from gateway.leader_duties import (
     known_values,
 )
 from gateway.storage.database_errors import DatabaseTrouble
-from gateway.storage.ownership import lease
+from gateway.storage.leadership import lease
 from gateway.storage.received.last_events import last_events
 from gateway.storage.trouble_words import in_plain_words
-from gateway.supervision.duties import Parts, every, is_lease_lost
+from gateway.supervision.duties import Components, every, is_lease_lost
 from gateway.supervision.lease_keeping import RENEW_S
 
 log = structlog.get_logger(__name__)
@@ -41,25 +41,25 @@ log = structlog.get_logger(__name__)
 _WAIT_FOR_LEASE_S: Final = 1.0
 _REFRESH_S: Final = 5.0
 _FINISH_S: Final = 3.0
-"""For what is in hand at the end; what takes longer is left to the broker."""
+"""Time to finish the messages in progress at a stop; the broker sends the rest again."""
 _CATCH_UP_S: Final = lease.LIFETIME_MS / 3000
-_OWN_PARTS: Final = ("owner", "alarms", "tickets", "broker", "audit", "backups")
+_LEADER_COMPONENTS: Final = ("leader", "alarms", "tickets", "broker", "audit", "backups")
 
 
 class Leader:
-    """Takes the lease whenever it is free, and works while it holds."""
+    """Takes the lease whenever it is free, and works while the lease is held."""
 
-    def __init__(self, given: Resources, parts: Parts, registry: CollectorRegistry) -> None:
+    def __init__(self, given: Resources, components: Components, registry: CollectorRegistry) -> None:
         self._given = given
-        self._parts = parts
+        self._components = components
         self._backups = RegularBackups(given.settings, given.database.engine.url, wall_ms)
-        self._metrics = OwnerMetrics(registry, given.clock)
-        self._work_in_hand: OwnerDuties | None = None
-        # All of them from the start: a part that is not there yet must not look like one that works.
+        self._metrics = LeaderMetrics(registry, given.clock)
+        self._work_in_hand: LeaderDuties | None = None
+        # All of them from the start: a component that is not made yet must not appear to work.
         self._report_all("starting")
 
     async def run(self) -> None:
-        """Own the alarms whenever they are free, until cancelled.
+        """Be the leader whenever the lease is free, until cancelled.
 
         Raises:
             ExceptionGroup: a vital duty failed.
@@ -72,10 +72,10 @@ class Leader:
             except Exception as error:
                 if not is_lease_lost(error):
                     raise
-                log.error("the alarms went to another process", why=_why(error))
+                log.error("another process has become the leader", why=_why(error))
 
     async def finish(self) -> None:
-        """Take nothing more, and bring what is in hand to its end where that is soon done."""
+        """Take no more messages, and finish those in progress within a time limit."""
         work = self._work_in_hand
         left = 0 if work is None else await work.finish(_FINISH_S)
         if left:
@@ -89,7 +89,7 @@ class Leader:
         try:
             while epoch is None:
                 await asyncio.sleep(_WAIT_FOR_LEASE_S)
-                if refreshing.done():  # values that are not fresh must not keep anybody from taking over
+                if refreshing.done():  # stale values must not prevent a takeover
                     log.error("newest values are not refreshed", why=repr(refreshing.exception()))
                     refreshing = asyncio.create_task(every(_REFRESH_S, self._refresh)(), name="standing_by")
                 epoch = await self._take_lease()
@@ -105,34 +105,34 @@ class Leader:
         return epoch
 
     async def _refresh(self) -> None:
-        """What the owner has heard, as far as its facts do not tell it."""
+        """Refresh the newest values and events, which the leader's facts do not contain."""
         await self._given.ledger.load_last_messages()
         try:
             self._given.feed.note_equipment(await self._given.store.refresh_latest())
-            self._given.feed.note_equipment(await self._hear_of_events())
+            self._given.feed.note_equipment(await self._apply_events())
         except StoreUnavailable as error:
             log.warning("newest values cannot be refreshed", why=str(error))
 
     async def _catch_up(self) -> None:
-        """Know all that the last owner knew, before anything is decided."""
+        """Restore the state of the previous leader before anything is decided."""
         await self._given.ledger.load()
         # Alarms do not wait for history, and the lease is not renewed meanwhile.
         with contextlib.suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(_CATCH_UP_S):
                 await self._given.store.refresh_latest()
-        await self._hear_of_events()
+        await self._apply_events()
         if now := self._given.clock():  # that of the data is 0 before the first
-            self._given.store.clock_was_set(now)  # it may have been set back while nobody worked
+            self._given.store.clock_was_set(now)  # it may have been set back while no leader was active
 
-    async def _hear_of_events(self) -> set[tuple[str, str]]:
-        """Let the newest values show events that another process has heard; whom that concerns."""
-        store, heard = self._given.store, set()
+    async def _apply_events(self) -> set[tuple[str, str]]:
+        """Apply events that another process has received to the newest values; the equipment concerned."""
+        store, updated = self._given.store, set()
         for site, code, kind, received_at in await last_events(self._given.database):
             known = store.latest().get((site, code))
             if known is None or known.heard_at < received_at:
                 store.hear((site, code), kind, received_at)
-                heard.add((site, code))
-        return heard
+                updated.add((site, code))
+        return updated
 
     async def _work(self, epoch: int) -> None:
         given = self._given
@@ -141,7 +141,7 @@ class Leader:
             return
         babbling, clocks = await known_babbling(given), await known_doubtful_clocks(given)
         notices = await known_notices(given)
-        work = OwnerDuties(given, self._metrics, alarms, epoch, self._backups, babbling, clocks, notices)
+        work = LeaderDuties(given, self._metrics, alarms, epoch, self._backups, babbling, clocks, notices)
         self._work_in_hand = work
         given.watchdog.own()
         try:
@@ -153,7 +153,7 @@ class Leader:
             await given.lease.release()
 
     async def _take_up(self, epoch: int) -> Alarms | None:
-        """Take up where the last owner left; None where the database does not let us, and all begins again."""
+        """Continue where the previous leader stopped; None after a database error, and the lease is taken again."""
         given, settings, metrics = self._given, self._given.settings.alarms, self._metrics
         alarms = Alarms(
             given.database, given.rules, int(settings.late_window_s * 1000), epoch, metrics.alarms, metrics.facts,
@@ -167,14 +167,14 @@ class Leader:
             await self._holding(alarms.load())
         except DatabaseTrouble as error:
             why = in_plain_words(error)
-            log.warning("the alarms cannot be taken up now", why=why, detail=str(error))
+            log.warning("the state of the alarms cannot be loaded now", why=why, detail=str(error))
             self._report_all(why)
             await asyncio.sleep(_WAIT_FOR_LEASE_S)
             return None
         return alarms
 
     async def _holding(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do what may take longer than the lease lives, and renew it meanwhile."""
+        """Run work that may take longer than the lifetime of the lease, and renew the lease meanwhile."""
         renewing = asyncio.create_task(every(RENEW_S, self._given.lease.renew)(), name="lease.meanwhile")
         try:
             await work
@@ -183,7 +183,7 @@ class Leader:
             await asyncio.gather(renewing, return_exceptions=True)
 
     def _clock_steps(self) -> Clock:
-        """By how much the clock is set, once for each step; the newest values follow it too."""
+        """The steps of the clock, each once; the newest values follow them."""
         clock, store = self._given.clock, self._given.store
         find = steps_of(clock)
 
@@ -196,15 +196,15 @@ class Leader:
         return steps
 
     def _progress(self, now: int) -> Progress:
-        """How far messages are judged."""
+        """How far messages have been evaluated."""
         return keeping_up(now) if self._work_in_hand is None else self._work_in_hand.progress(now)
 
     def _report_all(self, state: str) -> None:
-        self._parts.update(dict.fromkeys(_OWN_PARTS, lambda: state))
+        self._components.update(dict.fromkeys(_LEADER_COMPONENTS, lambda: state))
 
 
 def _why(error: Exception) -> str:
-    """Which epoch has begun; what else failed because of that says nothing more."""
+    """The text of LeaseLost; other errors in the group are its consequences."""
     found = error.subgroup(lease.LeaseLost) if isinstance(error, ExceptionGroup) else error
     while isinstance(found, ExceptionGroup):
         found = found.exceptions[0]

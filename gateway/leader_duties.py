@@ -1,6 +1,6 @@
-"""What the owner of the alarms does while its lease holds, as one list of duties.
+"""The leader's duties while it holds the lease, as one list.
 
-A further duty (escalation, rounds, notifications, drills) is one more line of `OwnerDuties.duties`.
+A further duty (escalation, rounds, notifications, drills) is one more line in `LeaderDuties.duties`.
 """
 
 from collections.abc import Sequence
@@ -81,7 +81,7 @@ _WAITING: Final = frozenset({"oldest_wait", "messages_waiting", "history_behind"
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
-    """What the owner works with; made once, and shared with what serves HTTP."""
+    """Resources of the leader; made once, and shared with the HTTP server."""
 
     settings: Settings
     decoder: Decoder
@@ -102,8 +102,8 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     disk: DiskSpace
 
 
-class OwnerMetrics:
-    """What the owner counts over all its epochs."""
+class LeaderMetrics:
+    """Metrics of the leader over all its epochs."""
 
     def __init__(self, registry: CollectorRegistry, clock: Clock) -> None:
         self.ingest = IngestMetrics(registry)
@@ -112,13 +112,13 @@ class OwnerMetrics:
         self.failures = Failures(registry, clock)
 
 
-class OwnerDuties:
-    """Made anew for each epoch."""
+class LeaderDuties:
+    """The leader's duties in one epoch."""
 
     def __init__(
         self,
         given: Resources,
-        metrics: OwnerMetrics,
+        metrics: LeaderMetrics,
         alarms: Alarms,
         epoch: int,
         backups: RegularBackups,
@@ -158,19 +158,19 @@ class OwnerDuties:
             if self._data_time is None
             else judged_before
         )
-        self._beat = watchdog_beat.ProbeSender(given.watchdog, self.broker)
+        self._probes = watchdog_beat.ProbeSender(given.watchdog, self.broker)
         self._supervision = self._self_supervision()
         self._around: dict[str, Value] = {}
         self._sealer: Sealer | None = None
-        self._failing_told: bool | None = None
+        self._failing_reported: bool | None = None
         self._measure(metrics.ingest)
 
     def duties(self) -> list[Duty]:
-        """Name, what runs, whether the process ends when it fails, and what `/readyz` says of it."""
+        """Name, coroutine, whether its failure ends the process, and its state in `/readyz`."""
         given, alarms, tickets, broker = self._given, self._alarms, self._tickets, self.broker
         tick_s = given.settings.alarms.tick_s
         return [
-            Duty("owner", given.lease.keep, True, lambda: given.lease.state),
+            Duty("leader", given.lease.keep, True, lambda: given.lease.state),
             Duty("broker", broker.run, True, lambda: broker.trouble or READY),
             Duty("collector", self._collector.run, True),
             Duty("alarms", every(tick_s, alarms.tick), True, lambda: alarms.trouble or working(alarms.notice)),
@@ -179,9 +179,9 @@ class OwnerDuties:
             Duty("alarms.suppression", alarms.suppressing.follow, False),
             Duty("tickets.tick", every(tick_s, tickets.tick), False),
             Duty("maintenance", every(tick_s, self._note_windows), False),
-            Duty("watchdog", every(watchdog_beat.LOOK_S, self._beat.turn), False),
+            Duty("watchdog", every(watchdog_beat.LOOK_S, self._probes.turn), False),
             Duty("self_supervision", every(EVERY_S, self._supervise), False),
-            Duty("failing_duties", every(_FAILING_LOOK_S, self._tell_failing), False),
+            Duty("failing_duties", every(_FAILING_LOOK_S, self._report_failing), False),
             Duty("unread_topics", every(_UNREAD_TOPICS_S, self._keep_unread_topics), False),
             Duty("last_messages", every(_LAST_MESSAGES_S, given.ledger.keep_last_messages), False),
             Duty("audit", every(SEAL_S, self._seal), False, always_ready),
@@ -192,11 +192,11 @@ class OwnerDuties:
         ]
 
     async def finish(self, within_s: float) -> int:
-        """Take nothing more; return how many messages are not brought to their end after that time."""
+        """Take no more messages; return how many are unfinished after that time."""
         return await self._in_hand.finish(within_s)
 
     def _oldest_unjudged_ms(self) -> int:
-        """When the oldest message was received that is not judged yet, in epoch ms; 0 where none is."""
+        """When the oldest message that is not evaluated yet was received, in epoch ms; 0 if there is none."""
         waiting = [ns for ns in (self._collector.oldest_unjudged_ns, self.broker.oldest_ns) if ns]
         return min(waiting, default=0) // _NS_PER_MS
 
@@ -222,7 +222,7 @@ class OwnerDuties:
         given.watchdog.decided(reading for reading in readings[-2:] if reading.topic.kind is Kind.SYSTEM)
 
     def _inspect(self, message: Message, route: Route, decoded: Decoded) -> list[Reading]:
-        """What somebody has to know of a message that cannot be read as a whole."""
+        """Readings for alarms about a message that cannot be read completely."""
         found = self._unreadable.look(message, route, decoded) + self._unmapped.look(message, route, decoded)
         self._given.ledger.address(found)
         return found
@@ -260,13 +260,13 @@ class OwnerDuties:
 
     @property
     def _is_before_all_data(self) -> bool:
-        """Whether the data's clock still shows 1970: nothing can be dated yet."""
+        """Whether the data's clock still shows 1970, before the first data."""
         return self._data_time is not None and not self._given.clock()
 
     def _way_of_messages(self) -> dict[str, Value]:
         given = self._given
         found = way_of_messages(self.broker, self._collector, given.buffer, self._alarms, given.feed)
-        # A replay as fast as it can be taken always has messages that wait: by the data's time none does.
+        # A replay at full speed always has waiting messages: by the data's clock none waits.
         return found if self._data_time is None else {name: found[name] for name in found.keys() - _WAITING}
 
     async def _supervise(self) -> None:
@@ -280,20 +280,20 @@ class OwnerDuties:
         await self._alarms.decide(found)
         self._given.feed.note(found)
 
-    async def _tell_failing(self) -> None:
-        """Raise or end the alarm of duties that are being restarted; by itself, for self-supervision may be one."""
+    async def _report_failing(self) -> None:
+        """Raise or end the alarm of restarting duties; a separate duty, as self-supervision may fail."""
         failing = bool(self._given.duties.failing)
-        if failing is self._failing_told or self._is_before_all_data:
+        if failing is self._failing_reported or self._is_before_all_data:
             return
         now = self._given.clock()
         reading = Reading(_ITSELF, {"part_failing": failing}, now, now, now * _NS_PER_MS)
         await self._alarms.decide([reading])
         self._given.feed.note([reading])
-        self._failing_told = failing
+        self._failing_reported = failing
 
 
 def note_events(store: Store, feed: LiveFeed, readings: Sequence[Reading]) -> None:
-    """Let events count for when an equipment was seen last; they are on record by now."""
+    """Count events for when an equipment was last seen; they are stored by now."""
     events = [one for one in readings if one.topic.channel is Channel.EVENT and one.digest and is_life(one)]
     for one in events:
         store.hear((one.topic.site, one.topic.equipment), one.topic.kind.value, one.received_at)
@@ -301,7 +301,7 @@ def note_events(store: Store, feed: LiveFeed, readings: Sequence[Reading]) -> No
 
 
 def known_values(given: Resources, site: str, equipment: str) -> dict[str, Value]:
-    """What an equipment said before the start: conditions go by it until it speaks again."""
+    """Newest values of an equipment from before the start: conditions use them until it reports again."""
     item, table = given.ledger.find(site, equipment), given.store.latest()
     if item is not None and item.retired_at is not None:
         return {}
@@ -310,30 +310,30 @@ def known_values(given: Resources, site: str, equipment: str) -> dict[str, Value
 
 
 async def known_babbling(given: Resources) -> Babbling:
-    """Who sends too much; who did so when the last owner stopped is known."""
+    """Detection of devices that send too much, with those known to the previous leader."""
     try:
         standing = await still_babbling(given.database, given.ledger)
-    except DatabaseTrouble as error:  # listening goes first: its alarm then waits for the next start
-        log.warning("who babbled before is not known", why=in_plain_words(error), detail=str(error))
+    except DatabaseTrouble as error:  # receiving has priority: the alarm then ends after the next start
+        log.warning("the known babbling devices cannot be read", why=in_plain_words(error), detail=str(error))
         standing = []
     limit, protected = given.settings.collect.messages_per_s, protected_fields(given.rules)
     return Babbling(limit, protected, event_of, standing, now=given.clock())
 
 
 async def known_doubtful_clocks(given: Resources) -> DeviceClocks:
-    """Whose clock cannot be believed; who was so when the last owner stopped is known."""
+    """Detection of doubtful clocks, with those known to the previous leader."""
     try:
         standing = await still_doubtful(given.database)
-    except DatabaseTrouble as error:  # listening goes first: its alarm then waits for the next start
-        log.warning("whose clock was in doubt before is not known", why=in_plain_words(error), detail=str(error))
+    except DatabaseTrouble as error:  # receiving has priority: the alarm then ends after the next start
+        log.warning("the known doubtful clocks cannot be read", why=in_plain_words(error), detail=str(error))
         standing = []
     return DeviceClocks(clock_event, standing)
 
 
 async def known_notices(given: Resources) -> EquipmentNotices:
-    """What is to be said of equipment; what was said when the last owner stopped is known."""
+    """Notices about equipment, with those known to the previous leader."""
     try:
         return EquipmentNotices(await standing_notices(given.database))
-    except DatabaseTrouble as error:  # said once more, it changes nothing
-        log.warning("which notices stand is not known", why=in_plain_words(error), detail=str(error))
+    except DatabaseTrouble as error:  # raised once more, it changes nothing
+        log.warning("the active notices cannot be read", why=in_plain_words(error), detail=str(error))
         return EquipmentNotices()

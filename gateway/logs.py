@@ -1,4 +1,4 @@
-"""How the service writes its log: one line an event, text for people or JSON for machines, on standard error."""
+"""The log of the service: one line per event, text for people or JSON for machines, on standard error."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""What our processes have in common as processes."""
+"""Signal handling shared by all processes."""
 
 import asyncio
 import contextlib

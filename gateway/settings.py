@@ -1,7 +1,7 @@
-"""Every setting of the service, read once and then frozen: `gengfu.toml`, then `GENGFU_*` in the environment.
+"""Every setting of the service, read once and then immutable: `gengfu.toml`, then `GENGFU_*` in the environment.
 
 An environment name joins sections by two underscores: `GENGFU_BROKER__HOST`. Unknown keys are refused.
-`docs/settings.md` and the README's table are held against this file by a test.
+A test compares `docs/settings.md` and the README's table with this file.
 """
 
 import os
@@ -33,26 +33,26 @@ class _Section(Model):
 
 class BrokerSettings(_Section):
     host: str = Field("127.0.0.1", description="Address of the MQTT broker.")
-    port: int = Field(1883, ge=1, le=65535, description="Its port; 8883 is usual with TLS.")
-    client_id: str = Field("gengfu", min_length=1, description="Our name at the broker; the session is kept under it.")
-    username: str = Field("", description="User at the broker, empty for none.")
+    port: int = Field(1883, ge=1, le=65535, description="Port of the MQTT broker; usually 8883 with TLS.")
+    client_id: str = Field("gengfu", min_length=1, description="MQTT client id; the broker keeps the session under it.")
+    username: str = Field("", description="User name at the broker; empty: none.")
     password: SecretStr = Field(SecretStr(""), description="Password at the broker.")
     max_packet_kb: int = Field(
         5120,
         ge=64,
         le=262_144,
-        description="Largest MQTT packet that is taken, in KiB; larger ones are not read.",
+        description="Largest MQTT packet that is accepted, in KiB; larger ones are not read.",
     )
     protocol: Literal[4, 5] = Field(5, description="MQTT version: 4 (that is 3.1.1) or 5.")
-    tls: bool = Field(False, description="Encrypt, and check the broker's certificate.")
+    tls: bool = Field(False, description="Use TLS and verify the broker's certificate.")
     ca_file: str = Field("", description="CA that signed the broker's certificate; empty: the system's.")
-    certificate_file: str = Field("", description="Our certificate, where the broker asks for one.")
-    key_file: str = Field("", description="Key of our certificate.")
+    certificate_file: str = Field("", description="Client certificate, if the broker requires one.")
+    key_file: str = Field("", description="Key of the client certificate.")
 
     @field_validator("protocol", mode="before")
     @classmethod
     def _may_come_as_text(cls, version: object) -> object:
-        """The environment has text only, and a set of numbers is not converted by itself."""
+        """Environment variables are text, which pydantic does not convert to a literal number."""
         return int(version) if isinstance(version, str) and version.isdecimal() else version
 
 
@@ -61,39 +61,41 @@ class CollectSettings(_Section):
         (), description="Mappings of third-party devices in use: names of shipped ones, or paths of YAML files."
     )
     site: str = Field(
-        "default", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Site of equipment whose mapping does not name one."
+        "default", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Site of equipment whose mapping names no site."
     )
     name: str = Field(
-        "1", pattern=r"^[A-Za-z0-9_-]{1,32}$", description="Name of a `gengfu collect`: its session and its folder."
+        "1",
+        pattern=r"^[A-Za-z0-9_-]{1,32}$",
+        description="Name of a `gengfu collect`, of its session and its folder.",
     )
     messages_per_s: float = Field(
-        100, ge=1, description="More from one equipment is babbling: its readings are sampled, and it is an alarm."
+        100, ge=1, description="Messages per second of one equipment above which it is babbling: sampled, and an alarm."
     )
     group: str = Field(
-        "gengfu", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Every `gengfu collect` of a group takes its share."
+        "gengfu",
+        pattern=r"^[A-Za-z0-9_.-]{1,64}$",
+        description="Shared-subscription group; its collectors share the messages.",
     )
-    http_host: str = Field("127.0.0.1", description="Address on which `gengfu collect` says how it is.")
-    http_port: int = Field(8081, ge=0, le=65535, description="Port for that; 0 takes a free one.")
+    http_host: str = Field("127.0.0.1", description="Address of the status pages of `gengfu collect`.")
+    http_port: int = Field(8081, ge=0, le=65535, description="Port of these status pages; 0: any free port.")
 
 
 class HttpSettings(_Section):
     host: str = Field(
         "127.0.0.1", description="Address to listen on; beyond this machine only with an administrator's account."
     )
-    port: int = Field(8080, ge=0, le=65535, description="Port of the web page and the API; 0 takes a free one.")
-    public_url: str = Field(
-        "", description="Address by which people reach the service, where it differs (a reverse proxy)."
-    )
+    port: int = Field(8080, ge=0, le=65535, description="Port of the web page and the API; 0: any free port.")
+    public_url: str = Field("", description="Public address of the service, if it differs (a reverse proxy).")
     tls_certificate: str = Field("", description="Certificate of the service and its chain (PEM); turns TLS on.")
     tls_key: str = Field("", description="Key of that certificate (PEM).")
-    behind_proxy: bool = Field(False, description="A reverse proxy with TLS stands in front, and nobody goes past it.")
+    behind_proxy: bool = Field(False, description="The service is only reachable through a reverse proxy with TLS.")
     trusted_proxies: tuple[str, ...] = Field(
-        (), description="Addresses or networks of that proxy, where it runs on another machine or in a container."
+        (), description="Addresses or networks of that proxy, if it runs on another machine or in a container."
     )
     connections_per_address: int = Field(
-        400, ge=10, le=100_000, description="Connections that one address may have at a time; a proxy has no limit."
+        400, ge=10, le=100_000, description="Concurrent connections allowed per address; a proxy has no limit."
     )
-    upload_mb: int = Field(20, ge=1, le=1000, description="Megabytes of one file that is attached to a ticket.")
+    upload_mb: int = Field(20, ge=1, le=1000, description="Maximum size in megabytes of a file attached to a ticket.")
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -118,13 +120,13 @@ class StorageSettings(_Section):
 
     @property
     def attachments(self) -> Path:
-        """Where attached files lie."""
+        """Folder of attached files."""
         return Path(self.attachments_dir or self.data_dir / "attachments")
 
     @field_validator("database_url")
     @classmethod
     def _must_be_postgresql(cls, address: SecretStr) -> SecretStr:
-        """One driver is tested and comes along; which one it is, nobody needs to write."""
+        """The driver is fixed and need not be named in the address."""
         scheme, found, rest = address.get_secret_value().partition("://")
         if not found and not scheme:
             return address
@@ -134,17 +136,17 @@ class StorageSettings(_Section):
 
 
 class HistorySettings(_Section):
-    store: Literal["sqlite", "influxdb"] = Field("sqlite", description="Where readings are kept.")
-    write: bool = Field(True, description="Whether the service writes them; false where `gengfu collect` does.")
+    store: Literal["sqlite", "influxdb"] = Field("sqlite", description="Store of the readings.")
+    write: bool = Field(True, description="Whether the service writes readings; false if `gengfu collect` does.")
     url: str = Field("http://127.0.0.1:8086", description="Address of InfluxDB.")
-    bucket: str = Field("gengfu", pattern=r'^[^"\\\s]+$', description="Its bucket (InfluxDB 1: database).")
-    org: str = Field("", description="Its organisation (InfluxDB 2).")
-    token: SecretStr = Field(SecretStr(""), description="Token for it (InfluxDB 2 and 3).")
-    username: str = Field("", description="User at InfluxDB 1, where there is no token.")
+    bucket: str = Field("gengfu", pattern=r'^[^"\\\s]+$', description="Bucket of InfluxDB (InfluxDB 1: database).")
+    org: str = Field("", description="Organisation (InfluxDB 2).")
+    token: SecretStr = Field(SecretStr(""), description="Token (InfluxDB 2 and 3).")
+    username: str = Field("", description="User name (InfluxDB 1, without a token).")
     password: SecretStr = Field(SecretStr(""), description="Password of that user.")
-    gzip: bool = Field(False, description="Compress what is sent, for a server that is far away.")
+    gzip: bool = Field(False, description="Compress requests, for a remote server.")
     spool_mb: int = Field(
-        1024, ge=4, description="Megabytes of readings that may wait on disk while the store does not take them."
+        1024, ge=4, description="Megabytes of readings spooled on disk while the store is unavailable."
     )
 
     @model_validator(mode="after")
@@ -158,30 +160,26 @@ class HistorySettings(_Section):
 
 
 class AlarmSettings(_Section):
-    rule_files: tuple[Path, ...] = Field((), description="YAML files with rules beside the ones that ship.")
-    late_window_s: float = Field(60, ge=0, description="Seconds within which a disordered sample may change an alarm.")
-    tick_s: float = Field(1, gt=0, description="Seconds between checks of what events should have done.")
+    rule_files: tuple[Path, ...] = Field((), description="YAML files with rules in addition to the shipped ones.")
+    late_window_s: float = Field(60, ge=0, description="Seconds within which an out-of-order sample counts for alarms.")
+    tick_s: float = Field(1, gt=0, description="Seconds between evaluations of delays and time limits.")
     watchdog_s: float = Field(
-        60, ge=3, description="Seconds within which a made-up alarm must have gone its whole way, for `/watchdog`."
+        60,
+        ge=3,
+        description="Seconds in which a synthetic probe must pass the whole pipeline, for `/watchdog`.",
     )
     site_silent_min: float = Field(
-        30, ge=0, description="Minutes without any message from a site until that is an alarm; 0: never."
+        30, ge=0, description="Minutes without any message from a site until an alarm is raised; 0: never."
     )
     max_shelve_critical_hours: float = Field(
-        1.0, gt=0, le=24, description="Most hours for which a critical alarm may be shelved."
+        1.0, gt=0, le=24, description="Maximum hours for which a critical alarm may be shelved."
     )
-    max_shelve_high_hours: float = Field(
-        8.0, gt=0, le=168, description="Most hours for which an alarm of high priority may be shelved."
-    )
+    max_shelve_high_hours: float = Field(8.0, gt=0, le=168, description="Maximum hours for an alarm of high priority.")
     max_shelve_medium_hours: float = Field(
-        24.0, gt=0, le=168, description="Most hours for which one of medium priority may be."
+        24.0, gt=0, le=168, description="Maximum hours for an alarm of medium priority."
     )
-    max_shelve_low_hours: float = Field(
-        24.0, gt=0, le=168, description="Most hours for which one of low priority may be."
-    )
-    max_maintenance_hours: float = Field(
-        24, gt=0, le=744, description="Hours that a maintenance window may last at most."
-    )
+    max_shelve_low_hours: float = Field(24.0, gt=0, le=168, description="Maximum hours for an alarm of low priority.")
+    max_maintenance_hours: float = Field(24, gt=0, le=744, description="Maximum hours of a maintenance window.")
 
     @property
     def longest_shelves_ms(self) -> dict[str, int]:
@@ -195,16 +193,16 @@ class AlarmSettings(_Section):
         return {priority: int(longest * 3_600_000) for priority, longest in hours.items()}
 
     duty_positions: dict[str, tuple[str, ...]] = Field(
-        {}, description="Desks that answer alarms, and the sites of each; all other sites are the control room's."
+        {}, description="Desks that handle alarms, and their sites; all other sites belong to the control room."
     )
     chatter_quiet_s: float = Field(
-        300, ge=60, description="Seconds for which a chattering alarm must be quiet until it returns."
+        300, ge=60, description="Seconds without an activation until a chattering alarm returns to normal."
     )
 
     @field_validator("duty_positions")
     @classmethod
     def _must_have_one_desk(cls, positions: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        """A site that two desks answer for would be counted twice, and answered by neither."""
+        """A site of two desks would be counted twice."""
         sites = [site for of_one in positions.values() for site in of_one]
         twice = sorted({site for site in sites if sites.count(site) > 1})
         if twice:
@@ -214,20 +212,18 @@ class AlarmSettings(_Section):
 
 class TicketSettings(_Section):
     incident_scope: Literal["zone", "room", "floor", "building"] = Field(
-        "room", description="How large a place is whose life-safety alarms are one incident, with one emergency ticket."
+        "room", description="Place whose life-safety alarms form one incident, with one emergency ticket."
     )
 
 
 class EquipmentSettings(_Section):
-    time_zone: str = Field(
-        "Asia/Shanghai", description="Time zone of a site that nobody has entered yet, and of times without one."
-    )
-    unknown_limit: int = Field(1000, ge=0, description="Unknown equipment that is kept until someone adopts it.")
+    time_zone: str = Field("Asia/Shanghai", description="Default time zone of sites, and of times without a zone.")
+    unknown_limit: int = Field(1000, ge=0, description="Maximum number of unknown equipment kept until it is adopted.")
 
     @field_validator("time_zone")
     @classmethod
     def _must_be_known(cls, name: str) -> str:
-        """Days are counted by it when a ticket opens, which is too late to find it misspelt."""
+        """Checked at the start: it is first used when a ticket opens, which is too late to find a misspelling."""
         try:
             ZoneInfo(name)
         except (KeyError, OSError, ValueError) as error:
@@ -236,9 +232,9 @@ class EquipmentSettings(_Section):
 
 
 class PeopleSettings(_Section):
-    password_length: int = Field(15, ge=8, le=64, description="Fewest characters of a password.")
+    password_length: int = Field(15, ge=8, le=64, description="Minimum length of a password.")
     key_file: str = Field(
-        "", description="Key that seals second factors; empty: second_factor.key in data_dir, made with the first one."
+        "", description="Key that encrypts second factors; empty: second_factor.key in data_dir, made on first use."
     )
 
 
@@ -246,13 +242,11 @@ class ApprovalSettings(_Section):
     permissions: tuple[str, ...] = Field(
         (), description="Permissions whose use needs a second person's approval, like adopt_equipment."
     )
-    hours: int = Field(24, ge=1, le=720, description="Hours for which a request waits for its second person.")
+    hours: int = Field(24, ge=1, le=720, description="Hours until a request for approval expires.")
 
 
 class AuditSettings(_Section):
-    kept_days: int = Field(
-        730, ge=365, description="Days for which the audit is kept; whole days go, never single rows."
-    )
+    kept_days: int = Field(730, ge=365, description="Days for which the audit is kept; only whole days are erased.")
     key_file: str = Field(
         "", description="Private key that signs the audit; empty: audit.key in data_dir, made at the first start."
     )
@@ -262,11 +256,11 @@ class AuditSettings(_Section):
 
 
 class BackupSettings(_Section):
-    folder: str = Field("", description="Folder in which backups are made by themselves; empty: none are made.")
-    every_days: int = Field(7, ge=1, description="Days between two of them.")
-    kept: int = Field(8, ge=1, description="How many are kept.")
+    folder: str = Field("", description="Folder of automatic backups; empty: none are made.")
+    every_days: int = Field(7, ge=1, description="Days between two backups.")
+    kept: int = Field(8, ge=1, description="Number of backups that are kept.")
     passphrase: SecretStr = Field(SecretStr(""), description="Encrypts backups; empty: not encrypted.")
-    with_history: bool = Field(False, description="Put the readings in as well, where they are in SQLite.")
+    with_history: bool = Field(False, description="Include the readings, if they are in SQLite.")
 
 
 class DeviceSettings(_Section):
@@ -274,26 +268,27 @@ class DeviceSettings(_Section):
         Path("/etc/mosquitto/accounts"), description="Folder of Mosquitto's files `passwords` and `acl`."
     )
     pid_file: Path = Field(
-        Path("/run/mosquitto/mosquitto.pid"), description="Mosquitto's own; where it is, Mosquitto is told of changes."
+        Path("/run/mosquitto/mosquitto.pid"),
+        description="Mosquitto's PID file; if present, Mosquitto reloads on changes.",
     )
 
 
 class RetentionSettings(_Section):
-    alarm_days: int = Field(366, ge=30, description="Days for alarms, events and emergencies, once they are over.")
-    approval_days: int = Field(731, ge=30, description="Days for requests that needed two people, once decided.")
-    fire_days: int = Field(1827, ge=30, description="Days for those of fire panels: fires, faults, tests.")
-    maintenance_days: int = Field(1461, ge=30, description="Days for repair tickets and planned work, once over.")
-    patrol_days: int = Field(731, ge=30, description="Days for what patrol readers report.")
-    technical_days: int = Field(30, ge=1, description="Days for facts, and for messages that could not be read.")
+    alarm_days: int = Field(366, ge=30, description="Days to keep ended alarms, events and emergencies.")
+    approval_days: int = Field(731, ge=30, description="Days to keep decided requests for approval.")
+    fire_days: int = Field(1827, ge=30, description="Days to keep the same of fire panels: fires, faults, tests.")
+    maintenance_days: int = Field(1461, ge=30, description="Days to keep ended repair tickets and planned work.")
+    patrol_days: int = Field(731, ge=30, description="Days to keep reports of patrol readers.")
+    technical_days: int = Field(30, ge=1, description="Days to keep facts and quarantined messages.")
 
 
 class LogSettings(_Section):
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is written.")
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Minimum level that is logged.")
     json_lines: bool = Field(False, description="Write JSON lines instead of text.")
 
 
 class Settings(BaseSettings):
-    """The whole tree; passed in where it is needed, never looked up."""
+    """All settings; passed to where they are needed, never looked up globally."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -372,7 +367,7 @@ def _read_toml(file: Path | None) -> dict[str, Any]:
 
 
 def _refuse_unknown_variables() -> None:
-    """A misspelt variable is as silent as none at all, so it is refused."""
+    """A misspelt variable would be ignored silently, so it is refused."""
     known = {f"GENGFU_{section}__{key}".upper() for section, key in setting_names()}
     unknown = sorted(name for name in os.environ if name.startswith("GENGFU_") and name not in known)
     if unknown:

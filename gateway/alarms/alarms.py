@@ -65,9 +65,9 @@ from gateway.equipment.estate import Estate
 from gateway.people.audit.entry import CLOCK, RULES, Cause, Via
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
+from gateway.storage.leadership import lease
 from gateway.storage.outbox.isolate_failure import NOBODYS_FAULT, isolate_failure, reason_of
 from gateway.storage.outbox.outbox import Consumer, Fact, OutboxMetrics, move_cursor, read_cursor
-from gateway.storage.ownership import lease
 from gateway.storage.received.quarantine import Quarantine
 from gateway.storage.tables import rule_memory
 from gateway.storage.trouble_words import in_plain_words

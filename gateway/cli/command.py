@@ -20,8 +20,8 @@ from gateway.people.audit.head import NotReadable
 from gateway.people.audit.key import AuditKeyError
 from gateway.people.audit.verification import NotAnExport
 from gateway.settings import Settings, SettingsError, load_settings
+from gateway.storage.leadership.lease import FolderInUse
 from gateway.storage.migrate import DatabaseRefused, NoBackup
-from gateway.storage.ownership.lease import FolderInUse
 from gateway.storage.postgres.programs import ProgramFailed
 from simulators.order import OrderError
 from simulators.replays.csv_rows import CsvError

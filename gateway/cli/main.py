@@ -29,9 +29,9 @@ from gateway.ingest.factory import make_decoder, mapping_defaults
 from gateway.logs import configure_logs
 from gateway.settings import Settings, SettingsError
 from gateway.storage.database import Database
+from gateway.storage.leadership.lease import lock_folder
 from gateway.storage.migrate import migrate as migrate_database
 from gateway.storage.migrate import newest_revision
-from gateway.storage.ownership.lease import lock_folder
 
 cli = typer.Typer(
     help="更夫 Gengfu, the watchman for buildings.",

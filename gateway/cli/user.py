@@ -34,8 +34,8 @@ from gateway.people.people import People, make_people
 from gateway.people.permissions import ALL_SITES, NEVER_A_MACHINES, PERMITTED, Permission, Role
 from gateway.settings import Settings
 from gateway.storage.database import Database
+from gateway.storage.leadership.lease import lock_folder
 from gateway.storage.migrate import is_current, migrate
-from gateway.storage.ownership.lease import lock_folder
 
 _REFUSALS = (
     LastAdministrator, NoSuchPerson, NotAName, StalePerson, UsernameTaken, WeakPassword, NoSuchLogin, NoSuchToken,

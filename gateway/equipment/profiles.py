@@ -108,7 +108,7 @@ PROFILES: Final[dict[Kind, Profile]] = {
             "losing_readings": _label("Losing history", "历史数据丢失"),
             "work_set_aside": _label("Alarms to handle by hand", "需人工处理的报警"),
             "damaged_file_kept": _label("Damaged file kept", "存有损坏文件"),
-            "part_failing": _label("Part being restarted", "服务部件正在重启"),
+            "part_failing": _label("Component being restarted", "服务组件正在重启"),
             "backup_ok": _label("Backup in order", "备份正常"),
             "checkpoint_ok": _label("Audit kept elsewhere", "审计检查点正常"),
             "audit_ok": _label("Audit as it was sealed", "审计记录完整"),

@@ -1,11 +1,11 @@
-"""`gengfu collect`: writes history and does nothing else; many at once share the messages between them.
+"""`gengfu collect`: only writes history; several collectors share the messages.
 
     broker --$share/GROUP/...--> collector 1 --> InfluxDB <-- collector 2 <--$share/GROUP/...-- broker
        '--------------------------> gengfu serve --no-history (decides alarms; reads InfluxDB)
 
-Each has a name, and under it a session at the broker and a data folder: what the broker sent to a collector that died
-waits for the one with the same name. What cannot be read is only counted here, because the service has it in its
-quarantine; what the store refuses is known here alone, and kept here.
+Each collector has a name, and under it a session at the broker and a data folder: messages for a collector that died
+wait for the one with the same name. Unreadable messages are only counted here, because the service quarantines them;
+readings that the store refuses are quarantined here.
 """
 
 import asyncio
@@ -46,14 +46,14 @@ from gateway.ingest.factory import (
 from gateway.process import stop_on_signals
 from gateway.settings import Settings, SettingsError
 from gateway.storage.database import Database
+from gateway.storage.leadership.lease import FolderInUse, lock_folder
 from gateway.storage.migrate import migrate
-from gateway.storage.ownership.lease import FolderInUse, lock_folder
 from gateway.storage.received.quarantine import Quarantine, newest_quarantined
 
 log = structlog.get_logger(__name__)
 
 FINISH_S: Final = 5.0
-"""Seconds for what is in hand at the end; then it goes back to the broker."""
+"""Seconds to finish the messages in progress at a stop; the broker sends the rest again."""
 _LOOK_AGAIN_S: Final = 0.1
 _SHOWN: Final = 100
 _READY: Final = "ready"
@@ -61,11 +61,11 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class StoreNotShared(SettingsError):
-    """The store in the settings is a file of one process."""
+    """The store in the settings is a file that only one process can use."""
 
 
 class HistoryWriter:
-    """One collector: made, started, run until told to stop, stopped in the reverse order."""
+    """One collector: made, started, run until stopped; stopped in the reverse order."""
 
     def __init__(
         self, settings: Settings, clock: Callable[[], int], retire: Callable[[str], None] | None = None
@@ -75,8 +75,8 @@ class HistoryWriter:
         Args:
             settings: with a store that several processes share, else StoreNotShared is raised.
             clock: now, in epoch ms.
-            retire: told of each step, where this is the last run: the collector takes what waits for its name, and then
-                the broker forgets it. None for a collector that comes again.
+            retire: called with a line for each step of retirement: the collector takes the messages that wait for its
+                name, and the broker deletes the session. None for a collector that is not retired.
         """
         if settings.history.store == "sqlite":
             raise StoreNotShared(
@@ -90,22 +90,22 @@ class HistoryWriter:
         self._decoder = make_decoder(settings)
         self._registry = CollectorRegistry()
         self._metrics = IngestMetrics(self._registry)
-        self._parts: dict[str, Callable[[], str]] = {}
+        self._components: dict[str, Callable[[], str]] = {}
         ProcessCollector(registry=self._registry)  # memory, processor, open files
         self._registry.register(ComponentStates(self._states, _READY))
         self._stop = asyncio.Event()
-        self._tell = retire
+        self._notify = retire
         self._is_retired = False
 
     async def run(self) -> None:
-        """Run until `stop`, SIGTERM or SIGINT, or until it is retired. Raises what makes going on impossible."""
+        """Run until `stop`, SIGTERM or SIGINT, or until it is retired. Raises fatal errors."""
         # One straight function: each line is a step of starting, the stack undoes them backwards.
         settings, folder = self._settings, self.folder
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(_locked(folder))
             disk = make_disk_space(settings, folder)
             disk.open()
-            self._parts["disk"] = lambda: disk.trouble
+            self._components["disk"] = lambda: disk.trouble
             database = Database(f"sqlite+aiosqlite:///{folder / 'quarantine.db'}", make_room=disk.make_room)
             stack.push_async_callback(database.close)
             await migrate(database, folder)
@@ -146,10 +146,10 @@ class HistoryWriter:
                 await broker.close()
                 for task in tasks:
                     task.cancel()
-            await self._part_for_good(broker)
+            await self._end_retirement(broker)
 
     def stop(self) -> None:
-        """Ask the collector to finish what is in hand and end."""
+        """Let the collector finish the messages in progress and end."""
         self._stop.set()
 
     def _make_broker(self) -> Broker:
@@ -157,17 +157,17 @@ class HistoryWriter:
         address = broker_address(self._settings)
         own = msgspec.structs.replace(address, client_id=f"{address.client_id}-collect-{collect.name}")
         topics = [f"$share/{collect.group}/{topic}" for topic in self._decoder.subscriptions]
-        return Broker(own, topics) if self._tell is None else DrainingBroker(own, topics)
+        return Broker(own, topics) if self._notify is None else DrainingBroker(own, topics)
 
-    # -- for good --------------------------------------------------------------------------------------
+    # -- retirement --------------------------------------------------------------------------------------
 
     async def _retire(self, broker: DrainingBroker, in_hand: InHand, buffer: WriteBuffer, store: Store) -> None:
-        """Bring to its end all that was ever dealt to this name."""
+        """Process everything that the broker has assigned to this name."""
         await broker.settle()
-        self._say(
-            "The broker deals nothing more to this name."
+        self._report_step(
+            "The broker assigns no more messages to this name."
             if broker.found_session
-            else "The broker knows no such name (any more): nothing waits there."
+            else "The broker has no session of this name (any more): nothing is waiting."
         )
         while True:
             await in_hand.emptied(broker)
@@ -175,43 +175,43 @@ class HistoryWriter:
             await broker.settle()
             if in_hand.taken == before and not broker.waiting:
                 break
-        self._say(f"Taken from the broker and kept: {in_hand.taken} messages.")
+        self._report_step(f"Taken from the broker and kept: {in_hand.taken} messages.")
         if buffer.waiting:
-            self._say(f"Waiting until the store has all that is on disk: {buffer.waiting} readings or more.")
+            self._report_step(f"Waiting until the store has all that is on disk: {buffer.waiting} readings or more.")
         while buffer.waiting:  # noqa: ASYNC110 - the same
             await asyncio.sleep(_LOOK_AGAIN_S)
         if await store.rollups_due():
-            self._say("Waiting for the last rollups; a minute is summed up when it is over.")
+            self._report_step("Waiting for the last rollups; a minute is rolled up when it is over.")
         while await store.rollups_due():  # noqa: ASYNC110 - the same
             await asyncio.sleep(_LOOK_AGAIN_S)
         self._is_retired = True
         self._stop.set()
 
-    async def _part_for_good(self, broker: Broker) -> None:
-        """The last step, when everything is stopped and nothing can come any more."""
-        if self._tell is None:
+    async def _end_retirement(self, broker: Broker) -> None:
+        """The last step, when everything is stopped and no message can arrive."""
+        if self._notify is None:
             return
         if not self._is_retired:
-            self._say("Interrupted: nothing is lost. Run it again to go on; or start the collector as before.")
+            self._report_step("Interrupted: nothing is lost. Run it again to go on; or start the collector as before.")
             return
         await end_session(broker.address, broker.subscriptions)
-        self._say(
+        self._report_step(
             f"Collector {self._settings.collect.name} is retired: the broker has forgotten it, its readings are in the "
             f"store. Of {self.folder} only quarantine.db, what the store refused, may still be wanted."
         )
 
-    def _say(self, text: str) -> None:
-        if self._tell is not None:
-            self._tell(text)
+    def _report_step(self, text: str) -> None:
+        if self._notify is not None:
+            self._notify(text)
 
     def _report(self, broker: Broker, buffer: WriteBuffer) -> None:
-        self._parts["broker"] = lambda: broker.trouble
-        self._parts["history"] = lambda: buffer.trouble
+        self._components["broker"] = lambda: broker.trouble
+        self._components["history"] = lambda: buffer.trouble
         self._registry.register(DamagedFiles(self.folder))
         self._metrics.waiting.set_function(lambda: broker.waiting)
         self._metrics.connected.set_function(lambda: broker.connected)
 
-    # -- what an operator asks -------------------------------------------------------------------------
+    # -- HTTP --------------------------------------------------------------------------------------
 
     async def _listen(self, stack: contextlib.AsyncExitStack, database: Database) -> None:
         collect = self._settings.collect
@@ -219,7 +219,7 @@ class HistoryWriter:
         app.router.add_get("/healthz", _alive)
         app.router.add_get("/readyz", self._ready)
         app.router.add_get("/metrics", self._show_metrics)
-        if collect.http_host in _LOOPBACK:  # it holds what devices said, and there is no login here
+        if collect.http_host in _LOOPBACK:  # it holds device messages, and there is no login here
             app.router.add_get("/quarantine", _quarantine_of(database))
         app.on_response_prepare.append(_name_no_software)
         opened = serving(app, collect.http_host, collect.http_port, self._registry)
@@ -228,15 +228,17 @@ class HistoryWriter:
         log.info("listening", address=self.address, name=collect.name)
 
     def _states(self) -> dict[str, str]:
-        return {name: trouble() or _READY for name, trouble in self._parts.items()}
+        return {name: trouble() or _READY for name, trouble in self._components.items()}
 
     async def _ready(self, _request: web.Request) -> web.Response:
-        parts = self._states()
-        ready = set(parts.values()) == {_READY}
+        components = self._states()
+        ready = set(components.values()) == {_READY}
         notices = [
             f"{path} is damaged and was replaced: look at it, then remove it" for path in kept_aside(self.folder)
         ]
-        return web.json_response({"ready": ready, "parts": parts, "notices": notices}, status=200 if ready else 503)
+        return web.json_response(
+            {"ready": ready, "components": components, "notices": notices}, status=200 if ready else 503
+        )
 
     async def _show_metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -244,7 +246,7 @@ class HistoryWriter:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Two processes under one name would take each other's session away, again and again."""
+    """Two processes under one name would keep taking over each other's session."""
     try:
         with lock_folder(folder):
             yield
@@ -253,12 +255,12 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _first_arrival() -> int:
-    """Where to begin counting what has no time: two collectors that counted alike would take two samples for one."""
+    """First number of samples without a time: equal numbers of two collectors would merge two samples."""
     return random.randrange(KEY_STEPS)  # noqa: S311 - to be apart, no secret
 
 
 async def _leave_to_the_service(_messages: Sequence[Quarantined]) -> None:
-    """What cannot be read: the collector has counted it, the service keeps it."""
+    """Unreadable messages: the collector has counted them, the service quarantines them."""
 
 
 async def _keep_refused(quarantine: Quarantine, refused: Sequence[Refused]) -> None:

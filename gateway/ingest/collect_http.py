@@ -1,6 +1,6 @@
-"""The HTTP of `gengfu collect`: what is no HTTP is answered in one piece, counted, and is one line of the log.
+"""HTTP of `gengfu collect`: a malformed request is answered with 400, counted, and logged in one line.
 
-`gengfu serve` has more (`gateway.api.http.connections`): a collector knows nothing of people and of their addresses.
+`gengfu serve` has more (`gateway.api.http.connections`): a collector has no users and no limits by address.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter
 log = structlog.get_logger(__name__)
 
 _IDLE_S: Final = 75.0
-"""A connection without a whole request for so long is closed."""
+"""A connection without a complete request for this long is closed."""
 _BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -38,7 +38,7 @@ class _Connection(web.RequestHandler):
         if status >= 500:
             return super().handle_error(request, status, exc, message)
         self._malformed.inc()
-        log.warning("a request is no HTTP", address=request.remote, why=type(exc).__name__)
+        log.warning("a request is not valid HTTP", address=request.remote, why=type(exc).__name__)
         if self.transport is not None:
             self.transport.write(_BAD_REQUEST)
         raise _Answered("the answer has been written")
@@ -47,7 +47,7 @@ class _Connection(web.RequestHandler):
 @asynccontextmanager
 async def serving(app: web.Application, host: str, port: int, registry: CollectorRegistry) -> AsyncIterator[int]:
     """Serve an application while the block lasts. Yields the port. Raises OSError."""
-    malformed = Counter("gengfu_http_malformed", "Requests that are no HTTP, answered with 400", registry=registry)
+    malformed = Counter("gengfu_http_malformed", "Malformed requests, answered with 400", registry=registry)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
     await runner.setup()
     loop, handler = asyncio.get_running_loop(), cast("web.Server", runner.server)

@@ -1,4 +1,4 @@
-"""Messages for a service on the data's clock: dated by the data when taken, and the clock moved when they are judged.
+"""Messages for a service on the data's clock: dated by the data when taken; the clock moves when they are evaluated.
 
     broker -> DatedSource (each batch has one date) -> collector -> DataTime (ticks, moves the clock) -> decision
 
@@ -24,7 +24,7 @@ _NS_PER_MS = 1_000_000
 
 
 class DatedSource:
-    """Stands between broker and collector: each message counts as received when its newest sample was measured.
+    """Sits between broker and collector: each message counts as received when its newest sample was measured.
 
     Before anything is measured that is the time of the clock, and no message counts as received before the one ahead of
     it. A batch holds messages of one date only.
@@ -65,12 +65,12 @@ class DatedSource:
         return msgspec.structs.replace(message, received_ns=self._newest_ms * _NS_PER_MS)
 
     def _decode(self, message: Message) -> Decoded:
-        """Read it once more than needed: nobody measures speed on this clock."""
+        """Decode a second time: speed is irrelevant on this clock."""
         return decode_by(self._decoder.route(message.topic), message.payload, self._newest_ms)
 
 
 class DataTime:
-    """Moves the data's clock to readings that are about to be decided, and lets happen what is due before them."""
+    """Moves the data's clock to readings that are about to be decided, and runs what is due before them."""
 
     def __init__(
         self, clock: DataClock, catch_up: Callable[[], Awaitable[object]], tick: Callable[[], Awaitable[object]]
@@ -92,5 +92,5 @@ class DataTime:
 
 
 def judged_before(now: int) -> Progress:
-    """How far judging has come: what was measured just now may be followed by more that was."""
+    """How far evaluation has progressed: more samples of the current moment may follow."""
     return Progress(now - 1, is_behind=False)

@@ -1,4 +1,4 @@
-"""What the settings mean for ingest: decoder, store and broker, the same for the service and for `gengfu collect`."""
+"""Makes decoder, store and broker from the settings, for the service and for `gengfu collect`."""
 
 import asyncio
 from collections.abc import Callable
@@ -33,12 +33,12 @@ def make_decoder(settings: Settings) -> Decoder:
 
 
 def mapping_defaults(settings: Settings) -> Defaults:
-    """What a mapping need not say."""
+    """Defaults of a mapping."""
     return Defaults(settings.collect.site, settings.equipment.time_zone)
 
 
 def make_store(settings: Settings, folder: Path, disk: DiskSpace) -> Store:
-    """Where the settings say that readings are kept.
+    """The store of readings that the settings name.
 
     Args:
         settings: which store, and how it is reached.
@@ -67,7 +67,7 @@ def _make_store(settings: Settings, folder: Path, disk: DiskSpace) -> Store:
 def make_buffer(
     settings: Settings, folder: Path, store: Store, set_aside: SetAside, metrics: HistoryMetrics, disk: DiskSpace
 ) -> WriteBuffer:
-    """What makes readings durable, with its spool in the data folder of this process.
+    """The buffer that makes readings durable, with its spool in the data folder of this process.
 
     A store that is a file in this folder is not written while the disk is almost full.
     """
@@ -87,27 +87,27 @@ def history_pause(settings: Settings, disk: DiskSpace) -> IsPaused:
 
 
 async def watch_disk(disk: DiskSpace) -> None:
-    """Look at the disk each second, until cancelled."""
+    """Check the disk each second, until cancelled."""
     while True:
         await asyncio.sleep(LOOK_S)
         await asyncio.to_thread(disk.look)
 
 
 def broker_address(settings: Settings) -> BrokerAddress:
-    """The broker's settings as the collector wants them."""
+    """The broker's settings as a `BrokerAddress`."""
     broker = settings.broker
     return BrokerAddress(**broker.model_dump(exclude={"password"}), password=broker.password.get_secret_value())
 
 
 async def forget_old(store: Store, history_days: int, clock: Callable[[], int]) -> None:
-    """Erase what is older than it is to be kept, each hour, until cancelled."""
+    """Erase readings beyond the retention period, each hour, until cancelled."""
     kept_ms = history_days * 24 * 3600 * 1000
     while True:
         try:
             erased = await store.erase_before(clock() - kept_ms)
             log.debug("old readings erased", readings=erased)
         except StoreUnavailable as error:
-            log.warning("old readings not erased; tried again in an hour", why=str(error))
+            log.warning("old readings not erased; retry in an hour", why=str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, alarms must not end with it
-            log.error("old readings not erased; tried again in an hour", why=repr(error))
+            log.error("old readings not erased; retry in an hour", why=repr(error))
         await asyncio.sleep(_ERASE_EVERY_S)

@@ -24,7 +24,7 @@ from gateway.people.audit.entry import Cause, Via, audited, write_records
 from gateway.retention.rules import Limits, Rule, fitting, limits, rules
 from gateway.settings import RetentionSettings
 from gateway.storage.database import Database
-from gateway.storage.ownership import lease
+from gateway.storage.leadership import lease
 from gateway.storage.queries.chunked_writes import ChunkedWrites, delete_some
 from gateway.storage.queries.index_use import go_along_indexes
 from gateway.storage.queries.statistics import try_to_refresh

@@ -1,1 +1,1 @@
-"""The service's own memory: tables, transactions, facts, the owner's lease."""
+"""The service's own database: tables, transactions, the outbox of facts, the leader's lease."""

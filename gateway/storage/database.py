@@ -1,8 +1,8 @@
-"""One door to the database: transactions that tell of their facts after commit, and plain reads.
+"""The only access to the database: transactions that wake the consumers of facts after commit, and plain reads.
 
 One transaction writes at a time, on either database: SQLite's file has one writer (BEGIN IMMEDIATE), and on PostgreSQL
-an advisory lock makes it so among all processes. Commits are on disk. Who waits for facts is woken after commit, never
-before.
+an advisory lock ensures it among all processes. Commits are durable on disk. Consumers of facts are woken after the
+commit, never before.
 """
 
 import asyncio
@@ -26,21 +26,21 @@ from gateway.storage.trouble_words import in_plain_words
 log = structlog.get_logger(__name__)
 
 COMMAND_S: Final = 30.0
-"""A statement that takes longer has met a server that is gone, or a lock that nobody gives back."""
+"""A longer statement means that the server is gone or that a lock is never released."""
 UNQUEUED_S: Final = 2.0
 """How long a statement of the lease may take: three of them must fail before the lease is over."""
 _LISTEN_AGAIN_S: Final = 1.0
 
 
 class Companion(Protocol):
-    """What takes part in the next transaction of a task. Where it raises, nothing of that transaction stays."""
+    """Takes part in the next transaction of a task. If it raises, that transaction is rolled back."""
 
     async def begin(self, connection: AsyncConnection) -> None:
-        """Before anything else in it."""
+        """Runs before anything else in the transaction."""
         ...
 
     async def end(self, connection: AsyncConnection) -> None:
-        """After everything else in it, before the commit."""
+        """Runs after everything else in the transaction, before the commit."""
         ...
 
 
@@ -51,17 +51,17 @@ class Database:
     """Owns the engine. After each commit, ours or another process's, every `waking` event is set."""
 
     def __init__(self, url: str, command_s: float | None = COMMAND_S, make_room: MakeRoom | None = None) -> None:
-        """Describe the database; nothing is asked yet.
+        """Describe the database; no connection is made yet.
 
         Args:
             url: SQLAlchemy address with an asynchronous driver.
-            command_s: how long a statement may take on PostgreSQL; None for a migration, which takes what it takes.
-            make_room: called when SQLite finds no room on disk, so that the next try finds some.
+            command_s: how long a statement may take on PostgreSQL; None for a migration, which has no limit.
+            make_room: called when SQLite finds the disk full, so that a retry succeeds.
         """
         self.url = url
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         self.session_name = postgres.new_session_name()
-        """What all our sessions are called at a PostgreSQL."""
+        """`application_name` of all sessions of this process at PostgreSQL."""
         self._unqueued: AsyncEngine | None = None
         self._room = RoomMaker(make_room)
         if self.is_sqlite:
@@ -77,7 +77,7 @@ class Database:
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """Write: all of it or nothing. Wakes the consumers of facts after commit."""
-        async with self._one_writer, self.engine.begin() as connection:  # ours wait here, not on connections
+        async with self._one_writer, self.engine.begin() as connection:  # our writers queue here, not on connections
             if not self.is_sqlite:
                 await postgres.wait_for_turn(connection)
             companions = _take_companions()
@@ -104,7 +104,7 @@ class Database:
 
     @contextlib.contextmanager
     def accompanied(self, companion: Companion) -> Iterator[None]:
-        """Let something take part in the first transaction of this task while the block lasts, after those outside."""
+        """Add a companion to the first transaction of this task inside the block, after those of outer blocks."""
         token = _companions.set([*_companions.get([]), companion])
         try:
             yield
@@ -125,7 +125,7 @@ class Database:
                 yield await connection.execution_options(isolation_level="REPEATABLE READ")
                 return
             plain = await connection.execution_options(isolation_level="AUTOCOMMIT")
-            await plain.exec_driver_sql("BEGIN")  # not IMMEDIATE: it takes no writer's turn
+            await plain.exec_driver_sql("BEGIN")  # not IMMEDIATE: it takes no write lock
             try:
                 yield plain
             finally:
@@ -140,20 +140,20 @@ class Database:
         finally:
             self._wakers.discard(waker)
 
-    async def hear_others(self) -> None:
-        """Wake who waits for facts when another process has committed some, until cancelled."""
+    async def follow_other_commits(self) -> None:
+        """Wake the consumers when another process has committed facts, until cancelled."""
         if self.is_sqlite:  # there is no other process
             await asyncio.Event().wait()
-        hears = True
+        is_listening = True
         while True:
             try:
                 await postgres.listen(self.engine, self._wake)
-                hears = True
+                is_listening = True
             except DatabaseTrouble as error:
-                if hears:
-                    log.warning("commits of other processes are noticed within a second only",
+                if is_listening:
+                    log.warning("not notified of commits of other processes; polling each second",
                                 why=in_plain_words(error), detail=str(error))  # fmt: skip
-                hears = False
+                is_listening = False
             await asyncio.sleep(_LISTEN_AGAIN_S)
 
     def _wake(self) -> None:
@@ -161,7 +161,7 @@ class Database:
             waker.set()
 
     def take_made_room(self) -> bool:
-        """Whether room was made on disk since this was last asked: what failed for want of it may be tried at once."""
+        """Whether space was freed on disk since the last call, so that a failed write may be retried at once."""
         return self._room.take()
 
     async def close(self) -> None:
@@ -195,7 +195,7 @@ def _prepare_sqlite(engine: AsyncEngine) -> None:
     @event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: Any) -> None:
         # A transaction that starts as a reader and then writes can fail in the middle; this one cannot.
-        # The option is asked, not the connection: SQLite's driver never says that it commits by itself.
+        # Read from the option, not the connection: SQLite's driver does not report autocommit.
         if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
@@ -204,6 +204,6 @@ def _prepare_sqlite(engine: AsyncEngine) -> None:
     @event.listens_for(engine.sync_engine, "invalidate")
     def _roll_back(connection: Any, _entry: ConnectionPoolEntry, _error: BaseException | None) -> None:
         # A cancelled task's connection is closed, but what it had begun would lock the file until it is collected.
-        # It is thrown away in any case: whatever goes wrong here changes nothing more.
+        # It is discarded in any case, so errors here do not matter.
         with contextlib.suppress(Exception):
             connection.rollback()

@@ -1,4 +1,4 @@
-"""Which errors of a database pass by themselves, and which no further try can mend. Data, and the look-up in it.
+"""Which database errors are transient, and which are permanent. Data, and the look-up in it.
 
 `DatabaseTrouble` is what a server that is away, a locked file or a full disk raises: the same work may be tried again.
 `DatabaseFault` is what will fail at every try: a schema that lacks a column, a damaged file, a statement that is wrong.
@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 
 class DatabaseFault(DatabaseError):
-    """The database cannot do this, now or later: whoever runs the service must act."""
+    """A permanent database error: the operator must act."""
 
 
 class ServerUnreachable(ConnectionError):
@@ -26,7 +26,7 @@ class ServerUnreachable(ConnectionError):
 
 
 DatabaseTrouble = (OperationalError, InterfaceError, PoolTimeout, ConnectionError, TimeoutError)
-"""What a database that is away, locked or full raises; trying again may help."""
+"""Errors of a database that is unreachable, locked or full; retrying may help."""
 
 SQLITE_PASSING: Final = frozenset(
     {
@@ -76,7 +76,7 @@ POSTGRES_PERMANENT_CLASSES: Final = frozenset({"0A", "42", "XX"})
 POSTGRES_PERMANENT: Final = frozenset({"58P01", "58P02"})
 """A file of the server's own that is missing, or there twice."""
 BAD_DATA_CLASS: Final = "22"
-"""A value that its column can never hold: too long, too large, a letter that is none."""
+"""A value that its column can never hold: too long, too large, an invalid character."""
 REFUSED_CLASSES: Final = frozenset({"28", "3D"})
 _NO_WAY: Final = frozenset(
     {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EMFILE,
@@ -86,7 +86,7 @@ _NO_WAY: Final = frozenset(
 
 
 def sort_sqlite(context: ExceptionContext) -> BaseException | None:
-    """SQLAlchemy's `handle_error`: SQLite's driver has one class for what passes and for what never will."""
+    """SQLAlchemy's `handle_error`: SQLite's driver has one class for transient and permanent errors."""
     error = context.original_exception
     code = error.sqlite_errorcode if isinstance(error, sqlite3.Error) and hasattr(error, "sqlite_errorcode") else None
     if code is None:
@@ -97,7 +97,7 @@ def sort_sqlite(context: ExceptionContext) -> BaseException | None:
 
 
 def sort_postgres(context: ExceptionContext) -> BaseException | None:
-    """SQLAlchemy's `handle_error`: the driver has one class for nearly all that a server says; its SQLSTATE tells."""
+    """SQLAlchemy's `handle_error`: the driver has one class for most errors; the SQLSTATE distinguishes them."""
     error = context.original_exception
     state = sqlstate(error)
     if state[:2] == BAD_DATA_CLASS:
@@ -119,7 +119,7 @@ def sqlstate(error: BaseException | None) -> str:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether the server answers and will not have us: wrong password, no such user, no such database."""
+    """Whether the server rejects the login: wrong password, no such user, no such database."""
     return isinstance(error, DBAPIError) and sqlstate(error.orig)[:2] in REFUSED_CLASSES
 
 

@@ -1,4 +1,4 @@
-"""Makes room on disk when SQLite is refused some."""
+"""Frees reserved disk space when SQLite finds the disk full."""
 
 import sqlite3
 from typing import Final, Protocol
@@ -8,11 +8,11 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 from collectors.disk.trouble_words import sqlite_code
 
 _PERHAPS: Final = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
-"""A full disk shows itself so too, where SQLite enlarges its shared memory or makes a file."""
+"""A full disk is also reported like this, when SQLite extends its shared memory or creates a file."""
 
 
 class MakeRoom(Protocol):
-    """Releases what is kept for alarms; see `DiskSpace.make_room`."""
+    """Releases the space reserved for alarms; see `DiskSpace.make_room`."""
 
     def __call__(self, *, surely: bool = True) -> bool: ...
 
@@ -34,6 +34,6 @@ class RoomMaker:
             self._has_made = self._make_room(surely=code == sqlite3.SQLITE_FULL) or self._has_made
 
     def take(self) -> bool:
-        """Whether room was made since this was last asked."""
+        """Whether space was freed since the last call."""
         made, self._has_made = self._has_made, False
         return made

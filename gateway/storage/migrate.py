@@ -1,7 +1,7 @@
-"""Brings a database to the schema of this version, and keeps a copy of it first.
+"""Migrates a database to the schema of this version, after making a copy.
 
-A SQLite file is copied beside itself. A PostgreSQL is dumped by its own `pg_dump` into the data folder; where that
-cannot be done, nothing is changed until somebody says that there is a copy.
+A SQLite file is copied next to itself. A PostgreSQL database is dumped with `pg_dump` into the data folder; if that
+fails, nothing is changed until somebody confirms that there is a backup.
 """
 
 import asyncio
@@ -29,15 +29,15 @@ _RETRY_S: Final = 1.0
 
 
 class DatabaseRefused(Exception):
-    """The database server answers and will not have us: trying again does not help."""
+    """The database server rejects the login: retrying does not help."""
 
 
 class NoBackup(Exception):
-    """A PostgreSQL could not be copied, so it was not changed."""
+    """A PostgreSQL database could not be copied, so it was not changed."""
 
 
 async def migrate_when_there(database: Database, folder: Path) -> None:
-    """Migrate as soon as the database lets us: a PostgreSQL may start after us.
+    """Migrate as soon as the database is available: PostgreSQL may start after the service.
 
     Raises:
         DatabaseRefused: it does not know this user, password or database.

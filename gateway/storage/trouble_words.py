@@ -1,4 +1,4 @@
-"""What is the matter with the database, as a sentence that an operator understands. The detail is for the log."""
+"""Database errors as sentences for operators; the details go to the log."""
 
 import sqlite3
 from typing import Final
@@ -38,7 +38,7 @@ _FAULT: Final = "the database cannot carry this out, now or later; the log has t
 
 
 def in_plain_words(error: BaseException) -> str:
-    """A sentence for what a database raised. Nothing of the driver's text, the statement or its values is in it."""
+    """A sentence for a database error, without the driver's text, the statement or its values."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     if isinstance(error, IntegrityError):
         return _CONFLICT

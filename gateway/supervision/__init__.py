@@ -1,1 +1,1 @@
-"""What the platform can find out about itself; `self_supervision` makes one reading of it, and rules judge that."""
+"""Self-supervision: the state of the platform as one reading, which rules evaluate."""

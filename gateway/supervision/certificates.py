@@ -1,4 +1,4 @@
-"""When the certificates end with which the service itself works."""
+"""Days until the service's own certificates expire."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -11,10 +11,10 @@ from gateway.settings import Settings
 
 
 def days_left(settings: Settings, now: datetime) -> dict[str, Value]:
-    """Days until the first of the settings' certificates ends, below 0 once it has; nothing where none can be read.
+    """Days until the first of the settings' certificates expires, negative afterwards; empty if none can be read.
 
-    These are the page's, ours at the broker, and the authority by which we know the broker. What a reverse proxy or
-    the broker itself shows stands elsewhere, and is not ours to read.
+    These are the page's, our client certificate at the broker, and the broker's CA. The certificates of a reverse proxy
+    and of the broker itself are not readable here.
 
     Args:
         settings: name the files.
@@ -30,8 +30,8 @@ def days_left(settings: Settings, now: datetime) -> dict[str, Value]:
 
 
 def _end_of(file: Path, which: Callable[[list[datetime]], datetime]) -> datetime | None:
-    """A chain ends with the first of its certificates; of a bundle of authorities one that is good will do."""
+    """A chain expires with its first certificate; a bundle of CAs with its last."""
     try:
         return which([one.not_valid_after_utc for one in x509.load_pem_x509_certificates(file.read_bytes())])
-    except (OSError, ValueError):  # who works with it finds that out at the start, and says so
+    except (OSError, ValueError):  # its user reports this at the start
         return None

@@ -1,8 +1,8 @@
-"""What a process does all the time: named duties, some vital, the others restarted when they fail.
+"""Long-running tasks of a process: named duties, some vital, the others restarted when they fail.
 
-A vital duty that fails ends the process: another one takes over, or the service manager starts it anew. Everything
-else is restarted after a growing pause, counted, shown in `/readyz` and raised as an alarm of the platform. So a fault
-in what serves pages, history or records never ends the watch.
+The failure of a vital duty ends the process: another process takes over, or the service manager restarts it. All other
+duties are restarted after an increasing pause, counted, shown in `/readyz` and raised as an alarm of the platform. So a
+fault in pages, history or records never stops the alarms.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.api.platform.platform import READY, working
 from gateway.clocks import steady_s
 from gateway.storage.database_errors import DatabaseTrouble
-from gateway.storage.ownership.lease import LeaseLost
+from gateway.storage.leadership.lease import LeaseLost
 from gateway.storage.trouble_words import in_plain_words
 
 log = structlog.get_logger(__name__)
@@ -24,31 +24,31 @@ log = structlog.get_logger(__name__)
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 SETTLED_S: Final = 10.0
-"""A duty that has run for so long since it was restarted is no longer called failing."""
+"""A duty that has run this long since its restart no longer counts as failing."""
 
 Run = Callable[[], Coroutine[Any, Any, None]]
 """Works until it is cancelled."""
-Parts = MutableMapping[str, Callable[[], str]]
-"""Part -> what `/readyz` says of it."""
+Components = MutableMapping[str, Callable[[], str]]
+"""Component -> its state in `/readyz`."""
 
 
 class Duty(NamedTuple):
-    """One thing that a process does all the time."""
+    """A long-running task of a process."""
 
     name: str
     run: Run
     is_vital: bool
     """Whether the process ends when it fails."""
     health: Callable[[], str] | None = None
-    """What `/readyz` says of it while it runs; None: it is shown only while it is being restarted."""
+    """Its state in `/readyz` while it runs; None: shown only while it is being restarted."""
 
 
 class DutyEnded(Exception):
-    """A duty returned, though nobody had cancelled it."""
+    """A duty returned without being cancelled."""
 
 
 class _Failure(NamedTuple):
-    """Why a duty was restarted last, when it is called failing no more, and how long its pause was."""
+    """Why a duty was restarted last, until when it counts as failing, and how long its pause was."""
 
     why: str
     until: float
@@ -56,10 +56,12 @@ class _Failure(NamedTuple):
 
 
 class Duties:
-    """Carries out the duties of one process."""
+    """Runs the duties of one process."""
 
-    def __init__(self, parts: Parts, registry: CollectorRegistry, steady: Callable[[], float] = steady_s) -> None:
-        self._parts = parts
+    def __init__(
+        self, components: Components, registry: CollectorRegistry, steady: Callable[[], float] = steady_s
+    ) -> None:
+        self._components = components
         self._steady = steady
         self._failures: dict[str, _Failure] = {}
         self._restarts = Counter(
@@ -68,7 +70,7 @@ class Duties:
 
     @property
     def failing(self) -> list[str]:
-        """Names of the duties that wait for their restart or have just been restarted."""
+        """Names of the duties that wait for a restart or were restarted recently."""
         now = self._steady()
         return sorted(name for name, failure in self._failures.items() if now < failure.until)
 
@@ -81,7 +83,7 @@ class Duties:
         async with asyncio.TaskGroup() as group:
             for duty in duties:
                 if duty.health is not None:
-                    self._parts[duty.name] = duty.health
+                    self._components[duty.name] = duty.health
                 group.create_task(self._vital(duty) if duty.is_vital else self._restarted(duty), name=duty.name)
 
     async def _vital(self, duty: Duty) -> NoReturn:
@@ -100,7 +102,7 @@ class Duties:
             await asyncio.sleep(pause_s)
 
     def _note(self, duty: Duty, error: Exception, lasted_s: float) -> float:
-        """Count and tell a failure. Returns the pause before the restart, in seconds."""
+        """Count and log a failure. Returns the pause before the restart, in seconds."""
         before = self._failures.get(duty.name)
         pause_s = FIRST_PAUSE_S
         if before is not None and lasted_s < before.pause_s + SETTLED_S:
@@ -110,36 +112,36 @@ class Duties:
             log.error("a duty failed and is restarted", duty=duty.name, why=why, exc_info=error)
         self._failures[duty.name] = _Failure(why, self._steady() + pause_s + SETTLED_S, pause_s)
         self._restarts.labels(duty.name).inc()
-        self._parts[duty.name] = lambda: self._state(duty)
+        self._components[duty.name] = lambda: self._state(duty)
         return pause_s
 
     def _state(self, duty: Duty) -> str:
-        """What is said of a duty that has failed; a part of its own is not shown any more when it has settled."""
+        """The state of a duty that has failed; its own state is shown again when it has settled."""
         failure = self._failures[duty.name]
         if self._steady() < failure.until:
             return working(f"being restarted after {failure.why}")
         if duty.health is not None:
-            self._parts[duty.name] = duty.health
+            self._components[duty.name] = duty.health
             return duty.health()
         return READY
 
 
 def _words(error: Exception) -> str:
-    """What is said of a failure in `/readyz`; the log has all of it."""
+    """The text of a failure in `/readyz`; the log has the details."""
     if isinstance(error, SQLAlchemyError):
         return in_plain_words(error)
     return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 def is_lease_lost(error: Exception) -> bool:
-    """Whether an error, or one of a group, says that another process owns the alarms."""
+    """Whether an error, or one of a group, means that another process is the leader."""
     if isinstance(error, ExceptionGroup):
         return error.subgroup(LeaseLost) is not None
     return isinstance(error, LeaseLost)
 
 
 def every(seconds: float, work: Callable[[], Awaitable[None]]) -> Run:
-    """What does something again and again; a database that does not answer is asked again at the next turn."""
+    """A duty that runs `work` periodically; after a database error it retries at the next interval."""
 
     async def run() -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Hears what comes in, and says what can be known from it and from around it: clocks, sites, the way of a message."""
+"""Findings from incoming messages and the environment: clocks, silent sites, certificates, the message pipeline."""
 
 import contextlib
 import time
@@ -32,9 +32,9 @@ class MessageMonitor:
     """Clocks, sites and certificates."""
 
     def __init__(self, settings: Settings, database: Database, ledger: Ledger, clock: Clock) -> None:
-        """Look around; `clock` is the service's, the wall's is looked at besides.
+        """Begin to monitor; `clock` is the service's, the wall clock is checked as well.
 
-        On the data's clock neither clocks nor the silence of sites are judged: both mean the wall's time.
+        On the data's clock neither clocks nor silent sites are evaluated: both refer to the wall clock.
         """
         self._settings = settings
         self._database = database
@@ -44,24 +44,24 @@ class MessageMonitor:
         self._sites = SilentSites(_MINUTE_S * settings.alarms.site_silent_min)
 
     def note(self, readings: Sequence[Reading]) -> None:
-        """Hear what devices have sent."""
+        """Record what devices have sent."""
         if self._own_clock is None:
             return
         self._own_clock.note(readings)
         self._sites.hear(readings)
 
     async def findings(self) -> dict[str, Value]:
-        """Fields of the kind `system`: what can be known now."""
+        """Fields of the kind `system`, as far as they are known now."""
         found: dict[str, Value] = dict(days_left(self._settings, datetime.now(UTC)))
         if self._own_clock is None:
             return found
         found |= self._own_clock.findings()
-        with contextlib.suppress(*DatabaseTrouble):  # its own trouble stands in /readyz
+        with contextlib.suppress(*DatabaseTrouble):  # /readyz shows this error
             found |= await self._own_clock.apart_from(self._database)
         return found
 
     async def silence(self, *, listening: bool) -> list[Reading]:
-        """What is known of each site; one that is silent gets its place in the ledger, so that people can read it."""
+        """The state of each site; a silent one gets an entry in the ledger, so that its alarm has a name."""
         if self._own_clock is None:
             return []
         expected = sites_that_report(self._ledger.equipment.values())
@@ -77,7 +77,7 @@ class MessageMonitor:
 def way_of_messages(
     broker: Broker, collector: Collector, buffer: WriteBuffer, alarms: Alarms, feed: LiveFeed
 ) -> dict[str, Value]:
-    """How messages get from the broker to a decision, and on."""
+    """The state of the message pipeline, from the broker to the decision and the page."""
     waiting_s = (time.time_ns() - broker.oldest_ns) / 1e9 if broker.waiting else 0.0
     return {
         "broker_reachable": broker.connected,
@@ -90,10 +90,10 @@ def way_of_messages(
 
 
 def space_on_disk(disk: DiskSpace) -> dict[str, Value]:
-    """What became of the disk of the data folder."""
+    """The state of the disk of the data folder."""
     return {"history_stopped": disk.state is not DiskState.NORMAL, "alarm_reserve_in_use": disk.reserve_in_use}
 
 
 def disk_state(disk: DiskSpace) -> str:
-    """What `/readyz` says of the disk: alarms work as long as there is a reserve."""
+    """The disk's state in `/readyz`: alarms work as long as there is a reserve."""
     return disk.trouble if disk.state is DiskState.EXHAUSTED else working(disk.trouble)

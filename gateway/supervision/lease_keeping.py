@@ -1,4 +1,4 @@
-"""Keeps the lease of the alarms: renews it, and knows without asking anybody when it is over."""
+"""Takes and renews the leader's lease, and computes locally when it has expired."""
 
 import asyncio
 from typing import Final
@@ -9,24 +9,24 @@ from gateway.api.platform.platform import READY
 from gateway.clocks import wall_ms
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
-from gateway.storage.ownership import lease
-from gateway.storage.ownership.tenure import Tenure
+from gateway.storage.leadership import lease
+from gateway.storage.leadership.tenure import Tenure
 from gateway.storage.trouble_words import in_plain_words
 
 log = structlog.get_logger(__name__)
 
 RENEW_S: Final = lease.LIFETIME_MS / 3000
 _AGAIN_S: Final = 0.5
-"""After a renewal that failed: there is not time for many."""
-OVER: Final = "the lease of the alarms is over: another process may own them"
+"""Retry interval after a failed renewal: there is time for only a few."""
+OVER: Final = "the leader's lease has expired: another process may be the leader"
 
 
 class LeaseKeeper:
-    """The lease as this process holds it; taken again and again."""
+    """The lease as this process holds it; taken once for each epoch."""
 
     def __init__(self, database: Database) -> None:
         self.trouble = ""
-        """Why it could not be taken or renewed the last time, "" when it could."""
+        """Why the last attempt to take or renew it failed, "" if it succeeded."""
         self._database = database
         self._holder = lease.holder_of(database)
         self._tenure = Tenure(ends=not database.is_sqlite)
@@ -34,17 +34,17 @@ class LeaseKeeper:
 
     @property
     def state(self) -> str:
-        """What `/readyz` says of the owner. True at any moment, also at the first after the process was frozen."""
+        """The leader's state in `/readyz`; correct at any moment, also right after the process was suspended."""
         if self._tenure.is_over:
             return f"{OVER}; {self.trouble}" if self.trouble else OVER
         return self.trouble or READY
 
     def holds(self) -> bool:
-        """Whether nobody else can own the alarms now."""
+        """Whether no other process can be the leader now."""
         return self._epoch is not None and not self._tenure.is_over
 
     async def take(self) -> int | None:
-        """Become the owner; the new epoch, or None while another process holds it or the database does not answer."""
+        """Become the leader; the new epoch, or None while another process holds it or the database does not answer."""
         since = self._tenure.now()
         try:
             self._epoch = await lease.take(
@@ -60,7 +60,7 @@ class LeaseKeeper:
         return self._epoch
 
     async def keep(self) -> None:
-        """Renew it until cancelled, even when it is over by our clock: nobody may have taken it. Raises LeaseLost."""
+        """Renew it until cancelled, also when it has expired by our clock: it may still be free. Raises LeaseLost."""
         while True:
             await asyncio.sleep(_AGAIN_S if self.trouble else RENEW_S)
             await self.renew()
@@ -78,7 +78,7 @@ class LeaseKeeper:
         self._tenure.hold(since)
         self._note("", "")
         if was_over:
-            log.warning("the lease was over and nobody had taken it: this process goes on owning the alarms")
+            log.warning("the lease had expired and was not taken: this process remains the leader")
 
     def _note(self, trouble: str, detail: str) -> None:
         if trouble and not self.trouble:
@@ -86,11 +86,11 @@ class LeaseKeeper:
         self.trouble = trouble
 
     async def release(self) -> None:
-        """Let the next process take over at once, where it is still ours; where it is not, it ends by itself."""
+        """Let the next process take over at once if the lease is still ours; otherwise it expires by itself."""
         epoch, self._epoch = self._epoch, None
         if epoch is None or self._tenure.is_over:
             return
         try:
             await lease.release(self._database, epoch)
         except DatabaseTrouble as error:
-            log.warning("the lease cannot be released and ends by itself", why=in_plain_words(error), detail=str(error))
+            log.warning("the lease cannot be released and will expire", why=in_plain_words(error), detail=str(error))

@@ -1,4 +1,4 @@
-"""A device that sends too much, as an event of the platform: one alarm names it, and ends when it is quiet again."""
+"""A device that sends too many messages, as an event of the platform: one alarm names it and ends afterwards."""
 
 import hashlib
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ _TOPIC: Final = Topic(PLATFORM, Kind.SYSTEM, "gengfu", Channel.EVENT)
 
 
 def event_of(babble: Babble, now: int) -> Reading:
-    """What the rule `system.babbling` looks at; `now` in epoch ms."""
+    """The event that the rule `system.babbling` evaluates; `now` in epoch ms."""
     who = babble.who
     digest = hashlib.blake2b(f"{who}{babble.began}{now}".encode(), digest_size=16).hexdigest()
     fields: dict[str, Value] = {
@@ -33,7 +33,7 @@ def event_of(babble: Babble, now: int) -> Reading:
 
 
 def protected_fields(rules: Iterable[Rule]) -> dict[Kind, set[str]]:
-    """Kind -> the fields that rules of life safety look at: no change of them is ever left out."""
+    """Kind -> the fields that life-safety rules evaluate: no change of them is ever dropped."""
     found: dict[Kind, set[str]] = {}
     for rule in rules:
         if rule.life_safety:
@@ -42,9 +42,9 @@ def protected_fields(rules: Iterable[Rule]) -> dict[Kind, set[str]]:
 
 
 async def still_babbling(database: Database, ledger: Ledger) -> list[Speaker]:
-    """Who babbled when the last owner stopped: it has to be seen quiet before the alarm ends.
+    """Devices that were babbling when the previous leader stopped; they must be quiet before the alarm ends.
 
-    What has another code since is seen quiet under the code that the alarm names.
+    A device that has been renamed since is tracked under the code that the alarm names.
     """
     standing = select(alarm.c.part).where(alarm.c.rule == _RULE, alarm.c.active, alarm_is_open)
     async with database.reading() as connection:

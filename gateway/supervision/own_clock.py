@@ -1,7 +1,7 @@
-"""Whether this machine's clock can be believed: what the kernel says of it, whether it jumps, what others' clocks say.
+"""Whether this machine's clock is right: the kernel's synchronisation state, jumps, and the clocks of other machines.
 
-Rules judge by time of measurement, and what comes "too late" changes no alarm: a wrong clock makes a deaf watchman.
-Where something cannot be known nothing is said.
+Rules evaluate by time of measurement, and a late sample changes no alarm: with a wrong clock alarms are missed. An
+unknown value is left out.
 """
 
 import ctypes
@@ -13,16 +13,16 @@ from typing import Final
 from collectors.wire.reading import Quality, Reading, Value
 from gateway.clocks import Clock
 from gateway.storage.database import Database
-from gateway.storage.ownership.lease import shared_clock
+from gateway.storage.leadership.lease import shared_clock
 
 _STA_UNSYNC: Final = 0x40
-"""adjtimex(2): nobody keeps the clock, or nobody has for so long that its error may be above 16 s."""
+"""adjtimex(2): the clock is not synchronised, or not for so long that its error may exceed 16 s."""
 _JUMP_S: Final = 2.0
 _FEWEST_DEVICES: Final = 10
-"""Below that it may be the devices: they share an installer, or a gateway."""
+"""With fewer the devices may be wrong: they share an installer or a gateway."""
 _MOST_DEVICES: Final = 5_000
 _COMPARED_AT_ONCE: Final = 20
-"""Readings of a batch: enough to hear of every device within minutes, and few enough to cost nothing."""
+"""Readings of a batch: enough to cover every device within minutes, at negligible cost."""
 _COMPARED_FOR_S: Final = 300.0
 _UNDATED: Final = int(Quality.NO_TIME | Quality.RETAINED)
 
@@ -42,25 +42,25 @@ class _Timex(ctypes.Structure):
 
 
 def kernel_says_synchronised() -> bool | None:
-    """Whether some program keeps the clock by a time server; None where the kernel does not say.
+    """Whether a program synchronises the clock with a time server; None if the kernel does not report it.
 
-    Asking changes nothing and needs no rights. In a container it is the host's clock, and the host's answer.
+    The query changes nothing and needs no privileges. In a container it reports the host's clock.
     """
     try:
         adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex
     except (OSError, AttributeError):
         return None
-    asked = _Timex()
-    return None if adjtimex(ctypes.byref(asked)) == -1 else not asked.status & _STA_UNSYNC
+    state = _Timex()
+    return None if adjtimex(ctypes.byref(state)) == -1 else not state.status & _STA_UNSYNC
 
 
 def _boot_s() -> float:
-    """Seconds that nobody sets; a machine that sleeps and wakes with the right time has not jumped."""
+    """Seconds of a monotonic clock that includes suspend: waking with the right time is no jump."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class OwnClock:
-    """Looks at the clock from all sides."""
+    """Checks the clock against the kernel, a monotonic clock and other machines."""
 
     def __init__(
         self,
@@ -68,24 +68,24 @@ class OwnClock:
         steady: Callable[[], float] = _boot_s,
         kernel: Callable[[], bool | None] = kernel_says_synchronised,
     ) -> None:
-        """Compare `wall` (epoch ms) with a clock that nobody sets (`steady`, s); `kernel` says whether it is kept."""
+        """Compare `wall` (epoch ms) with a monotonic clock (`steady`, s); `kernel` reports synchronisation."""
         self._wall = wall
         self._steady = steady
         self._kernel = kernel
         self._apart_ms = self._apart()
-        self._heard: dict[tuple[str, str], tuple[float, int]] = {}
+        self._recent: dict[tuple[str, str], tuple[float, int]] = {}
 
     def note(self, readings: Sequence[Reading]) -> None:
-        """Compare the clocks of some of the devices that have just spoken."""
+        """Compare the clocks of some of the devices that have just reported."""
         now = self._steady()
         for reading in readings[:_COMPARED_AT_ONCE]:
             who = (reading.topic.site, reading.topic.equipment)
             is_news = not (reading.quality & _UNDATED or reading.redelivered)
-            if is_news and (who in self._heard or len(self._heard) < _MOST_DEVICES):
-                self._heard[who] = (now, reading.measured_at - reading.received_at)
+            if is_news and (who in self._recent or len(self._recent) < _MOST_DEVICES):
+                self._recent[who] = (now, reading.measured_at - reading.received_at)
 
     def findings(self) -> dict[str, Value]:
-        """What can be known now."""
+        """The fields that are known now."""
         found: dict[str, Value] = {"clock_jumped": self._has_jumped()}
         kept = self._kernel()
         if kept is not None:
@@ -96,7 +96,7 @@ class OwnClock:
         return found
 
     async def apart_from(self, database: Database) -> dict[str, Value]:
-        """Seconds between our clock and PostgreSQL's beyond what asking has taken; nothing for a file of our own."""
+        """Seconds between our clock and PostgreSQL's, beyond the query's duration; empty for SQLite."""
         if database.is_sqlite:
             return {}
         before = self._wall()
@@ -112,9 +112,9 @@ class OwnClock:
         return abs(self._apart_ms - before) > 1000 * _JUMP_S
 
     def _apart_from_devices(self) -> float | None:
-        """Seconds, the median of those heard lately: one wrong device says nothing of us, most of them do."""
+        """Seconds, the median of recent reports: one wrong device proves nothing, a majority does."""
         oldest = self._steady() - _COMPARED_FOR_S
-        self._heard = {who: entry for who, entry in self._heard.items() if entry[0] >= oldest}
-        if len(self._heard) < _FEWEST_DEVICES:
+        self._recent = {who: entry for who, entry in self._recent.items() if entry[0] >= oldest}
+        if len(self._recent) < _FEWEST_DEVICES:
             return None
-        return round(abs(statistics.median(ahead for _, ahead in self._heard.values())) / 1000, 1)
+        return round(abs(statistics.median(ahead for _, ahead in self._recent.values())) / 1000, 1)

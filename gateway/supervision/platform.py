@@ -1,4 +1,4 @@
-"""The platform looks at itself: what it finds is a reading of the kind `system`, judged by rules like any other."""
+"""Self-supervision: the findings are a reading of the kind `system`, evaluated by rules like any other."""
 
 import shutil
 from collections.abc import Callable
@@ -23,18 +23,18 @@ _NANOSECONDS: Final = 1_000_000
 
 
 def platform(time_zone: str) -> tuple[Site, Equipment]:
-    """The platform as it stands in the ledger."""
+    """The platform as an entry of the ledger."""
     site = Site(PLATFORM, {"en": "Platform", "zh-CN": "平台"}, time_zone)
     return site, Equipment(PLATFORM, CODE, Kind.SYSTEM.value, {"en": "Gengfu service", "zh-CN": "更夫服务"})
 
 
 class SelfSupervision:
-    """Puts together what the platform knows of itself."""
+    """Collects the findings about the platform."""
 
     def __init__(
         self, folder: Path, buffer: WriteBuffer, notices: Callable[[], str], *findings: Callable[[], dict[str, Value]]
     ) -> None:
-        """Look at a data folder, the way into the history, what had to be set aside, and ask for further findings."""
+        """Monitor a data folder, the history, notices and further findings."""
         self._folder = folder
         self._buffer = buffer
         self._notices = notices
@@ -42,7 +42,7 @@ class SelfSupervision:
         self._lost_before = 0
 
     def look(self, now: int) -> Reading:
-        """How things are; `now` in epoch milliseconds."""
+        """The current findings; `now` in epoch milliseconds."""
         lost = self._buffer.lost - self._lost_before
         self._lost_before += lost
         found: dict[str, Value] = {

@@ -1,4 +1,4 @@
-"""Sends the watchdog's beat to the broker, and says in the log when no beat comes through."""
+"""Sends the synthetic probe to the broker, and logs when no probe comes through."""
 
 from typing import Final
 
@@ -14,23 +14,23 @@ LOOK_S: Final = 0.5
 
 
 class ProbeSender:
-    """The owner's side of the watchdog."""
+    """The leader's side of the watchdog."""
 
     def __init__(self, watchdog: Watchdog, broker: Broker) -> None:
         self._watchdog = watchdog
         self._broker = broker
-        self._told = Code.OK
+        self._logged = Code.OK
         self._since = steady_s()
 
     async def turn(self) -> None:
-        """Look once, and send a beat where one is due."""
+        """Check once, and send a probe if one is due."""
         code = self._watchdog.finding().code
-        if code is not self._told and steady_s() - self._since > self._watchdog.within_s:
-            self._told = code
+        if code is not self._logged and steady_s() - self._since > self._watchdog.within_s:
+            self._logged = code
             if code is Code.OK:
                 log.info("alarms come through again")
             else:
-                log.error("no made-up alarm comes through; real ones may not either", code=code.value)
+                log.error("no synthetic probe comes through; real alarms may not either", code=code.value)
         if not self._watchdog.is_due:
             return
         if self._broker.connected:

@@ -1,6 +1,6 @@
-"""Whether a whole site has fallen silent: its line is cut, or its gateway is off. Pure but for what it remembers.
+"""Whether a whole site is silent: its line is cut, or its gateway is off. Pure apart from its state.
 
-Only time counts in which we listened: while the broker is away, or the service is held up, nobody is silent.
+Only time with a working connection counts: no site is silent while the broker is unreachable or the service is blocked.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,17 +12,17 @@ from collectors.wire.topics import Topic
 from gateway.equipment.ledger import PLATFORM, Equipment, Site
 
 LINK: Final = "gengfu"
-"""Code under which the platform stands on each site: what it finds there is its own finding."""
+"""Code of the platform's entry on each site, under which it reports its own findings."""
 _HELD_UP_S: Final = 30.0
-"""Between two looks that are further apart the service did not listen."""
+"""Between two checks that are further apart the service was blocked."""
 _REGULAR: Final = frozenset({Kind.ELEVATOR.value, Kind.PUMP.value, Kind.SENSOR.value})
-"""Kinds that report by themselves. A fire panel or a guard's reader may rightly say nothing for days."""
+"""Kinds that report by themselves. A fire panel or a patrol reader may be silent for days."""
 _RETAINED: Final = int(Quality.RETAINED)
 _NANOSECONDS: Final = 1_000_000
 
 
 def link_of(site: Site) -> Equipment:
-    """The platform's link to a site, as it stands in the ledger."""
+    """The platform's link to a site, as an entry of the ledger."""
     name = {"en": "Link to the site", "zh-CN": "现场通信"}
     return Equipment(site.code, LINK, Kind.SYSTEM.value, name)
 
@@ -35,18 +35,18 @@ def sites_that_report(equipment: Iterable[Equipment]) -> frozenset[str]:
 
 
 class SilentSites:
-    """How long nothing has come from each site."""
+    """How long each site has been silent."""
 
     def __init__(self, limit_s: float) -> None:
-        """Call a site silent after `limit_s` seconds; 0: never."""
+        """A site is silent after `limit_s` seconds; 0: never."""
         self._limit_s = limit_s
         self._quiet_s: dict[str, float] = {}
-        self._heard: set[str] = set()
+        self._reported: set[str] = set()
         self._looked_at: float | None = None
 
     def hear(self, readings: Iterable[Reading]) -> None:
-        """Something has come, and not from the broker's own memory. Quick, for every reading comes by here."""
-        self._heard.update(
+        """Note sites that have reported; retained messages do not count. Fast: called for every reading."""
+        self._reported.update(
             {
                 reading.topic.site
                 for reading in readings
@@ -55,27 +55,27 @@ class SilentSites:
         )
 
     def look(self, expected: Iterable[str], listening: bool, steady_s: float, now: int) -> list[Reading]:
-        """What is known of each site, as readings.
+        """The state of each site, as readings.
 
         Args:
-            expected: sites of which something should come.
+            expected: sites that should report.
             listening: whether the broker is connected.
-            steady_s: seconds by a clock that nobody sets.
+            steady_s: seconds of a monotonic clock.
             now: epoch ms.
 
         Returns:
-            A reading for each site that has spoken or has been silent for too long since the start: of the others
-            nothing can be said yet, and what was said before stands.
+            A reading for each site that has reported, or has been silent for too long, since the start. The state of
+            the others is not known yet; their last reading applies.
         """
         passed = self._passed(steady_s) if listening else 0.0
-        heard, self._heard = self._heard, set()
+        reported, self._reported = self._reported, set()
         before = self._quiet_s
-        self._quiet_s = {site: 0.0 if site in heard else before.get(site, 0.0) + passed for site in expected}
+        self._quiet_s = {site: 0.0 if site in reported else before.get(site, 0.0) + passed for site in expected}
         if not self._limit_s:
             return []
         silent = {site: True for site, quiet_s in self._quiet_s.items() if quiet_s >= self._limit_s}
-        spoke = {site: False for site in self._quiet_s if site in heard}
-        return [_reading(site, is_silent, now) for site, is_silent in (silent | spoke).items()]
+        active = {site: False for site in self._quiet_s if site in reported}
+        return [_reading(site, is_silent, now) for site, is_silent in (silent | active).items()]
 
     def _passed(self, steady_s: float) -> float:
         before, self._looked_at = self._looked_at, steady_s
@@ -84,7 +84,7 @@ class SilentSites:
 
 
 def silent_in(readings: Iterable[Reading], sites: Mapping[str, Site]) -> list[Site]:
-    """The sites that these call silent."""
+    """The silent sites among the readings."""
     codes = (reading.topic.site for reading in readings if reading.fields["site_silent"])
     return [sites[code] for code in codes if code in sites]
 

@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.people.audit.entry import Cause, Via, write_records
 from gateway.storage.database import Database
+from gateway.storage.leadership import lease
 from gateway.storage.outbox.isolate_failure import isolate_failure, reason_of
 from gateway.storage.outbox.outbox import Consumer, Fact, OutboxMetrics, write_facts
-from gateway.storage.ownership import lease
 from gateway.storage.queries.chunks import in_portions
 from gateway.storage.queries.index_use import text_of
 from gateway.storage.tables import (

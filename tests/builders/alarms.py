@@ -21,8 +21,8 @@ from gateway.alarms.rules.rule import Priority, Rule, RuleType, TicketWish
 from gateway.equipment.estate import Estate
 from gateway.people.audit.entry import Cause, Via
 from gateway.storage.database import Database
+from gateway.storage.leadership import lease
 from gateway.storage.outbox.outbox import OutboxMetrics, newest_fact
-from gateway.storage.ownership import lease
 from gateway.storage.received.quarantine import Quarantine
 from gateway.tickets.tickets import Tickets
 

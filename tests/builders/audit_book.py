@@ -13,7 +13,7 @@ from gateway.people.audit.sealer import DAY_MS, Sealer
 from gateway.people.audit.verification import Keys, Proof, check_database
 from gateway.people.permissions import Role
 from gateway.storage.database import Database
-from gateway.storage.ownership import lease
+from gateway.storage.leadership import lease
 from tests.builders.alarms import Clock
 
 KEPT_DAYS = 365

@@ -18,7 +18,7 @@ MOST_FILES_IN_A_FOLDER = 18
 MOST_LINES_IN_A_FUNCTION = 60
 SERIES = {"docs/decisions", "gateway/storage/migrations/versions"}
 """Folders of numbered files, which only grow."""
-PURE_CONTRACT = "pure files know no loop, no database and no wire"
+PURE_CONTRACT = "pure modules import no event loop, database or network"
 CLOCKS_AND_DEVICES = {
     "asyncio",
     "time",

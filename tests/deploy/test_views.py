@@ -133,11 +133,11 @@ def test_a_warning_says_how_bad_it_is_and_what_to_do() -> None:
 
 
 def test_a_part_that_does_not_work_is_zero_and_one_that_works_is_one() -> None:
-    registry, parts = CollectorRegistry(), {"alarms": "ready", "broker": "not connected"}
-    registry.register(ComponentStates(lambda: parts, "ready"))
-    assert b'gengfu_component_ready{part="broker"} 0.0' in generate_latest(registry)
-    parts["broker"] = "ready"
-    assert b'gengfu_component_ready{part="broker"} 1.0' in generate_latest(registry)
+    registry, components = CollectorRegistry(), {"alarms": "ready", "broker": "not connected"}
+    registry.register(ComponentStates(lambda: components, "ready"))
+    assert b'gengfu_component_ready{component="broker"} 0.0' in generate_latest(registry)
+    components["broker"] = "ready"
+    assert b'gengfu_component_ready{component="broker"} 1.0' in generate_latest(registry)
 
 
 # -- the dashboards ------------------------------------------------------------------------------------------------

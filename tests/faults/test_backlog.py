@@ -62,7 +62,7 @@ def test_messages_of_ten_thousand_samples_do_not_silence_the_service(mosquitto: 
         looks.stop()
         assert service.metric("gengfu_readings_total") == MESSAGES * SAMPLES
         assert looks.longest_s < took_s / 4, f"{looks.count} answers, the longest wait {looks.longest_s:.1f} s"
-        assert service.parts()["owner"] == "ready"
+        assert service.components()["leader"] == "ready"
         assert "another process" not in service.log.read_text()
     finally:
         service.stop()

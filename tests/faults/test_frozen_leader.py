@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
-from gateway.storage.ownership import lease
-from gateway.storage.ownership.lease import LIFETIME_MS, holder_of
-from gateway.storage.ownership.tenure import Tenure
+from gateway.storage.leadership import lease
+from gateway.storage.leadership.lease import LIFETIME_MS, holder_of
+from gateway.storage.leadership.tenure import Tenure
 from gateway.storage.postgres import connections as postgres
 from gateway.supervision.lease_keeping import OVER, LeaseKeeper
 from tests.builders.alarms import T0
@@ -234,7 +234,7 @@ def watch_it_step_back(service: Service) -> None:
 
     def stands_by() -> bool:
         with contextlib.suppress(OSError):
-            seen.append(service.parts()["owner"])
+            seen.append(service.components()["leader"])
         return bool(seen) and seen[-1] == "standing by"
 
     wait_until(stands_by, "the old owner stands by")

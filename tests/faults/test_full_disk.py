@@ -101,7 +101,7 @@ def test_on_a_full_disk_a_fire_is_an_alarm_before_space_is_free_and_no_reading_i
         wait_until(lambda: service.metric("gengfu_messages_acknowledged_total") >= messages, "all is acknowledged")
         wait_until(lambda: alarms_of(service, "system.history_stopped"), "the platform says that history is stopped")
         wait_until(lambda: alarms_of(service, "system.alarm_reserve_in_use"), "and that alarms use their reserve")
-        said = " ".join(service.parts().values())
+        said = " ".join(service.components().values())
         assert "history is stopped" in said
         assert "du -xh" in said
         assert len(kept(service)) == READINGS, "history has waited"
@@ -111,6 +111,6 @@ def test_on_a_full_disk_a_fire_is_an_alarm_before_space_is_free_and_no_reading_i
         wait_until(lambda: has_returned(service, "system.alarm_reserve_in_use"), "the reserve is whole")
         wait_until(lambda: has_returned(service, "system.history_stopped"), "history goes on")
         assert (small_disk / "data" / "reserve.alarms").stat().st_size == 4 * 1024 * 1024
-        assert "sqlite3." not in " ".join(service.parts().values())
+        assert "sqlite3." not in " ".join(service.components().values())
     finally:
         service.kill()

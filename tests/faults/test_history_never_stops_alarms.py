@@ -176,6 +176,6 @@ def test_an_influxdb_that_is_away_or_answers_rubbish_at_the_start_costs_no_alarm
 
 def is_answering(service: Service) -> bool:
     try:
-        return service.parts()["alarms"] == "ready"
+        return service.components()["alarms"] == "ready"
     except OSError:
         return False

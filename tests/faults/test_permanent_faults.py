@@ -73,7 +73,7 @@ async def test_a_fact_that_the_schema_does_not_take_is_set_aside_and_the_next_on
         async with without_column(database, "ticket_alarm", "joined_at"):
             await desk.decide(bearing(91, T0))
             await caught_up(desk)
-            assert "facts set aside" in desk.tickets.notice
+            assert "dead letters" in desk.tickets.notice
         await desk.decide(panel_event(T0 + 1))
         await caught_up(desk)
     assert [row["kind"] for row in await rows_of(database, dead_letter)] == ["alarm.raised"]

@@ -20,7 +20,7 @@ from gateway.alarms.alarms import Alarms
 from gateway.app import Application
 from gateway.settings import load_settings
 from gateway.storage.database import Database
-from gateway.storage.ownership import lease
+from gateway.storage.leadership import lease
 from tests.faults.load import ACTIVATIONS_OWED, WANTS_TICKET, Load, expected_activations, load_on
 from tests.servers.influxdb import InfluxDB
 from tests.servers.mosquitto import Mosquitto
@@ -120,8 +120,8 @@ def test_an_owner_that_slept_writes_nothing_when_it_wakes_and_stands_by(pair: Pa
         time.sleep(PAUSE_S - (time.monotonic() - asleep_at))
         (epoch,) = pair.rows("SELECT epoch FROM lease")
         owner.resume()
-        wait_until(lambda: owner.parts()["owner"] == "standing by", "the one that slept stands by")
-        assert "the alarms went to another process" in owner.log.read_text()
+        wait_until(lambda: owner.components()["leader"] == "standing by", "the one that slept stands by")
+        assert "another process has become the leader" in owner.log.read_text()
         wait_until(other.owns, "the owner has its connection to the broker back")
         assert pair.rows("SELECT epoch FROM lease") == [epoch]
         time.sleep(1.0)
@@ -315,8 +315,10 @@ async def test_alarms_that_cannot_be_taken_up_at_the_start_are_taken_up_when_the
     overrides = {"broker": {"port": mosquitto.port}, "http": {"port": 0}, "storage": {"data_dir": tmp_path}}
     application = Application(load_settings(None, overrides))
     running = asyncio.create_task(application.run())
-    await until(lambda: "the database does not answer" in application.parts().get("owner", ""), "it says why it waits")
-    await until(lambda: set(application.parts().values()) == {"ready"}, "every part works")
+    await until(
+        lambda: "the database does not answer" in application.components().get("leader", ""), "it says why it waits"
+    )
+    await until(lambda: set(application.components().values()) == {"ready"}, "every component works")
     application.stop()
     await running
 
@@ -344,6 +346,6 @@ async def test_the_lease_is_renewed_while_the_alarms_are_taken_up(
     application = Application(load_settings(None, overrides))
     running = asyncio.create_task(application.run())
     await until(lambda: taken_up, "the alarms are taken up")
-    await until(lambda: set(application.parts().values()) == {"ready"}, "every part works")
+    await until(lambda: set(application.components().values()) == {"ready"}, "every component works")
     application.stop()
     await running

@@ -57,12 +57,14 @@ DEMO_HASH = PasswordHasher().hash(DEMO_PASSWORD)
 class ApiServer:
     """A server with one pump, one panel, and on request an alarm with its ticket."""
 
-    def __init__(self, client: Client, services: Services, feed: LiveFeed, clock: Clock, parts: dict[str, str]) -> None:
+    def __init__(
+        self, client: Client, services: Services, feed: LiveFeed, clock: Clock, components: dict[str, str]
+    ) -> None:
         self.client = client
         self.services = services
         self.feed = feed
         self.clock = clock
-        self.parts = parts
+        self.components = components
 
     @property
     def people(self) -> People:
@@ -155,7 +157,7 @@ async def open_api_server(
     await ledger.enter(places, items, CLOCK, T0)
     store = SqliteStore(folder / "history.db")
     await store.open()
-    parts = {"database": "ready"}
+    components = {"database": "ready"}
     people = make_people(
         database, 15, SecretSeal(folder / "second_factor.key"), demo=True, approval_rules=approval_rules
     )
@@ -167,13 +169,13 @@ async def open_api_server(
     rule_tests = RuleTests(store, database, WINDOW_MS)
     attachments = AttachmentFiles(folder / "attachments", 2 * 1024 * 1024)
     services = Services(
-        database, ledger, store, people, CollectorRegistry(), lambda: dict(parts), now or clock,
+        database, ledger, store, people, CollectorRegistry(), lambda: dict(components), now or clock,
         Watchdog(60, clock), rule_tests, attachments, clock, rules=shipped_rules(),
     )  # fmt: skip
     feed = LiveFeed(services)
     app = make_app(services, feed, web_app, entrance or Entrance(paces=NO_HURRY))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
-        yield ApiServer(client, services, feed, clock, parts)
+        yield ApiServer(client, services, feed, clock, components)
     people.hashes.close()
     attachments.close()
     rule_tests.close()

@@ -69,7 +69,7 @@ class Service:
         try:
             self.get("/readyz")
         except urllib.error.HTTPError as error:
-            return dict(json.loads(error.read())["parts"])
+            return dict(json.loads(error.read())["components"])
         except OSError:
             return None
         return None
@@ -80,17 +80,17 @@ class Service:
         code, self._process = self._process.wait(_START_S), None
         return code
 
-    def parts(self) -> dict[str, str]:
+    def components(self) -> dict[str, str]:
         """What `/readyz` says of each part, ready or not."""
         try:
-            return dict(self.get("/readyz")["parts"])
+            return dict(self.get("/readyz")["components"])
         except urllib.error.HTTPError as error:
-            return dict(json.loads(error.read())["parts"])
+            return dict(json.loads(error.read())["components"])
 
     def owns(self) -> bool:
         """Whether it owns the alarms, and every part works."""
         try:
-            return self.parts()["owner"] == "ready" and self.is_ready()
+            return self.components()["leader"] == "ready" and self.is_ready()
         except OSError:
             return False
 

@@ -44,7 +44,7 @@ class Pair:
         first.start()
         wait_until(first.owns, "the first service owns the alarms")
         second.start_ready()
-        assert second.parts()["owner"] == "standing by"
+        assert second.components()["leader"] == "standing by"
         return first, second
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-/** Which page stands at which address. */
+/** The page of each address. */
 
 import { createRouter, createWebHistory } from 'vue-router'
 

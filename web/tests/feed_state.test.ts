@@ -151,21 +151,21 @@ describe('equipment', () => {
 })
 
 describe('the platform', () => {
-  it('tells which parts are not ready, and when they are again', () => {
-    const parts = { broker: 'ready', alarms: 'standing by', history: 'waiting for the store' }
-    const state = after(aSnapshot(), { type: 'system', seq: 11, ready: false, parts })
+  it('shows which components are not ready, and when they are again', () => {
+    const components = { broker: 'ready', alarms: 'standing by', history: 'waiting for the store' }
+    const state = after(aSnapshot(), { type: 'system', seq: 11, ready: false, components })
     expect([...state.notReady]).toEqual([['history', 'waiting for the store']])
-    expect(applyMessages(state, [{ type: 'system', seq: 12, ready: true, parts: {} }], NOW).state.notReady.size).toBe(0)
+    expect(applyMessages(state, [{ type: 'system', seq: 12, ready: true, components: {} }], NOW).state.notReady.size).toBe(0)
   })
 
   it('tells what a part that works has to say', () => {
-    const parts = { broker: 'ready', tickets: 'ready; 1 alarms have no ticket, handle them by hand' }
-    const state = after(aSnapshot(), { type: 'system', seq: 11, ready: true, parts })
+    const components = { broker: 'ready', tickets: 'ready; 1 alarms have no ticket, handle them by hand' }
+    const state = after(aSnapshot(), { type: 'system', seq: 11, ready: true, components })
     expect([...state.notReady]).toEqual([['tickets', 'ready; 1 alarms have no ticket, handle them by hand']])
   })
 
   it('keeps its last word over a new snapshot until it speaks again', () => {
-    const troubled = after(aSnapshot(), { type: 'system', seq: 11, ready: false, parts: { broker: 'down' } })
+    const troubled = after(aSnapshot(), { type: 'system', seq: 11, ready: false, components: { broker: 'down' } })
     expect(applyMessages(troubled, [aSnapshot({ seq: 1 })], NOW).state.notReady.size).toBe(1)
   })
 

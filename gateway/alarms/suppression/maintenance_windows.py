@@ -14,8 +14,8 @@ from gateway.alarms.suppression.maintenance import Phase, Span, Window, Windows,
 from gateway.people.audit.entry import CLOCK, Cause, JournalRow, audited, write_records
 from gateway.storage.database import Database
 from gateway.storage.identity import new_id
+from gateway.storage.leadership import lease
 from gateway.storage.outbox.outbox import NewFact, write_facts
-from gateway.storage.ownership import lease
 from gateway.storage.tables import journal, maintenance_window, window_is_open
 
 log = structlog.get_logger(__name__)

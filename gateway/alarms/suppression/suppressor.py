@@ -32,8 +32,8 @@ from gateway.equipment import lifecycle, links
 from gateway.equipment.topology import Topology
 from gateway.people.audit.entry import CLOCK, Cause, Via
 from gateway.storage.database import Database
+from gateway.storage.leadership import lease
 from gateway.storage.outbox.outbox import Consumer, Fact, OutboxMetrics
-from gateway.storage.ownership import lease
 from gateway.storage.queries.index_use import after
 from gateway.storage.tables import fact
 

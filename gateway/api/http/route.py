@@ -34,8 +34,8 @@ class Services(NamedTuple):
     store: Store
     people: People
     registry: CollectorRegistry
-    parts: Callable[[], dict[str, str]]
-    """Each part of the service and "ready", or what it is waiting for."""
+    components: Callable[[], dict[str, str]]
+    """Each component of the service and "ready", or what it is waiting for."""
     clock: Clock
     """Now for the service, in epoch milliseconds: what is decided and recorded goes by it."""
     watchdog: Watchdog

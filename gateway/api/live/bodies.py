@@ -81,7 +81,7 @@ class LiveSystem(msgspec.Struct, frozen=True, tag_field="type", tag="system"):
 
     seq: int
     ready: bool
-    parts: dict[str, str]
+    components: dict[str, str]
 
 
 class Beat(msgspec.Struct, frozen=True, tag_field="type", tag="beat"):

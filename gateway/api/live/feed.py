@@ -275,11 +275,11 @@ class LiveFeed:
     async def _watch_platform(self) -> None:
         before: dict[str, str] = {}
         while True:
-            parts = self._services.parts()
-            if parts != before:
-                body = ready_body(parts)
-                self._tell(LiveSystem(0, body.ready, body.parts), None)
-                before = parts
+            components = self._services.components()
+            if components != before:
+                body = ready_body(components)
+                self._tell(LiveSystem(0, body.ready, body.components), None)
+                before = components
             await asyncio.sleep(_BEAT_S)
 
     async def _watch_logins(self) -> None:
@@ -334,8 +334,8 @@ class LiveFeed:
             # Changes queue up from here on, so that nothing falls between the snapshot and the first of them.
             async with asyncio.timeout(SNAPSHOT_S):
                 await _send(socket, await self._snapshot(listener.person, seq=1))
-            body = ready_body(self._services.parts())
-            listener.offer(LiveSystem(0, body.ready, body.parts), None)
+            body = ready_body(self._services.components())
+            listener.offer(LiveSystem(0, body.ready, body.components), None)
             waiting = await self._services.people.approvals.waiting(self._services.wall())
             self._tell_approvals(waiting, [listener])
             for flood in self._floods.values():

@@ -38,10 +38,10 @@ class HealthBody(msgspec.Struct, frozen=True):
 
 
 class ReadyBody(msgspec.Struct, frozen=True):
-    """`parts` maps each part to "ready", to "ready; " and what people should know, or to what it is waiting for."""
+    """`components` maps each component to "ready", to "ready; " and a notice, or to what it is waiting for."""
 
     ready: bool
-    parts: dict[str, str]
+    components: dict[str, str]
 
 
 class WatchdogBody(msgspec.Struct, frozen=True):

@@ -33,8 +33,8 @@ def working(notice: str) -> str:
     return f"{READY}; {notice}" if notice else READY
 
 
-def ready_body(parts: dict[str, str]) -> ReadyBody:
-    return ReadyBody(all(state.partition("; ")[0] in {READY, STANDING_BY} for state in parts.values()), parts)
+def ready_body(components: dict[str, str]) -> ReadyBody:
+    return ReadyBody(all(state.partition("; ")[0] in {READY, STANDING_BY} for state in components.values()), components)
 
 
 async def alive(call: Call) -> HealthBody:
@@ -42,7 +42,7 @@ async def alive(call: Call) -> HealthBody:
 
 
 async def ready(call: Call) -> Reply:
-    body = ready_body(call.services.parts())
+    body = ready_body(call.services.components())
     return Reply(body, status=200 if body.ready else 503)
 
 

@@ -20,7 +20,7 @@ from gateway.people.audit.key import AuditKey, Day
 from gateway.people.audit.stored_rows import end_of_chain, hash_at, newest_day, read_days, read_identity
 from gateway.storage.database import Database
 from gateway.storage.identity import new_id
-from gateway.storage.ownership import lease
+from gateway.storage.leadership import lease
 from gateway.storage.tables import audit_identity
 
 log = structlog.get_logger(__name__)

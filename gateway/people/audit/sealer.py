@@ -23,7 +23,7 @@ from gateway.people.audit.external_copies import CheckpointKeeper, HeadKeeper
 from gateway.people.audit.key import AuditKey, Day
 from gateway.people.audit.stored_rows import COLUMNS, end_of_chain, newest_day, read_days
 from gateway.storage.database import Database
-from gateway.storage.ownership import lease
+from gateway.storage.leadership import lease
 from gateway.storage.queries.chunked_writes import delete_in_chunks
 from gateway.storage.tables import audit, audit_day
 

@@ -1,7 +1,7 @@
-"""Facts: what happened, written in the transaction in which it happened, read by whoever needs to know.
+"""The outbox of facts: a fact is written in the transaction of the change it describes and read by consumers.
 
-Each consumer keeps a cursor. It is woken by an event for speed and looks again each second for certainty,
-so that a crash between the two loses nothing. A fact that a consumer cannot work off is set aside, and it goes on.
+Each consumer keeps an offset. An event wakes it after a commit, and it polls each second, so that a crash between the
+two loses nothing. A fact that a consumer cannot process becomes a dead letter, and the consumer continues.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ _LOOK_AGAIN_S: Final = 1.0
 _RETRY_S: Final = 0.5
 _GATHER_S: Final = 0.02
 _LOOK_FOR_PLACE_S: Final = 0.005
-"""Consumers wait so long after news: the live feed tells it first, and what comes together is worked off together."""
+"""Delay of consumers after a commit: the live feed goes first, and facts that arrive together form one batch."""
 SHOWN_MS: Final = 24 * 3_600_000
-"""For so long a consumer says that it has set facts aside."""
+"""How long a consumer reports its dead letters."""
 
 log = structlog.get_logger(__name__)
 
@@ -67,8 +67,8 @@ class OutboxMetrics:
     """What the consumers count, for `/metrics`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.set_aside = Counter(
-            "gengfu_dead_letters", "Facts that a consumer could not work off", ["consumer"], registry=registry
+        self.dead_letters = Counter(
+            "gengfu_dead_letters", "Facts that a consumer could not process", ["consumer"], registry=registry
         )
 
 
@@ -100,7 +100,7 @@ async def read_cursor(connection: AsyncConnection, consumer: str) -> int:
 
 
 async def move_cursor(connection: AsyncConnection, consumer: str, to: int) -> None:
-    """Keep a consumer's place, in the transaction in which it did its work."""
+    """Store a consumer's offset, in the transaction in which it did its work."""
     moved = await connection.execute(
         update(consumer_offset).where(consumer_offset.c.consumer == consumer).values(fact=to)
     )
@@ -109,10 +109,10 @@ async def move_cursor(connection: AsyncConnection, consumer: str, to: int) -> No
 
 
 class Consumer:
-    """Works off facts in order, each batch in one transaction with the consumer's place.
+    """Processes facts in order, each batch in one transaction with the consumer's offset.
 
-    Facts of other kinds than its own are stepped over without writing: that place is kept when nothing else is to do.
-    `trouble` says why the database does not let it, "" while it does.
+    Facts of other kinds are skipped without writing; that offset is stored when the consumer is idle.
+    `trouble` is the reason why the database rejects the work, "" while there is none.
     """
 
     def __init__(
@@ -131,20 +131,20 @@ class Consumer:
         self._kinds = frozenset(kinds)
         self._take = take
         self._check = check
-        self._set_aside_total = metrics.set_aside.labels(name)
+        self._dead_letters_total = metrics.dead_letters.labels(name)
         self._clock = clock
-        self._set_aside_at: deque[int] = deque()
+        self._dead_letters_at: deque[int] = deque()
         self._kept_place = 0
         self.place = 0
-        """The last fact that was worked off or stepped over."""
+        """The last fact that was processed or skipped."""
 
     @property
     def notice(self) -> str:
-        """What people should know though the work goes on, "" while there is nothing."""
-        while self._set_aside_at and self._set_aside_at[0] <= self._clock() - SHOWN_MS:
-            self._set_aside_at.popleft()
-        count = len(self._set_aside_at)
-        return f"{count} facts set aside in the last 24 h, see the log" if count else ""
+        """A notice for people while the work continues, "" for none."""
+        while self._dead_letters_at and self._dead_letters_at[0] <= self._clock() - SHOWN_MS:
+            self._dead_letters_at.popleft()
+        count = len(self._dead_letters_at)
+        return f"{count} dead letters in the last 24 h, see the log" if count else ""
 
     async def run(self) -> None:
         """Work until cancelled; what `check` raises (the lease is lost) ends it."""
@@ -156,13 +156,13 @@ class Consumer:
                     if not recalled:
                         await self._recall()
                         recalled = True
-                    more = await self._work_off()
+                    more = await self._process_next()
                     if idle and not more:
                         await self._keep_place()
                     self.trouble = ""
                 except DatabaseTrouble as error:
                     if not self.trouble:
-                        log.error("facts wait: the database does not take them", consumer=self._name,
+                        log.error("facts are pending: the database rejects writes", consumer=self._name,
                                   why=in_plain_words(error), detail=str(error))  # fmt: skip
                     self.trouble, more = in_plain_words(error), False
                     await asyncio.sleep(_RETRY_S)
@@ -171,29 +171,29 @@ class Consumer:
                     await asyncio.sleep(_GATHER_S)
 
     async def catch_up(self) -> None:
-        """Return when every fact that is committed by now is worked off or stepped over."""
+        """Return when every fact that is committed by now is processed or skipped."""
         while True:
-            with contextlib.suppress(*DatabaseTrouble):  # `run` says so, and waits for it too
+            with contextlib.suppress(*DatabaseTrouble):  # `run` logs it and retries
                 if self.place >= await newest_fact(self._database):
                     return
             await asyncio.sleep(_LOOK_FOR_PLACE_S)
 
     async def _recall(self) -> None:
-        """Go on where it stopped; a restart does not hide what was set aside before it."""
-        aside = dead_letter.c
-        statement = select(aside.at).where(aside.consumer == self._name, aside.at > self._clock() - SHOWN_MS)
+        """Continue at the stored offset, with the dead letters from before the restart."""
+        letter = dead_letter.c
+        statement = select(letter.at).where(letter.consumer == self._name, letter.at > self._clock() - SHOWN_MS)
         async with self._database.reading() as connection:
-            self._set_aside_at = deque(await connection.scalars(statement.order_by(aside.at)))
+            self._dead_letters_at = deque(await connection.scalars(statement.order_by(letter.at)))
             self.place = self._kept_place = await read_cursor(connection, self._name)
 
-    async def _work_off(self) -> bool:
+    async def _process_next(self) -> bool:
         async with self._database.reading() as connection:
             facts = await facts_after(connection, self.place)
         if not facts:
             return False
         own = [item for item in facts if item.kind in self._kinds]
         if own:
-            await isolate_failure(own, self._take_together, self._put_aside)
+            await isolate_failure(own, self._process, self._reject)
         self.place = facts[-1].id
         if self.place - self._kept_place >= _AT_ONCE:
             await self._keep_place()
@@ -207,15 +207,15 @@ class Consumer:
             await move_cursor(connection, self._name, self.place)
         self._kept_place = self.place
 
-    async def _take_together(self, facts: Sequence[Fact]) -> None:
+    async def _process(self, facts: Sequence[Fact]) -> None:
         async with self._database.transaction() as connection:
             await self._check(connection)
             await self._take(connection, facts)
             await move_cursor(connection, self._name, facts[-1].id)
         self.place = self._kept_place = facts[-1].id
 
-    async def _put_aside(self, item: Fact, error: Exception) -> None:
-        """Record a fact that cannot be worked off, and step over it."""
+    async def _reject(self, item: Fact, error: Exception) -> None:
+        """Store a fact that cannot be processed as a dead letter, and skip it."""
         now, why = self._clock(), reason_of(error)
         row = {"consumer": self._name, "fact": item.id, "at": now, "site": item.site, "kind": item.kind,
                "thing": item.thing, "body": item.body, "error": why}  # fmt: skip
@@ -224,16 +224,16 @@ class Consumer:
             await connection.execute(insert(dead_letter).values(row))
             await move_cursor(connection, self._name, item.id)
         self.place = self._kept_place = item.id
-        self._set_aside_at.append(now)
-        self._set_aside_total.inc()
+        self._dead_letters_at.append(now)
+        self._dead_letters_total.inc()
         log.error(
-            "a fact was set aside: look at what it is about by hand, then report this line",
+            "a fact became a dead letter: handle its subject by hand, then report this line",
             consumer=self._name, fact=item.id, kind=item.kind, thing=item.thing, why=why,
         )  # fmt: skip
 
 
 async def follow(database: Database, cursor: int) -> AsyncIterator[list[Fact]]:
-    """Facts after `cursor` as they come, for a reader that keeps no place (the live feed)."""
+    """Facts after `cursor` as they are committed, for a reader that stores no offset (the live feed)."""
     with database.waking(asyncio.Event()) as waker:
         while True:
             waker.clear()
@@ -252,7 +252,7 @@ async def follow(database: Database, cursor: int) -> AsyncIterator[list[Fact]]:
 
 async def wait_for_news(waker: asyncio.Event) -> bool:
     """Wait for a commit, but never longer than a second: another process may have written. Returns whether one came."""
-    # Not wait_for: in Python 3.11 it forgets a cancellation that comes together with the news.
+    # Not wait_for: in Python 3.11 it loses a cancellation that arrives together with the event.
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_LOOK_AGAIN_S):
             await waker.wait()

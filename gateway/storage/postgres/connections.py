@@ -1,4 +1,4 @@
-"""PostgreSQL: how we connect to it, which of its errors pass by themselves, and who tells us what others committed."""
+"""PostgreSQL: connections, transient errors, the write lock, and notifications of commits of other processes."""
 
 import asyncio
 import contextlib
@@ -24,23 +24,23 @@ _CONNECT_S: Final = 5.0
 _POOL_WAIT_S: Final = 10.0
 _ASK_EVERY_S: Final = 30.0
 WRITER_WAIT_S: Final = 10.0
-"""For so long one waits to be the writer; a session that has been it for all that time is then ended."""
+"""How long to wait for the write lock; a session that has held it all that time is then ended."""
 _NAME: Final = "gengfu"
 _MIGRATION: Final = f"{_NAME} migration"
-"""The one writer that takes as long as it takes."""
+"""The only writer without a time limit."""
 _GONE_S: Final = 10
-"""What the network does not take off our hands in this time, or the server's, ends the connection."""
+"""Data that is not acknowledged for this long, on our side or the server's, ends the connection."""
 _KEEP_ALIVE: Final = {"tcp_keepalives_idle": 5, "tcp_keepalives_interval": 2, "tcp_keepalives_count": 3}
-"""Seconds, seconds, tries: a peer that has vanished without a word is known after 11 s."""
+"""Seconds, seconds, tries: a peer that is gone without closing is detected after 11 s."""
 _SESSION: Final = {
-    # A process that sleeps in the middle of a transaction must not hold the lease longer than the lease lives.
+    # A process that is suspended inside a transaction must not hold the lease longer than the lease lives.
     "idle_in_transaction_session_timeout": "5s",
     "lock_timeout": f"{WRITER_WAIT_S:g}s",
-    # Where the peer has vanished, its session and its locks go too (over a Unix socket this is ignored).
+    # When the peer is gone, its session and locks end too (ignored on a Unix socket).
     **{name: str(value) for name, value in _KEEP_ALIVE.items()},
     "tcp_user_timeout": f"{_GONE_S}s",
     "client_connection_check_interval": f"{_GONE_S}s",
-    # What is committed is on disk, whatever the server's own setting says.
+    # Commits are durable, regardless of the server's own setting.
     "synchronous_commit": "on",
     "default_transaction_isolation": "read committed",
     "jit": "off",
@@ -48,7 +48,7 @@ _SESSION: Final = {
 
 
 def new_session_name() -> str:
-    """What the sessions of one process are called at the server, so that all of them can be ended together."""
+    """The `application_name` of all sessions of one process, so that they can be ended together."""
     return f"{_NAME} {secrets.token_hex(8)}"
 
 
@@ -63,7 +63,7 @@ def make_engine(url: str, command_s: float | None, session_name: str, *, pool_si
     engine = create_async_engine(
         url,
         pool_size=pool_size,
-        pool_pre_ping=True,  # a server that was restarted costs nobody a request
+        pool_pre_ping=True,  # no request fails after a restart of the server
         pool_timeout=_POOL_WAIT_S,
         connect_args={
             "timeout": _CONNECT_S, "command_timeout": command_s, "server_settings": settings,
@@ -75,7 +75,7 @@ def make_engine(url: str, command_s: float | None, session_name: str, *, pool_si
 
 
 async def _connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
-    """As asyncpg does, and have our side notice too when the server has vanished. Raises ServerUnreachable."""
+    """Connect with asyncpg, with TCP keep-alives on our side too. Raises ServerUnreachable."""
     try:
         connection = await asyncpg.connect(*arguments, **options)
     except OSError as error:
@@ -94,26 +94,26 @@ _TCP_KEEP_ALIVE: Final = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_
 
 
 async def end_sessions(connection: AsyncConnection, session_name: str) -> int:
-    """Cut off a process that is presumed dead: whatever it holds or has begun is rolled back. Returns how many.
+    """End the sessions of a process that is presumed dead; its work is rolled back. Returns how many.
 
-    A process that sleeps in the middle of a statement counts as active: no time-out of the server ends it.
+    A process that is suspended inside a statement counts as active: no time-out of the server ends it.
     """
     ended = await connection.scalars(text(_END.format(which="application_name = :name")), {"name": session_name})
     return len(ended.all())
 
 
 async def end_stuck_writer(engine: AsyncEngine) -> None:
-    """Cut off who has been the writer for longer than anybody is: it sleeps, or its network is gone."""
+    """End the session that holds the write lock for too long: its process is suspended, or its network is gone."""
     async with engine.connect() as connection:
         alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
         which = {"lock": _WRITERS_LOCK, "seconds": WRITER_WAIT_S, "migration": _MIGRATION}
         ended = (await alone.scalars(text(_END.format(which=_STUCK)), which)).all()
     if ended:
-        log.error("sessions ended that held up every writer of the database", processes=[int(pid) for pid in ended])
+        log.error("sessions that blocked all writers were ended", processes=[int(pid) for pid in ended])
 
 
 _END: Final = (
-    # Found first, and only then ended: conditions of one WHERE are looked at in any order. Only of our own user, which
+    # Found first, then ended: conditions of one WHERE are evaluated in any order. Only sessions of our own user, which
     # needs no further right.
     "WITH found AS MATERIALIZED (SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
     " AND usename = current_user AND pid <> pg_backend_pid() AND {which})"
@@ -127,10 +127,10 @@ _STUCK: Final = (
 
 
 async def wait_for_turn(connection: AsyncConnection) -> None:
-    """Become the one writer until the transaction ends. So facts get their ids in the order of their commits.
+    """Take the write lock until the transaction ends. So facts get their ids in the order of their commits.
 
     Raises:
-        OperationalError: it was not to be had in `WRITER_WAIT_S`; who held it all that time has been cut off.
+        OperationalError: not available within `WRITER_WAIT_S`; a session that held it all that time has been ended.
     """
     try:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITERS_LOCK})
@@ -141,26 +141,26 @@ async def wait_for_turn(connection: AsyncConnection) -> None:
 
 
 async def tell_others(connection: AsyncConnection) -> None:
-    """Wake every process that waits for facts, when the caller's transaction is committed."""
+    """Notify every process that waits for facts when the caller's transaction commits."""
     await connection.execute(text("SELECT pg_notify(:channel, '')"), {"channel": _CHANNEL})
 
 
-async def listen(engine: AsyncEngine, heard: Callable[[], None]) -> None:
-    """Call `heard` for each commit that told of facts, until the connection ends. Raises as any other use does."""
+async def listen(engine: AsyncEngine, notify: Callable[[], None]) -> None:
+    """Call `notify` for each commit with facts, until the connection ends. Raises as any other use does."""
     async with engine.connect() as connection:
         driver: Any = (await connection.get_raw_connection()).driver_connection
         ended = asyncio.Event()
         driver.add_termination_listener(lambda _connection: ended.set())
         try:
-            await driver.add_listener(_CHANNEL, lambda *_: heard())
-            heard()  # what was committed before we listened
+            await driver.add_listener(_CHANNEL, lambda *_: notify())
+            notify()  # what was committed before we listened
             while not ended.is_set():
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_ASK_EVERY_S):
                         await ended.wait()
                 if not ended.is_set():
-                    await driver.execute("SELECT 1")  # a network that is gone says nothing by itself
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:  # past SQLAlchemy, so nobody has sorted it
+                    await driver.execute("SELECT 1")  # detects a lost network
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:  # not yet classified
             raise ConnectionError(str(error)) from error
         finally:
             await connection.invalidate()

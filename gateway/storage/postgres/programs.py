@@ -1,4 +1,4 @@
-"""PostgreSQL's own programs, which copy a database whole: pg_dump and pg_restore."""
+"""Copies a PostgreSQL database with pg_dump and pg_restore."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from sqlalchemy import URL
 
 
 class ProgramFailed(Exception):
-    """pg_dump or pg_restore is missing, or says why it cannot."""
+    """pg_dump or pg_restore is missing or failed; the text is its error output."""
 
 
 async def dump(url: URL, target: Path) -> None:
@@ -20,12 +20,12 @@ async def dump(url: URL, target: Path) -> None:
 
 
 async def check_dump(file: Path) -> None:
-    """See that a dump can be read to its end. Raises ProgramFailed."""
+    """Check that a dump can be read completely. Raises ProgramFailed."""
     await _run("pg_restore", ("--file=/dev/null", str(file)), None)
 
 
 async def load(url: URL, file: Path) -> None:
-    """Put a dump into an empty database: all of it or nothing. Raises ProgramFailed."""
+    """Restore a dump into an empty database: all of it or nothing. Raises ProgramFailed."""
     options = ("--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges")
     await _run("pg_restore", (*options, f"--dbname={url.database}", str(file)), url)
 
@@ -39,17 +39,17 @@ async def _run(name: str, options: Sequence[str], url: URL | None) -> None:
         stderr=asyncio.subprocess.PIPE, umask=0o077,
     )  # fmt: skip
     try:
-        _, said = await running.communicate()
+        _, output = await running.communicate()
     except asyncio.CancelledError:
         running.kill()
         await running.wait()
         raise
     if running.returncode != 0:
-        raise ProgramFailed(f"{name}: {said.decode(errors='replace').strip()}")
+        raise ProgramFailed(f"{name}: {output.decode(errors='replace').strip()}")
 
 
 def _login(url: URL | None) -> dict[str, str]:
-    """In the environment, where a password is not seen by every user of the machine."""
+    """As environment variables, which other users of the machine cannot read."""
     if url is None:
         return {}
     given = {

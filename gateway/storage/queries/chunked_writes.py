@@ -17,7 +17,7 @@ from gateway.storage.database import Database
 from gateway.storage.queries.index_use import go_along_indexes
 
 _MOST_ROWS: Final = 1_000
-"""Keys of a chunk stand in one IN list: both databases limit what a statement may hold."""
+"""Keys of a chunk are one IN list: both databases limit what a statement may hold."""
 Clock = Callable[[], float]
 """Seconds that only ever rise."""
 
@@ -36,7 +36,7 @@ class ChunkedWrites:
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """The next transaction, after a pause. It is timed from when it has the writer's turn to after its commit."""
+        """The next transaction, after a pause. It is timed from when it has the write lock to after its commit."""
         await asyncio.sleep(self._chunk.pause_s)
         async with self._database.transaction() as connection:
             began = self._clock()

@@ -1,4 +1,4 @@
-"""Long lists of values in portions: SQLite and PostgreSQL both limit what one statement may hold."""
+"""Long lists of values in chunks: SQLite and PostgreSQL both limit what one statement may hold."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeVar

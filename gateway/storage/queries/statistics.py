@@ -37,7 +37,7 @@ async def try_to_refresh(database: Database, tables: Iterable[str]) -> None:
 
 
 async def refresh_statistics(database: Database, tables: Iterable[str] = tuple(metadata.tables)) -> None:
-    """Look at tables one at a time, so that on SQLite nobody who writes waits for more than one.
+    """Look at tables one at a time, so that on SQLite a writer waits for at most one.
 
     `PRAGMA optimize` would do nothing here: before SQLite 3.46 it leaves out what its own connection has not queried.
     """

@@ -1,4 +1,4 @@
-"""When each equipment sent its last event, for processes that did not hear it, and after a start."""
+"""When each equipment sent its last event, for processes that did not receive it, and after a start."""
 
 from collections.abc import Iterable
 from typing import Final, NamedTuple

@@ -36,7 +36,7 @@ _RETRY_S: Final = 0.5
 
 
 class Quarantine:
-    """Keeps what was put aside, and forgets the oldest beyond the limits."""
+    """Stores quarantined messages, and deletes the oldest beyond the limits."""
 
     def __init__(
         self, database: Database, registry: CollectorRegistry, is_disk_short: Callable[[], bool] = lambda: False
@@ -47,7 +47,9 @@ class Quarantine:
             "gengfu_quarantine_evicted", "Entries of the quarantine that made room for newer ones", registry=registry
         )
         self._left_out = Counter(
-            "gengfu_quarantine_dropped", "What was put aside beyond what is kept of a minute", registry=registry
+            "gengfu_quarantine_dropped",
+            "Quarantined messages over the limit of a minute, not kept",
+            registry=registry,
         )
         self._minute = 0
         self._kept_of: Counting[str] = Counting()
@@ -123,7 +125,7 @@ _LAST_BEYOND_BYTES: Final = select(func.max(_measured.c.id)).where(_measured.c.b
 
 
 def _as_row(message: Quarantined) -> dict[str, Any]:
-    """With texts that every database takes: no NUL, no half letters."""
+    """With texts that every database takes: no NUL, no lone surrogates."""
     row = msgspec.structs.asdict(message)
     for name in ("topic", "detail"):
         row[name] = row[name].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
@@ -144,7 +146,7 @@ async def newest_quarantined(
 
 
 class SiteSummary(msgspec.Struct, frozen=True):
-    """What came into the quarantine of one site ("" where nobody can say it): how much, and the newest of it."""
+    """Quarantined messages of one site ("" if unknown): their number and the newest."""
 
     site: str
     messages: int

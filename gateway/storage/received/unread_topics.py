@@ -1,4 +1,4 @@
-"""Topics that nobody reads, kept for the administrator: written by the owner now and then, read by any process."""
+"""Topics without a reader, kept for the administrator: written by the leader at intervals, read by any process."""
 
 from typing import Any, Final
 
@@ -11,12 +11,12 @@ from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.tables import unread_topic
 
 KEPT_MS: Final = 7 * 24 * 3600 * 1000
-"""A topic on which nothing has come for so long is forgotten."""
+"""A topic without a message for this long is deleted."""
 _FORGET: Final = delete(unread_topic).where(unread_topic.c.topic == bindparam("of_topic"))
 
 
 class UnreadTopicsTable:
-    """Writes what was noticed since the last time."""
+    """Writes the topics that were noticed since the last call."""
 
     def __init__(self, database: Database, noticed: UnreadTopics) -> None:
         self._database = database
@@ -47,7 +47,7 @@ class UnreadTopicsTable:
 
 
 def _as_row(item: UnreadTopic) -> dict[str, Any]:
-    """With texts that every database takes: no NUL, no half letters."""
+    """With texts that every database takes: no NUL, no lone surrogates."""
     row = msgspec.structs.asdict(item)
     for name in ("topic", "detail"):
         row[name] = row[name].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()

@@ -28,10 +28,10 @@ alarm = Table(
     Column("equipment", String(64), nullable=False),
     Column("kind", String(32), nullable=False),
     Column("part", String(128), nullable=False),
-    # Where in the building, as a fire panel names it; mostly the floor.
+    # Zone in the building, as named by the fire panel; usually the floor.
     Column("zone", String(128), nullable=False, server_default=""),
     Column("rule", String(128), nullable=False),
-    # Set while the alarm is open, null afterwards: the database itself keeps a second open one out.
+    # Set while the alarm is open, null afterwards: a unique index prevents a second open one.
     Column("open_key", String(400), nullable=True, unique=True),
     texts("title"),
     texts("advice"),
@@ -45,7 +45,7 @@ alarm = Table(
     time("returned_at", nullable=True, index=True),
     time("acknowledged_at", nullable=True),
     Column("acknowledged_by", String(64), nullable=True),
-    # Null while the alarm is open, as `open_key` is set: what is open is found by it (`alarm_is_open`).
+    # Null while the alarm is open; open alarms are found by it (`alarm_is_open`).
     time("closed_at", nullable=True, index=True),
     Column("activations", Integer, nullable=False),
     Column("field", String(64), nullable=False),
@@ -59,9 +59,9 @@ alarm = Table(
     # Who has stopped the sound; a new activation sounds again.
     time("silenced_at", nullable=True),
     Column("silenced_by", String(64), nullable=True),
-    # After how many ms of standing acknowledged it asks again, 0: never.
+    # Milliseconds after the acknowledgement until it re-alarms while active, 0: never.
     Column("re_alarm", BigInteger, nullable=False, server_default="0"),
-    # When it does so next, null while it waits anyway or is over.
+    # When it re-alarms next, null while it is unacknowledged or over.
     time("re_alarm_at", nullable=True),
     # Activations come so fast that they are damped.
     Column("chattering", Boolean, nullable=False, server_default=false()),
@@ -81,12 +81,12 @@ alarm = Table(
 
 alarm_is_open: Final = alarm.c.closed_at.is_(None)
 
-"""What every query of open alarms says: the partial indexes hold exactly these."""
+"""The condition of every query of open alarms: the partial indexes contain exactly these rows."""
 
 rule_version = Table(
     "rule_version",
     metadata,
-    # What a site has changed in a rule, for all its equipment ("") or for one. Every version is kept; the newest holds.
+    # Changes of a site to a rule, for all its equipment ("") or for one. Every version is kept; the newest applies.
     Column("id", RowId, primary_key=True, autoincrement=True),
     Column("rule", String(128), nullable=False),
     Column("site", String(64), nullable=False),
@@ -96,7 +96,7 @@ rule_version = Table(
     Column("changes", JSON, nullable=False),
     # The version that it was rolled back to.
     Column("equals", Integer, nullable=True),
-    # Id of the next version at the same place; null for the version that holds.
+    # Id of the next version at the same place; null for the version that applies.
     Column("superseded_by", BigInteger, nullable=True, index=True),
     Column("person", String(64), nullable=False),
     # Who has agreed, where one person alone may not.
@@ -107,21 +107,21 @@ rule_version = Table(
     Index(None, "rule", "id"),
     Index(None, "rule", "site", "id"),
     Index(None, "rule", "site", "equipment", "id"),
-    # The owner has taken up all versions to a number: none may come again under it.
+    # The leader has applied all versions up to a number, which must not be reused.
     sqlite_autoincrement=True,
 )
 
 shelf = Table(
     "shelf",
     metadata,
-    # Put aside by a person: the alarm of this key, whichever activation it is at.
+    # Shelved by a person: the alarm of this key, for all its activations.
     Column("site", String(64), primary_key=True),
     Column("equipment", String(64), primary_key=True),
     Column("part", String(128), primary_key=True),
     Column("rule", String(128), primary_key=True),
     time("since"),
     time("until"),
-    # Ends already when the condition does.
+    # Ends early when the condition ends.
     Column("one_shot", Boolean, nullable=False),
     Column("person", String(64), nullable=False),
     # Who has agreed, where one person alone may not.
@@ -189,11 +189,11 @@ activation = Table(
     time("started_at", index=True),
     time("received_at"),
     time("ended_at", nullable=True, index=True),
-    # Counted while its alarm chattered: nobody was told anew, and it is owed no ticket.
+    # Counted while its alarm chattered: it was not annunciated again and gets no ticket.
     Column("damped", Boolean, nullable=False, server_default=false()),
     # By the first acknowledgement of its alarm after it.
     time("acknowledged_at", nullable=True),
-    # When it got its ticket, or needed none any more; null while its alarm may still be owed one for it.
+    # When it got its ticket or needed none any more; null while a ticket is still due.
     time("ticketed_at", nullable=True),
     Column("value", JSON(none_as_null=True), nullable=True),
     Column("disproved", Boolean, nullable=False, default=False),
@@ -201,7 +201,7 @@ activation = Table(
     Index(None, "alarm", "id"),
     Index(None, "site", "id"),
     Index(None, "site", "equipment", "id"),
-    # An alarm that stays open for long has very many activations; these are the few of them that wait for something.
+    # An alarm that stays open for long has very many activations; this index has the few that are pending.
     partial("ix_activation_unended_alarm", "alarm", where="ended_at IS NULL"),
     partial("ix_activation_unanswered_alarm", "alarm", "received_at", where="acknowledged_at IS NULL"),
     partial("ix_activation_unticketed_alarm", "alarm", where="ticketed_at IS NULL"),

@@ -29,7 +29,7 @@ metadata = MetaData(
 
 RowId: Final = BigInteger().with_variant(Integer, "sqlite")
 
-"""SQLite gives numbers of its own accord only to INTEGER keys."""
+"""SQLite generates numbers only for INTEGER keys."""
 
 
 def time(name: str, *, nullable: bool = False, index: bool = False) -> Column[int]:
@@ -37,7 +37,7 @@ def time(name: str, *, nullable: bool = False, index: bool = False) -> Column[in
 
 
 class _Texts(TypeDecorator[dict[str, str]]):
-    """A few texts stand in very many rows: each is parsed once, and what is read is shared. Nobody changes it."""
+    """Many rows have the same few texts: each is parsed once, and the result is shared and immutable."""
 
     impl = JSON
     cache_ok = True
@@ -70,5 +70,5 @@ def version() -> Column[int]:
 
 
 def drill() -> Column[bool]:
-    """Part of an exercise: marked everywhere, tells nobody outside, counts in no figure but its own."""
+    """Part of an exercise: marked everywhere, never notified outside, counted only in its own figures."""
     return Column("drill", Boolean, nullable=False, default=False)

@@ -38,7 +38,7 @@ equipment = Table(
     # Codes on the same site, "" for none.
     Column("replaced_by", String(64), nullable=False, server_default=""),
     Column("replaces", String(64), nullable=False, server_default=""),
-    # Codes and kinds under which it was known before; messages under a former code are taken as its own.
+    # Codes and kinds under which it was known before; messages under a former code are assigned to it.
     Column("former_codes", JSON, nullable=False, server_default="[]"),
     Column("former_kinds", JSON, nullable=False, server_default="[]"),
     # The code that it sends, where equipment of another kind had that code first; "" for none.
@@ -50,7 +50,7 @@ equipment = Table(
 last_message = Table(
     "last_message",
     metadata,
-    # Of equipment that nobody has adopted, and of retired equipment that still sends. Erased when it is adopted.
+    # Of equipment that is not adopted, and of retired equipment that still sends. Erased when it is adopted.
     Column("site", String(64), primary_key=True),
     Column("equipment", String(64), primary_key=True),
     Column("topic", Text, nullable=False),

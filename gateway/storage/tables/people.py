@@ -22,16 +22,16 @@ person = Table(
     Column("id", String(64), primary_key=True),
     Column("username", String(64), nullable=False),
     texts("name"),
-    # Argon2id with its own salt and costs; null: no way in by password.
+    # Argon2id with its own salt and costs; null: no login by password.
     Column("password_hash", Text, nullable=True),
-    # Chosen by somebody else: the page asks for one of the person's own.
+    # Set by another person: the page requires a new password.
     Column("password_temporary", Boolean, nullable=False),
     # Sealed with a key that is not in the database: nonce, 160 bits and seal fill the column.
     Column("totp_secret", String(64), nullable=True),
     Column("totp_confirmed", Boolean, nullable=False),
-    # The newest time step of which a code was taken: no code is good twice.
+    # The newest time step of an accepted code: no code is valid twice.
     Column("totp_step", BigInteger, nullable=False),
-    # The demo's people, whose password everybody knows, are nobody to a real service on the same data.
+    # Demo accounts have a known password; a real service on the same data rejects them.
     Column("demo", Boolean, nullable=False),
     time("disabled_at", nullable=True),
     time("last_seen_at", nullable=True),
@@ -87,7 +87,7 @@ recovery_code = Table(
 login_failure = Table(
     "login_failure",
     metadata,
-    # What slows a guesser, shared by all services. Digests: people type passwords where the name belongs.
+    # Throttling of password guesses, shared by all services. Digests: people type passwords where the name belongs.
     Column("digest", String(64), primary_key=True),
     # Of the user name, where it is counted by one.
     Column("account", String(64), nullable=False, index=True),
@@ -98,10 +98,10 @@ login_failure = Table(
 approval = Table(
     "approval",
     metadata,
-    # What one person has asked for, and a second one has to agree to before it is done.
+    # A request that a second person has to approve before it is carried out.
     Column("id", String(36), primary_key=True),
     Column("site", String(64), nullable=False),
-    # The permission that it needs, of who asks and of who approves.
+    # The permission that the requester and the approver need.
     Column("act", String(64), nullable=False),
     Column("method", String(8), nullable=False),
     # As in the table of routes, and the values of its parameters.
@@ -109,7 +109,7 @@ approval = Table(
     Column("path", JSON, nullable=False),
     Column("query", JSON, nullable=False),
     Column("body", JSON(none_as_null=True), nullable=True),
-    # What it would change, as audit rows say it: [{"act", "thing", "before", "after"}].
+    # What it would change, in the form of audit rows: [{"act", "thing", "before", "after"}].
     Column("changes", JSON, nullable=False),
     Column("thing", String(128), nullable=False),
     # Why two are needed.

@@ -23,7 +23,7 @@ fact = Table(
     Column("kind", String(32), nullable=False),
     Column("thing", String(128), nullable=False),
     Column("body", JSON, nullable=False),
-    # Never reuse the number of an erased fact: a consumer's cursor would step over the new one.
+    # Never reuse the number of an erased fact: a consumer's offset would skip the new one.
     sqlite_autoincrement=True,
 )
 
@@ -37,7 +37,7 @@ consumer_offset = Table(
 dead_letter = Table(
     "dead_letter",
     metadata,
-    # Facts that a consumer could not work off: kept as they were, with the error.
+    # Facts that a consumer could not process: kept unchanged, with the error.
     Column("consumer", String(64), primary_key=True),
     Column("fact", BigInteger, primary_key=True, autoincrement=False, index=True),
     time("at", index=True),
@@ -73,4 +73,4 @@ unread_topic = Table(
     time("last_at"), Column("messages", BigInteger, nullable=False), Column("sample", LargeBinary, nullable=False),
 )  # fmt: skip
 
-"""Topics under a root that is listened to, and that nobody reads; at most 500."""
+"""Topics under a subscribed root that no mapping reads; at most 500."""

@@ -38,7 +38,7 @@ audit = Table(
     time("at"),
     Column("site", String(64), nullable=False),
     Column("actor", String(64), nullable=False),
-    # Held on this site when it was done, joined by commas; empty for what acted by itself.
+    # Held on this site when it was done, joined by commas; empty for components of the service.
     Column("role", Text, nullable=False, server_default=""),
     Column("via", String(16), nullable=False),
     Column("origin", String(64), nullable=False),
@@ -47,12 +47,12 @@ audit = Table(
     Column("before", JSON(none_as_null=True), nullable=True),
     Column("after", JSON(none_as_null=True), nullable=True),
     Column("cause", String(128), nullable=False),
-    # Place in the chain and its hash; null until the sealer has come by, within a second.
+    # Place in the chain and its hash; null until the sealer has run, within a second.
     Column("seq", BigInteger, nullable=True, unique=True),
     Column("hash", String(64), nullable=True),
     # What the hash is over (docs/audit.md); null of rows that were sealed before there was a choice.
     Column("form", SmallInteger, nullable=True),
-    # By what it is asked for, newest first, in a period or not (docs/audit.md has the figures).
+    # One index for each filter, newest first, with or without a period (docs/audit.md has the figures).
     partial("ix_audit_unsealed_id", "id", where="seq IS NULL"),
     Index(None, "at", "id"),
     Index(None, "site", "at", "id"),

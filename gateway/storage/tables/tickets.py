@@ -86,7 +86,7 @@ attachment = Table(
     Column("media_type", String(64), nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
-    # Whether a photo has kept where it was taken, because that was asked for.
+    # Whether a photo has kept its position, on request.
     Column("position", Boolean, nullable=False),
     Column("person", String(64), nullable=False),
     time("at"),

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.people.audit.entry import Cause, JournalRow, audited, write_records
 from gateway.storage.database import Database
+from gateway.storage.leadership import lease
 from gateway.storage.outbox.outbox import NewFact, write_facts
-from gateway.storage.ownership import lease
 from gateway.storage.queries.chunks import in_portions
 from gateway.storage.tables import attachment, ticket
 from gateway.tickets.attachments.files import AttachmentFiles, Checked

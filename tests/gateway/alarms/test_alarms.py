@@ -21,7 +21,7 @@ from gateway.alarms.lifecycle.states import NotPermitted
 from gateway.alarms.rules.rule import Priority, RuleType, TicketWish
 from gateway.people.audit.entry import Cause, Via
 from gateway.storage.database import Database
-from gateway.storage.ownership import lease
+from gateway.storage.leadership import lease
 from gateway.storage.received.quarantine import newest_quarantined
 from gateway.storage.tables import activation, alarm, audit, event, fact, journal, rule_memory
 from tests.builders.alarms import (

@@ -102,9 +102,9 @@ def test_a_key_that_cannot_be_used_is_told_and_keeps_no_service_from_its_watch(
     service = Service(folder, mosquitto.port)
     try:
         service.start_ready()
-        wait_until(lambda: "chmod 600" in service.get("/readyz")["parts"]["audit"], "it is told")
+        wait_until(lambda: "chmod 600" in service.get("/readyz")["components"]["audit"], "it is told")
         (folder / "audit.key").unlink()
-        wait_until(lambda: service.get("/readyz")["parts"]["audit"] == "ready", "a new key is made")
+        wait_until(lambda: service.get("/readyz")["components"]["audit"] == "ready", "a new key is made")
         assert service.is_ready()
     finally:
         service.kill()

@@ -127,14 +127,14 @@ def test_without_a_broker_the_service_waits_and_says_so(tmp_path: Path) -> None:
     service = Service(tmp_path / "data", free_port())
     try:
         service.start()
-        parts = wait_until(lambda: unready_parts(service), "the service says what is not ready")
-        assert "cannot reach 127.0.0.1" in parts["broker"]
+        components = wait_until(lambda: unready_components(service), "the service says what is not ready")
+        assert "cannot reach 127.0.0.1" in components["broker"]
         assert service.stop() == 0
     finally:
         service.kill()
 
 
-def unready_parts(service: Service) -> dict[str, str] | None:
+def unready_components(service: Service) -> dict[str, str] | None:
     try:
         with socket.create_connection(("127.0.0.1", service.http_port), timeout=5) as link:
             link.sendall(b"GET /readyz HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
@@ -144,7 +144,7 @@ def unready_parts(service: Service) -> dict[str, str] | None:
     head, _, body = answer.partition(b"\r\n\r\n")
     if b" 503 " not in head.splitlines()[0] or b"cannot reach" not in body:
         return None
-    return dict(json.loads(body)["parts"])
+    return dict(json.loads(body)["components"])
 
 
 def test_a_second_service_on_one_data_folder_is_refused(service: Service, mosquitto: Mosquitto) -> None:

@@ -266,7 +266,7 @@ def test_who_is_retired_finishes_what_waited_for_it_and_gets_nothing_more(
     assert marks(building, "2") == 0
     publish_flows(building, range(12, 20))
     wait_until(lambda: building.count("flow") == 20, "the other one gets everything from now on")
-    assert "The broker knows no such name" in retire(building, "2")
+    assert "The broker has no session of this name" in retire(building, "2")
 
 
 def marks(building: Building, name: str) -> int:
@@ -326,8 +326,8 @@ def test_a_second_collector_of_one_name_is_refused(building: Building) -> None:
 @pytest.mark.server
 def test_a_collector_says_what_it_waits_for(building: Building) -> None:
     one = building.collectors[0].start_ready()
-    parts = {"disk": "ready", "broker": "ready", "history": "ready"}
-    assert one.get("/readyz") == {"ready": True, "parts": parts, "notices": []}
+    components = {"disk": "ready", "broker": "ready", "history": "ready"}
+    assert one.get("/readyz") == {"ready": True, "components": components, "notices": []}
     assert one.get("/healthz") == {"status": "alive"}
     damaged = next(one.folder.glob("collect-*")) / "sequences.db.damaged-20260101T000000Z"
     damaged.write_bytes(b"rubbish")
@@ -339,8 +339,8 @@ def test_a_collector_says_what_it_waits_for(building: Building) -> None:
     assert one.metric("gengfu_http_malformed_total") == 1
     assert "Traceback" not in one.log.read_text()
     building.mosquitto.stop()
-    parts = wait_until(one.unready, "it says that the broker is gone")
-    assert "connection lost" in parts["broker"] or "cannot reach" in parts["broker"]
+    components = wait_until(one.unready, "it says that the broker is gone")
+    assert "connection lost" in components["broker"] or "cannot reach" in components["broker"]
     assert one.metric("gengfu_broker_connected") == 0
     building.mosquitto.start()
     wait_until(one.is_ready, "it is connected again")

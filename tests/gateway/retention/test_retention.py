@@ -22,8 +22,8 @@ from gateway.retention.retention import Retention
 from gateway.retention.rules import DAY_MS, fitting, limits, rules
 from gateway.settings import RetentionSettings
 from gateway.storage.database import Database
-from gateway.storage.ownership import lease
-from gateway.storage.ownership.lease import LeaseLost
+from gateway.storage.leadership import lease
+from gateway.storage.leadership.lease import LeaseLost
 from gateway.storage.tables import (
     activation,
     alarm,

@@ -40,8 +40,8 @@ from gateway.people.permissions import Role
 from gateway.retention.retention import Retention
 from gateway.settings import RetentionSettings
 from gateway.storage.database import Database
+from gateway.storage.leadership import lease
 from gateway.storage.outbox.outbox import move_cursor
-from gateway.storage.ownership import lease
 from gateway.storage.queries.statistics import keep_statistics_fresh, refresh_statistics
 from gateway.storage.tables import activation, alarm, alarm_is_open, journal, metadata, ticket, ticket_is_open
 from gateway.tickets.lifecycle.states import STEPS, Action

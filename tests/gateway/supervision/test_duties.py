@@ -13,9 +13,9 @@ from gateway.api.platform.platform import ready_body
 from gateway.app import Application
 from gateway.backup.regular import RegularBackups
 from gateway.settings import load_settings
-from gateway.storage.ownership.lease import LeaseLost
+from gateway.storage.leadership.lease import LeaseLost
 from gateway.supervision import duties as duties_module
-from gateway.supervision.duties import Duties, Duty, Parts, always_ready, every, is_lease_lost
+from gateway.supervision.duties import Components, Duties, Duty, always_ready, every, is_lease_lost
 from gateway.supervision.incoming_messages import MessageMonitor
 from tests.servers.mosquitto import Mosquitto
 from tests.servers.waiting import until, until_awaited
@@ -35,16 +35,16 @@ class Board:
     """Duties with what they show."""
 
     def __init__(self) -> None:
-        self.parts: Parts = {}
+        self.components: Components = {}
         self.registry = CollectorRegistry()
         self.steady = Steady()
-        self.duties = Duties(self.parts, self.registry, self.steady)
+        self.duties = Duties(self.components, self.registry, self.steady)
 
     def restarts(self, name: str) -> float:
         return self.registry.get_sample_value("gengfu_duty_restarts_total", {"duty": name}) or 0.0
 
     def shown(self) -> dict[str, str]:
-        return {name: state() for name, state in self.parts.items()}
+        return {name: state() for name, state in self.components.items()}
 
 
 @pytest.fixture
@@ -164,8 +164,10 @@ async def test_a_part_that_keeps_failing_is_shown_and_an_alarm_and_alarms_of_the
     overrides = {"broker": {"port": mosquitto.port}, "http": {"port": 0}, "storage": {"data_dir": tmp_path}}
     application = Application(load_settings(None, overrides))
     running = asyncio.create_task(application.run())
-    await until(lambda: "being restarted after KeyError" in application.parts().get("backups", ""), "it is shown")
-    await until(lambda: "being restarted" in application.parts().get("self_supervision", ""), "so is the other one", 60)
+    await until(lambda: "being restarted after KeyError" in application.components().get("backups", ""), "it is shown")
+    await until(
+        lambda: "being restarted" in application.components().get("self_supervision", ""), "so is the other one", 60
+    )
     press = [("gengfu/hq/elevator/L-1/telemetry", b'{"alarm_button": true}')]
     await send(mosquitto.port, press)
 
@@ -175,9 +177,9 @@ async def test_a_part_that_keeps_failing_is_shown_and_an_alarm_and_alarms_of_the
             return {item["rule"] for item in (await answer.json())["items"]}
 
     async def both() -> bool:
-        return {"system.part_failing", "elevator.alarm_button"} <= await rules()
+        return {"system.component_failing", "elevator.alarm_button"} <= await rules()
 
     await until_awaited(both, "both alarms stand", 60)
-    assert ready_body(application.parts()).ready
+    assert ready_body(application.components()).ready
     application.stop()
     await running

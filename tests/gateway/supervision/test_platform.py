@@ -81,7 +81,7 @@ def test_a_store_that_is_away_a_spool_that_fills_and_work_set_aside_are_told(
     tmp_path: Path, buffer: FakeBuffer
 ) -> None:
     buffer.trouble, buffer.spool_used = "no route to host", 0.512
-    found = look(tmp_path, buffer, "1 facts set aside")
+    found = look(tmp_path, buffer, "1 dead letters")
     assert (found["history_reachable"], found["spool_used"], found["work_set_aside"]) == (False, 51.2, True)
 
 

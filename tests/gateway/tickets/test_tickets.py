@@ -24,9 +24,9 @@ from gateway.alarms.rules.rule import Priority, TicketWish
 from gateway.equipment.ledger import Ledger, Site
 from gateway.people.audit.entry import CLOCK, RULES
 from gateway.storage.database import Database
+from gateway.storage.leadership import lease
 from gateway.storage.outbox import outbox as facts_module
 from gateway.storage.outbox.outbox import Fact
-from gateway.storage.ownership import lease
 from gateway.storage.tables import (
     alarm,
     audit,
@@ -441,7 +441,7 @@ async def test_an_alarm_whose_ticket_cannot_be_opened_holds_back_no_other_and_is
     await caught_up(desk)
     assert len(await tickets_of(desk)) == 4
     assert (await only_row(database, dead_letter))["thing"] == guilty
-    assert desk.tickets.notice == "1 facts set aside in the last 24 h, see the log"
+    assert desk.tickets.notice == "1 dead letters in the last 24 h, see the log"
     tries = []
     for second in range(40):
         with capture_logs() as logged:

@@ -7,11 +7,11 @@ import type { ConnectionState } from '@/shared/live/connection_state'
  */
 export type Watching = 'fully' | 'partly' | 'blind'
 
-/** The one part without which alarms go on all the same. What this page does not know is taken for serious. */
+/** The only component whose failure does not affect alarms. An unknown component is treated as vital. */
 const BESIDE_ALARMS: ReadonlySet<string> = new Set(['history'])
 
 export function watching(connection: ConnectionState, notReady: ReadonlyMap<string, string>): Watching {
   if (connection !== 'live') return 'blind'
   if (notReady.size === 0) return 'fully'
-  return [...notReady.keys()].every((part) => BESIDE_ALARMS.has(part)) ? 'partly' : 'blind'
+  return [...notReady.keys()].every((component) => BESIDE_ALARMS.has(component)) ? 'partly' : 'blind'
 }

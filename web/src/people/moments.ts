@@ -1,4 +1,4 @@
-/** Moments in lists about accounts: day and minute, by the clock of whoever looks. */
+/** Moments in lists about accounts: day and minute, in the viewer's time zone. */
 
 import { calendarDay, clockTime } from '@/shared/times/clock_times'
 

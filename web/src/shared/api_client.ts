@@ -9,7 +9,7 @@ import type { Shelve } from '@/shared/contract/suppression'
 export const BASE = '/api/v1'
 const TIMEOUT_MS = 10_000
 
-/** Codes that the page makes itself, because no answer of the gateway stands behind them. */
+/** Codes that the page sets itself, without an answer of the gateway. */
 export const NO_ANSWER = 'no_answer'
 export const UNREADABLE_ANSWER = 'unreadable_answer'
 /** 202: nothing is done yet. */
@@ -65,7 +65,7 @@ export function fetchAlarm(id: string): Promise<AlarmDetail> {
   return ask<AlarmDetail>('GET', `${BASE}/alarms/${encodeURIComponent(id)}`)
 }
 
-/** As the second person, or to take back what I have asked for. */
+/** As the second person, or to withdraw the own request. */
 export function decideApproval(approval: ApprovalBody, how: 'approve' | 'refuse' | 'withdraw'): Promise<ApprovalBody> {
   const path = `${BASE}/approvals/${encodeURIComponent(approval.id)}/${how}`
   return ask<ApprovalBody>('POST', path, { version: approval.version })
@@ -76,12 +76,12 @@ export function fetchQuarantineSummary(): Promise<Page<QuarantineSummaryBody>> {
   return ask<Page<QuarantineSummaryBody>>('GET', `${BASE}/quarantine/summary`)
 }
 
-/** Topics that nobody reads; for administrators. */
+/** Topics that no mapping reads; for administrators. */
 export function fetchUnreadTopics(): Promise<Page<UnreadTopicBody>> {
   return ask<Page<UnreadTopicBody>>('GET', `${BASE}/quarantine/unread-topics`)
 }
 
-/** Which clock the service runs on; may be asked by everybody. */
+/** Which clock the service runs on; public. */
 export function fetchHealth(): Promise<HealthBody> {
   return ask<HealthBody>('GET', '/healthz')
 }

@@ -6,7 +6,7 @@ import { ref, shallowRef } from 'vue'
 import { fetchMe, logIn, logOut, RefusedError } from './api_client'
 import type { Login, Me } from '@/shared/contract/people'
 
-/** `unreachable`: nobody could be asked yet, which must not look like being logged out. */
+/** `unreachable`: the server has not answered yet, which is not the same as being logged out. */
 export type SessionState = 'asking' | 'unreachable' | 'needs_login' | 'logged_in'
 
 const UNAUTHENTICATED = 401
@@ -39,7 +39,7 @@ export const useSession = defineStore('session', () => {
     forget()
   }
 
-  /** Ask whether the session still stands; when it does not, the login page comes up and says why. */
+  /** Check whether the session is still valid; if not, show the login page with the reason. */
   async function verify(): Promise<void> {
     try {
       me.value = await fetchMe()
@@ -48,7 +48,7 @@ export const useSession = defineStore('session', () => {
     }
   }
 
-  /** To be told of refusals of any request: a 401 means that the session is over. */
+  /** Called for every refused request: a 401 means that the session has ended. */
   function noteRefusal(error: unknown): void {
     if (!isUnauthenticated(error) || state.value !== 'logged_in') return
     expired.value = true

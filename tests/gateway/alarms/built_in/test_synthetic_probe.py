@@ -179,7 +179,7 @@ def test_a_broker_that_is_gone_is_named(watched: Watched) -> None:
 
 @pytest.mark.server
 def test_a_database_that_is_locked_is_told_in_time_and_readyz_stays_as_it_is(watched: Watched) -> None:
-    before = set(watched.service.parts())
+    before = set(watched.service.components())
     lock = sqlite3.connect(watched.database, isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
     try:
@@ -189,7 +189,7 @@ def test_a_database_that_is_locked_is_told_in_time_and_readyz_stays_as_it_is(wat
         lock.execute("ROLLBACK")
         lock.close()
     wait_until(watched.is_well, "beats come through again", 40)
-    assert set(watched.service.parts()) == before
+    assert set(watched.service.components()) == before
 
 
 @pytest.mark.server

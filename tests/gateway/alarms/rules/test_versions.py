@@ -14,7 +14,7 @@ from gateway.alarms.rules.rulebook import RuleScope
 from gateway.alarms.rules.versions import NoSuchVersion, StaleRule, TwoPeopleNeeded, Wish, change, roll_back
 from gateway.people.audit.entry import Cause, Via
 from gateway.storage.database import Database
-from gateway.storage.ownership import lease
+from gateway.storage.leadership import lease
 from gateway.storage.tables import alarm, audit, consumer_offset, fact, journal, rule_memory, rule_version
 from tests.builders.alarms import T0, Desk, bearing, only_row, open_desk, panel_event, rows_of
 from tests.builders.changeable_rules import RULES

@@ -92,7 +92,7 @@ async def alone(api: ApiServer) -> Any:
     services = api.services._replace(people=people, registry=CollectorRegistry())
     app = make_app(services, api.feed, None, entrance_of(HttpSettings(), demo=False))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
-        yield ApiServer(client, services, api.feed, api.clock, api.parts)
+        yield ApiServer(client, services, api.feed, api.clock, api.components)
     people.hashes.close()
 
 

@@ -243,8 +243,11 @@ async def test_a_database_that_does_not_answer_is_503_and_asks_to_try_again(
 
 
 async def test_who_stands_by_is_ready(api: ApiServer) -> None:
-    api.parts["owner"] = STANDING_BY
-    assert await api.get("/readyz") == (200, {"ready": True, "parts": {"database": "ready", "owner": "standing by"}})
+    api.components["leader"] = STANDING_BY
+    assert await api.get("/readyz") == (
+        200,
+        {"ready": True, "components": {"database": "ready", "leader": "standing by"}},
+    )
 
 
 async def test_what_is_unexpected_is_a_problem_that_says_nothing_of_the_inside(
@@ -389,10 +392,10 @@ async def test_a_fires_ticket_lists_its_points_by_floor_and_time_and_each_point_
 
 
 async def test_a_part_that_works_and_has_something_to_say_is_ready(api: ApiServer) -> None:
-    api.parts["tickets"] = working("1 facts set aside")
+    api.components["tickets"] = working("1 dead letters")
     status, body = await api.get("/readyz")
-    assert (status, body["parts"]["tickets"]) == (200, "ready; 1 facts set aside")
-    api.parts["tickets"] = "readying"
+    assert (status, body["components"]["tickets"]) == (200, "ready; 1 dead letters")
+    api.components["tickets"] = "readying"
     assert (await api.get("/readyz"))[0] == 503
 
 
@@ -444,10 +447,10 @@ async def test_quarantine_shows_text_as_text_and_bytes_as_hex(api: ApiServer) ->
 
 
 async def test_ready_says_which_part_is_not(api: ApiServer) -> None:
-    assert await api.get("/readyz") == (200, {"ready": True, "parts": {"database": "ready"}})
-    api.parts["broker"] = "connection refused"
+    assert await api.get("/readyz") == (200, {"ready": True, "components": {"database": "ready"}})
+    api.components["broker"] = "connection refused"
     status, body = await api.get("/readyz")
-    assert (status, body["ready"], body["parts"]["broker"]) == (503, False, "connection refused")
+    assert (status, body["ready"], body["components"]["broker"]) == (503, False, "connection refused")
     assert (await api.get("/healthz"))[0] == 200  # it lives all the same
 
 

@@ -136,7 +136,7 @@ async def test_first_comes_a_snapshot_of_everything_then_the_state_of_the_platfo
     assert [item["number"] for item in snapshot["tickets"]] == [numbered["number"]]
     assert {item["kind"] for item in snapshot["profiles"]} >= {"pump", "elevator"}
     system = await listener.next_of("system")
-    assert (system["ready"], system["parts"]) == (True, {"database": "ready"})
+    assert (system["ready"], system["components"]) == (True, {"database": "ready"})
 
 
 async def test_an_alarm_and_its_ticket_arrive_by_themselves(api: ApiServer, listen: Listen) -> None:
@@ -231,9 +231,9 @@ async def test_conflation_keeps_the_fields_of_every_reading_and_is_per_equipment
 
 async def test_a_part_that_fails_is_told(api: ApiServer, listen: Listen) -> None:
     listener = await listen()
-    api.parts["broker"] = "connection refused"
+    api.components["broker"] = "connection refused"
     system = await listener.next_of("system")
-    assert (system["ready"], system["parts"]["broker"]) == (False, "connection refused")
+    assert (system["ready"], system["components"]["broker"]) == (False, "connection refused")
 
 
 async def test_equipment_that_is_heard_for_the_first_time_is_told(api: ApiServer, listen: Listen) -> None:

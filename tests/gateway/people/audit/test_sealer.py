@@ -9,7 +9,7 @@ import pytest
 from gateway.people.audit.key import Day, is_signed
 from gateway.people.audit.sealer import _AT_ONCE, DAY_MS, ERASED
 from gateway.storage.database import Database
-from gateway.storage.ownership import lease
+from gateway.storage.leadership import lease
 from gateway.storage.tables import audit, audit_day
 from tests.builders.alarms import rows_of
 from tests.builders.audit_book import KEPT_DAYS, Book, open_book

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 
 from gateway.storage.database import Database
+from gateway.storage.leadership.lease import LeaseLost
 from gateway.storage.outbox import outbox as facts
 from gateway.storage.outbox.outbox import (
     Consumer,
@@ -22,7 +23,6 @@ from gateway.storage.outbox.outbox import (
     read_cursor,
     write_facts,
 )
-from gateway.storage.ownership.lease import LeaseLost
 from gateway.storage.tables import dead_letter, fact, site
 from tests.builders.alarms import T0, Clock, rows_of
 from tests.servers.waiting import until
@@ -214,7 +214,7 @@ async def test_what_was_set_aside_is_said_for_a_day_also_after_a_restart(databas
     await until(lambda: diary.consumer.notice, "it says so")
     again = Diary(database)
     run(again)
-    await until(lambda: again.consumer.notice == "1 facts set aside in the last 24 h, see the log", "it still says so")
+    await until(lambda: again.consumer.notice == "1 dead letters in the last 24 h, see the log", "it still says so")
     assert again.taken == []
     again.clock.now += facts.SHOWN_MS
     assert again.consumer.notice == ""

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble, is_refusal
+from gateway.storage.leadership import lease
 from gateway.storage.outbox import outbox as facts
 from gateway.storage.outbox.outbox import NewFact, follow, newest_fact, write_facts
-from gateway.storage.ownership import lease
 from gateway.storage.postgres import connections as postgres
 from gateway.storage.tables import fact, site
 from tests.builders.alarms import T0, rows_of
@@ -208,7 +208,7 @@ async def test_another_processs_facts_come_at_once_and_again_after_the_connectio
         async for told in follow(database, await newest_fact(database)):
             heard.extend(item.thing for item in told)
 
-    tasks = [asyncio.create_task(database.hear_others()), asyncio.create_task(listen())]
+    tasks = [asyncio.create_task(database.follow_other_commits()), asyncio.create_task(listen())]
     await until(lambda: database._wakers, "it follows")
     async with other.transaction() as connection:
         await tell(connection, "a")

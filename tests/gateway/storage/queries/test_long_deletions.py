@@ -19,8 +19,8 @@ from gateway.people.forgetting import forget_person
 from gateway.people.people import People, make_people
 from gateway.people.permissions import ALL_SITES, Role
 from gateway.storage.database import Database
-from gateway.storage.ownership import lease
-from gateway.storage.ownership.lease import LeaseLost
+from gateway.storage.leadership import lease
+from gateway.storage.leadership.lease import LeaseLost
 from gateway.storage.queries.chunked_writes import ChunkedWrites, delete_in_chunks
 from gateway.storage.received import quarantine
 from gateway.storage.received.quarantine import Quarantine

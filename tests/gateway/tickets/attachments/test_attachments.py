@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import delete
 
 from gateway.people.permissions import Role
-from gateway.storage.ownership import lease
+from gateway.storage.leadership import lease
 from gateway.storage.tables import attachment, audit, fact, journal, ticket
 from gateway.tickets.attachments import attachments as attachments_module
 from gateway.tickets.attachments import files as files_module

@@ -1,4 +1,4 @@
-/** Which alarm stands where in the list, and how many wait for an answer. Pure. */
+/** Order of the alarm list, and the number of unacknowledged alarms. Pure. */
 
 import type { AlarmBody, AlarmState, Priority } from '@/shared/contract/contract'
 
@@ -10,12 +10,12 @@ const WAITING: ReadonlySet<AlarmState> = new Set<AlarmState>([
   'latched_unacknowledged',
 ])
 
-/** Something keeps it quiet. Only what says so is: too loud is better than unheard. */
+/** It is not annunciated. In doubt it is: too loud is better than unnoticed. */
 export function isSetAside(alarm: AlarmBody): boolean {
   return !(alarm.annunciated as boolean | undefined ?? true)
 }
 
-/** Nobody has answered this alarm yet, and nothing keeps it quiet. */
+/** This alarm is unacknowledged and annunciated. */
 export function isUnacknowledged(alarm: AlarmBody): boolean {
   return WAITING.has(alarm.state) && !isSetAside(alarm)
 }
@@ -63,7 +63,7 @@ function rank(priority: Priority): number {
   return PRIORITIES.indexOf(priority)
 }
 
-/** Places of the list where another alarm stands now than before; new places at the end do not count. */
+/** Positions of the list with another alarm than before; new positions at the end do not count. */
 export function changedPlaces(before: readonly string[], after: readonly string[]): string[] {
   return after.filter((id, place) => place < before.length && before[place] !== id)
 }

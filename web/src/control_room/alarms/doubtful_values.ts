@@ -1,4 +1,4 @@
-/** What the rule "sensor doubtful" says of values that cannot be true: "temperature -127 °C; humidity 6553.5 %". Pure. */
+/** The text of the rule "sensor doubtful" about implausible values: "temperature -127 °C; humidity 6553.5 %". Pure. */
 
 import type { ProfileBody } from '@/shared/contract/contract'
 

@@ -13,17 +13,17 @@ export interface AlarmRowItem {
   /** What is unfolded with it: the emergency's number or the cause's id, which stay while rows change places. */
   group: string
   reason: FoldReason
-  /** How many are folded under it, shown or not; 0 for an alarm that stands by itself. */
+  /** How many are folded under it, shown or not; 0 for a single alarm. */
   folded: number
-  /** How many of these nobody has answered. */
+  /** How many of these are unacknowledged. */
   waiting: number
   /** It is shown under another one. */
   member: boolean
 }
 
 /**
- * Fold alarms, which come in the order of the list. A group stands where the first of its alarms would stand, headed by
- * its cause, or by the first that is left of it. Life safety is folded into its own incident only, whatever a server says.
+ * Fold alarms, which come in the order of the list. A group is placed where the first of its alarms would be, headed by
+ * its cause, or by the first that is left of it. Life safety is folded into its own incident only, regardless of the server's data.
  */
 export function foldedRows(
   alarms: readonly AlarmBody[],

@@ -33,7 +33,7 @@ export function useAcknowledging() {
     if (mayReset.value) await send(alarm, 'reset', resetAlarm)
   }
 
-  /** `words` names the texts that tell of the result. */
+  /** `words` names the texts of the result. */
   async function send(alarm: AlarmBody, words: Words, act: typeof acknowledgeAlarm): Promise<void> {
     if (pending.has(alarm.id)) return
     pending.add(alarm.id)
@@ -58,7 +58,7 @@ export function useAcknowledging() {
     }
   }
 
-  /** The feed tells of the change as well, but the words "the list is up to date" must be true when they appear. */
+  /** The feed sends the change as well, but the text "the list is up to date" must be true when it appears. */
   async function refresh(id: string): Promise<void> {
     try {
       live.takeAlarm((await fetchAlarm(id)).alarm)

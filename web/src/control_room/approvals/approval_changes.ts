@@ -16,7 +16,7 @@ const SILENT: ReadonlySet<string> = new Set([
 const FIRST_TIME = 1e12
 
 /**
- * Of what was asked for: the first change. What follows from it (an alarm falls silent) is not repeated.
+ * The first change of the request. Its consequences (an alarm is silenced) are not repeated.
  * `time` puts epoch milliseconds as the clock on the site's wall shows them.
  */
 export function differences(changes: readonly ApprovalChange[], time: (at: number) => string): Difference[] {
@@ -34,13 +34,13 @@ export function endedAlarms(changes: readonly ApprovalChange[]): number {
   return changes.filter((change) => change.act === 'alarm.equipment_retired').length
 }
 
-/** Why somebody asks, where they have said so. */
+/** The reason of the request, if given. */
 export function saidWhy(body: unknown): string {
   const { reason, note } = (body ?? {}) as { reason?: unknown; note?: unknown }
   return [reason, note].filter((text) => typeof text === 'string' && text !== '').join(' ')
 }
 
-/** A text in both languages is shown in both: who decides must see all that would stand there. */
+/** A text in both languages is shown in both: the approver must see all texts. */
 function textOf(value: unknown, time: (at: number) => string): string {
   if (value === undefined || value === null) return ''
   if (typeof value === 'string') return value

@@ -1,4 +1,4 @@
-/** Tiles in groups by kind, each in a place that never moves: people find a lift by where it stands. Pure. */
+/** Tiles in groups by kind, each in a place that never moves: people find a lift by its position. Pure. */
 
 import type { EquipmentBody, ProfileBody } from '@/shared/contract/contract'
 

@@ -1,4 +1,4 @@
-/** Which values stand on a tile. Pure. */
+/** Which values a tile shows. Pure. */
 
 import type { EquipmentBody, FieldBody, ProfileBody, Value } from '@/shared/contract/contract'
 

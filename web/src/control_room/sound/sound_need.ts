@@ -5,19 +5,19 @@ import type { AlarmBody, Priority } from '@/shared/contract/contract'
 
 import { isUnacknowledged } from '@/control_room/alarms/alarm_order'
 
-/** `connection_lost` sounds too: nobody looks at a screen that has fallen silent. */
+/** `connection_lost` sounds too: a silent screen would go unnoticed. */
 export type SoundNeed = 'critical' | 'high' | 'connection_lost' | 'none'
 
 const SOUNDING: ReadonlySet<Priority> = new Set<Priority>(['critical', 'high'])
 
 export const LOST_CONNECTION = 'connection'
 
-/** Nobody has answered it, nobody has silenced it for all, and its priority has a sound. */
+/** It is unacknowledged, not silenced for all, and its priority has a sound. */
 export function mayBeSilenced(alarm: AlarmBody): boolean {
   return isUnacknowledged(alarm) && alarm.silenced_at === null && SOUNDING.has(alarm.priority)
 }
 
-/** What a person silences is this activation, not the alarm: when it comes or asks again, it sounds again. */
+/** A person silences this activation, not the alarm: a new activation or re-alarm sounds again. */
 export function soundKey(alarm: AlarmBody): string {
   return `${alarm.id}/${alarm.activations}/${alarm.acknowledged_at ?? ''}`
 }

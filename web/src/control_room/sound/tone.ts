@@ -9,7 +9,7 @@ interface Note {
   seconds: number
 }
 
-/** Told apart by rhythm and pitch, without looking: three quick high, two, one long low. */
+/** Distinguished by rhythm and pitch, without looking: three quick high, two, one long low. */
 const TONES: Record<Exclude<SoundNeed, 'none'>, readonly Note[]> = {
   critical: [
     { hertz: 988, at: 0, seconds: 0.16 },
@@ -29,11 +29,11 @@ const FADE_SECONDS = 0.02
 export class ToneMaker {
   private context: AudioContext | null = null
 
-  /** `onReady` hears whether the browser lets the page make sound, now and whenever that changes. */
+  /** `onReady` receives whether the browser lets the page make sound, now and whenever that changes. */
   constructor(private readonly onReady: (ready: boolean) => void) {}
 
   /**
-   * Ask the browser for sound. It answers at once where autoplay is permitted (a kiosk), otherwise after the first
+   * Request sound from the browser. It is granted at once where autoplay is permitted (a kiosk), otherwise after the first
    * click or key; the answer comes through `onReady`, because `resume()` may stay pending for ever.
    */
   enable(): void {

@@ -66,7 +66,7 @@ export function useAlarmSound() {
   )
 
   onMounted(() => {
-    // A wall screen that restarts has nobody to click: the browser decides whether it permits sound at once.
+    // On a wall screen that restarts nobody clicks: the browser decides whether it permits sound at once.
     allow()
     window.addEventListener('pointerup', allowByAnyAct)
     window.addEventListener('keydown', allowByAnyAct)

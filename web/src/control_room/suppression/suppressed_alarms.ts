@@ -1,4 +1,4 @@
-/** What stands in the folded group of alarms that something keeps quiet. Pure. */
+/** The folded group of alarms that are not annunciated. Pure. */
 
 import type { AlarmBody } from '@/shared/contract/contract'
 import type { SuppressionBody } from '@/shared/contract/suppression'
@@ -27,7 +27,7 @@ export function isShelved(alarm: AlarmBody): boolean {
   return alarm.suppressions.some((item) => item.reason === 'shelved')
 }
 
-/** What each alarm explains, by the alarm's id: it is kept quiet because that one is told. */
+/** Alarms suppressed by a cause, by the id of the alarm of the cause, which is annunciated. */
 export function causedBy(setAside: Iterable<AlarmBody>): Map<string, AlarmBody[]> {
   const caused = new Map<string, AlarmBody[]>()
   for (const alarm of setAside) {
@@ -37,7 +37,7 @@ export function causedBy(setAside: Iterable<AlarmBody>): Map<string, AlarmBody[]
   return caused
 }
 
-/** Another alarm says it already: its id is the source, and what the record says of it is for the record. */
+/** Suppressed by another alarm: its id is the source; the text is for the record. */
 export function isExplained(item: SuppressionBody): boolean {
   return EXPLAINED.has(item.reason)
 }

@@ -15,7 +15,7 @@ export function useShelving() {
   const session = useSession()
   const { say, text, refusal } = useWording()
   const permitted = computed(() => session.may('shelve_alarm'))
-  /** Life safety waits for a second person, whom the answer asks for. */
+  /** Life safety needs approval by a second person, as the answer states. */
   const permits = (alarm: AlarmBody): boolean =>
     permitted.value && (!alarm.life_safety || session.may('quiet_life_safety'))
 

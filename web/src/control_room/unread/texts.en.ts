@@ -1,4 +1,4 @@
-/** Texts about messages that could not be read, topics that nobody reads, and values that cannot be true. */
+/** Texts about unreadable messages, unread topics and implausible values. */
 
 import type zhCN from './texts.zh-CN'
 

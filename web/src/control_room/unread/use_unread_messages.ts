@@ -1,4 +1,4 @@
-/** What could not be read, asked for every half minute: it changes slowly, and whoever must act at once has an alarm. */
+/** Unreadable messages, polled every half minute: they change slowly, and urgent ones raise an alarm. */
 
 import { onBeforeUnmount, onMounted, shallowRef } from 'vue'
 

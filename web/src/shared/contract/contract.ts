@@ -51,7 +51,7 @@ export interface FieldBody {
   unit: string
   /** Lowest and highest value that can be true, ends included; null where every value can. */
   plausible: [number, number] | null
-  /** Values between them that stand for "no value". */
+  /** Values between them that mean "no value". */
   sentinels: number[]
 }
 
@@ -121,7 +121,7 @@ export interface HistoryBody {
   /** Exactly one of `buckets` and `changes` is filled. */
   buckets: Bucket[]
   changes: Change[]
-  /** There were more changes than asked for: these are the newest, and none is missing between them. */
+  /** There were more changes than requested: these are the newest, and none is missing between them. */
   older_left_out: boolean
 }
 
@@ -231,7 +231,7 @@ export interface HealthBody { status: string; clock: 'wall' | 'data' }
 
 export interface ReadyBody {
   ready: boolean
-  parts: Record<string, string>
+  components: Record<string, string>
 }
 
 export interface Snapshot {
@@ -279,8 +279,8 @@ export interface LiveSystem {
   type: 'system'
   seq: number
   ready: boolean
-  /** Each part to "ready" or to what it is waiting for. */
-  parts: Record<string, string>
+  /** Each component to "ready" or to what it is waiting for. */
+  components: Record<string, string>
 }
 
 export interface Beat {

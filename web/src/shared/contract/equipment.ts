@@ -1,4 +1,4 @@
-/** What is said of equipment that nobody has adopted, or that is retired. */
+/** Data about equipment that is not adopted or is retired. */
 
 import type { Time } from '@/shared/contract/contract'
 
@@ -9,6 +9,6 @@ export interface LastMessageBody {
   payload: string
   encoding: string
   size: number
-  /** Messages since it was heard first, or retired. */
+  /** Messages since its first message, or since it was retired. */
   count: number
 }

@@ -5,7 +5,7 @@ import type { Texts, Time } from './contract'
 export interface Login {
   username: string
   password: string
-  /** Of the second factor, or a recovery code; empty where none is asked for. */
+  /** Of the second factor, or a recovery code; empty if none is required. */
   code?: string
 }
 

@@ -1,9 +1,9 @@
-/** What could not be read and what nobody reads: the JSON of `gateway/api/platform/quarantine_bodies.py`, field by field. */
+/** Quarantined messages and unread topics: the JSON of `gateway/api/platform/quarantine_bodies.py`, field by field. */
 
 import type { Time } from './contract'
 
 export interface QuarantineSummaryBody {
-  /** Empty where nobody can say of which site it is. */
+  /** Empty if the site is unknown. */
   site: string
   messages: number
   received_at: Time

@@ -4,7 +4,7 @@ import type { Texts } from '@/shared/contract/contract'
 
 export type Language = 'zh-CN' | 'en'
 
-/** What was chosen before; else Chinese, unless the browser speaks English. */
+/** What was chosen before; else Chinese, unless the browser prefers English. */
 export function firstLanguage(remembered: string | null, browser: string): Language {
   if (remembered === 'zh-CN' || remembered === 'en') return remembered
   return browser.toLowerCase().startsWith('en') ? 'en' : 'zh-CN'

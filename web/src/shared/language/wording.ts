@@ -29,7 +29,7 @@ export function useWording() {
     /** Why what was approved could not be done: a problem's code, or a reason of its own. */
     outcome: (code: string): string => wordOf(`approvals.outcome.${code}`) ?? wordOf(`problem.${code}`) ?? code,
     quarantineReason: (code: string): string => wordOf(`unread.reason.${code}`) ?? code,
-    systemPart: (part: string): string => wordOf(`system.part.${part}`) ?? part,
+    systemComponent: (component: string): string => wordOf(`system.component.${component}`) ?? component,
     refusal: (error: unknown): string => {
       if (!(error instanceof RefusedError)) return String(error)
       return wordOf(`problem.${error.code}`) ?? (error.detail === '' ? error.code : error.detail)

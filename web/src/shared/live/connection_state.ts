@@ -1,12 +1,12 @@
-/** What may honestly be said about the data on the screen. */
+/** How current the data on the screen is. */
 
 export type ConnectionState = 'live' | 'reconnecting' | 'stale'
 
-/** Silence after which data is called old and the connection is given up: the server speaks each second. */
+/** Silence after which data is stale and the connection is closed: the server sends each second. */
 export const SILENCE_LIMIT_MS = 5_000
 
 /**
- * `live`: a snapshot was taken over this connection and the server has spoken lately.
+ * `live`: a snapshot was taken over this connection and the server has sent recently.
  * `reconnecting`: the connection is being made and the data on the screen, if any, is fresh still.
  * `stale`: what is on the screen is old.
  */

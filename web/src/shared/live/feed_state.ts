@@ -1,8 +1,8 @@
 /**
- * What the live feed has told so far, and how each message changes it. Pure: no socket, no clock.
+ * The state built from the live feed's messages, and how each message changes it. Pure: no socket, no clock.
  *
  * A state is never changed in place. Of a batch, each map is copied at most once, so that hundreds of equipments
- * reporting each second cost one copy a frame, not one a message.
+ * reporting each second cost one copy per frame, not one per message.
  */
 
 import type { ApprovalBody } from '@/shared/contract/approvals'
@@ -21,7 +21,7 @@ import type {
 import type { FloodBody, LiveFlood } from '@/shared/contract/floods'
 import type { WindowBody } from '@/shared/contract/suppression'
 
-/** An alarm that has left the open list; `seen` is false when it ended while we were not listening. */
+/** An alarm that has left the open list; `seen` is false if it ended while the page was disconnected. */
 export interface ClosedAlarm {
   alarm: AlarmBody
   closedAt: number
@@ -31,7 +31,7 @@ export interface ClosedAlarm {
 export interface FeedState {
   /** Number of the last message; null before the first snapshot. */
   seq: number | null
-  /** The server's clock minus ours, in milliseconds: ages must be right on a machine whose clock is wrong. */
+  /** The server's clock minus ours, in milliseconds: ages must be correct on a machine whose clock is wrong. */
   clockOffset: number
   sites: readonly SiteBody[]
   profiles: ReadonlyMap<string, ProfileBody>
@@ -39,19 +39,19 @@ export interface FeedState {
   alarms: ReadonlyMap<string, AlarmBody>
   justClosed: ReadonlyMap<string, ClosedAlarm>
   tickets: ReadonlyMap<string, TicketBody>
-  /** What waits for a second person, as far as it concerns me. */
+  /** Requests that wait for approval, as far as they concern this person. */
   approvals: ReadonlyMap<string, ApprovalBody>
-  /** Sites with an alarm flood, and what is folded under what in it. */
+  /** Sites with an alarm flood, and how its alarms are folded. */
   floods: ReadonlyMap<string, FloodBody>
   /** Planned work that is on or to come, by its id. */
   maintenance: ReadonlyMap<string, WindowBody>
-  /** Parts of the platform that are not ready or have something to say, and what. */
+  /** Components of the platform that are not ready or have a notice, with the text. */
   notReady: ReadonlyMap<string, string>
 }
 
 /**
- * `gap`: a message is missing or came twice; `no_snapshot`: a change came before any snapshot.
- * After either, what is shown can no longer be trusted to be whole: the client must take a new snapshot.
+ * `gap`: a message is missing or was repeated; `no_snapshot`: a change arrived before any snapshot.
+ * After either, the state may be incomplete: the client must load a new snapshot.
  */
 export type FeedOutcome = 'applied' | 'gap' | 'no_snapshot'
 
@@ -88,21 +88,21 @@ export function applyMessages(
   return { state: draft.state, outcome: 'applied' }
 }
 
-/** Take in an alarm that came as the answer to a request, beside the feed; the same law of versions holds. */
+/** Apply an alarm from the answer to a request, outside the feed; the same version check applies. */
 export function applyAlarm(state: FeedState, alarm: AlarmBody, now: number): FeedState {
   const draft = new Draft(state)
   draft.putAlarm(alarm, now)
   return draft.state
 }
 
-/** Take in a decision that came as the answer to a request, beside the feed. */
+/** Apply a decision from the answer to a request, outside the feed. */
 export function applyApproval(state: FeedState, approval: ApprovalBody): FeedState {
   const draft = new Draft(state)
   draft.putApproval(approval)
   return draft.state
 }
 
-/** Forget alarms that closed longer ago than people look back for; the same state when there are none. */
+/** Remove alarms that closed longer ago than `JUST_CLOSED_MS`; the same state if there are none. */
 export function forgetOldClosed(state: FeedState, now: number): FeedState {
   const due = [...state.justClosed].filter(([, closed]) => now + state.clockOffset - closed.closedAt >= JUST_CLOSED_MS)
   if (due.length === 0) return state
@@ -158,13 +158,13 @@ class Draft {
         this.putWindow(message.window)
         break
       case 'system':
-        this.state = { ...this.state, notReady: notReadyParts(message) }
+        this.state = { ...this.state, notReady: notReadyComponents(message) }
         break
       case 'beat':
         this.state = { ...this.state, clockOffset: Date.parse(message.at) - now }
         break
       default:
-      // A newer server may tell of subjects that this page does not know: its number counts, its content is not ours.
+      // A newer server may send unknown message types: the number counts, the content is ignored.
     }
   }
 
@@ -184,7 +184,7 @@ class Draft {
     const at = Date.parse(snapshot.at)
     const alarms = byKey(snapshot.alarms, (alarm) => alarm.id)
     const justClosed = new Map([...this.state.justClosed].filter(([id]) => !alarms.has(id)))
-    // An alarm that was on the screen must not vanish without a word because it ended while we were away.
+    // An alarm that was on the screen must not vanish without notice because it ended while disconnected.
     for (const alarm of this.state.alarms.values()) {
       if (!alarms.has(alarm.id)) justClosed.set(alarm.id, { alarm, closedAt: at, seen: false })
     }
@@ -201,11 +201,11 @@ class Draft {
         snapshot.tickets.filter((ticket) => !GONE_TICKET_STATES.has(ticket.state)),
         (ticket) => ticket.number,
       ),
-      // The server tells of each that waits right after the snapshot.
+      // The server sends each pending request right after the snapshot.
       approvals: new Map(),
-      // An older server does not tell of it.
+      // An older server does not send it.
       maintenance: byKey((snapshot as Partial<Snapshot>).maintenance ?? [], (window) => window.id),
-      // The server tells floods, and the parts, right after each snapshot. Until then nothing is folded, and the last word stands.
+      // The server sends floods and the components right after each snapshot. Until then nothing is folded, and the last state applies.
       floods: new Map(),
       notReady: this.state.notReady,
     }
@@ -215,7 +215,7 @@ class Draft {
     const known = this.state.equipment.get(reading.equipment)
     // The equipment's own message always comes before its first reading; without it there is no tile to fill.
     if (!known) return
-    // Messages come in order, and which value is the current one the server has decided: our own look at the times would
+    // Messages arrive in order, and the server decides which value is current: comparing times here would
     // refuse every value for an hour when a clock is set back by one.
     const latest = { ...known.latest, ...reading.latest }
     this.map('equipment').set(known.id, { ...known, online: reading.online, last_seen: reading.last_seen, clock: reading.clock, latest })
@@ -268,9 +268,9 @@ function byKey<Item>(items: readonly Item[], key: (item: Item) => string): Map<s
   return new Map(items.map((item) => [key(item), item]))
 }
 
-function notReadyParts(system: LiveSystem): Map<string, string> {
-  // "standing by": another process does it, and this one would take over.
-  return new Map(Object.entries(system.parts).filter(([, word]) => word !== 'ready' && word !== 'standing by'))
+function notReadyComponents(system: LiveSystem): Map<string, string> {
+  // "standing by": another process is the leader, and this one is the standby.
+  return new Map(Object.entries(system.components).filter(([, word]) => word !== 'ready' && word !== 'standing by'))
 }
 
 function closingTime(alarm: AlarmBody, serverNow: number): number {

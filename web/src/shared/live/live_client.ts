@@ -1,6 +1,6 @@
 /**
- * Follows the live feed: connects, hands messages on in batches, and starts anew whenever it cannot be sure
- * to have heard everything. Time, chance, frames and the socket come from outside, so that tests own them.
+ * Follows the live feed: connects, passes messages on in batches, and reconnects whenever messages may be missing.
+ * Time, randomness, frames and the socket are injected, so that tests control them.
  */
 
 import { reconnectDelay } from './backoff'
@@ -17,7 +17,7 @@ export interface LiveWorld {
   openSocket: (onMessage: (data: unknown) => void, onClose: () => void) => LiveSocket
   now: () => number
   random: () => number
-  /** Run before the next picture is drawn. */
+  /** Run before the next frame. */
   onFrame: (act: () => void) => void
   after: (milliseconds: number, act: () => void) => number
   cancel: (timer: number) => void
@@ -26,7 +26,7 @@ export interface LiveWorld {
 export type DropReason = FeedOutcome | 'silent' | 'closed' | 'unreadable'
 
 export interface LiveListener {
-  /** Take in messages; anything but `applied` makes the client start anew. */
+  /** Apply messages; any result but `applied` makes the client reconnect. */
   take: (messages: LiveMessage[]) => FeedOutcome
   /** `following` is true from a connection's snapshot on. */
   changed: (following: boolean) => void
@@ -34,7 +34,7 @@ export interface LiveListener {
   dropped: (reason: DropReason, neverFollowed: boolean) => void
 }
 
-/** Frames stop in a hidden window, the server does not: a batch older than this is handed on without one. */
+/** Frames stop in a hidden window, the server does not: a batch older than this is passed on without one. */
 const OLDEST_BATCH_MS = 250
 const WATCH_EVERY_MS = 1_000
 
@@ -68,14 +68,14 @@ export class LiveClient {
     this.leaveSocket()
   }
 
-  /** Look now whether the server has fallen silent; timers sleep with the machine, so call this when it wakes. */
+  /** Check now whether the server is silent; timers are suspended with the machine, so call this at resume. */
   checkSilence(): void {
     if (this.socket && this.world.now() - this.heardAt > SILENCE_LIMIT_MS) this.drop('silent')
   }
 
   private connect(): void {
     this.heardAt = this.world.now()
-    // A socket that was given up may still speak; only the present one is listened to.
+    // A closed socket may still deliver messages; only the current one is read.
     const socket = this.world.openSocket(
       (data) => {
         if (socket === this.socket) this.hear(data)

@@ -1,4 +1,4 @@
-/** The live picture for all parts of a page: what the feed told, how old it is, and the server's clock. */
+/** The live state for the whole page: the feed's data, their age, and the server's clock. */
 
 import { defineStore } from 'pinia'
 import { computed, ref, shallowRef } from 'vue'
@@ -32,7 +32,7 @@ export const useLive = defineStore('live', () => {
       tick()
     },
     dropped: (reason, neverFollowed) => {
-      // Browsers do not tell a page why a socket was refused; asking who we are tells if the login has ended, or if
+      // Browsers do not report why a socket was refused; querying the session shows whether the login has ended, or
       // its roles have changed.
       if (neverFollowed || reason === 'closed') void session.verify()
     },

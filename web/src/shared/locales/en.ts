@@ -60,10 +60,10 @@ const en: typeof zhCN = {
     next: 'Watch the fire panel and the equipment itself, and phone the site. Reconnecting by itself: no need to reload.',
   },
   system: {
-    title: 'Part of the system is not ready',
+    title: 'A component of the system is not ready',
     next: 'Alarms may be missing. Tell the administrator and keep an eye on the panels.',
     nextBeside: 'Alarms go on. Tell the administrator in the morning.',
-    part: { owner: 'alarm owner', alarms: 'alarms', tickets: 'tickets', broker: 'device messages', history: 'history' },
+    component: { leader: 'alarm leader', alarms: 'alarms', tickets: 'tickets', broker: 'device messages', history: 'history' },
   },
   sound: {
     on: 'Sound on',

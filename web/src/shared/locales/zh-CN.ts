@@ -58,10 +58,10 @@ export default {
     next: '请直接查看消防主机和设备面板，电话联系现场。系统正在自动重连，不用刷新。',
   },
   system: {
-    title: '系统部分未就绪',
+    title: '系统组件未就绪',
     next: '报警可能不完整。请通知系统管理员，并留意设备面板。',
     nextBeside: '报警照常。请在白天通知系统管理员。',
-    part: { owner: '报警主控', alarms: '报警', tickets: '工单', broker: '设备消息', history: '历史数据' },
+    component: { leader: '报警主控', alarms: '报警', tickets: '工单', broker: '设备消息', history: '历史数据' },
   },
   sound: {
     on: '声音开',

@@ -1,4 +1,4 @@
-/** Times of the day as the clock on the site's wall shows them, wherever the screen stands. */
+/** Times of the day as the clock on the site's wall shows them, wherever the screen is. */
 
 const formats = new Map<string, Intl.DateTimeFormat>()
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gateway.storage.database import Database
-from gateway.storage.ownership import lease
-from gateway.storage.ownership.lease import (
+from gateway.storage.leadership import lease
+from gateway.storage.leadership.lease import (
     LIFETIME_MS,
     FolderInUse,
     LeaseLost,
@@ -90,7 +90,7 @@ async def test_without_a_lease_nobody_may_write(database: Database) -> None:
 _HOLD = """
 import sys
 from pathlib import Path
-from gateway.storage.ownership.lease import FolderInUse, lock_folder
+from gateway.storage.leadership.lease import FolderInUse, lock_folder
 try:
     with lock_folder(Path(sys.argv[1])):
         print("held", flush=True)

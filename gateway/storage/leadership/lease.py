@@ -1,8 +1,8 @@
-"""One owner of the alarms: a lease row with an epoch, and on SQLite a lock on the data folder as well.
+"""The leader's lease: a row with an epoch, and on SQLite also a lock on the data folder.
 
-Every decision transaction checks the epoch. A process that slept through its lease finds another epoch there
-and must not write; by its own clock (`tenure.py`) it knows even before it asks. Who takes over ends the sessions of the
-one before, whatever these are in the middle of: what they hold would keep every writer waiting.
+Every decision transaction checks the epoch. A process that was suspended past the end of its lease finds another epoch
+and must not write; its own clock (`tenure.py`) shows the end of the lease without a query. A new leader ends the
+database sessions of the previous one, even inside a statement: their locks would block every writer.
 """
 
 import contextlib
@@ -25,30 +25,30 @@ log = structlog.get_logger(__name__)
 
 OWNER: Final = "alarms"
 LIFETIME_MS: Final = 6_000
-"""An owner that is silent for so long has lost the alarms to the next one."""
+"""A leader that has not renewed the lease for this time can be replaced."""
 
 
 _SEPARATOR: Final = ":"
 
 
 class LeaseLost(Exception):
-    """Another process owns the alarms now; nothing of this transaction may be written."""
+    """Another process is the leader now; nothing of this transaction may be written."""
 
 
 class FolderInUse(Exception):
-    """Another process works in this data folder."""
+    """Another process uses this data folder."""
 
 
 def holder_of(database: Database) -> str:
-    """Under which name this process holds the lease."""
-    if database.is_sqlite:  # whoever holds the folder's lock owns them, and need not wait for the last lease's end
+    """The name under which this process holds the lease."""
+    if database.is_sqlite:  # the folder's lock decides; there is no need to wait for the last lease to expire
         return "folder"
     # The process number alone would not do: in containers every process is number 1.
     return f"{socket.gethostname()[:64]}{_SEPARATOR}{os.getpid()}{_SEPARATOR}{database.session_name}"
 
 
 async def shared_clock(database: Database, own: Callable[[], int]) -> int:
-    """Now, in epoch ms, by the one clock that everybody who wants the lease asks: PostgreSQL's."""
+    """Now, in epoch ms, by the clock that all candidates share: PostgreSQL's."""
     if database.is_sqlite:
         return own()
     async with database.unqueued() as connection:
@@ -56,19 +56,19 @@ async def shared_clock(database: Database, own: Callable[[], int]) -> int:
 
 
 async def take(database: Database, holder: str, now: int) -> int | None:
-    """Become the owner, where the lease is free, ended or our own.
+    """Become the leader if the lease is free, expired or already held by this process.
 
     Returns:
         The new epoch, or None while another process holds the lease.
     """
     wanted = select(lease.c.holder, lease.c.epoch, lease.c.expires_at).where(lease.c.name == OWNER)
-    async with database.reading() as connection:  # who stands by asks each second and writes nothing
+    async with database.reading() as connection:  # a standby polls each second and writes nothing
         found = (await connection.execute(wanted)).one_or_none()
         if _is_held(found, holder, now):
             return None
         if found is not None and not database.is_sqlite:
             await _cut_off(connection, found.holder, holder)
-    async with database.transaction() as connection:  # the one writer: nobody comes in between
+    async with database.transaction() as connection:  # the only writer: no other process can intervene
         found = (await connection.execute(wanted.with_for_update())).one_or_none()
         if _is_held(found, holder, now):
             return None
@@ -81,25 +81,25 @@ async def take(database: Database, holder: str, now: int) -> int | None:
 
 
 async def _cut_off(connection: AsyncConnection, before: str, holder: str) -> None:
-    """End the sessions of the holder before, whose lease is over: frozen in a statement they would never end."""
+    """End the sessions of the previous holder, whose lease has expired: inside a statement they would never end."""
     name = before.rpartition(_SEPARATOR)[2]
     if name and before != holder and await end_sessions(connection, name):
-        log.warning("the sessions of the last owner of the alarms were ended: its lease is over", owner=before)
+        log.warning("the sessions of the previous leader were ended: its lease has expired", holder=before)
 
 
 def _is_held(found: Any, holder: str, now: int) -> bool:
-    """Whether another process holds it. One that ends later than any can was taken before the clock was set back."""
+    """Whether another process holds it. An expiry beyond one lifetime was written before the clock was set back."""
     return found is not None and found.holder != holder and now < found.expires_at <= now + LIFETIME_MS
 
 
 async def renew(database: Database, epoch: int, now: int) -> None:
-    """Hold on. Waits for no writer. Raises LeaseLost."""
+    """Extend the lease. Waits for no writer. Raises LeaseLost."""
     async with database.unqueued() as connection:
         held = await connection.execute(
             update(lease).where(lease.c.name == OWNER, lease.c.epoch == epoch).values(expires_at=now + LIFETIME_MS)
         )
         if held.rowcount == 0:
-            raise LeaseLost("another process owns the alarms")
+            raise LeaseLost("another process is the leader")
 
 
 async def release(database: Database, epoch: int) -> None:
@@ -111,10 +111,10 @@ async def release(database: Database, epoch: int) -> None:
 
 
 async def verify(connection: AsyncConnection, epoch: int) -> None:
-    """Check, inside a transaction, that we still own the alarms.
+    """Check, inside a transaction, that this process is still the leader.
 
-    The next owner begins its epoch as the one writer, so none begins while this transaction lasts. The row is not
-    locked: a decision that takes long must not keep its own lease from being renewed.
+    The next leader begins its epoch as the only writer, so none begins during this transaction. The row is not
+    locked: a long decision must not block the renewal of its own lease.
 
     Raises:
         LeaseLost: another epoch has begun.
