@@ -245,14 +245,13 @@ class Logins:
             await transaction.execute(insert(login).values(**row))
             await transaction.execute(update(person).where(person.c.id == identity).values(last_seen_at=now))
             device = await _know_device(transaction, place.device, identity, now)
-            records = [_record(now, cause, "login.begin", which)]
+            transaction.add_audit(_record(now, cause, "login.begin", which))
             if replaces is not None and replaces.way is Way.COOKIE:
                 await transaction.execute(delete(login).where(login.c.id == replaces.login))
-                records.append(_record(now, cause, "login.end", replaces.login))
+                transaction.add_audit(_record(now, cause, "login.end", replaces.login))
             ended = await end_surplus_logins(transaction, identity, which)
-            records += [_record(now, cause, "login.end", one) for one in ended]
+            transaction.add_audit(*(_record(now, cause, "login.end", one) for one in ended))
             await forget_surplus_devices(transaction, identity)
-            transaction.add_audit(*records)
         for one in (*ended, *((replaces.login,) if replaces is not None else ())):
             self._disbelieve(one)
         session = await self.whose(cookie, Way.COOKIE, now)
