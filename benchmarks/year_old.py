@@ -18,7 +18,6 @@ from typing import Any, Final
 
 import aiohttp
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from benchmarks.past import DAY_MS, DAYS, PANELS, SITE, fill_database, fill_history, year_before
 from benchmarks.rig.figures import Figure
@@ -32,6 +31,7 @@ from gateway.settings import RetentionSettings
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
 from gateway.storage.tables import site
+from gateway.storage.transaction import Transaction
 from tests.builders.alarms import Clock, Desk, open_desk, sample, sqlite_address
 from tests.servers.mosquitto import Mosquitto
 from tests.servers.postgres import Postgres
@@ -267,7 +267,7 @@ class _Watched:
         database.transaction = self._timed  # type: ignore[method-assign] # so that the job's own are timed
 
     @asynccontextmanager
-    async def _timed(self) -> AsyncIterator[AsyncConnection]:
+    async def _timed(self) -> AsyncIterator[Transaction]:
         async with self._begin() as connection:
             began = time.perf_counter()
             yield connection

@@ -13,7 +13,6 @@ from typing import Any, Final
 import msgspec
 import structlog
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.wire.reading import Reading
 from gateway.alarms.alarm_metrics import AlarmMetrics
@@ -70,6 +69,7 @@ from gateway.storage.outbox.isolate_failure import NOBODYS_FAULT, isolate_failur
 from gateway.storage.outbox.outbox import Consumer, Fact, OutboxMetrics, move_cursor, read_cursor
 from gateway.storage.received.quarantine import Quarantine
 from gateway.storage.tables import rule_memory
+from gateway.storage.transaction import Transaction
 from gateway.storage.trouble_words import in_plain_words
 
 log = structlog.get_logger(__name__)
@@ -83,7 +83,7 @@ _RETRY_S: Final = 0.5
 _WAITS_AT_MOST_MS: Final = 600_000
 """For so long after the clock was set messages may come to be judged that were received before."""
 _RULE_CHANGED: Final = Cause("system:rules", Via.FACT, why="rule changed")
-_Also = Callable[[AsyncConnection], Awaitable[None]]
+_Also = Callable[[Transaction], Awaitable[None]]
 """What is done in the same transaction."""
 
 
@@ -192,9 +192,9 @@ class Alarms:
         """Bring into order what was decided before the owner knew of a change. Returns the alarms that still stand."""
         if not news:
             return set()
-        async with self._database.transaction() as connection:
-            await lease.verify(connection, self._epoch)
-            return await settle(connection, news, self._clock())
+        async with self._database.transaction() as transaction:
+            await lease.verify(transaction, self._epoch)
+            return await settle(transaction, news, self._clock())
 
     async def _take_up_rules(self) -> bool:
         """Go by what people have changed in the rules since the last look, in whichever process; whether anything."""
@@ -216,10 +216,10 @@ class Alarms:
         """In one transaction with the place among the versions: the next owner would not judge by them once more."""
         cause = _RULE_CHANGED
 
-        async def move_on(connection: AsyncConnection) -> None:
-            await self._withdraw(connection)
-            await self._tell_anew(connection, changes)
-            await move_cursor(connection, RULES_TAKEN_UP, newest)
+        async def move_on(transaction: Transaction) -> None:
+            await self._withdraw(transaction)
+            await self._tell_anew(transaction, changes)
+            await move_cursor(transaction, RULES_TAKEN_UP, newest)
 
         try:
             await self._retrying(lambda: self._write(outcome, [], cause, move_on))
@@ -237,30 +237,30 @@ class Alarms:
 
     async def _end_withdrawn(self) -> None:
         """An alarm whose rule is gone could never return by itself: it returns now, and says why."""
-        async with self._database.transaction() as connection:
-            await lease.verify(connection, self._epoch)
-            await self.suppressing.take_up(connection)
-            await forget_memories_of(connection, await self._withdraw(connection))
+        async with self._database.transaction() as transaction:
+            await lease.verify(transaction, self._epoch)
+            await self.suppressing.take_up(transaction)
+            await forget_memories_of(transaction, await self._withdraw(transaction))
 
-    async def _tell_anew(self, connection: AsyncConnection, changes: Sequence[Replanned]) -> None:
+    async def _tell_anew(self, transaction: Transaction, changes: Sequence[Replanned]) -> None:
         """Open alarms of changed rules say what these say now: how grave it is, and which ticket it wants."""
         written, now = Written(), self._clock()
-        for row in await open_alarms_at(connection, {Scope(item.place.site) for item in changes}):
+        for row in await open_alarms_at(transaction, {Scope(item.place.site) for item in changes}):
             note = note_of(changes, key_of(row))
             rule = self._rulebook.in_force(row["rule"], row["site"], row["equipment"]) if note else None
             if rule is not None:
                 go_by(row, rule, written, _RULE_CHANGED, now, note)
-        await save(connection, written)
+        await save(transaction, written)
 
-    async def _withdraw(self, connection: AsyncConnection) -> list[Key]:
+    async def _withdraw(self, transaction: Transaction) -> list[Key]:
         """End the alarms that no rule watches any more. Returns their keys."""
         cause = Cause("system:rules", Via.CLOCK, why="rule withdrawn")
-        orphans = await unwatched_alarms(connection, self._rulebook)
+        orphans = await unwatched_alarms(transaction, self._rulebook)
         written = Written()
         for row in orphans:
             withdraw(row, written, cause, self._clock())
-        await self.suppressing.weigh(connection, written, cause, self._clock())
-        await save(connection, written)
+        await self.suppressing.weigh(transaction, written, cause, self._clock())
+        await save(transaction, written)
         if orphans:
             log.warning(
                 "alarms ended because their rule is gone", alarms=[row["open_key"] or row["id"] for row in orphans]
@@ -336,22 +336,22 @@ class Alarms:
             due = await due_for_re_alarm(connection, now)
         if not due:
             return
-        async with self._database.transaction() as connection:
-            await lease.verify(connection, self._epoch)
+        async with self._database.transaction() as transaction:
+            await lease.verify(transaction, self._epoch)
             written = Written()
-            for row in (await alarms_by_id(connection, due)).values():
+            for row in (await alarms_by_id(transaction, due)).values():
                 if is_due_for_re_alarm(row, now):  # nobody was faster
                     move(row, Event.RE_ALARMED, {}, written, CLOCK, now)
-            await save(connection, written)
+            await save(transaction, written)
 
     async def _end_chatter(self, due: Sequence[str]) -> None:
         now = self._clock()
-        async with self._database.transaction() as connection:
-            await lease.verify(connection, self._epoch)
-            await self.suppressing.take_up(connection)
-            written = await ended_chatter(connection, due, now)
-            await self.suppressing.weigh(connection, written, CLOCK, now)
-            await save(connection, written)
+        async with self._database.transaction() as transaction:
+            await lease.verify(transaction, self._epoch)
+            await self.suppressing.take_up(transaction)
+            written = await ended_chatter(transaction, due, now)
+            await self.suppressing.weigh(transaction, written, CLOCK, now)
+            await save(transaction, written)
         self._damping.over(due)
 
     async def _missed(self, prompts: Sequence[Rule]) -> list[Decision]:
@@ -362,10 +362,10 @@ class Alarms:
         """Work off the tickets' facts until cancelled: who acknowledges a ticket acknowledges its alarm."""
         await self._tickets.run()
 
-    async def _follow(self, connection: AsyncConnection, facts: Sequence[Fact]) -> None:
+    async def _follow(self, transaction: Transaction, facts: Sequence[Fact]) -> None:
         """Acknowledge what people have acknowledged by its ticket: each alarm as often active as they saw it."""
         told = [(fact, dict(fact.body.get("alarms", {}))) for fact in facts]
-        found = await alarms_by_id(connection, sorted({identity for _, alarms in told for identity in alarms}))
+        found = await alarms_by_id(transaction, sorted({identity for _, alarms in told for identity in alarms}))
         written, now = Written(), self._clock()
         for fact, alarms in told:
             cause = Cause(str(fact.body.get("actor", "")), Via.FACT, why=f"fact {fact.id}")
@@ -374,7 +374,7 @@ class Alarms:
                 is_meant = row["activations"] == activations or row["chattering"]
                 if State(row["state"]) in WAITING and is_meant:
                     by_person(row, Event.ACKNOWLEDGED, "", written, cause, now)
-        await save(connection, written)
+        await save(transaction, written)
 
     async def _without_repeats(self, readings: Sequence[Reading], events: list[Reading]) -> list[Reading]:
         """Leave out events that were committed before, and repeats within the batch."""
@@ -477,21 +477,21 @@ class Alarms:
 
     async def _write(self, outcome: Outcome, events: list[Reading], cause: Cause, also: _Also | None = None) -> None:
         decisions, beats = told_apart(outcome.decisions)
-        async with self._database.transaction() as connection:
-            await lease.verify(connection, self._epoch)
-            await self.suppressing.take_up(connection)
-            open_alarms = await open_alarms_of(connection, {str(item.key) for item in decisions})
-            known = await known_activations(connection, decisions)
-            await keep_events(connection, events, await first_deliveries(connection, events))
+        async with self._database.transaction() as transaction:
+            await lease.verify(transaction, self._epoch)
+            await self.suppressing.take_up(transaction)
+            open_alarms = await open_alarms_of(transaction, {str(item.key) for item in decisions})
+            known = await known_activations(transaction, decisions)
+            await keep_events(transaction, events, await first_deliveries(transaction, events))
             now = self._clock()
-            seen = await verified(connection, decisions, open_alarms)
+            seen = await verified(transaction, decisions, open_alarms)
             written = write_up(decisions, open_alarms, known, cause, now, seen, self._damping.is_chatter)
             written.facts.extend(proofs(beats, now))
-            await self.suppressing.weigh(connection, written, cause, now)
-            await save(connection, written)
-            await keep_memories(connection, outcome.memories)
+            await self.suppressing.weigh(transaction, written, cause, now)
+            await save(transaction, written)
+            await keep_memories(transaction, outcome.memories)
             if also is not None:
-                await also(connection)
+                await also(transaction)
         self._damping.note(written, now)
 
 

@@ -15,11 +15,12 @@ from collectors.wire.topics import Topic
 from gateway.equipment.addressing import Addresses
 from gateway.equipment.estate import Estate, estate_of, former_codes_of
 from gateway.equipment.links import Links
-from gateway.people.audit.entry import Cause, Via, audited, write_records
+from gateway.people.audit.entry import Cause, Via, audited
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
-from gateway.storage.outbox.outbox import NewFact, write_facts
+from gateway.storage.records import NewFact
 from gateway.storage.tables import equipment, last_message, site
+from gateway.storage.transaction import Transaction
 from gateway.storage.trouble_words import in_plain_words
 
 log = structlog.get_logger(__name__)
@@ -277,11 +278,11 @@ class Ledger:
         """
         entered = list(places)
         items = [self._with_its_past(item) for item in items if (item.site, item.code) not in self._former]
-        async with self._database.transaction() as connection:
+        async with self._database.transaction() as transaction:
             for place in entered:
-                await _write_site(connection, place, now)
+                await _write_site(transaction, place, now)
             for item in items:
-                await self._write(connection, item, cause, now)
+                await self._write(transaction, item, cause, now)
         for place in entered:  # only now: what was rolled back is not known
             known = self.sites.get(place.code, place)
             self.sites[place.code] = msgspec.structs.replace(place, version=known.version)
@@ -332,18 +333,18 @@ class Ledger:
         await self.enter(sites, items, Cause("system:ledger", Via.READING), now)
         log.info("unknown equipment heard", equipment=[item.id for item in items])
 
-    async def _write(self, connection: AsyncConnection, item: Equipment, cause: Cause, now: int) -> None:
+    async def _write(self, transaction: Transaction, item: Equipment, cause: Cause, now: int) -> None:
         before = self.equipment.get((item.site, item.code))
         row = msgspec.structs.asdict(item)
         # By what the table says, not our memory: a commit may have come through whose answer was lost on the way.
-        changed = await connection.execute(
+        changed = await transaction.execute(
             update(equipment).where(equipment.c.site == item.site, equipment.c.code == item.code).values(**row)
         )
         if changed.rowcount == 0:
-            await connection.execute(insert(equipment).values(**row, created_at=now))
+            await transaction.execute(insert(equipment).values(**row, created_at=now))
         old: dict[str, Any] | None = None if before is None else msgspec.structs.asdict(before)
-        await write_records(connection, [], [audited(now, item.site, cause, "equipment.enter", item.id, old, row)])
-        await write_facts(connection, [NewFact(now, item.site, "equipment.entered", item.id)])
+        transaction.add_audit(audited(now, item.site, cause, "equipment.enter", item.id, old, row))
+        transaction.add_facts(NewFact(now, item.site, "equipment.entered", item.id))
 
 
 def _in_both(name: str) -> dict[str, str]:

@@ -15,10 +15,11 @@ from gateway.equipment.ledger import Equipment, Ledger, Who
 from gateway.equipment.life import Correction, EquipmentRefused, Refusal
 from gateway.equipment.links import read_topology
 from gateway.equipment.topology import Link
-from gateway.people.audit.entry import Cause, audited, write_records
+from gateway.people.audit.entry import Cause, audited
 from gateway.storage.database import Database
-from gateway.storage.outbox.outbox import NewFact, write_facts
+from gateway.storage.records import NewFact
 from gateway.storage.tables import equipment, equipment_link, last_message
+from gateway.storage.transaction import Transaction
 
 ADOPTED = "equipment.adopted"
 CORRECTED = "equipment.corrected"
@@ -31,7 +32,7 @@ _ACTS = {
 }  # fmt: skip
 """Fact -> act in the audit."""
 
-Also = Callable[[AsyncConnection], Awaitable[None]]
+Also = Callable[[Transaction], Awaitable[None]]
 """What else is done in the transaction."""
 
 
@@ -45,8 +46,8 @@ class Lifecycle:
     async def adopt(self, who: Who, wanted: Correction, cause: Cause, now: int) -> Equipment:
         """Say that unknown equipment belongs here, or that retired equipment is in use again."""
         before, after = self._row(who), life.adopted(self._ledger.equipment, who, wanted)
-        async with self._database.transaction() as connection:
-            await self._change(connection, before, after, ADOPTED, cause, now)
+        async with self._database.transaction() as transaction:
+            await self._change(transaction, before, after, ADOPTED, cause, now)
         self._ledger.replace((), [after])
         return after
 
@@ -63,12 +64,12 @@ class Lifecycle:
         if second is not None:
             codes = dict.fromkeys((*after.former_codes, *second.former_codes, second.code))
             after = msgspec.structs.replace(after, former_codes=list(codes))
-        async with self._database.transaction() as connection:
+        async with self._database.transaction() as transaction:
             for do in also if after.kind != before.kind else ():
-                await do(connection)
+                await do(transaction)
             if second is not None:
-                await _remove(connection, second)
-            await self._change(connection, before, after, CORRECTED, cause, now, {"kind": before.kind})
+                await _remove(transaction, second)
+            await self._change(transaction, before, after, CORRECTED, cause, now, {"kind": before.kind})
         self._ledger.replace([] if second is None else [(second.site, second.code)], [after])
         return after
 
@@ -78,13 +79,13 @@ class Lifecycle:
         """Give it another code. Messages under the former code are its own from then on."""
         before = self._row(who)
         after = life.renamed(self._ledger.equipment, self._ledger.estate.renamed, who, version, code)
-        async with self._database.transaction() as connection:
-            await _require_free(connection, after)
-            await self._change(connection, before, after, RENAMED, cause, now, {"former": before.code})
-            await _move_links(connection, before.site, before.code, code)
-            await _move_shares(connection, before.site, before.code, code)
+        async with self._database.transaction() as transaction:
+            await _require_free(transaction, after)
+            await self._change(transaction, before, after, RENAMED, cause, now, {"former": before.code})
+            await _move_links(transaction, before.site, before.code, code)
+            await _move_shares(transaction, before.site, before.code, code)
             for do in also:
-                await do(connection)
+                await do(transaction)
         sharing = [
             msgspec.structs.replace(item, shares_code=code)
             for item in self._ledger.equipment.values()
@@ -97,10 +98,10 @@ class Lifecycle:
     async def retire(self, who: Who, version: int, cause: Cause, now: int, also: Sequence[Also] = ()) -> Equipment:
         """Take it away for good. Its row, its history and what was recorded of it stay."""
         before, after = self._row(who), life.retired(self._ledger.equipment, who, version, now)
-        async with self._database.transaction() as connection:
-            await self._change(connection, before, after, RETIRED, cause, now)
+        async with self._database.transaction() as transaction:
+            await self._change(transaction, before, after, RETIRED, cause, now)
             for do in also:
-                await do(connection)
+                await do(transaction)
         self._ledger.replace((), [after])
         return after
 
@@ -111,17 +112,17 @@ class Lifecycle:
         before, known = self._row(who), self._ledger.equipment
         old, new = life.replaced(known, self._ledger.estate.renamed, who, version, code, now)
         heard = known.get((new.site, new.code))
-        async with self._database.transaction() as connection:
+        async with self._database.transaction() as transaction:
             if heard is None:
-                await _require_free(connection, new)
-                await connection.execute(insert(equipment).values(**msgspec.structs.asdict(new), created_at=now))
-                await _record(connection, None, new, REPLACED, cause, now, {"former": before.code})
+                await _require_free(transaction, new)
+                await transaction.execute(insert(equipment).values(**msgspec.structs.asdict(new), created_at=now))
+                _record(transaction, None, new, REPLACED, cause, now, {"former": before.code})
             else:
-                await self._change(connection, heard, new, REPLACED, cause, now, {"former": before.code})
-            await self._change(connection, before, old, RETIRED, cause, now, {"replaced_by": code})
-            await _move_links(connection, before.site, before.code, code)
+                await self._change(transaction, heard, new, REPLACED, cause, now, {"former": before.code})
+            await self._change(transaction, before, old, RETIRED, cause, now, {"replaced_by": code})
+            await _move_links(transaction, before.site, before.code, code)
             for do in also:
-                await do(connection)
+                await do(transaction)
         self._ledger.replace((), [old, new])
         await self._ledger.links.learn({before.site})
         return new
@@ -134,7 +135,7 @@ class Lifecycle:
 
     async def _change(
         self,
-        connection: AsyncConnection,
+        transaction: Transaction,
         before: Equipment,
         after: Equipment,
         fact: str,
@@ -142,7 +143,7 @@ class Lifecycle:
         now: int,
         body: dict[str, Any] | None = None,
     ) -> None:
-        changed = await connection.execute(
+        changed = await transaction.execute(
             update(equipment)
             .where(
                 equipment.c.site == before.site, equipment.c.code == before.code, equipment.c.version == before.version
@@ -152,12 +153,12 @@ class Lifecycle:
         if changed.rowcount == 0:
             raise EquipmentRefused(Refusal.STALE, f"{before.id} has changed since it was looked at")
         if after.in_use or before.in_use:
-            await _forget_message(connection, before)
-        await _record(connection, before, after, fact, cause, now, body or {})
+            await _forget_message(transaction, before)
+        _record(transaction, before, after, fact, cause, now, body or {})
 
 
-async def _record(
-    connection: AsyncConnection,
+def _record(
+    transaction: Transaction,
     before: Equipment | None,
     after: Equipment,
     fact: str,
@@ -167,9 +168,9 @@ async def _record(
 ) -> None:
     was = None if before is None else msgspec.structs.asdict(before)
     record = audited(now, after.site, cause, _ACTS[fact], after.id, was, msgspec.structs.asdict(after))
-    await write_records(connection, [], [record])
+    transaction.add_audit(record)
     said = {"equipment": after.code, "actor": cause.actor, **body}
-    await write_facts(connection, [NewFact(now, after.site, fact, after.id, said)])
+    transaction.add_facts(NewFact(now, after.site, fact, after.id, said))
 
 
 async def _require_free(connection: AsyncConnection, item: Equipment) -> None:

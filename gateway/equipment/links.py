@@ -7,10 +7,11 @@ from sqlalchemy import ColumnElement, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.equipment.topology import Link, Relation, Topology
-from gateway.people.audit.entry import Cause, audited, write_records
+from gateway.people.audit.entry import Cause, audited
 from gateway.storage.database import Database
-from gateway.storage.outbox.outbox import NewFact, write_facts
+from gateway.storage.records import NewFact
 from gateway.storage.tables import equipment, equipment_link, site
+from gateway.storage.transaction import Transaction
 
 LINKED: Final = "equipment.linked"
 UNLINKED: Final = "equipment.unlinked"
@@ -54,26 +55,26 @@ class Links:
             NotInLedger: one end is no equipment of the site.
             LinkLoop: the parent hangs from the child.
         """
-        async with self._database.transaction() as connection:
-            known = await _locked(connection, wanted.site)
-            await _require_ends(connection, wanted)
+        async with self._database.transaction() as transaction:
+            known = await _locked(transaction, wanted.site)
+            await _require_ends(transaction, wanted)
             if wanted not in known.links:
                 loop = known.loop_with(wanted)
                 if loop:
                     raise LinkLoop(f"{' -> '.join(loop)}: nothing hangs from itself")
-                await connection.execute(insert(equipment_link).values(**wanted._asdict(), created_at=now))
-                await _record(connection, wanted, "equipment.link", LINKED, cause, now)
+                await transaction.execute(insert(equipment_link).values(**wanted._asdict(), created_at=now))
+                _record(transaction, wanted, "equipment.link", LINKED, cause, now)
         self._replace({wanted.site}, known.links | {wanted})
 
     async def unlink(self, unwanted: Link, cause: Cause, now: int) -> None:
         """Take a link back. Raises NoSuchLink."""
-        async with self._database.transaction() as connection:
-            known = await _locked(connection, unwanted.site)
+        async with self._database.transaction() as transaction:
+            known = await _locked(transaction, unwanted.site)
             if unwanted not in known.links:
                 raise NoSuchLink(f"{unwanted.child} has no {unwanted.relation} from {unwanted.parent}")
             where = [equipment_link.c[name] == value for name, value in unwanted._asdict().items()]
-            await connection.execute(delete(equipment_link).where(*where))
-            await _record(connection, unwanted, "equipment.unlink", UNLINKED, cause, now)
+            await transaction.execute(delete(equipment_link).where(*where))
+            _record(transaction, unwanted, "equipment.unlink", UNLINKED, cause, now)
         self._replace({unwanted.site}, known.links - {unwanted})
 
     def _replace(self, sites: Iterable[str], found: Iterable[Link]) -> None:
@@ -109,9 +110,9 @@ async def _require_ends(connection: AsyncConnection, wanted: Link) -> None:
         raise NotInLedger(f"{wanted.site} has no equipment {', '.join(sorted(missing))}")
 
 
-async def _record(connection: AsyncConnection, link: Link, act: str, fact: str, cause: Cause, now: int) -> None:
+def _record(transaction: Transaction, link: Link, act: str, fact: str, cause: Cause, now: int) -> None:
     thing = f"{link.site}:{link.child}"
     row = {"parent": link.parent, "relation": link.relation.value}
     before, after = (None, row) if fact == LINKED else (row, None)
-    await write_records(connection, [], [audited(now, link.site, cause, act, thing, before, after)])
-    await write_facts(connection, [NewFact(now, link.site, fact, thing, row)])
+    transaction.add_audit(audited(now, link.site, cause, act, thing, before, after))
+    transaction.add_facts(NewFact(now, link.site, fact, thing, row))

@@ -10,10 +10,11 @@ from sqlalchemy import insert, update
 from sqlalchemy.exc import IntegrityError
 
 from gateway.equipment.ledger import Ledger, Site
-from gateway.people.audit.entry import Cause, audited, write_records
+from gateway.people.audit.entry import Cause, audited
 from gateway.storage.database import Database
-from gateway.storage.outbox.outbox import NewFact, write_facts
+from gateway.storage.records import NewFact
 from gateway.storage.tables import site
+from gateway.storage.transaction import Transaction
 
 _CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _NAME_LENGTH: Final = 100
@@ -45,9 +46,9 @@ async def add_site(database: Database, ledger: Ledger, new: Site, cause: Cause, 
         raise NotASite("a site's code stands in topics: 1 to 64 letters without accents, digits, _ . -")
     _check(new)
     try:
-        async with database.transaction() as connection:
-            await connection.execute(insert(site).values(**msgspec.structs.asdict(new), created_at=now))
-            await _tell(connection, now, cause, "site.add", None, new)
+        async with database.transaction() as transaction:
+            await transaction.execute(insert(site).values(**msgspec.structs.asdict(new), created_at=now))
+            _tell(transaction, now, cause, "site.add", None, new)
     except IntegrityError:
         raise SiteTaken(f"there is a site {new.code} already") from None
     ledger.sites[new.code] = new
@@ -78,15 +79,15 @@ async def edit_site(
         raise StaleSite(f"{code} is at version {before.version}")
     after = msgspec.structs.replace(before, **changes, version=version + 1)
     _check(after)
-    async with database.transaction() as connection:
-        changed = await connection.execute(
+    async with database.transaction() as transaction:
+        changed = await transaction.execute(
             update(site)
             .where(site.c.code == code, site.c.version == version)
             .values(name=after.name, time_zone=after.time_zone, version=after.version)
         )
         if changed.rowcount == 0:
             raise StaleSite(f"{code} has changed since it was looked at")
-        await _tell(connection, now, cause, "site.edit", before, after)
+        _tell(transaction, now, cause, "site.edit", before, after)
     ledger.sites[code] = after
     return after
 
@@ -100,8 +101,8 @@ def _check(place: Site) -> None:
         raise NotASite(f"{place.time_zone!r} is no time zone; write one like Asia/Shanghai") from error
 
 
-async def _tell(connection: Any, now: int, cause: Cause, act: str, before: Site | None, after: Site) -> None:
+def _tell(transaction: Transaction, now: int, cause: Cause, act: str, before: Site | None, after: Site) -> None:
     old = None if before is None else msgspec.structs.asdict(before)
     record = audited(now, after.code, cause, act, f"site:{after.code}", old, msgspec.structs.asdict(after))
-    await write_records(connection, [], [record])
-    await write_facts(connection, [NewFact(now, after.code, act, after.code)])
+    transaction.add_audit(record)
+    transaction.add_facts(NewFact(now, after.code, act, after.code))

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.people.audit.entry import Cause, Via, audited, write_records
+from gateway.people.audit.entry import Cause, Via, audited
 from gateway.people.authentication.login_rows import end_logins, mark_for_rotation
 from gateway.people.authentication.shared_throttle import SharedThrottle
 from gateway.people.passwords.hashes import PasswordHashes
@@ -21,6 +21,7 @@ from gateway.people.permissions import ALL_SITES, Grants, Role
 from gateway.storage.database import Database
 from gateway.storage.identity import new_id
 from gateway.storage.tables import api_token, known_device, person, recovery_code, role_grant
+from gateway.storage.transaction import Transaction
 
 _USERNAME: Final = re.compile(r"[\w.@-]{1,64}")
 _SITE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}|\*")
@@ -172,12 +173,12 @@ class Accounts:
         row = new_row(new_id(now), username, new.name, await self._hashes.make(new.password), now, demo=self.demo)
         row["password_temporary"] = cause.via is not Via.COMMAND  # whoever adds there adds themselves
         try:
-            async with self._database.transaction() as connection:
-                await connection.execute(insert(person).values(**row))
+            async with self._database.transaction() as transaction:
+                await transaction.execute(insert(person).values(**row))
                 for site, role in dict.fromkeys(new.grants):
-                    await connection.execute(insert(role_grant).values(_grant_row(row["id"], site, role, now)))
-                record = await self._record(connection, person.c.id == row["id"])
-                await _write_audit(connection, now, cause, "person.add", None, record)
+                    await transaction.execute(insert(role_grant).values(_grant_row(row["id"], site, role, now)))
+                record = await self._record(transaction, person.c.id == row["id"])
+                _write_audit(transaction, now, cause, "person.add", None, record)
         except IntegrityError:
             raise UsernameTaken(f"{username} is taken") from None
         await self._changed()
@@ -265,12 +266,12 @@ class Accounts:
         write: Any = None, end: bool = False, keep: str = "", forget: bool = False, codes: bool = False,
     ) -> PersonRecord:  # fmt: skip
         """Change one account in one transaction, as long as an administrator is left."""
-        async with self._database.transaction() as connection:
-            before_it = await administrators(connection, demo=self.demo)
-            before = await self._record(connection, person.c.id == identity)
+        async with self._database.transaction() as transaction:
+            before_it = await administrators(transaction, demo=self.demo)
+            before = await self._record(transaction, person.c.id == identity)
             if version not in {None, before.version}:
                 raise StalePerson(f"the account is at version {before.version}")
-            changed = await connection.execute(
+            changed = await transaction.execute(
                 update(person)
                 .where(person.c.id == identity, person.c.version == before.version)
                 .values(**values, version=before.version + 1, updated_at=now)
@@ -278,18 +279,18 @@ class Accounts:
             if changed.rowcount == 0:
                 raise StalePerson("the account has just changed")
             if write is not None:
-                await write(connection)
-            after = await self._record(connection, person.c.id == identity)
-            if identity in before_it and not await administrators(connection, demo=self.demo):
+                await write(transaction)
+            after = await self._record(transaction, person.c.id == identity)
+            if identity in before_it and not await administrators(transaction, demo=self.demo):
                 raise LastAdministrator(f"{before.username} is the last administrator of all sites")
             if after.grants != before.grants:
-                await mark_for_rotation(connection, identity)
+                await mark_for_rotation(transaction, identity)
             if end:
-                await end_logins(connection, identity, keep)
+                await end_logins(transaction, identity, keep)
             for table, wanted in ((known_device, forget), (recovery_code, codes)):
                 if wanted:
-                    await connection.execute(delete(table).where(table.c.person == identity))
-            await _write_audit(connection, now, cause, act, before, after)
+                    await transaction.execute(delete(table).where(table.c.person == identity))
+            _write_audit(transaction, now, cause, act, before, after)
         await self._changed()
         return after
 
@@ -384,14 +385,14 @@ async def _records(connection: AsyncConnection, condition: ColumnElement[bool]) 
     ]
 
 
-async def _write_audit(
-    connection: AsyncConnection, now: int, cause: Cause, act: str, before: PersonRecord | None, after: PersonRecord
+def _write_audit(
+    transaction: Transaction, now: int, cause: Cause, act: str, before: PersonRecord | None, after: PersonRecord
 ) -> None:
     """Names stand in the account only: a person can be forgotten, and the record stays."""
     record = audited(
         now, ALL_SITES, cause, act, f"person:{after.id}", None if before is None else shown(before), shown(after)
     )
-    await write_records(connection, [], [record])
+    transaction.add_audit(record)
 
 
 def shown(record: PersonRecord) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.people.accounts import Accounts, LastAdministrator, administrators, shown
-from gateway.people.audit.entry import Cause, audited, write_records
+from gateway.people.audit.entry import Cause, audited
 from gateway.people.authentication.shared_throttle import forget_failures
 from gateway.people.permissions import ALL_SITES
 from gateway.storage.database import Database
@@ -46,15 +46,15 @@ async def forget_person(database: Database, accounts: Accounts, username: str, c
     for table in _MANY:  # before the rest, and not in its transaction: there may be very many
         await delete_in_chunks(database, table, table.c.person == record.id, check)
     await forget_failures(database, record.username)
-    async with database.transaction() as connection:
-        await check(connection)
+    async with database.transaction() as transaction:
+        await check(transaction)
         for table in _OF_A_PERSON:
-            await connection.execute(delete(table).where(table.c.person == record.id))
-        await connection.execute(delete(person).where(person.c.id == record.id))
+            await transaction.execute(delete(table).where(table.c.person == record.id))
+        await transaction.execute(delete(person).where(person.c.id == record.id))
         theirs = (api_token.c.created_by == record.id) & api_token.c.revoked_at.is_(None)
-        tokens = list((await connection.execute(select(api_token.c.name).where(theirs))).scalars())
-        await connection.execute(update(api_token).where(theirs).values(revoked_at=now))
+        tokens = list((await transaction.execute(select(api_token.c.name).where(theirs))).scalars())
+        await transaction.execute(update(api_token).where(theirs).values(revoked_at=now))
         row = audited(now, ALL_SITES, cause, "person.forget", f"person:{record.id}", shown(record), None)
-        await write_records(connection, [], [row])
+        transaction.add_audit(row)
     await accounts.refresh()
     return tokens

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.clocks import Clock
 from gateway.equipment.ledger import PLATFORM
-from gateway.people.audit.entry import Cause, Via, audited, write_records
+from gateway.people.audit.entry import Cause, Via, audited
 from gateway.retention.rules import Limits, Rule, fitting, limits, rules
 from gateway.settings import RetentionSettings
 from gateway.storage.database import Database
@@ -28,6 +28,7 @@ from gateway.storage.leadership import lease
 from gateway.storage.queries.chunked_writes import ChunkedWrites, delete_some
 from gateway.storage.queries.index_use import go_along_indexes
 from gateway.storage.queries.statistics import try_to_refresh
+from gateway.storage.transaction import Transaction
 
 log = structlog.get_logger(__name__)
 
@@ -99,11 +100,11 @@ class Retention:
             if not keys:
                 break
             number = fitting(await self._weights(rule, keys[: writes.rows]), writes.rows)
-            async with writes.transaction() as connection:
-                await lease.verify(connection, self._epoch)
+            async with writes.transaction() as transaction:
+                await lease.verify(transaction, self._epoch)
                 if not noted:
-                    await _note(connection, rule, found, over, now)
-                removed += await _remove_chunk(connection, rule, keys[:number], writes.rows)
+                    _note(transaction, rule, found, over, now)
+                removed += await _remove_chunk(transaction, rule, keys[:number], writes.rows)
             noted = True
             keys = keys[number:]
         return removed
@@ -142,8 +143,8 @@ async def _remove_chunk(connection: AsyncConnection, rule: Rule, keys: Sequence[
     return int(gone.rowcount)
 
 
-async def _note(connection: AsyncConnection, rule: Rule, found: int, over: Limits, now: int) -> None:
+def _note(transaction: Transaction, rule: Rule, found: int, over: Limits, now: int) -> None:
     """One audit row for a run and table: how many rows are over, and what counts as that."""
     after = {"rows": found, "over_before": msgspec.structs.asdict(over)}
     row = audited(now, PLATFORM, _CAUSE, "retention.remove", rule.table.name, None, after)
-    await write_records(connection, (), [row])
+    transaction.add_audit(row)

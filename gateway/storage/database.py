@@ -21,6 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from gateway.storage.database_errors import DatabaseTrouble, sort_sqlite
 from gateway.storage.disk_full import MakeRoom, RoomMaker
 from gateway.storage.postgres import connections as postgres
+from gateway.storage.transaction import Transaction
 from gateway.storage.trouble_words import in_plain_words
 
 log = structlog.get_logger(__name__)
@@ -35,12 +36,12 @@ _LISTEN_AGAIN_S: Final = 1.0
 class Companion(Protocol):
     """Takes part in the next transaction of a task. If it raises, that transaction is rolled back."""
 
-    async def begin(self, connection: AsyncConnection) -> None:
+    async def begin(self, transaction: Transaction) -> None:
         """Runs before anything else in the transaction."""
         ...
 
-    async def end(self, connection: AsyncConnection) -> None:
-        """Runs after everything else in the transaction, before the commit."""
+    async def end(self, transaction: Transaction) -> None:
+        """Runs after everything else in the transaction, before the commit; everything recorded is written."""
         ...
 
 
@@ -75,17 +76,20 @@ class Database:
         self._wakers: set[asyncio.Event] = set()
 
     @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def transaction(self) -> AsyncIterator[Transaction]:
         """Write: all of it or nothing. Wakes the consumers of facts after commit."""
-        async with self._one_writer, self.engine.begin() as connection:  # our writers queue here, not on connections
+        transaction = Transaction(self.engine)
+        async with self._one_writer, transaction, transaction.begin():  # our writers queue here, not on connections
             if not self.is_sqlite:
-                await postgres.wait_for_turn(connection)
+                await postgres.wait_for_turn(transaction)
             companions = _take_companions()
             for companion in companions:
-                await companion.begin(connection)
-            yield connection
+                await companion.begin(transaction)
+            yield transaction
             for companion in companions:
-                await companion.end(connection)
+                await transaction.flush()
+                await companion.end(transaction)
+            await transaction.flush()
         self._wake()
 
     @contextlib.asynccontextmanager

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.people.audit.entry import AuditRow, Cause, JournalRow, audited
+from gateway.people.audit.entry import Cause, audited
 from gateway.storage.identity import new_id
-from gateway.storage.outbox.outbox import NewFact
+from gateway.storage.records import AuditRow, JournalRow, NewFact
 from gateway.tickets.incident_place import Gathering, Reason, is_call, is_fire, is_more_urgent
 from gateway.tickets.lifecycle.states import CLOSED, FIRST_STATE, GATHERS_NO_MORE, Action, TicketType, after
 

@@ -14,11 +14,11 @@ from msgspec.structs import replace
 from sqlalchemy import bindparam, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.people.audit.entry import Cause, Via, write_records
+from gateway.people.audit.entry import Cause, Via
 from gateway.storage.database import Database
 from gateway.storage.leadership import lease
 from gateway.storage.outbox.isolate_failure import isolate_failure, reason_of
-from gateway.storage.outbox.outbox import Consumer, Fact, OutboxMetrics, write_facts
+from gateway.storage.outbox.outbox import Consumer, Fact, OutboxMetrics
 from gateway.storage.queries.chunks import in_portions
 from gateway.storage.queries.index_use import text_of
 from gateway.storage.tables import (
@@ -32,6 +32,7 @@ from gateway.storage.tables import (
     ticket_alarm,
     ticket_is_open,
 )
+from gateway.storage.transaction import Transaction
 from gateway.tickets.alarm_to_ticket import Known, News, Row, Sensor, What, Written, follow, openings, step
 from gateway.tickets.incident_place import Gathering, Scope, gathering_of, is_call, is_fire
 from gateway.tickets.lifecycle.states import Action, TicketType
@@ -136,9 +137,9 @@ class Tickets:
                 await connection.execute(update(activation).where(activation.c.id.in_(part)).values(ticketed_at=now))
 
     async def _open_owed(self, news: Sequence[News]) -> None:
-        async with self._database.transaction() as connection:
-            await lease.verify(connection, self._epoch)
-            await _work_off(connection, news, self._scope, self._clock())
+        async with self._database.transaction() as transaction:
+            await lease.verify(transaction, self._epoch)
+            await _work_off(transaction, news, self._scope, self._clock())
 
     async def _leave_waiting(self, item: News, error: Exception) -> None:
         self._patience.failed(item.activation, self._clock())
@@ -147,10 +148,10 @@ class Tickets:
             alarm=item.alarm, activation=item.activation, why=reason_of(error),
         )  # fmt: skip
 
-    async def _take(self, connection: AsyncConnection, facts: Sequence[Fact]) -> None:
+    async def _take(self, transaction: Transaction, facts: Sequence[Fact]) -> None:
         released = [fact.thing for fact in facts if fact.kind == What.RELEASED]
-        standing = await _standing_activations(connection, released)
-        await _work_off(connection, [_news_of(fact, standing) for fact in facts], self._scope, self._clock())
+        standing = await _standing_activations(transaction, released)
+        await _work_off(transaction, [_news_of(fact, standing) for fact in facts], self._scope, self._clock())
 
 
 async def _standing_activations(connection: AsyncConnection, alarms: Sequence[str]) -> dict[str, str]:
@@ -188,18 +189,18 @@ async def act(database: Database, number: str, action: Action, version: int, not
         StaleVersion: it has changed since `version`.
         NotPermitted: its state does not permit the action.
     """
-    async with database.transaction() as connection:
-        found = await connection.execute(select(ticket).where(ticket.c.number == number).with_for_update())
+    async with database.transaction() as transaction:
+        found = await transaction.execute(select(ticket).where(ticket.c.number == number).with_for_update())
         row = found.mappings().one_or_none()
         if row is None:
             raise NoSuchTicket(number)
         if row["version"] != version:
             raise StaleVersion(f"the ticket is at version {row['version']}, not {version}")
         # Named, so that an alarm which joins or comes again after this act is not acknowledged by it.
-        body = {"alarms": await _activations_of(connection, number)} if action is Action.ACKNOWLEDGE else {}
+        body = {"alarms": await _activations_of(transaction, number)} if action is Action.ACKNOWLEDGE else {}
         written = Written()
         step(dict(row), action, written, cause, now, note=note, body=body)
-        await save(connection, written)
+        await save(transaction, written)
 
 
 async def _activations_of(connection: AsyncConnection, number: str) -> dict[str, int]:
@@ -210,15 +211,15 @@ async def _activations_of(connection: AsyncConnection, number: str) -> dict[str,
     return {row.id: row.activations for row in rows}
 
 
-async def _work_off(connection: AsyncConnection, news: Sequence[News], scope: Scope, now: int) -> None:
+async def _work_off(transaction: Transaction, news: Sequence[News], scope: Scope, now: int) -> None:
     """Write what follows from news, as part of the caller's transaction."""
     if not news:
         return
-    known = await _look_up(connection, news, scope)
+    known = await _look_up(transaction, news, scope)
     opening = openings(news, known)
     wanted = [(TicketType(source["wants_ticket"]), source["site"]) for source in opening.values()]
-    numbers = dict(zip(opening, await take_numbers(connection, wanted, now), strict=True))
-    await save(connection, follow(news, known, numbers, now))
+    numbers = dict(zip(opening, await take_numbers(transaction, wanted, now), strict=True))
+    await save(transaction, follow(news, known, numbers, now))
 
 
 async def _look_up(connection: AsyncConnection, news: Sequence[News], scope: Scope) -> Known:
@@ -291,19 +292,20 @@ async def _rows(connection: AsyncConnection, statement: Any, column: Any, values
     return rows
 
 
-async def save(connection: AsyncConnection, written: Written) -> None:
+async def save(transaction: Transaction, written: Written) -> None:
     """Write rows as part of the caller's transaction."""
     new = [row for number, row in written.tickets.items() if number in written.new]
     changed = [row for number, row in written.tickets.items() if number not in written.new]
     if changed:
-        await connection.execute(_UPDATE_TICKET, [{**row, "of_number": row["number"]} for row in changed])
+        await transaction.execute(_UPDATE_TICKET, [{**row, "of_number": row["number"]} for row in changed])
     for table, rows in ((ticket, new), (ticket_alarm, written.alarms), (ticket_activation, written.activations)):
         if rows:
-            await connection.execute(insert(table), rows)
+            await transaction.execute(insert(table), rows)
     if written.ticketed:
-        await connection.execute(_NOTE_TICKET, written.ticketed)
-    await write_records(connection, written.journal, written.audit)
-    await write_facts(connection, written.facts)
+        await transaction.execute(_NOTE_TICKET, written.ticketed)
+    transaction.add_journal(*written.journal)
+    transaction.add_audit(*written.audit)
+    transaction.add_facts(*written.facts)
 
 
 _UPDATE_TICKET: Final = (

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from gateway.people.audit.entry import Cause, Via, audited, write_records
+from gateway.people.audit.entry import Cause, Via, audited
 from gateway.people.audit.external_check import Outside
 from gateway.people.audit.head import read_head
 from gateway.people.audit.key import open_key, read_public_keys
@@ -47,8 +47,8 @@ class Book:
             self._written += 1
             before, after = {"state": "无", "step": self._written}, {"state": "on_site", "share": 0.1}
             row = audited(self.clock(), "HQ", LEADER, "ticket.arrive", f"R-HQ-{self._written}", before, after)
-            async with self.database.transaction() as connection:
-                await write_records(connection, [], [row])
+            async with self.database.transaction() as transaction:
+                transaction.add_audit(row)
 
     async def write_days(self, days: int, rows: int = 4) -> None:
         """So many rows on each of so many days, sealed."""

@@ -22,7 +22,8 @@ from gateway.alarms.key import Key
 from gateway.alarms.rules.rule import BEAT, Priority, Rule, RuleType
 from gateway.clocks import steady_s
 from gateway.equipment.ledger import PLATFORM
-from gateway.storage.outbox.outbox import Fact, NewFact
+from gateway.storage.outbox.outbox import Fact
+from gateway.storage.records import NewFact
 
 BEAT_TOPIC: Final = "gengfu-watchdog"
 """Outside of `gengfu/`, where devices speak: only the service's account may write it."""

@@ -23,6 +23,7 @@ from gateway.storage.tables import (
     shelf,
     window_is_open,
 )
+from gateway.storage.transaction import Transaction
 
 _KEPT: Final = (rule_memory, shelf, out_of_service)
 """Tables of what holds for an equipment as it is now."""
@@ -31,12 +32,12 @@ RENAMED_MEANWHILE: Final = Cause("system:equipment", Via.FACT, why="equipment re
 
 
 async def end_alarms(
-    connection: AsyncConnection, place: Scope, why: str, cause: Cause, now: int, *, spare_life_safety: bool = False
+    transaction: Transaction, place: Scope, why: str, cause: Cause, now: int, *, spare_life_safety: bool = False
 ) -> None:
     """End every open alarm of an equipment, and forget delays, shelves and outages.
 
     Args:
-        connection: of the transaction.
+        transaction: of the change.
         place: the equipment.
         why: for the journal.
         cause: who has done it.
@@ -44,15 +45,15 @@ async def end_alarms(
         spare_life_safety: leave those of life safety: they were raised after it was retired.
     """
     written, spared = Written(), set()
-    for row in await open_alarms_at(connection, {place}):
+    for row in await open_alarms_at(transaction, {place}):
         if spare_life_safety and row["life_safety"]:
             spared.add((row["part"], row["rule"]))
         else:
             end_for_retired(row, written, cause, now, why)
-    await save(connection, written)
+    await save(transaction, written)
     for table in (shelf, out_of_service):
-        await connection.execute(delete(table).where(*_at(table, place)))
-    await _forget_memories_but(connection, place, spared)
+        await transaction.execute(delete(table).where(*_at(table, place)))
+    await _forget_memories_but(transaction, place, spared)
 
 
 async def _forget_memories_but(connection: AsyncConnection, place: Scope, spared: set[tuple[str, str]]) -> None:
@@ -64,22 +65,22 @@ async def _forget_memories_but(connection: AsyncConnection, place: Scope, spared
             await connection.execute(delete(rule_memory).where(*its_own, columns.part == part, columns.rule == rule))
 
 
-async def move_alarms(connection: AsyncConnection, place: Scope, code: str, cause: Cause, now: int) -> None:
+async def move_alarms(transaction: Transaction, place: Scope, code: str, cause: Cause, now: int) -> None:
     """Let open alarms, delays, shelves, outages and planned work of an equipment go on under another code."""
     written = Written()
-    taken = {key_of(row) for row in await open_alarms_at(connection, {Scope(place.site, code)})}
-    for row in await open_alarms_at(connection, {place}):
+    taken = {key_of(row) for row in await open_alarms_at(transaction, {Scope(place.site, code)})}
+    for row in await open_alarms_at(transaction, {place}):
         key = key_of(row)._replace(equipment=code)
         if key in taken:  # decided under the new code already, before the owner knew that both are one
             end_for_retired(row, written, cause, now, f"goes on as the alarm of {code}")
             continue
-        await _rekey(connection, row["id"], key)
+        await _rekey(transaction, row["id"], key)
         note_on(row, "equipment_renamed", written, cause, now, f"{place.equipment} -> {code}")
         row.update(equipment=code, open_key=str(key), version=row["version"] + 1)
-    await save(connection, written)
+    await save(transaction, written)
     for table in _KEPT:
-        await _move(connection, table, place, code)
-    await connection.execute(
+        await _move(transaction, table, place, code)
+    await transaction.execute(
         update(maintenance_window).where(window_is_open, *_at(maintenance_window, place)).values(equipment=code)
     )
 

@@ -3,8 +3,6 @@
 from collections.abc import Collection
 from typing import NamedTuple
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from collectors.wire.fields import Kind
 from gateway.alarms.estate.equipment_ends import (
     RENAMED_MEANWHILE,
@@ -20,6 +18,7 @@ from gateway.alarms.lifecycle.rows import open_alarms_at
 from gateway.alarms.lifecycle.transitions import key_of
 from gateway.alarms.rules.rulebook import Rulebook, RuleScope
 from gateway.equipment.estate import Estate, Who
+from gateway.storage.transaction import Transaction
 
 
 class EstateNews(NamedTuple):
@@ -73,18 +72,18 @@ def rules_to_judge_anew(rulebook: Rulebook, news: EstateNews) -> list[Replanned]
     ]
 
 
-async def settle(connection: AsyncConnection, news: EstateNews, now: int) -> set[Key]:
+async def settle(transaction: Transaction, news: EstateNews, now: int) -> set[Key]:
     """Let what was decided meanwhile follow too; alarms of life safety that retired equipment has raised stay.
 
     Returns:
         The alarms that still stand of what was retired or taken back into use.
     """
     for (site, code), new in news.renamed.items():
-        await move_alarms(connection, Scope(site, code), new, RENAMED_MEANWHILE, now)
+        await move_alarms(transaction, Scope(site, code), new, RENAMED_MEANWHILE, now)
     for who in news.retired:
         why = "equipment retired"
-        await end_alarms(connection, Scope(*who), why, RETIRED_MEANWHILE, now, spare_life_safety=True)
+        await end_alarms(transaction, Scope(*who), why, RETIRED_MEANWHILE, now, spare_life_safety=True)
     for site, code, _ in news.left:
-        await forget_memories(connection, Scope(site, code))
+        await forget_memories(transaction, Scope(site, code))
     ended = {Scope(*who) for who in news.retired | news.back}
-    return {key_of(row) for row in await open_alarms_at(connection, ended)} if ended else set()
+    return {key_of(row) for row in await open_alarms_at(transaction, ended)} if ended else set()

@@ -37,8 +37,8 @@ async def _act(
     database: Database, identity: str, version: int | None, event: Event, note: str, cause: Cause, now: int
 ) -> None:
     """`version` is None where it does not matter what has become of the alarm meanwhile."""
-    async with database.transaction() as connection:
-        row = await alarm_to_change(connection, identity, version)
+    async with database.transaction() as transaction:
+        row = await alarm_to_change(transaction, identity, version)
         written = Written()
         by_person(row, event, note, written, cause, now)
-        await save(connection, written)
+        await save(transaction, written)

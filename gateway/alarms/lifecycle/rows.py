@@ -9,10 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.alarms.evaluation.outcomes import Decision
 from gateway.alarms.key import CLOCKS_DIFFER_MS, Scope
 from gateway.alarms.lifecycle.transitions import Row, Written, identity_of
-from gateway.people.audit.entry import write_records
-from gateway.storage.outbox.outbox import write_facts
 from gateway.storage.queries.chunks import AT_ONCE, in_portions
 from gateway.storage.tables import activation, alarm, alarm_is_open
+from gateway.storage.transaction import Transaction
 
 
 class StaleVersion(Exception):
@@ -23,27 +22,28 @@ class NoSuchAlarm(Exception):
     """There is no alarm with this id."""
 
 
-async def save(connection: AsyncConnection, written: Written) -> None:
+async def save(transaction: Transaction, written: Written) -> None:
     """Write rows as part of the caller's transaction."""
     new = [row for identity, row in written.alarms.items() if identity in written.new]
     changed = [row for identity, row in written.alarms.items() if identity not in written.new]
     if changed:  # before the new ones: an alarm that closes gives its key to the one that opens
-        await connection.execute(
+        await transaction.execute(
             _UPDATE_ALARM, [{"of_id": row["id"], **{name: row[name] for name in _SET}} for row in changed]
         )
-        await connection.execute(
+        await transaction.execute(
             _UPDATE_PRIORITY, [{"of_id": row["id"], "of_priority": row["priority"]} for row in changed]
         )
     if new:
-        await connection.execute(insert(alarm), new)
+        await transaction.execute(insert(alarm), new)
     if written.ended:
-        await connection.execute(_END_ACTIVATION, written.ended)
+        await transaction.execute(_END_ACTIVATION, written.ended)
     if written.answered:
-        await connection.execute(_ANSWER_ACTIVATIONS, written.answered)
+        await transaction.execute(_ANSWER_ACTIVATIONS, written.answered)
     if written.activations:
-        await connection.execute(insert(activation), written.activations)
-    await write_records(connection, written.journal, written.audit)
-    await write_facts(connection, written.facts)
+        await transaction.execute(insert(activation), written.activations)
+    transaction.add_journal(*written.journal)
+    transaction.add_audit(*written.audit)
+    transaction.add_facts(*written.facts)
 
 
 # SQLite writes every index anew of which a column is set, also to the value that it has: what never changes is not set,

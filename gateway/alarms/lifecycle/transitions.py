@@ -13,9 +13,9 @@ from gateway.alarms.key import Key
 from gateway.alarms.lifecycle.states import LATCHED, Event, State, after
 from gateway.alarms.rules.rule import Rule, TicketWish
 from gateway.alarms.rules.tunable import unit_of
-from gateway.people.audit.entry import AuditRow, Cause, JournalRow, audited
+from gateway.people.audit.entry import Cause, audited
 from gateway.storage.identity import new_id
-from gateway.storage.outbox.outbox import NewFact
+from gateway.storage.records import AuditRow, JournalRow, NewFact
 
 Row = dict[str, Any]
 """An alarm as its table has it."""

@@ -14,11 +14,12 @@ from gateway.alarms.rules.files import RuleError
 from gateway.alarms.rules.rule import Priority, Rule
 from gateway.alarms.rules.rulebook import Override, Rulebook, RuleScope
 from gateway.equipment.estate import Estate
-from gateway.people.audit.entry import Cause, audited, write_records
+from gateway.people.audit.entry import Cause, audited
 from gateway.storage.database import Database
-from gateway.storage.outbox.outbox import NewFact, write_facts
 from gateway.storage.queries.index_use import after
+from gateway.storage.records import NewFact
 from gateway.storage.tables import rule_version
+from gateway.storage.transaction import Transaction
 
 CHANGED: Final = "rule.changed"
 """The fact of each version."""
@@ -83,9 +84,9 @@ async def change(
         StaleRule: it has changed since `wish.version`.
         TwoPeopleNeeded: it decides over lives, and there is no second person.
     """
-    async with database.transaction() as connection:
-        rulebook = Rulebook(rules, await overrides(connection))
-        before = await _newest(connection, wish.place)
+    async with database.transaction() as transaction:
+        rulebook = Rulebook(rules, await overrides(transaction))
+        before = await _newest(transaction, wish.place)
         if before.version != wish.version:
             raise StaleRule(f"the rule is at version {before.version} here, not {wish.version}")
         _check(rulebook, wish, before.changes, second_person)
@@ -99,10 +100,10 @@ async def change(
             "at": now,
             "note": wish.note,
         }
-        written = await connection.execute(insert(rule_version).returning(rule_version.c.id), row)
+        written = await transaction.execute(insert(rule_version).returning(rule_version.c.id), row)
         identity = written.scalar_one()
-        await connection.execute(_supersede(wish.place, before.version, identity))
-        await _record(connection, row, before, cause, now)
+        await transaction.execute(_supersede(wish.place, before.version, identity))
+        _record(transaction, row, before, cause, now)
         return {**row, "id": identity}
 
 
@@ -181,12 +182,10 @@ def _supersede(place: RuleScope, version: int, by: int) -> Update:
     return update(rule_version).where(*_is_at(place), rule_version.c.version == version).values(superseded_by=by)
 
 
-async def _record(
-    connection: AsyncConnection, row: Mapping[str, Any], before: Override, cause: Cause, now: int
-) -> None:
+def _record(transaction: Transaction, row: Mapping[str, Any], before: Override, cause: Cause, now: int) -> None:
     place = before.place
     was = {"equipment": place.equipment, "version": before.version, "changes": dict(before.changes)}
     after = {name: row[name] for name in (*was, "note", "second_person", "equals")}
-    await write_records(connection, [], [audited(now, place.site, cause, CHANGED, place.rule, was, after)])
+    transaction.add_audit(audited(now, place.site, cause, CHANGED, place.rule, was, after))
     body = {"equipment": place.equipment, "version": row["version"]}
-    await write_facts(connection, [NewFact(now, place.site, CHANGED, place.rule, body)])
+    transaction.add_facts(NewFact(now, place.site, CHANGED, place.rule, body))

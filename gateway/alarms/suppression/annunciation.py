@@ -11,8 +11,8 @@ import structlog
 
 from gateway.alarms.lifecycle.transitions import Row, Written, key_of
 from gateway.alarms.suppression.reasons import BY_CAUSES, Plans, Reason, Subject, Suppression, active_reasons
-from gateway.people.audit.entry import Cause, JournalRow, audited
-from gateway.storage.outbox.outbox import NewFact
+from gateway.people.audit.entry import Cause, audited
+from gateway.storage.records import JournalRow, NewFact
 from gateway.storage.trouble_words import in_plain_words
 
 log = structlog.get_logger(__name__)

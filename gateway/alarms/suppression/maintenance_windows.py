@@ -11,12 +11,13 @@ from sqlalchemy import ColumnElement, Select, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.alarms.suppression.maintenance import Phase, Span, Window, Windows, WindowScope, phase_of, windows_of
-from gateway.people.audit.entry import CLOCK, Cause, JournalRow, audited, write_records
+from gateway.people.audit.entry import CLOCK, Cause, audited
 from gateway.storage.database import Database
 from gateway.storage.identity import new_id
 from gateway.storage.leadership import lease
-from gateway.storage.outbox.outbox import NewFact, write_facts
+from gateway.storage.records import JournalRow, NewFact
 from gateway.storage.tables import journal, maintenance_window, window_is_open
+from gateway.storage.transaction import Transaction
 
 log = structlog.get_logger(__name__)
 
@@ -77,9 +78,9 @@ async def plan_window(
         id=new_id(now), scope=scope, starts_at=span.starts_at, ends_at=span.ends_at, person=cause.actor,
         second_person=second_person, reason=reason, cancelled_at=None, created_at=now, version=1,
     )  # fmt: skip
-    async with database.transaction() as connection:
-        await connection.execute(insert(maintenance_window).values(_row(window)))
-        await _record(connection, None, window, _PLANNED, cause, now)
+    async with database.transaction() as transaction:
+        await transaction.execute(insert(maintenance_window).values(_row(window)))
+        _record(transaction, None, window, _PLANNED, cause, now)
     return window
 
 
@@ -104,20 +105,20 @@ async def cancel_window(database: Database, identity: str, version: int, cause: 
 async def _change(
     database: Database, identity: str, version: int, changes: dict[str, Any], what: str, cause: Cause, now: int
 ) -> Window:
-    async with database.transaction() as connection:
+    async with database.transaction() as transaction:
         statement = select(maintenance_window).where(maintenance_window.c.id == identity).with_for_update()
-        before = await _one(connection, statement)
+        before = await _one(transaction, statement)
         if before.version != version:
             raise StaleWindow(f"the window is at version {before.version}, not {version}")
         if phase_of(before, now) in {Phase.OVER, Phase.CANCELLED}:
             raise WindowIsOver(f"the window is {phase_of(before, now)}; plan another one")
         after = msgspec.structs.replace(before, **changes, version=version + 1)
-        await connection.execute(
+        await transaction.execute(
             update(maintenance_window)
             .where(maintenance_window.c.id == identity)
             .values(**_row(after), outcome=None if after.cancelled_at is None else Phase.CANCELLED.value)
         )
-        await _record(connection, before, after, what, cause, now)
+        _record(transaction, before, after, what, cause, now)
     return after
 
 
@@ -130,13 +131,13 @@ async def note_turns(database: Database, epoch: int, now: int) -> None:
         due = await _due(connection, now)
     if not due:
         return
-    async with database.transaction() as connection:
-        await lease.verify(connection, epoch)
+    async with database.transaction() as transaction:
+        await lease.verify(transaction, epoch)
         for window, what in due:
-            await _record(connection, window, window, what, CLOCK, now)
+            _record(transaction, window, window, what, CLOCK, now)
             if what == _ENDED:
                 ended = maintenance_window.c.id == window.id
-                await connection.execute(update(maintenance_window).where(ended).values(outcome=Phase.OVER.value))
+                await transaction.execute(update(maintenance_window).where(ended).values(outcome=Phase.OVER.value))
     for window, what in due:
         log.info("maintenance window", what=what, id=window.id, site=window.scope.site, reason=window.reason)
 
@@ -172,17 +173,16 @@ def _row(window: Window) -> dict[str, Any]:
     return {**msgspec.structs.asdict(row.pop("scope")), **row}
 
 
-async def _record(
-    connection: AsyncConnection, before: Window | None, after: Window, what: str, cause: Cause, now: int
-) -> None:
+def _record(transaction: Transaction, before: Window | None, after: Window, what: str, cause: Cause, now: int) -> None:
     """Journal, audit and fact, in the caller's transaction."""
     site, identity = after.scope.site, after.id
     phase = "" if before is None else phase_of(before, now).value
     row = JournalRow(SUBJECT, identity, now, what, phase, phase_of(after, now).value, cause.actor, after.reason)
     shown = [None if window is None else _audited(window) for window in (before, after)]
-    await write_records(connection, [row], [audited(now, site, cause, f"{SUBJECT}.{what}", identity, *shown)])
+    transaction.add_journal(row)
+    transaction.add_audit(audited(now, site, cause, f"{SUBJECT}.{what}", identity, *shown))
     body = {"actor": cause.actor, "equipment": after.scope.equipment}
-    await write_facts(connection, [NewFact(now, site, f"{SUBJECT}.{what}", identity, body)])
+    transaction.add_facts(NewFact(now, site, f"{SUBJECT}.{what}", identity, body))
 
 
 def _audited(window: Window) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.alarms.key import Scope
 from gateway.alarms.suppression.reasons import Outage, Outages
-from gateway.people.audit.entry import Cause, audited, write_records
+from gateway.people.audit.entry import Cause, audited
 from gateway.storage.database import Database
-from gateway.storage.outbox.outbox import NewFact, write_facts
+from gateway.storage.records import NewFact
 from gateway.storage.tables import out_of_service
+from gateway.storage.transaction import Transaction
 
 TAKEN_OUT: Final = "equipment.out_of_service"
 RETURNED: Final = "equipment.returned_to_service"
@@ -42,24 +43,24 @@ async def take_out_of_service(
     database: Database, place: Scope, part: str, wanted: Outage, cause: Cause, now: int
 ) -> None:
     """Take an equipment, or a part of it ("" is the whole), out of service; what is out already gets a new end."""
-    async with database.transaction() as connection:
-        before = await _take_away(connection, place, part)
+    async with database.transaction() as transaction:
+        before = await _take_away(transaction, place, part)
         if before is not None:
             wanted = msgspec.structs.replace(wanted, since=before.since)
         values = msgspec.structs.asdict(wanted)
-        await connection.execute(
+        await transaction.execute(
             insert(out_of_service).values(site=place.site, equipment=place.equipment, part=part, **values)
         )
-        await _record(connection, TAKEN_OUT, place, part, before, wanted, cause, now)
+        _record(transaction, TAKEN_OUT, place, part, before, wanted, cause, now)
 
 
 async def return_to_service(database: Database, place: Scope, part: str, cause: Cause, now: int) -> None:
     """Return it: what is true of its alarms shows again. Raises NotOutOfService."""
-    async with database.transaction() as connection:
-        before = await _take_away(connection, place, part)
+    async with database.transaction() as transaction:
+        before = await _take_away(transaction, place, part)
         if before is None:
             raise NotOutOfService("it is not out of service")
-        await _record(connection, RETURNED, place, part, before, None, cause, now)
+        _record(transaction, RETURNED, place, part, before, None, cause, now)
 
 
 async def _take_away(connection: AsyncConnection, place: Scope, part: str) -> Outage | None:
@@ -72,8 +73,8 @@ async def _take_away(connection: AsyncConnection, place: Scope, part: str) -> Ou
     return outage_of(row)
 
 
-async def _record(
-    connection: AsyncConnection,
+def _record(
+    transaction: Transaction,
     kind: str,
     place: Scope,
     part: str,
@@ -84,6 +85,6 @@ async def _record(
 ) -> None:
     thing = f"{place.site}:{place.equipment}"
     was, will_be = (None if one is None else {"part": part, **msgspec.structs.asdict(one)} for one in (before, after))
-    await write_records(connection, (), [audited(now, place.site, cause, kind, thing, was, will_be)])
+    transaction.add_audit(audited(now, place.site, cause, kind, thing, was, will_be))
     body = {"equipment": place.equipment, "part": part, "actor": cause.actor}
-    await write_facts(connection, [NewFact(now, place.site, kind, thing, body)])
+    transaction.add_facts(NewFact(now, place.site, kind, thing, body))

@@ -18,9 +18,9 @@ from gateway.alarms.lifecycle.transitions import Row, Written, key_of
 from gateway.alarms.rules.rule import Priority
 from gateway.alarms.suppression.annunciation import enter, suppressions_of
 from gateway.alarms.suppression.reasons import Reason, Shelf, Shelves, Suppression
-from gateway.people.audit.entry import AuditRow, Cause, audited
+from gateway.people.audit.entry import Cause, audited
 from gateway.storage.database import Database
-from gateway.storage.outbox.outbox import NewFact
+from gateway.storage.records import AuditRow, NewFact
 from gateway.storage.tables import shelf
 
 SHELVED: Final = "alarm.shelved"
@@ -50,18 +50,18 @@ async def shelve(database: Database, identity: str, version: int, wanted: Shelf,
         NotPermitted: it is over.
     """
     now = wanted.since
-    async with database.transaction() as connection:
-        row = await alarm_to_change(connection, identity, version)
+    async with database.transaction() as transaction:
+        row = await alarm_to_change(transaction, identity, version)
         if row["open_key"] is None:
             raise NotPermitted("the alarm is over; only an open one can be shelved")
-        before = await _take_away(connection, [key_of(row)])
-        await connection.execute(insert(shelf).values(**_row(key_of(row), wanted)))
+        before = await _take_away(transaction, [key_of(row)])
+        await transaction.execute(insert(shelf).values(**_row(key_of(row), wanted)))
         written = Written()
         written.audit.append(_audit(row["site"], key_of(row), before.get(key_of(row)), wanted, cause, now))
         others = tuple(item for item in suppressions_of(row) if item.reason is not Reason.SHELVED)
         enter(row, (_suppression(wanted), *others), now, written, cause)
         written.facts.append(_fact(SHELVED, row, now))
-        await save(connection, written)
+        await save(transaction, written)
 
 
 async def unshelve(database: Database, identity: str, version: int, note: str, cause: Cause, now: int) -> None:
@@ -72,10 +72,10 @@ async def unshelve(database: Database, identity: str, version: int, note: str, c
         StaleVersion: it has changed since `version`.
         NotPermitted: it is not shelved.
     """
-    async with database.transaction() as connection:
-        row = await alarm_to_change(connection, identity, version)
+    async with database.transaction() as transaction:
+        row = await alarm_to_change(transaction, identity, version)
         key = key_of(row)
-        before = await _take_away(connection, [key])
+        before = await _take_away(transaction, [key])
         if not before:
             raise NotPermitted("the alarm is not shelved")
         written = Written()
@@ -83,7 +83,7 @@ async def unshelve(database: Database, identity: str, version: int, note: str, c
         others = tuple(item for item in suppressions_of(row) if item.reason is not Reason.SHELVED)
         enter(row, others, now, written, cause, note=note)
         written.facts.append(_fact(UNSHELVED, row, now))
-        await save(connection, written)
+        await save(transaction, written)
 
 
 async def end_shelves(connection: AsyncConnection, keys: Collection[Key], cause: Cause, now: int) -> list[AuditRow]:

@@ -36,6 +36,7 @@ from gateway.storage.leadership import lease
 from gateway.storage.outbox.outbox import Consumer, Fact, OutboxMetrics
 from gateway.storage.queries.index_use import after
 from gateway.storage.tables import fact
+from gateway.storage.transaction import Transaction
 
 CONSUMER: Final = "suppression"
 FOLLOWED: Final = (
@@ -199,26 +200,26 @@ class Suppressing:
 
     async def _weigh_at(self, places: set[Scope] | None, cause: Cause, now: int) -> None:
         """Take away what has ended, and weigh what is open at some places, None: everywhere."""
-        async with self._database.transaction() as connection:
-            await lease.verify(connection, self._epoch)
-            await self._read(connection)
+        async with self._database.transaction() as transaction:
+            await lease.verify(transaction, self._epoch)
+            await self._read(transaction)
             self._stale = True
             written = Written()
             over = [key for key, shelf in self._plans.shelves.by_key.items() if shelf.until <= now]
-            written.audit += await shelving.end_shelves(connection, over, cause, now)
-            rows = await open_alarms_at(connection, None if places is None else set(self._causes.reached_from(places)))
+            written.audit += await shelving.end_shelves(transaction, over, cause, now)
+            rows = await open_alarms_at(transaction, None if places is None else set(self._causes.reached_from(places)))
             plans = self._all_plans()
             for row in rows:
                 weigh(row, plans, now, written, cause)
-            await save(connection, written)
+            await save(transaction, written)
         if places is None:
             self._said_overdue = {
                 Scope(row["site"], row["equipment"]): True for row in rows if row["field"] == OVERDUE and row["active"]
             }
 
-    async def _follow(self, connection: AsyncConnection, facts: Sequence[Fact]) -> None:
+    async def _follow(self, transaction: Transaction, facts: Sequence[Fact]) -> None:
         """Weigh the alarms of which plans have changed, as done by whoever changed them."""
-        await self.take_up(connection)
+        await self.take_up(transaction)
         now, written, plans = self._clock(), Written(), self._all_plans()
         causes = {
             Scope(item.site, str(item.body.get("equipment", ""))): Cause(
@@ -227,11 +228,11 @@ class Suppressing:
             for item in facts
         }
         reached = self._causes.reached_from(causes)
-        for row in await open_alarms_at(connection, set(reached)):
+        for row in await open_alarms_at(transaction, set(reached)):
             here = reached.get(Scope(row["site"], row["equipment"]), Scope(row["site"]))
             cause = causes.get(here) or causes[Scope(row["site"])]
             weigh(row, plans, now, written, cause)
-        await save(connection, written)
+        await save(transaction, written)
 
 
 def _overdue_reading(place: Scope, now: int, *, overdue: bool) -> Reading:

@@ -111,9 +111,9 @@ async def carry_out(call: Call, record: ApprovalRecord, note: str) -> ApprovalRe
         with call.services.database.accompanied(claim):
             await route.handler(theirs)
         if not claim.done:  # nothing was to be changed
-            async with call.services.database.transaction() as connection:
-                await claim.begin(connection)
-                await claim.end(connection)
+            async with call.services.database.transaction() as transaction:
+                await claim.begin(transaction)
+                await claim.end(transaction)
     except (ProblemError, NotCarriedOut, NeedsSecondPerson) as error:
         outcome = error.code if isinstance(error, ProblemError) else str(error)
         begun = claim.approved if claim.done else record

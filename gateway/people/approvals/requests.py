@@ -16,16 +16,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.people.accounts import Person
 from gateway.people.approvals.rules import ApprovalRules, Verdict, verdict
-from gateway.people.audit.entry import CLOCK, Cause, audited, write_records
+from gateway.people.audit.entry import CLOCK, Cause, audited
 from gateway.people.permissions import ALL_SITES, Grants, Permission, Role, may
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.identity import new_id
-from gateway.storage.outbox.outbox import NewFact, write_facts
 from gateway.storage.queries.chunks import in_portions
 from gateway.storage.queries.index_use import beside_index
 from gateway.storage.queries.keyset import Branch, of_branch
+from gateway.storage.records import NewFact
 from gateway.storage.tables import api_token, approval, person, role_grant
+from gateway.storage.transaction import Transaction
 
 log = structlog.get_logger(__name__)
 
@@ -125,16 +126,16 @@ class Approvals:
     async def request(self, new: NewApproval, cause: Cause, now: int) -> ApprovalRecord:
         """Put a request aside; one that is waiting already is not put aside twice. Raises TooManyWaiting."""
         record = _fresh(new, cause, now, now + self.rules.lifetime)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction() as transaction:
             by_them = beside_index(approval.c.requested_by == cause.actor)
-            mine = await _records(connection, by_them & _is_waiting(now), limit=MOST_WAITING)
+            mine = await _records(transaction, by_them & _is_waiting(now), limit=MOST_WAITING)
             for one in mine:
                 if _content(one) == _content(record):
                     return one
             if len(mine) >= MOST_WAITING:
                 raise TooManyWaiting(f"{MOST_WAITING} of your requests wait already; withdraw some")
-            await connection.execute(insert(approval).values(**msgspec.to_builtins(record)))
-            await _tell(connection, now, cause, "approval.request", None, record)
+            await transaction.execute(insert(approval).values(**msgspec.to_builtins(record)))
+            _tell(transaction, now, cause, "approval.request", None, record)
         return record
 
     async def find(self, identity: str) -> ApprovalRecord:
@@ -193,9 +194,9 @@ class Approvals:
             record, state=state, decided_by=cause.actor, decided_at=now, note=note, outcome=outcome,
             version=record.version + 1,
         )  # fmt: skip
-        async with self._database.transaction() as connection:
-            await _write(connection, record, after)
-            await _tell(connection, now, cause, _ACTS[state], record, after)
+        async with self._database.transaction() as transaction:
+            await _write(transaction, record, after)
+            _tell(transaction, now, cause, _ACTS[state], record, after)
         return after
 
     def claim(self, record: ApprovalRecord, cause: Cause, note: str, now: int) -> "Claim":
@@ -252,9 +253,9 @@ class Claim:
         if found is not Verdict.MAY:
             raise NotCarriedOut("approver_not_permitted")
 
-    async def end(self, connection: AsyncConnection) -> None:
+    async def end(self, transaction: Transaction) -> None:
         """Say so in the audit, beside the rows of the change."""
-        await _tell(connection, self._now, self._cause, "approval.approve", self._record, self.approved)
+        _tell(transaction, self._now, self._cause, "approval.approve", self._record, self.approved)
         self.done = True
 
 
@@ -325,14 +326,14 @@ async def _write(connection: AsyncConnection, before: ApprovalRecord, after: App
         raise AlreadyDecided("somebody has just decided it")
 
 
-async def _tell(
-    connection: AsyncConnection, now: int, cause: Cause, act: str, before: ApprovalRecord | None, after: ApprovalRecord
+def _tell(
+    transaction: Transaction, now: int, cause: Cause, act: str, before: ApprovalRecord | None, after: ApprovalRecord
 ) -> None:
     why = msgspec.structs.replace(cause, why=f"approval {after.id}")
     old = None if before is None else _shown(before)
     record = audited(now, after.site, why, act, f"approval:{after.id}", old, _shown(after))
-    await write_records(connection, [], [record])
-    await write_facts(connection, [NewFact(now, after.site, "approval.changed", after.id)])
+    transaction.add_audit(record)
+    transaction.add_facts(NewFact(now, after.site, "approval.changed", after.id))
 
 
 def _shown(record: ApprovalRecord) -> dict[str, Any]:

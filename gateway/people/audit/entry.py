@@ -3,16 +3,13 @@
 Rows name people by id only, never by name, telephone or card: so a person can be forgotten and the chain still holds.
 """
 
-from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.people.permissions import ALL_SITES, Grants
-from gateway.storage.tables import audit, journal
+from gateway.storage.records import AuditRow
 
 
 class Via(StrEnum):
@@ -48,35 +45,6 @@ RULES: Final = Cause("system:rules", Via.READING)
 CLOCK: Final = Cause("system:clock", Via.CLOCK)
 
 
-class JournalRow(msgspec.Struct, frozen=True):
-    """One line in the journal of an alarm or a ticket."""
-
-    subject: str
-    thing: str
-    at: int
-    event: str
-    before: str
-    after: str
-    actor: str
-    note: str = ""
-
-
-class AuditRow(msgspec.Struct, frozen=True):
-    """One change, with the state before and after."""
-
-    at: int
-    site: str
-    actor: str
-    role: str
-    via: str
-    origin: str
-    act: str
-    thing: str
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
-    cause: str
-
-
 def audited(
     at: int,
     site: str,
@@ -90,13 +58,3 @@ def audited(
     return AuditRow(
         at, site, cause.actor, cause.role(site), cause.via.value, cause.origin, act, thing, before, after, cause.why
     )
-
-
-async def write_records(
-    connection: AsyncConnection, journal_rows: Sequence[JournalRow], audit_rows: Sequence[AuditRow]
-) -> None:
-    """Write journal and audit as part of the caller's transaction."""
-    if journal_rows:
-        await connection.execute(insert(journal), [msgspec.structs.asdict(row) for row in journal_rows])
-    if audit_rows:
-        await connection.execute(insert(audit), [msgspec.structs.asdict(row) for row in audit_rows])

@@ -18,13 +18,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.wire.reading import Value
 from gateway.people.audit.chain import FORM, Sealed, seal
-from gateway.people.audit.entry import AuditRow, Cause, Via, audited, write_records
+from gateway.people.audit.entry import Cause, Via, audited
 from gateway.people.audit.external_copies import CheckpointKeeper, HeadKeeper
 from gateway.people.audit.key import AuditKey, Day
 from gateway.people.audit.stored_rows import COLUMNS, end_of_chain, newest_day, read_days
 from gateway.storage.database import Database
 from gateway.storage.leadership import lease
 from gateway.storage.queries.chunked_writes import delete_in_chunks
+from gateway.storage.records import AuditRow
 from gateway.storage.tables import audit, audit_day
 
 log = structlog.get_logger(__name__)
@@ -161,9 +162,9 @@ class Sealer:
         old = [day for day in days if first is not None and day.last >= first and self._is_old(day)]
         if not old:
             return
-        async with self._database.transaction() as connection:
-            await lease.verify(connection, self._epoch)
-            await write_records(connection, [], [self._note(day) for day in old])
+        async with self._database.transaction() as transaction:
+            await lease.verify(transaction, self._epoch)
+            transaction.add_audit(*(self._note(day) for day in old))
         await self.seal()
         for day in old:
             await delete_in_chunks(self._database, audit, audit.c.seq <= day.last, self._verify)

@@ -18,7 +18,7 @@ from sqlalchemy import and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.people.accounts import LOCAL_ID, LOCAL_NAME, Accounts, Person, normalised_username
-from gateway.people.audit.entry import CLOCK, AuditRow, Cause, Via, audited, write_records
+from gateway.people.audit.entry import CLOCK, Cause, Via, audited
 from gateway.people.authentication.identity_proof import Claim, IdentityProof, Proven
 from gateway.people.authentication.lifetimes import ends_at
 from gateway.people.authentication.login_rows import digest_of, end_surplus_logins, forget_surplus_devices
@@ -29,7 +29,9 @@ from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.identity import new_id
 from gateway.storage.queries.chunked_writes import ChunkedWrites, delete_some
+from gateway.storage.records import AuditRow
 from gateway.storage.tables import known_device, login, person, role_grant
+from gateway.storage.transaction import Transaction
 from gateway.storage.trouble_words import in_plain_words
 
 log = structlog.get_logger(__name__)
@@ -238,19 +240,18 @@ class Logins:
             "last_used_at": now,
         }
         cause = Cause(identity, Via.WEB, origin=place.address[:64])
-        async with self._database.transaction() as connection:
-            await self._proof.require_unchanged(connection, proven)
-            await connection.execute(insert(login).values(**row))
-            await connection.execute(update(person).where(person.c.id == identity).values(last_seen_at=now))
-            device = await _know_device(connection, place.device, identity, now)
-            records = [_record(now, cause, "login.begin", which)]
+        async with self._database.transaction() as transaction:
+            await self._proof.require_unchanged(transaction, proven)
+            await transaction.execute(insert(login).values(**row))
+            await transaction.execute(update(person).where(person.c.id == identity).values(last_seen_at=now))
+            device = await _know_device(transaction, place.device, identity, now)
+            transaction.add_audit(_record(now, cause, "login.begin", which))
             if replaces is not None and replaces.way is Way.COOKIE:
-                await connection.execute(delete(login).where(login.c.id == replaces.login))
-                records.append(_record(now, cause, "login.end", replaces.login))
-            ended = await end_surplus_logins(connection, identity, which)
-            records += [_record(now, cause, "login.end", one) for one in ended]
-            await forget_surplus_devices(connection, identity)
-            await write_records(connection, [], records)
+                await transaction.execute(delete(login).where(login.c.id == replaces.login))
+                transaction.add_audit(_record(now, cause, "login.end", replaces.login))
+            ended = await end_surplus_logins(transaction, identity, which)
+            transaction.add_audit(*(_record(now, cause, "login.end", one) for one in ended))
+            await forget_surplus_devices(transaction, identity)
         for one in (*ended, *((replaces.login,) if replaces is not None else ())):
             self._disbelieve(one)
         session = await self.whose(cookie, Way.COOKIE, now)
@@ -305,11 +306,11 @@ class Logins:
 
     async def revoke(self, identity: str, which: str, cause: Cause, now: int) -> None:
         """End one login of a person. Raises NoSuchLogin."""
-        async with self._database.transaction() as connection:
-            ended = await connection.execute(delete(login).where(login.c.id == which, login.c.person == identity))
+        async with self._database.transaction() as transaction:
+            ended = await transaction.execute(delete(login).where(login.c.id == which, login.c.person == identity))
             if ended.rowcount == 0:
                 raise NoSuchLogin("there is no such login; it may be over already")
-            await write_records(connection, [], [_record(now, cause, "login.end", which)])
+            transaction.add_audit(_record(now, cause, "login.end", which))
         self._disbelieve(which)
 
     # -- in the background -----------------------------------------------------------------------------
@@ -353,15 +354,15 @@ class Logins:
         writes = ChunkedWrites(self._database)
         while ended:
             some, ended = ended[: writes.rows], ended[writes.rows :]
-            async with writes.transaction() as connection:
-                await self._remove_ended(connection, some, now)
+            async with writes.transaction() as transaction:
+                await self._remove_ended(transaction, some, now)
 
-    async def _remove_ended(self, connection: AsyncConnection, identities: list[str], now: int) -> None:
+    async def _remove_ended(self, transaction: Transaction, identities: list[str], now: int) -> None:
         """Remove those that are still over: one may have been used since they were looked up."""
-        rows = await _logins_where(connection, login.c.id.in_(identities), demo=self._accounts.demo)
+        rows = await _logins_where(transaction, login.c.id.in_(identities), demo=self._accounts.demo)
         ended = [row["id"] for row, grants in rows if self._ends_at(row, grants) <= now]
-        await connection.execute(delete(login).where(login.c.id.in_(ended)))
-        await write_records(connection, [], [_record(now, CLOCK, "login.end", which) for which in ended])
+        await transaction.execute(delete(login).where(login.c.id.in_(ended)))
+        transaction.add_audit(*(_record(now, CLOCK, "login.end", which) for which in ended))
 
     def _ends_at(self, row: Any, grants: dict[str, list[Role]]) -> int:
         roles = {role for held in grants.values() for role in held}

@@ -11,14 +11,15 @@ from typing import Any, Final
 import pyotp
 import structlog
 from sqlalchemy import delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.people.audit.entry import AuditRow, Cause, Via, audited, write_records
+from gateway.people.audit.entry import Cause, Via, audited
 from gateway.people.authentication.login_rows import digest_of
 from gateway.people.authentication.secret_seal import CannotUnseal, SecretSeal, is_sealed
 from gateway.people.permissions import ALL_SITES
 from gateway.storage.database import Database
+from gateway.storage.records import AuditRow
 from gateway.storage.tables import person, recovery_code
+from gateway.storage.transaction import Transaction
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +56,7 @@ def matching_step(secret: str, code: str, now: int, last_step: int) -> int | Non
     )
 
 
-async def take_code(connection: AsyncConnection, seal: SecretSeal, row: Mapping[str, Any], code: str, now: int) -> bool:
+async def take_code(transaction: Transaction, seal: SecretSeal, row: Mapping[str, Any], code: str, now: int) -> bool:
     """Use up a code, of the phone or for recovery; whether it was good. No code is good twice."""
     step = None
     try:
@@ -63,15 +64,15 @@ async def take_code(connection: AsyncConnection, seal: SecretSeal, row: Mapping[
     except CannotUnseal as error:
         log.error("a second factor cannot be checked; gengfu user reset NAME --second-factor", why=str(error))
     if step is not None:
-        taken = await connection.execute(
+        taken = await transaction.execute(
             update(person).where(person.c.id == row["id"], person.c.totp_step < step).values(totp_step=step)
         )
         return taken.rowcount == 1
     digest = _recovery_digest(row["id"], code)
-    used = await connection.execute(delete(recovery_code).where(recovery_code.c.digest == digest))
+    used = await transaction.execute(delete(recovery_code).where(recovery_code.c.digest == digest))
     if used.rowcount:
         cause = Cause(row["id"], Via.WEB)
-        await write_records(connection, [], [_record(now, cause, "person.recovery_code", row["id"])])
+        transaction.add_audit(_record(now, cause, "person.recovery_code", row["id"]))
     return used.rowcount == 1
 
 
@@ -97,53 +98,53 @@ class SecondFactors:
         """A fresh secret, and its address for the phone's camera; good once a code has confirmed it."""
         secret = pyotp.random_base32()
         sealed = self._seal.seal(identity, secret)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction() as transaction:
             # One that is in use stays until it is taken away: else whoever finds an open browser could replace it.
-            begun = await connection.execute(
+            begun = await transaction.execute(
                 update(person)
                 .where(person.c.id == identity, person.c.totp_confirmed.is_(False))
                 .values(totp_secret=sealed, updated_at=now)
             )
             if begun.rowcount == 0:
                 raise NotBegun("there is a second factor already; take it away first")
-            await write_records(connection, [], [_record(now, cause, "person.second_factor_begin", identity)])
+            transaction.add_audit(_record(now, cause, "person.second_factor_begin", identity))
         return secret, pyotp.TOTP(secret, name=username, issuer="Gengfu").provisioning_uri()
 
     async def confirm(self, identity: str, code: str, cause: Cause, now: int) -> list[str]:
         """From now on the code is asked for. Returns the recovery codes, which are shown once. Raises WrongCode."""
         self._seal.read_key()
         fresh = ["".join(secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH)) for _ in range(_CODES)]
-        async with self._database.transaction() as connection:
+        async with self._database.transaction() as transaction:
             found = select(person.c.totp_secret).where(person.c.id == identity, person.c.totp_confirmed.is_(False))
-            sealed = (await connection.execute(found.with_for_update())).scalar_one_or_none()
+            sealed = (await transaction.execute(found.with_for_update())).scalar_one_or_none()
             if sealed is None:
                 raise NotBegun("there is no second factor to be confirmed")
             step = matching_step(self._seal.open(identity, sealed), code, now, 0)
             if step is None:
                 raise WrongCode("this is not the code of now; check the phone's clock")
-            await connection.execute(
+            await transaction.execute(
                 update(person)
                 .where(person.c.id == identity)
                 .values(totp_confirmed=True, totp_step=step, version=person.c.version + 1, updated_at=now)
             )
-            await connection.execute(delete(recovery_code).where(recovery_code.c.person == identity))
+            await transaction.execute(delete(recovery_code).where(recovery_code.c.person == identity))
             rows = [{"digest": _recovery_digest(identity, one), "person": identity} for one in fresh]
-            await connection.execute(insert(recovery_code), rows)
-            await write_records(connection, [], [_record(now, cause, "person.second_factor", identity)])
+            await transaction.execute(insert(recovery_code), rows)
+            transaction.add_audit(_record(now, cause, "person.second_factor", identity))
         return fresh
 
     async def remove(self, identity: str, cause: Cause, now: int) -> None:
         """Ask for no code any more. Raises NotBegun."""
-        async with self._database.transaction() as connection:
-            removed = await connection.execute(
+        async with self._database.transaction() as transaction:
+            removed = await transaction.execute(
                 update(person)
                 .where(person.c.id == identity, person.c.totp_secret.is_not(None))
                 .values(totp_secret=None, totp_confirmed=False, version=person.c.version + 1, updated_at=now)
             )
             if removed.rowcount == 0:
                 raise NotBegun("there is no second factor")
-            await connection.execute(delete(recovery_code).where(recovery_code.c.person == identity))
-            await write_records(connection, [], [_record(now, cause, "person.second_factor_remove", identity)])
+            await transaction.execute(delete(recovery_code).where(recovery_code.c.person == identity))
+            transaction.add_audit(_record(now, cause, "person.second_factor_remove", identity))
 
 
 def _recovery_digest(identity: str, code: str) -> str:

@@ -9,7 +9,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.people.accounts import Accounts
-from gateway.people.audit.entry import Cause, audited, write_records
+from gateway.people.audit.entry import Cause, audited
 from gateway.people.authentication.login_rows import digest_of
 from gateway.people.permissions import ALL_SITES, NEVER_A_MACHINES, Permission
 from gateway.storage.database import Database
@@ -82,11 +82,11 @@ class Tokens:
             "last_used_at": None,
             "revoked_at": None,
         }
-        async with self._database.transaction() as connection:
-            await connection.execute(insert(api_token).values(**row))
+        async with self._database.transaction() as transaction:
+            await transaction.execute(insert(api_token).values(**row))
             after = {name: row[name] for name in ("sites", "permissions", "expires_at")}
             record = audited(now, ALL_SITES, cause, "token.add", str(row["id"]), None, after)
-            await write_records(connection, [], [record])
+            transaction.add_audit(record)
         await self._accounts.refresh()
         return _record(row), secret
 
@@ -106,8 +106,8 @@ class Tokens:
     async def revoke(self, identity: str, cause: Cause, now: int) -> TokenRecord:
         """Let the machine in no more. Raises NoSuchToken."""
         await self.find(identity)
-        async with self._database.transaction() as connection:
-            revoked = await connection.execute(
+        async with self._database.transaction() as transaction:
+            revoked = await transaction.execute(
                 update(api_token)
                 .where(api_token.c.id == identity, api_token.c.revoked_at.is_(None))
                 .values(revoked_at=now)
@@ -115,7 +115,7 @@ class Tokens:
             if revoked.rowcount == 0:
                 raise NoSuchToken("it is revoked already")
             record = audited(now, ALL_SITES, cause, "token.revoke", identity, None, {"revoked_at": now})
-            await write_records(connection, [], [record])
+            transaction.add_audit(record)
         self._accounts.changes += 1
         return await self.find(identity)
 

@@ -69,8 +69,8 @@ class Passwords:
         if not code:
             raise LoginRefused(Refusal.CODE_NEEDED)
         self._seal.read_key()
-        async with self._database.transaction() as connection:
-            if not await take_code(connection, self._seal, row, code, now):
+        async with self._database.transaction() as transaction:
+            if not await take_code(transaction, self._seal, row, code, now):
                 raise LoginRefused(Refusal.CODE_WRONG)
 
     async def _row(self, username: str) -> Any:

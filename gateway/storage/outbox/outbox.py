@@ -19,9 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.outbox.isolate_failure import isolate_failure, reason_of
-from gateway.storage.postgres.connections import tell_others
 from gateway.storage.queries.index_use import after
 from gateway.storage.tables import consumer_offset, dead_letter, fact
+from gateway.storage.transaction import Transaction
 from gateway.storage.trouble_words import in_plain_words
 
 _AT_ONCE: Final = 1_000
@@ -36,16 +36,6 @@ SHOWN_MS: Final = 24 * 3_600_000
 log = structlog.get_logger(__name__)
 
 
-class NewFact(msgspec.Struct, frozen=True):
-    """A fact to write. `kind` names the subject and what happened (`alarm.raised`), `thing` the id it is about."""
-
-    at: int
-    site: str
-    kind: str
-    thing: str
-    body: dict[str, Any] = {}
-
-
 class Fact(msgspec.Struct, frozen=True):
     """A fact as it was written."""
 
@@ -57,7 +47,7 @@ class Fact(msgspec.Struct, frozen=True):
     body: dict[str, Any]
 
 
-Take = Callable[[AsyncConnection, Sequence[Fact]], Awaitable[None]]
+Take = Callable[[Transaction, Sequence[Fact]], Awaitable[None]]
 """What a consumer does with facts, oldest first, in its transaction."""
 Check = Callable[[AsyncConnection], Awaitable[None]]
 """Raises LeaseLost when this process may no longer write."""
@@ -70,15 +60,6 @@ class OutboxMetrics:
         self.dead_letters = Counter(
             "gengfu_dead_letters", "Facts that a consumer could not process", ["consumer"], registry=registry
         )
-
-
-async def write_facts(connection: AsyncConnection, facts: Sequence[NewFact]) -> None:
-    """Write facts in the order given, as part of the caller's transaction; the one writer's ids are in that order."""
-    if not facts:
-        return
-    await connection.execute(insert(fact), [msgspec.structs.asdict(item) for item in facts])
-    if connection.dialect.name == "postgresql":
-        await tell_others(connection)
 
 
 async def newest_fact(database: Database) -> int:
@@ -208,10 +189,10 @@ class Consumer:
         self._kept_place = self.place
 
     async def _process(self, facts: Sequence[Fact]) -> None:
-        async with self._database.transaction() as connection:
-            await self._check(connection)
-            await self._take(connection, facts)
-            await move_cursor(connection, self._name, facts[-1].id)
+        async with self._database.transaction() as transaction:
+            await self._check(transaction)
+            await self._take(transaction, facts)
+            await move_cursor(transaction, self._name, facts[-1].id)
         self.place = self._kept_place = facts[-1].id
 
     async def _reject(self, item: Fact, error: Exception) -> None:

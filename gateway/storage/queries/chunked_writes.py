@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collectors.chunks import FIRST, next_chunk
 from gateway.storage.database import Database
 from gateway.storage.queries.index_use import go_along_indexes
+from gateway.storage.transaction import Transaction
 
 _MOST_ROWS: Final = 1_000
 """Keys of a chunk are one IN list: both databases limit what a statement may hold."""
@@ -35,13 +36,13 @@ class ChunkedWrites:
         return self._chunk.rows
 
     @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def transaction(self) -> AsyncIterator[Transaction]:
         """The next transaction, after a pause. It is timed from when it has the write lock to after its commit."""
         await asyncio.sleep(self._chunk.pause_s)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction() as transaction:
             began = self._clock()
-            await go_along_indexes(connection)
-            yield connection
+            await go_along_indexes(transaction)
+            yield transaction
         self._chunk = next_chunk(self._chunk, self._clock() - began, _MOST_ROWS)
 
 

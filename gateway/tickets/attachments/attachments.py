@@ -9,12 +9,13 @@ import structlog
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.people.audit.entry import Cause, JournalRow, audited, write_records
+from gateway.people.audit.entry import Cause, audited
 from gateway.storage.database import Database
 from gateway.storage.leadership import lease
-from gateway.storage.outbox.outbox import NewFact, write_facts
 from gateway.storage.queries.chunks import in_portions
+from gateway.storage.records import JournalRow, NewFact
 from gateway.storage.tables import attachment, ticket
+from gateway.storage.transaction import Transaction
 from gateway.tickets.attachments.files import AttachmentFiles, Checked
 from gateway.tickets.attachments.types import Refused
 from gateway.tickets.tickets import NoSuchTicket
@@ -64,13 +65,13 @@ async def _add(
         "id": new.id, "ticket": new.ticket, "site": site, "name": new.name, "media_type": checked.media_type,
         "size": checked.size, "sha256": checked.sha256, "position": new.position, "person": cause.actor, "at": now,
     }  # fmt: skip
-    async with database.transaction() as connection:
-        known = await _by_id(connection, new.id)  # another process has been faster
-        await _require_place(connection, new, known)
+    async with database.transaction() as transaction:
+        known = await _by_id(transaction, new.id)  # another process has been faster
+        await _require_place(transaction, new, known)
         if known is not None:
             return known
-        await connection.execute(insert(attachment), row)
-        await _record(connection, row, cause)
+        await transaction.execute(insert(attachment), row)
+        _record(transaction, row, cause)
     return row
 
 
@@ -92,13 +93,14 @@ async def _require_room(connection: AsyncConnection, number: str) -> None:
         raise Refused("too_many_attachments", f"a ticket has at most {MOST}")
 
 
-async def _record(connection: AsyncConnection, row: Row, cause: Cause) -> None:
+def _record(transaction: Transaction, row: Row, cause: Cause) -> None:
     """The audit does not have the name, in which people may be named: it could never be forgotten."""
     told = {key: row[key] for key in ("id", "media_type", "size", "sha256", "position")}
     number, at = row["ticket"], row["at"]
     line = JournalRow("ticket", number, at, "attached", "", "", cause.actor, row["name"])
-    await write_records(connection, [line], [audited(at, row["site"], cause, "ticket.attach", number, None, told)])
-    await write_facts(connection, [NewFact(at, row["site"], "ticket.attached", number, {"attachment": row["id"]})])
+    transaction.add_journal(line)
+    transaction.add_audit(audited(at, row["site"], cause, "ticket.attach", number, None, told))
+    transaction.add_facts(NewFact(at, row["site"], "ticket.attached", number, {"attachment": row["id"]}))
 
 
 async def _by_id(connection: AsyncConnection, identity: str) -> Row | None:

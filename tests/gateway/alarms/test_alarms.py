@@ -8,7 +8,6 @@ import msgspec
 import pytest
 from sqlalchemy import insert, update
 from sqlalchemy.exc import IntegrityError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 
 from collectors.payloads.native import decode
@@ -24,6 +23,7 @@ from gateway.storage.database import Database
 from gateway.storage.leadership import lease
 from gateway.storage.received.quarantine import newest_quarantined
 from gateway.storage.tables import activation, alarm, audit, event, fact, journal, rule_memory
+from gateway.storage.transaction import Transaction
 from tests.builders.alarms import (
     OPERATOR,
     PANEL,
@@ -178,7 +178,7 @@ class Troubled:
         monkeypatch.setattr(alarms_module, "_RETRY_S", 0.001)
 
     @contextlib.asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def _transaction(self) -> AsyncIterator[Transaction]:
         self.begun += 1
         if self.at_start:
             self.at_start -= 1
@@ -467,7 +467,7 @@ async def test_a_commit_whose_answer_was_lost_is_written_once(
     real, lost = database.transaction, [OperationalError("COMMIT", {}, Exception("connection was closed"))]
 
     @contextlib.asynccontextmanager
-    async def transaction() -> AsyncIterator[AsyncConnection]:
+    async def transaction() -> AsyncIterator[Transaction]:
         async with real() as connection:
             yield connection
         if lost:

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from sqlalchemy import select
 
-from gateway.alarms.suppression.maintenance import WindowScope, Span
+from gateway.alarms.suppression.maintenance import Span, WindowScope
 from gateway.alarms.suppression.maintenance_windows import plan_window
 from gateway.api.http.route import Route
 from gateway.api.http.server import LIVE_ACT, route_table

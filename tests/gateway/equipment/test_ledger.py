@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.mqtt.message import Message
 from gateway.equipment.ledger import (
@@ -19,6 +18,7 @@ from gateway.equipment.lifecycle import Lifecycle
 from gateway.people.audit.entry import CLOCK
 from gateway.storage.database import Database
 from gateway.storage.tables import audit, equipment, fact, last_message, site
+from gateway.storage.transaction import Transaction
 from tests.builders.alarms import OPERATOR, PANEL, PUMP, T0, only_row, rows_of, sample
 
 HQ = Site("HQ", {"en": "Head office", "zh-CN": "总部"}, "Asia/Shanghai")
@@ -90,7 +90,7 @@ def fail_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     real, failures = database.transaction, [OperationalError("COMMIT", {}, Exception("disk full"))]
 
     @contextlib.asynccontextmanager
-    async def transaction() -> AsyncIterator[AsyncConnection]:
+    async def transaction() -> AsyncIterator[Transaction]:
         async with real() as connection:
             yield connection
             if failures:

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Table, UniqueConstraint, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.chunks import FIRST
 from gateway.retention import retention as job
@@ -42,6 +41,7 @@ from gateway.storage.tables import (
     ticket_activation,
     ticket_alarm,
 )
+from gateway.storage.transaction import Transaction
 from tests.builders.alarms import T0, Clock, fire_rule, open_desk, panel_event, rows_of
 from tests.gateway.storage.transactions import Transactions
 from tests.servers.mosquitto import free_port
@@ -357,7 +357,7 @@ async def test_what_a_kill_between_two_transactions_leaves_is_whole_and_goes_wit
     begin, begun = database.transaction, itertools.count()
 
     @contextlib.asynccontextmanager
-    async def killed() -> AsyncIterator[AsyncConnection]:
+    async def killed() -> AsyncIterator[Transaction]:
         if next(begun) == (1, 4, 9, 20)[at]:
             raise ConnectionAbortedError("killed")
         async with begin() as connection:

@@ -22,7 +22,7 @@ from gateway.storage.migrate import (
     migrate_when_there,
     newest_revision,
 )
-from gateway.storage.outbox.outbox import NewFact, write_facts
+from gateway.storage.records import NewFact
 from gateway.storage.tables import fact, metadata, site
 from tests.builders.alarms import T0, rows_of, sqlite_address
 from tests.servers.postgres import Postgres
@@ -52,10 +52,10 @@ async def test_a_new_database_needs_no_copy_and_a_second_time_does_nothing(tmp_p
 async def make_first_revision(address: str) -> Database:
     """A database as the first version made it, with something in it."""
     database = Database(address)
-    async with database.transaction() as connection:
-        await connection.run_sync(upgrade_to, "0001")
-        await connection.execute(insert(site), HQ)
-        await write_facts(connection, [NewFact(T0, "HQ", "alarm.raised", "an alarm")])
+    async with database.transaction() as transaction:
+        await transaction.run_sync(upgrade_to, "0001")
+        await transaction.execute(insert(site), HQ)
+        transaction.add_facts(NewFact(T0, "HQ", "alarm.raised", "an alarm"))
     return database
 
 
@@ -88,8 +88,8 @@ async def test_an_older_database_is_brought_to_this_version_with_what_is_in_it(
     assert [row["thing"] for row in await rows_of(database, fact)] == ["an alarm"]
     async with database.engine.connect() as connection:
         assert await connection.run_sync(differences) == []
-    async with database.transaction() as connection:  # numbers go on
-        await write_facts(connection, [NewFact(T0, "HQ", "alarm.raised", "another")])
+    async with database.transaction() as transaction:  # numbers go on
+        transaction.add_facts(NewFact(T0, "HQ", "alarm.raised", "another"))
     assert [row["id"] for row in await rows_of(database, fact)] == [1, 2]
     await database.close()
 

@@ -11,9 +11,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from typing import Any, Final
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from gateway.storage.database import Database
+from gateway.storage.transaction import Transaction
 
 _inside: Final[ContextVar[bool]] = ContextVar("inside_transaction", default=False)
 _EVENTS: Final = frozenset({"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "subprocess.Popen"})
@@ -48,11 +47,11 @@ def install() -> None:
     begin, run = Database.transaction, asyncio.base_events.BaseEventLoop.run_in_executor
 
     @contextlib.asynccontextmanager
-    async def transaction(self: Database) -> AsyncIterator[AsyncConnection]:
-        async with begin(self) as connection:
+    async def transaction(self: Database) -> AsyncIterator[Transaction]:
+        async with begin(self) as begun:
             _inside.set(True)
             try:
-                yield connection
+                yield begun
             finally:
                 _inside.set(False)
 

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import Table
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.database import Database
+from gateway.storage.transaction import Transaction
 from tests.builders.alarms import rows_of
 
 
@@ -22,7 +22,7 @@ class Transactions:
             return sum([len(await rows_of(database, table)) for table in tables])
 
         @contextlib.asynccontextmanager
-        async def counted() -> AsyncIterator[AsyncConnection]:
+        async def counted() -> AsyncIterator[Transaction]:
             before = await left()
             async with begin() as connection:
                 yield connection

@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, insert, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 
 from collectors.wire.reading import to_milliseconds
@@ -37,6 +36,7 @@ from gateway.storage.tables import (
     ticket_activation,
     ticket_alarm,
 )
+from gateway.storage.transaction import Transaction
 from gateway.tickets.alarm_to_ticket import What
 from gateway.tickets.floors import floor_order
 from gateway.tickets.lifecycle.states import CLOSED, FIRST_STATE, STEPS, Action, NotPermitted, TicketType, after
@@ -368,7 +368,7 @@ async def count_transactions(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> lis
     counted, real = [0], desk.database.transaction
 
     @contextlib.asynccontextmanager
-    async def transaction() -> AsyncIterator[AsyncConnection]:
+    async def transaction() -> AsyncIterator[Transaction]:
         counted[0] += 1
         async with real() as connection:
             yield connection

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.people.audit.entry import Cause, Via, audited, write_records
+from gateway.people.audit.entry import Cause, Via, audited
 from gateway.people.permissions import Role
 from tests.builders.alarms import T0
 from tests.servers.api_server import ApiServer
@@ -25,8 +25,8 @@ async def rows(api: ApiServer) -> None:
             (3, "HQ", 1, "ticket.accept", "R-3"), (4, "HQ", 0, "alarm.shelve", "a-1"), (5, "", 1, "audit.erase", "d"),
         ]
     ]  # fmt: skip
-    async with api.services.database.transaction() as connection:
-        await write_records(connection, [], made)
+    async with api.services.database.transaction() as transaction:
+        transaction.add_audit(*made)
     api.log_in(Role.MANAGER)
 
 

@@ -241,7 +241,7 @@ async def test_a_failure_in_the_middle_leaves_it_waiting_and_nothing_done(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr("gateway.equipment.lifecycle.write_facts", fall)
+        patch.setattr("gateway.storage.transaction.Transaction.flush", fall)
         assert (await decide(api, "lan", waiting))[0] == 500
     (row,) = await rows_of(api.services.database, approval)
     assert (row["state"], await adopted(api)) == ("waiting", False)

@@ -13,16 +13,8 @@ from structlog.testing import capture_logs
 from gateway.storage.database import Database
 from gateway.storage.leadership.lease import LeaseLost
 from gateway.storage.outbox import outbox as facts
-from gateway.storage.outbox.outbox import (
-    Consumer,
-    Fact,
-    NewFact,
-    OutboxMetrics,
-    follow,
-    newest_fact,
-    read_cursor,
-    write_facts,
-)
+from gateway.storage.outbox.outbox import Consumer, Fact, OutboxMetrics, follow, newest_fact, read_cursor
+from gateway.storage.records import NewFact
 from gateway.storage.tables import dead_letter, fact, site
 from tests.builders.alarms import T0, Clock, rows_of
 from tests.servers.waiting import until
@@ -36,8 +28,8 @@ def _no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def tell(database: Database, *things: str) -> None:
-    async with database.transaction() as connection:
-        await write_facts(connection, [NewFact(T0, "HQ", "alarm.raised", thing) for thing in things])
+    async with database.transaction() as transaction:
+        transaction.add_facts(*(NewFact(T0, "HQ", "alarm.raised", thing) for thing in things))
 
 
 async def place(database: Database, consumer: str = "test") -> int:
@@ -172,15 +164,15 @@ async def test_facts_of_other_kinds_are_stepped_over_and_the_place_is_kept_when_
     diary = Diary(database)
     run(diary)
     await until(lambda: database._wakers, "it follows")
-    async with database.transaction() as connection:
-        await write_facts(connection, [NewFact(T0, "HQ", "alarm.shelved", "a")])
+    async with database.transaction() as transaction:
+        transaction.add_facts(NewFact(T0, "HQ", "alarm.shelved", "a"))
     await until(lambda: diary.consumer.place == 1, "it has stepped over the fact")
     assert (diary.taken, await place(database)) == ([], 0)
     monkeypatch.setattr(facts, "_LOOK_AGAIN_S", 0.01)
     await tell(database, "b")
     await until_place(database, 2)
-    async with database.transaction() as connection:
-        await write_facts(connection, [NewFact(T0, "HQ", "alarm.shelved", "c")])
+    async with database.transaction() as transaction:
+        transaction.add_facts(NewFact(T0, "HQ", "alarm.shelved", "c"))
     await until_place(database, 3)
 
 
@@ -243,8 +235,8 @@ async def test_more_than_one_portion_is_worked_off_without_further_news(
 
 async def test_a_fact_of_a_rolled_back_transaction_was_never_told(database: Database) -> None:
     async def fail() -> None:
-        async with database.transaction() as connection:
-            await write_facts(connection, [NewFact(T0, "HQ", "alarm.raised", "a")])
+        async with database.transaction() as transaction:
+            transaction.add_facts(NewFact(T0, "HQ", "alarm.raised", "a"))
             raise LookupError
 
     with pytest.raises(LookupError):

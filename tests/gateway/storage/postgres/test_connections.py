@@ -6,15 +6,16 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble, is_refusal
 from gateway.storage.leadership import lease
 from gateway.storage.outbox import outbox as facts
-from gateway.storage.outbox.outbox import NewFact, follow, newest_fact, write_facts
+from gateway.storage.outbox.outbox import follow, newest_fact
 from gateway.storage.postgres import connections as postgres
+from gateway.storage.records import NewFact
 from gateway.storage.tables import fact, site
+from gateway.storage.transaction import Transaction
 from tests.builders.alarms import T0, rows_of
 from tests.servers.postgres import Postgres
 from tests.servers.waiting import until
@@ -48,8 +49,8 @@ def new_site(code: str, **changes: object) -> dict[str, object]:
     return {"code": code, "name": {}, "time_zone": "UTC", "created_at": T0, **changes}
 
 
-async def tell(connection: AsyncConnection, thing: str) -> None:
-    await write_facts(connection, [NewFact(T0, "HQ", "alarm.raised", thing)])
+def tell(transaction: Transaction, thing: str) -> None:
+    transaction.add_facts(NewFact(T0, "HQ", "alarm.raised", thing))
 
 
 async def end_sessions(database: Database) -> None:
@@ -141,14 +142,14 @@ async def test_one_process_writes_at_a_time_so_that_facts_are_numbered_in_the_or
     database: Database, other: Database
 ) -> None:
     async def write_late() -> None:
-        async with other.transaction() as connection:
-            await tell(connection, "late")
+        async with other.transaction() as transaction:
+            tell(transaction, "late")
 
-    async with database.transaction() as connection:
+    async with database.transaction() as transaction:
         late = asyncio.create_task(write_late())
         done, _ = await asyncio.wait([late], timeout=0.3)
         assert not done  # it waits, although nothing is locked that it writes
-        await tell(connection, "early")
+        tell(transaction, "early")
     await late
     assert [row["thing"] for row in await rows_of(database, fact)] == ["early", "late"]
 
@@ -210,15 +211,15 @@ async def test_another_processs_facts_come_at_once_and_again_after_the_connectio
 
     tasks = [asyncio.create_task(database.follow_other_commits()), asyncio.create_task(listen())]
     await until(lambda: database._wakers, "it follows")
-    async with other.transaction() as connection:
-        await tell(connection, "a")
+    async with other.transaction() as transaction:
+        tell(transaction, "a")
     await until(lambda: heard == ["a"], "the fact of the other process")
     await end_sessions(other)
-    async with other.transaction() as connection:
-        await tell(connection, "b")
+    async with other.transaction() as transaction:
+        tell(transaction, "b")
     await until(lambda: heard == ["a", "b"], "the fact that was told while nobody listened")
-    async with other.transaction() as connection:
-        await tell(connection, "c")
+    async with other.transaction() as transaction:
+        tell(transaction, "c")
     await until(lambda: heard == ["a", "b", "c"], "the fact after that")
     for task in tasks:
         task.cancel()

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.message_reader import Quarantined
 from gateway.storage.database import Database
 from gateway.storage.received import quarantine
 from gateway.storage.received.quarantine import Quarantine, newest_quarantined
+from gateway.storage.transaction import Transaction
 from tests.builders.alarms import T0
 
 
@@ -102,7 +102,7 @@ async def test_through_trouble_they_are_kept_once(database: Database, monkeypatc
     real, failures = database.transaction, [OperationalError("COMMIT", {}, Exception("locked"))] * 2
 
     @contextlib.asynccontextmanager
-    async def transaction() -> AsyncIterator[AsyncConnection]:
+    async def transaction() -> AsyncIterator[Transaction]:
         async with real() as connection:
             yield connection
             if failures:
