@@ -107,7 +107,7 @@ class Ledger:
         self.links = Links(database)
         self.estate = Estate()
         """What rules have to know of renamed and retired equipment; another object whenever that has changed."""
-        self.turned_away = 0
+        self.rejected = 0
         """Messages of unknown equipment beyond the limit: their alarms are judged, the equipment is not listed."""
         self._database = database
         self._unknown_limit = unknown_limit
@@ -306,7 +306,7 @@ class Ledger:
             return
         listable = [reading for who, reading in strangers.items() if len(":".join(who)) <= _LONGEST_ID]
         admitted = listable[: max(0, self._unknown_limit - self._unknown)]
-        self.turned_away += len(strangers) - len(admitted)
+        self.rejected += len(strangers) - len(admitted)
         if not admitted:
             return
         try:

@@ -26,7 +26,7 @@ from gateway.api.equipment import events as event_routes
 from gateway.api.equipment import lifecycle as equipment_life_routes
 from gateway.api.equipment import links as link_routes
 from gateway.api.equipment import sites as site_routes
-from gateway.api.http import two_person_rule as second_person
+from gateway.api.http import two_person_rule
 from gateway.api.http.access_metrics import DoorMetrics
 from gateway.api.http.addresses import Entrance
 from gateway.api.http.admission import Admission, Caller
@@ -174,11 +174,11 @@ def _endpoint(
 async def _act(call: Call, route: Route, path: str) -> Answer | ApprovalRecord:
     """Let the handler answer. What changes something looks once more, in its transaction, whether it still may."""
     if route.act is Permission.PUBLIC or call.session is None:
-        return await second_person.answer(call, route, path)
+        return await two_person_rule.answer(call, route, path)
     check = SessionCheck(call.session, call.services.wall())
     try:
         with call.services.database.accompanied(check):
-            return await second_person.answer(call, route, path)
+            return await two_person_rule.answer(call, route, path)
     except StandingOver as over:
         code = "not_signed_in" if over.reason is Over.LOGIN_ENDED else "forbidden"
         raise ProblemError(code, "this has changed while the request was under way; nothing was changed") from over
