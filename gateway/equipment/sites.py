@@ -1,4 +1,4 @@
-"""Sites, made and changed by people; what is heard of a site that nobody has entered makes it too (`ledger.py`)."""
+"""Sites, created and changed by people; readings of an unknown site create it too (`ledger.py`)."""
 
 import re
 from collections.abc import Mapping
@@ -20,34 +20,34 @@ _NAME_LENGTH: Final = 100
 
 
 class NotASite(Exception):
-    """A code, a name or a time zone that cannot be; the text says what can."""
+    """An invalid code, name or time zone; the text says what is valid."""
 
 
 class SiteTaken(Exception):
-    """There is a site of this code already."""
+    """The site code is taken."""
 
 
 class NoSuchSite(Exception):
-    """There is none of this code."""
+    """There is no site with this code."""
 
 
 class StaleSite(Exception):
-    """It has changed since whoever acts looked at it."""
+    """The site has changed since it was read."""
 
 
 async def add_site(database: Database, ledger: Ledger, new: Site, cause: Cause, now: int) -> Site:
-    """Enter a site.
+    """Create a site.
 
     Raises:
-        NotASite, SiteTaken: see there.
+        NotASite, SiteTaken.
     """
     if _CODE.fullmatch(new.code) is None:
-        raise NotASite("a site's code stands in topics: 1 to 64 letters without accents, digits, _ . -")
+        raise NotASite("a site's code is part of topics: use 1 to 64 letters without accents, digits, _ . -")
     _check(new)
     try:
         async with database.transaction() as connection:
             await connection.execute(insert(site).values(**msgspec.structs.asdict(new), created_at=now))
-            await _tell(connection, now, cause, "site.add", None, new)
+            await _record(connection, now, cause, "site.add", None, new)
     except IntegrityError:
         raise SiteTaken(f"there is a site {new.code} already") from None
     ledger.sites[new.code] = new
@@ -57,19 +57,19 @@ async def add_site(database: Database, ledger: Ledger, new: Site, cause: Cause, 
 async def edit_site(
     database: Database, ledger: Ledger, code: str, version: int, changes: Mapping[str, Any], cause: Cause, now: int
 ) -> Site:
-    """Give a site another name or time zone. Days that have begun are counted by the one that was in force.
+    """Change a site's name or time zone. Days that have begun keep the former time zone.
 
     Args:
-        database: where it is kept.
-        ledger: learns it at once; those of other processes by the fact.
+        database: the database.
+        ledger: updated at once; those of other processes by the fact.
         code: of the site.
-        version: what whoever acts has seen.
+        version: the version that the caller has read.
         changes: `name`, `time_zone` or both.
         cause: who.
         now: epoch milliseconds.
 
     Raises:
-        NoSuchSite, StaleSite, NotASite: see there.
+        NoSuchSite, StaleSite, NotASite.
     """
     before = ledger.sites.get(code)
     if before is None:
@@ -85,22 +85,22 @@ async def edit_site(
             .values(name=after.name, time_zone=after.time_zone, version=after.version)
         )
         if changed.rowcount == 0:
-            raise StaleSite(f"{code} has changed since it was looked at")
-        await _tell(connection, now, cause, "site.edit", before, after)
+            raise StaleSite(f"{code} has changed since it was read")
+        await _record(connection, now, cause, "site.edit", before, after)
     ledger.sites[code] = after
     return after
 
 
 def _check(place: Site) -> None:
     if not all(text.strip() and len(text) <= _NAME_LENGTH and text.isprintable() for text in place.name.values()):
-        raise NotASite(f"a site has a name of 1 to {_NAME_LENGTH} characters in both languages")
+        raise NotASite(f"a site needs a name of 1 to {_NAME_LENGTH} characters in both languages")
     try:
         ZoneInfo(place.time_zone)
     except (KeyError, OSError, ValueError) as error:
         raise NotASite(f"{place.time_zone!r} is no time zone; write one like Asia/Shanghai") from error
 
 
-async def _tell(connection: Any, now: int, cause: Cause, act: str, before: Site | None, after: Site) -> None:
+async def _record(connection: Any, now: int, cause: Cause, act: str, before: Site | None, after: Site) -> None:
     old = None if before is None else msgspec.structs.asdict(before)
     record = audited(now, after.code, cause, act, f"site:{after.code}", old, msgspec.structs.asdict(after))
     await write_records(connection, [], [record])

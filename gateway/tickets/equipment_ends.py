@@ -1,4 +1,4 @@
-"""What becomes of open tickets when their equipment is retired or gets another code: they go on, and say so."""
+"""Open tickets of equipment that is retired or renamed: they stay open and record the change."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ async def note_on_tickets(
 
 
 async def move_tickets(connection: AsyncConnection, site: str, code: str, new: str, cause: Cause, now: int) -> None:
-    """Let open tickets of an equipment go on under its new code."""
+    """Move open tickets of an equipment to its new code."""
     rows = await _open_tickets(connection, site, code)
     was, will_be = f"{site}/{code}/", f"{site}/{new}/"
     for row in rows:

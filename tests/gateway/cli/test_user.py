@@ -81,7 +81,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence(user: Type) -> None:
     assert "no such account" in refused(user("disable", "nobody"))
     assert "no such login" in refused(user("logins", "ann", "--end", "nothing"))
     assert "no such token" in refused(user("token", "revoke", "nothing"))
-    assert "no machine may manage_people" in refused(user("token", "add", "m", "--act", "manage_people"))
+    assert "a token cannot permit manage_people" in refused(user("token", "add", "m", "--act", "manage_people"))
 
 
 def test_a_password_is_never_an_argument(user: Type) -> None:

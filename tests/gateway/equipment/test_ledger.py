@@ -146,7 +146,7 @@ async def test_strangers_beyond_the_limit_fill_neither_memory_nor_table(database
         topic = PUMP.replace("P-1", f"X-{number}")
         ledger.hear(message(topic, b"1"), heard(topic))
         await ledger.meet(heard(topic), T0)
-    assert len(ledger._heard) == 2
+    assert len(ledger._received) == 2
     await ledger.keep_last_messages()
     assert {row["equipment"] for row in await rows_of(database, last_message)} == {"X-0", "X-1"}
 

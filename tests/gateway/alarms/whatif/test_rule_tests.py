@@ -240,7 +240,7 @@ async def test_an_empty_history_is_said_and_not_drawn(api: ApiServer) -> None:
     lines: list[str] = []
     tell(answer, lines.append)
     assert "0 readings, the first at none." in lines[1]
-    assert any("there is no reading of this equipment" in line for line in lines)
+    assert any("this equipment has no reading" in line for line in lines)
 
 
 @pytest.mark.parametrize(
