@@ -195,7 +195,7 @@ def test_the_password_is_shown_once_and_kept_as_a_hash(folder: Path) -> None:
 def test_where_mosquitto_runs_elsewhere_the_next_step_is_told(folder: Path) -> None:
     assert "docker compose kill --signal HUP mosquitto" in run(folder, "add", P1).stdout
     said = run(folder, "revoke", P1).stdout
-    assert "Until then the device stays in with the account." in said
+    assert "Until then the device can connect with the account." in said
     assert "systemctl reload mosquitto" in said
 
 
@@ -205,7 +205,7 @@ def test_where_mosquitto_runs_elsewhere_the_next_step_is_told(folder: Path) -> N
         (("add", "P-1"), "SITE/KIND/EQUIPMENT"),
         (("add", "gw", "--topic", "gengfu/#"), "no topic of a gateway's own"),
         (("add", P1, "--rotate"), "has no account"),
-        (("add", P1, "--rotate", "--topic", "a/#"), "leave --topic out"),
+        (("add", P1, "--rotate", "--topic", "a/#"), "omit --topic"),
         (("revoke", P1), "has no account"),
         (("list", "--accounts-dir", "nowhere"), "--accounts-dir"),
     ],
@@ -239,7 +239,7 @@ class Site:
         """Run the command and wait until Mosquitto has done as it was told; the password, where one is shown."""
         done = run(self.accounts, *words, pid_file=self.broker.folder / "mosquitto.pid")
         assert done.returncode == 0, done.stderr
-        assert "Mosquitto has been told" in done.stdout
+        assert "Mosquitto was notified" in done.stdout
         self._reloads += 1
         asyncio.run(until(lambda: self.log.count("Reloading config") == self._reloads, "Mosquitto reads its files"))
         found = re.search(r"^Password:  (\S+)$", done.stdout, re.MULTILINE)
