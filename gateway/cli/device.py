@@ -19,7 +19,7 @@ device = typer.Typer(
     no_args_is_help=True,
 )
 _RELOAD: dict[Reloaded, str] = {
-    Reloaded.TOLD: "Mosquitto was notified and reads its files again.",
+    Reloaded.NOTIFIED: "Mosquitto was notified and reads its files again.",
     Reloaded.NOT_HERE: "Mosquitto does not run here. Make it read its files again, where it runs:",
     Reloaded.NOT_PERMITTED: "Mosquitto could not be notified (that needs root). Make it read its files again:",
 }
@@ -123,7 +123,7 @@ def _given(settings: Path | None, accounts_dir: Path | None) -> DeviceSettings:
 def _notify_mosquitto(given: DeviceSettings, still_in: str) -> None:
     reloaded = reload(given.pid_file)
     typer.echo(_RELOAD[reloaded])
-    if reloaded is not Reloaded.TOLD:
+    if reloaded is not Reloaded.NOTIFIED:
         typer.echo(_HOW)
         if still_in:
             typer.echo(f"Until then the device can connect {still_in}.")
