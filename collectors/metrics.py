@@ -30,9 +30,9 @@ class IngestMetrics:
             "gengfu_buffer_depth", "Messages that are decided and wait to become durable", registry=registry
         )
         self.connected = Gauge("gengfu_broker_connected", "1 while the broker is connected", registry=registry)
-        self.turned_away = Gauge(
-            "gengfu_equipment_rejected_total",
-            "Unknown equipment beyond the limit: judged, but not listed",
+        self.rejected = Counter(
+            "gengfu_equipment_rejected",
+            "Messages of unknown equipment beyond the limit: evaluated, but the equipment is not listed",
             registry=registry,
         )
         self.acknowledgement = Histogram(

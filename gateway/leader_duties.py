@@ -163,6 +163,7 @@ class LeaderDuties:
         self._around: dict[str, Value] = {}
         self._sealer: Sealer | None = None
         self._failing_reported: bool | None = None
+        self._ingest_metrics = metrics.ingest
         self._measure(metrics.ingest)
 
     def duties(self) -> list[Duty]:
@@ -209,14 +210,15 @@ class LeaderDuties:
     def _measure(self, metrics: IngestMetrics) -> None:
         metrics.waiting.set_function(lambda: self.broker.waiting)
         metrics.connected.set_function(lambda: self.broker.connected)
-        metrics.turned_away.set_function(lambda: self._given.ledger.turned_away)
 
     async def _decide(self, readings: Sequence[Reading]) -> None:
         given = self._given
         if self._data_time is not None:
             await self._data_time.reach(readings)
         self._lookout.note(readings)
+        rejected = given.ledger.rejected
         await given.ledger.meet(readings, given.clock())
+        self._ingest_metrics.rejected.inc(given.ledger.rejected - rejected)
         await self._alarms.decide(readings)
         note_events(given.store, given.feed, readings)
         given.watchdog.decided(reading for reading in readings[-2:] if reading.topic.kind is Kind.SYSTEM)

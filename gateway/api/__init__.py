@@ -1,1 +1,1 @@
-"""HTTP and the live feed: thin translators between the wire and the subjects."""
+"""HTTP and the live feed: a thin layer between the wire and the domain packages."""

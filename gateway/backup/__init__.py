@@ -1,1 +1,1 @@
-"""Backups: made while the service runs, read back before they count, restored into an empty place only."""
+"""Backups: made while the service runs, verified by reading back, restored into an empty folder only."""

@@ -1,4 +1,4 @@
-"""Makes a backup while the service runs, and reads it back before it gets its name."""
+"""Makes a backup while the service runs, and verifies it before it gets its final name."""
 
 import io
 import os
@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 
 class Made(msgspec.Struct, frozen=True):
-    """A backup that is whole."""
+    """A complete backup."""
 
     file: Path
     size: int
@@ -37,25 +37,25 @@ class Made(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What the manifest says of a file."""
+    """The manifest's entry of a file."""
 
     size: int
     sha256: str
 
 
 async def make_backup(settings: Settings, url: URL, folder: Path, now: int, say: Say, *, with_history: bool) -> Made:
-    """Copy everything, pack it, read it back, and only then give it its name.
+    """Copy everything, pack it, verify it, and only then give it its final name.
 
     Args:
-        settings: where everything is; `backup.passphrase` encrypts.
+        settings: locations of the data; `backup.passphrase` turns encryption on.
         url: of the database.
-        folder: where the backup goes; made where it is missing.
+        folder: target folder; created if it is missing.
         now: epoch ms, for its name.
-        say: told what is being done.
-        with_history: readings too, where they are in SQLite.
+        say: called with progress messages.
+        with_history: include readings, if they are in SQLite.
 
     Raises:
-        ProgramFailed, BackupDamaged, sqlite3.Error, OSError: there is no backup, and nothing is left lying about.
+        ProgramFailed, BackupDamaged, sqlite3.Error, OSError: there is no backup, and no temporary file is left.
     """
     passphrase = settings.backup.passphrase.get_secret_value()
     header = Header(now, version("gengfu"), newest_revision())
@@ -79,7 +79,7 @@ async def make_backup(settings: Settings, url: URL, folder: Path, now: int, say:
 
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
-    """A place on the disk of the backup for what is not yet one."""
+    """A temporary folder on the disk of the backup."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".gengfu-", dir=folder) as staging:
         (Path(staging) / "content").mkdir()
@@ -87,7 +87,7 @@ def _staging(folder: Path) -> Iterator[Path]:
 
 
 def _give_name(partial: Path, target: Path) -> int:
-    """From now on it is a backup. Returns its size. Raises FileExistsError: nothing is written over."""
+    """Give the backup its final name. Returns its size. Raises FileExistsError: nothing is overwritten."""
     target.hardlink_to(partial)
     descriptor = os.open(target.parent, os.O_RDONLY)
     try:
@@ -134,7 +134,7 @@ def _tar_info(name: str, size: int) -> tarfile.TarInfo:
 
 
 class _Counted:
-    """A file that is read through once: its size and checksum."""
+    """A file that computes its size and checksum while it is read once."""
 
     def __init__(self, file: IO[bytes], stopping: Stopping) -> None:
         self._file = file
@@ -154,7 +154,7 @@ class _Counted:
 
 
 def verify_backup(file: Path, passphrase: str, stopping: Stopping = lambda: None) -> int:
-    """Read a backup to its end and hold every file against the manifest. Returns the number of files.
+    """Read a backup to its end and check every file against the manifest. Returns the number of files.
 
     Raises:
         BackupDamaged, PassphraseNeeded, OSError.
@@ -165,10 +165,10 @@ def verify_backup(file: Path, passphrase: str, stopping: Stopping = lambda: None
 def unpack(
     file: Path, passphrase: str, open_target: Callable[[str], IO[bytes] | None], stopping: Stopping = lambda: None
 ) -> int:
-    """Read a backup and give each file to whoever opens a target for its name; None: it is only checked.
+    """Read a backup and copy each file to the target that `open_target` opens for its name; None: only check it.
 
     Raises:
-        BackupDamaged, PassphraseNeeded, OSError: what has been written so far is worth nothing.
+        BackupDamaged, PassphraseNeeded, OSError: discard everything written so far.
     """
     found: dict[str, Entry] = {}
     manifest: dict[str, Entry] | None = None
@@ -179,7 +179,7 @@ def unpack(
                 for member in tar:
                     content: Any = tar.extractfile(member) if member.isreg() else None
                     if content is None or manifest is not None:
-                        raise BackupDamaged(f"{member.name} does not belong into a backup")
+                        raise BackupDamaged(f"{member.name} does not belong in a backup")
                     if member.name == MANIFEST:
                         manifest = msgspec.json.decode(content.read(), type=dict[str, Entry])
                     else:
@@ -188,14 +188,14 @@ def unpack(
             raise BackupDamaged(f"its content cannot be read: {error}") from error
         sealed.finish()
     if manifest is None or manifest != found:
-        raise BackupDamaged("its files are not those of its manifest")
+        raise BackupDamaged("its files do not match its manifest")
     return len(found)
 
 
 def _take(name: str, content: IO[bytes], open_target: Callable[[str], IO[bytes] | None], stopping: Stopping) -> Entry:
     parts = Path(name).parts
     if name.startswith("/") or ".." in parts or not parts:
-        raise BackupDamaged(f"{name!r} is no name of a file in a backup")
+        raise BackupDamaged(f"{name!r} is not a valid file name in a backup")
     counted = _Counted(content, stopping)
     target = open_target(name)
     if target is None:

@@ -1,4 +1,4 @@
-"""What belongs into a backup, and how a copy of it is taken while the service writes."""
+"""The contents of a backup, and copying them while the service writes."""
 
 import json
 import shutil
@@ -25,17 +25,17 @@ SEAL_KEY: Final = "second_factor.key"
 _SMALL_DATABASES: Final = ("sequences.db", "dirty-minutes.db")
 _PAGES: Final = 4_096
 _HIDDEN: Final = frozenset({("storage", "database_url")})
-"""Settings that may hold a password though their type does not say so."""
+"""Settings that may contain a password although they do not have the secret type."""
 
 
 def copy_sqlite(source: Path, target: Path, stopping: Stopping) -> None:
-    """Copy a SQLite file as of one moment, while others write it, and check the copy. Raises sqlite3.Error."""
-    address = f"{source.absolute().as_uri()}?mode=rw"  # never makes an empty one where none is
+    """Copy a consistent snapshot of a SQLite file while others write it, and check the copy. Raises sqlite3.Error."""
+    address = f"{source.absolute().as_uri()}?mode=rw"  # never creates an empty database
     with (
         closing(sqlite3.connect(address, uri=True, isolation_level=None)) as reading,
         closing(sqlite3.connect(target)) as writing,
     ):
-        # One open snapshot: else the copy would begin anew with each commit of others, and under load never end.
+        # One open snapshot: otherwise the copy restarts with each commit of others, and under load never ends.
         reading.execute("BEGIN")
         reading.execute("SELECT count(*) FROM sqlite_master").fetchone()
         reading.backup(writing, pages=_PAGES, sleep=0, progress=lambda *_: stopping())
@@ -44,7 +44,7 @@ def copy_sqlite(source: Path, target: Path, stopping: Stopping) -> None:
 
 
 def check_sqlite(file: Path) -> None:
-    """Let SQLite look through a file. Raises sqlite3.DatabaseError where anything is wrong."""
+    """Check a file with SQLite. Raises sqlite3.DatabaseError if it is damaged."""
     with closing(sqlite3.connect(file)) as database:
         found = [row[0] for row in database.execute("PRAGMA integrity_check(5)")]
     if found != ["ok"]:
@@ -52,20 +52,20 @@ def check_sqlite(file: Path) -> None:
 
 
 def copy_rest(settings: Settings, target: Path, stopping: Stopping, *, with_history: bool, with_key: bool) -> None:
-    """Copy what is not the service's memory into a folder; what vanishes meanwhile was not needed any more.
+    """Copy all stored data into a folder; files removed meanwhile were no longer needed.
 
     Args:
-        settings: say where everything is.
+        settings: locations of the data.
         target: folder that becomes the content of the backup.
         stopping: called between files.
-        with_history: readings too, where they are in SQLite.
-        with_key: the keys of the audit and of second factors too; only into a backup that nobody else can read.
+        with_history: include readings, if they are in SQLite.
+        with_key: include the keys of the audit and of second factors; for encrypted backups only.
 
     Raises:
         sqlite3.Error, OSError.
     """
     folder = settings.storage.data_dir
-    # Before the history: a reading that is written to it meanwhile is in both, which changes nothing.
+    # Before the history: a reading written to it meanwhile is in both, which is harmless.
     for source, name in _files(settings, with_key=with_key):
         stopping()
         _copy_file(source, target / name)
@@ -76,7 +76,7 @@ def copy_rest(settings: Settings, target: Path, stopping: Stopping, *, with_hist
 
 
 def copy_audit_record(settings: Settings, target: Path, stopping: Stopping) -> None:
-    """Copy what is kept of the audit outside of the database: before the database, so that it is never ahead of it."""
+    """Copy the audit's copies outside the database; before the database, so that they are never ahead of it."""
     folder = settings.storage.data_dir
     kept = ((folder / name, name) for name in (HEAD_FILE, RESTORED_FILE) if (folder / name).is_file())
     for source, name in (*kept, *_tree(checkpoints_folder(settings), "checkpoints")):
@@ -113,8 +113,8 @@ def _copy_file(source: Path, target: Path) -> None:
 
 
 def settings_without_secrets(settings: Settings) -> str:
-    """What is in force, as TOML; passwords, tokens and what is not set are left out."""
-    lines = ["# What was in force when the backup was made. Passwords and tokens are not in it: set them again."]
+    """The effective settings as TOML, without passwords, tokens and unset values."""
+    lines = ["# Effective settings at the time of the backup, without passwords and tokens: set them again."]
     for section in type(settings).model_fields:
         lines.append(f"\n[{section}]")
         values: dict[str, Any] = dict(getattr(settings, section))

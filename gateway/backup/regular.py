@@ -1,4 +1,4 @@
-"""Backups that are made by themselves: due by the age of the newest one in the folder, so a restart changes nothing."""
+"""Scheduled backups: due by the age of the newest one in the folder, so a restart changes nothing."""
 
 import asyncio
 import sqlite3
@@ -22,7 +22,7 @@ _HOUR_MS = 3600 * 1000
 
 
 class RegularBackups:
-    """Works only where `backup.folder` is set."""
+    """Works only if `backup.folder` is set."""
 
     def __init__(self, settings: Settings, url: URL, clock: Callable[[], int]) -> None:
         self._settings = settings
@@ -34,14 +34,14 @@ class RegularBackups:
         self._looked = False
 
     async def tick(self) -> None:
-        """Make one where it is due, and remove what need not be kept."""
+        """Make a backup if it is due, and remove old ones."""
         if self._folder is None:
             return
         try:
             await self._look(self._folder)
         except (BackupDamaged, ProgramFailed, sqlite3.Error, OSError) as error:
             self._failed_at = self._clock()
-            log.error("no backup was made; tried again in an hour", why=str(error))
+            log.error("no backup was made; retrying in an hour", why=str(error))
         self._looked = True
 
     async def _look(self, folder: Path) -> None:
@@ -60,7 +60,7 @@ class RegularBackups:
             (folder / name).unlink(missing_ok=True)
 
     def findings(self) -> dict[str, Value]:
-        """For the platform's reading; empty where nothing is to be made, or nobody has looked yet."""
+        """Fields of the platform's reading; empty if backups are off, or before the first check."""
         if self._folder is None or not self._looked:
             return {}
         now = self._clock()

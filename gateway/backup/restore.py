@@ -1,4 +1,4 @@
-"""Puts a backup into an empty place, and never over anything."""
+"""Restores a backup into an empty place; never overwrites anything."""
 
 import os
 import shutil
@@ -21,21 +21,21 @@ Say = Callable[[str], None]
 
 
 class NotEmpty(Exception):
-    """There is something already where the backup should go."""
+    """The target is not empty."""
 
 
 async def restore_backup(file: Path, folder: Path, passphrase: str, database: URL | None, say: Say) -> int:
-    """Unpack, check, and only then let the folder have its name. Returns the number of files.
+    """Unpack, check, and only then give the folder its final name. Returns the number of files.
 
     Args:
         file: the backup.
         folder: becomes the data folder; must be missing or empty.
         passphrase: of the backup; "" for none.
-        database: an empty PostgreSQL for a backup that was made of one; None leaves the dump in the folder.
-        say: told what is being done.
+        database: an empty PostgreSQL database for a backup of one; None leaves the dump in the folder.
+        say: called with progress messages.
 
     Raises:
-        NotEmpty, BackupDamaged, PassphraseNeeded, ProgramFailed, sqlite3.Error, OSError: the folder is as it was.
+        NotEmpty, BackupDamaged, PassphraseNeeded, ProgramFailed, sqlite3.Error, OSError: the folder is unchanged.
     """
     partial = _place_beside(folder)
     if database is not None:
@@ -62,12 +62,12 @@ async def restore_backup(file: Path, folder: Path, passphrase: str, database: UR
 
 
 def _place_beside(folder: Path) -> Path:
-    """Where the content goes until it is whole. Raises NotEmpty."""
+    """The temporary folder for the content until it is complete. Raises NotEmpty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise NotEmpty(f"{folder} is not empty; name another folder, nothing is ever written over")
+        raise NotEmpty(f"{folder} is not empty; name another folder, nothing is ever overwritten")
     partial = folder.with_name(f"{folder.name}.restoring")
     if partial.exists():
-        raise NotEmpty(f"{partial} is left from a restore that was broken off; remove it")
+        raise NotEmpty(f"{partial} is left from an aborted restore; remove it")
     return partial
 
 
@@ -88,4 +88,4 @@ async def _require_empty(url: URL) -> None:
     finally:
         await engine.dispose()
     if tables:
-        raise NotEmpty(f"the database {url.database} has tables already; name an empty one, nothing is written over")
+        raise NotEmpty(f"the database {url.database} has tables already; name an empty one, nothing is overwritten")

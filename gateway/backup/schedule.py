@@ -1,4 +1,4 @@
-"""When a backup is due, and which ones need not be kept: it is told what there is and what time it is."""
+"""Decides from the existing backups and the time when a backup is due, and which ones to remove. Pure."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -11,11 +11,11 @@ _FORMAT: Final = "%Y%m%dT%H%M%SZ"
 _DAY_MS: Final = 24 * 3600 * 1000
 _RETRY_MS: Final = 3600 * 1000
 GRACE_MS: Final = _DAY_MS
-"""So much later than due, a backup is missed: time enough for the service to have been off over night."""
+"""Delay after which a due backup counts as missed: allows for the service being off overnight."""
 
 
 class Due(StrEnum):
-    """Whether a backup is to be made now, and why or why not."""
+    """Whether a backup is due now, and why."""
 
     FIRST = "first"
     OLD = "old"
@@ -41,13 +41,13 @@ def made_at(name: str) -> int | None:
 
 
 def newest(names: Iterable[str], now: int) -> int | None:
-    """When the newest backup was made; one from the future, by a clock that was wrong, does not count."""
+    """When the newest backup was made; backups from the future (wrong clock) do not count."""
     times = (made_at(name) for name in names)
     return max((time for time in times if time is not None and time <= now), default=None)
 
 
 def due(last: int | None, failed_at: int | None, every_days: int, now: int) -> Due:
-    """Whether to make a backup; after a failure again an hour later."""
+    """Whether to make a backup; after a failure, an hour later."""
     if last is not None and now - last < every_days * _DAY_MS:
         return Due.NOT_YET
     if failed_at is not None and 0 <= now - failed_at < _RETRY_MS:
@@ -56,11 +56,11 @@ def due(last: int | None, failed_at: int | None, every_days: int, now: int) -> D
 
 
 def is_missed(last: int | None, every_days: int, now: int) -> bool:
-    """Whether the newest backup is older than it should ever become."""
+    """Whether the newest backup is overdue."""
     return last is None or now - last > every_days * _DAY_MS + GRACE_MS
 
 
 def surplus(names: Iterable[str], kept: int) -> Sequence[str]:
-    """The oldest backups beyond the number that is kept."""
+    """The oldest backups beyond the number to keep."""
     backups = sorted(name for name in names if made_at(name) is not None)
     return backups[:-kept]

@@ -1,13 +1,13 @@
-r"""The file that a backup is: a stream in chunks, each of which shows that it is whole and in its place.
+r"""The file format of a backup: a stream of chunks, each with a seal over its content and position.
 
     "GENGFU-BACKUP 1\n"
     4 bytes    length of the header
-    header     JSON: when, by which version, and how it is sealed
+    header     JSON: time, version, and parameters of the seal
     chunks     4 bytes length, of which the highest bit marks the last chunk; then content and seal
 
-Numbers are big-endian; a chunk holds 1 MiB at most. With a passphrase: AES-256-GCM, its key from scrypt and a salt of
-the file's own, the chunk's number as nonce, a tag of 16 bytes. Without: the content as it is, and its SHA-256. The seal
-is also over the header, the number and the length with its mark, so nothing can be cut off, exchanged or put between.
+Numbers are big-endian; a chunk holds at most 1 MiB. With a passphrase: AES-256-GCM, its key from scrypt with a salt per
+file, the chunk's number as nonce, a tag of 16 bytes. Without: the plain content, and its SHA-256. The seal also covers
+the header, the number and the length with its mark, so chunks cannot be cut off, exchanged or inserted.
 """
 
 import os
@@ -25,13 +25,13 @@ _LONGEST_HEADER: Final = 64 * 1024
 _SCRYPT_N: Final = 2**16
 _SCRYPT_R: Final = 8
 _MOST_N: Final = 2**18
-"""A header is read before anything proves it: it must not make us take all the memory."""
+"""Limit for a header, which is read before it is verified: it must not exhaust the memory."""
 _MEMORY: Final = 256 * _SCRYPT_R * _MOST_N
-"""Half of it is what the largest n takes."""
+"""Twice the memory of the largest n."""
 
 
 class BackupDamaged(Exception):
-    """This file is no whole backup; the text says why."""
+    """The file is not a complete backup; the text says why."""
 
 
 class PassphraseNeeded(Exception):
@@ -39,12 +39,12 @@ class PassphraseNeeded(Exception):
 
 
 class Header(msgspec.Struct, frozen=True):
-    """What stands before the chunks, for everyone to read."""
+    """The unencrypted header before the chunks."""
 
     made_at: int
     version: str
     revision: str
-    """Of the database's schema."""
+    """Revision of the database's schema."""
     salt: str = ""
     """Empty: not encrypted."""
     n: int = _SCRYPT_N
@@ -89,13 +89,13 @@ def _cipher(header: Header, passphrase: str) -> AESGCM | None:
     if not header.encrypted:
         return None
     if not 2 <= header.n <= _MOST_N or header.n & (header.n - 1):
-        raise BackupDamaged("its header asks for a key that cannot be made")
+        raise BackupDamaged("its header has invalid key parameters")
     salt, secret = bytes.fromhex(header.salt), passphrase.encode()
     return AESGCM(scrypt(secret, salt=salt, n=header.n, r=_SCRYPT_R, p=1, dklen=32, maxmem=_MEMORY))
 
 
 class SealedWriter:
-    """Takes bytes as a file does. Only `finish` makes it whole."""
+    """A writer like a file. The backup is complete only after `finish`."""
 
     def __init__(self, file: IO[bytes], header: Header, passphrase: str) -> None:
         if passphrase:
@@ -107,7 +107,7 @@ class SealedWriter:
         file.write(MAGIC + len(encoded).to_bytes(4, "big") + encoded)
 
     def write(self, content: bytes) -> int:
-        """Take bytes; written a chunk at a time."""
+        """Write bytes, in chunks."""
         self._waiting += content
         while len(self._waiting) > CHUNK:
             self._put(bytes(self._waiting[:CHUNK]), last=False)
@@ -124,9 +124,9 @@ class SealedWriter:
 
 
 def read_header(file: IO[bytes]) -> tuple[Header, bytes]:
-    """The header and its bytes; nothing proves them yet. Raises BackupDamaged."""
+    """The header and its bytes, not verified yet. Raises BackupDamaged."""
     if file.read(len(MAGIC)) != MAGIC:
-        raise BackupDamaged("it is no backup of Gengfu")
+        raise BackupDamaged("it is not a backup of Gengfu")
     length = int.from_bytes(file.read(4), "big")
     encoded = file.read(length) if length <= _LONGEST_HEADER else b""
     try:
@@ -138,10 +138,10 @@ def read_header(file: IO[bytes]) -> tuple[Header, bytes]:
 
 
 class SealedReader:
-    """Gives back the bytes, each chunk only after its seal has been checked.
+    """A reader like a file; returns each chunk only after its seal was checked.
 
     Raises:
-        BackupDamaged: no backup, torn, changed, or another passphrase.
+        BackupDamaged: not a backup, truncated, changed, or wrong passphrase.
         PassphraseNeeded: encrypted, and none was given.
     """
 
@@ -155,7 +155,7 @@ class SealedReader:
         self._ended = False
 
     def read(self, size: int = -1) -> bytes:
-        """As a file: at most `size` bytes, fewer only at the end."""
+        """Like a file: at most `size` bytes, fewer only at the end."""
         parts = []
         while size != 0 and (self._ready or self._next()):
             taken = self._ready if size < 0 else self._ready[:size]
@@ -165,7 +165,7 @@ class SealedReader:
         return b"".join(parts)
 
     def finish(self) -> None:
-        """Read what is left, so that a torn end is found. Raises BackupDamaged."""
+        """Read the rest, to detect a truncated end. Raises BackupDamaged."""
         while self._next():
             pass
 
@@ -177,13 +177,13 @@ class SealedReader:
         length = word & ~_LAST
         sealed = self._file.read(length + self._seal.size) if len(mark) == 4 and length <= CHUNK else b""
         if len(sealed) != length + self._seal.size:
-            raise BackupDamaged("it is torn: its end is missing")
+            raise BackupDamaged("it is truncated: its end is missing")
         try:
             self._ready = memoryview(self._seal.open(sealed, mark))
         except InvalidTag:
-            why = "another passphrase, or bytes have changed" if self.header.encrypted else "bytes have changed"
+            why = "wrong passphrase, or bytes have changed" if self.header.encrypted else "bytes have changed"
             raise BackupDamaged(f"it cannot be read: {why}") from None
         self._ended = bool(word & _LAST)
         if self._ended and self._file.read(1):
-            raise BackupDamaged("something stands behind its end")
+            raise BackupDamaged("there is data after its end")
         return True

@@ -1,4 +1,4 @@
-"""What `gengfu verify-audit` does: proves the audit whole, from the database or a file, and exports it."""
+"""`gengfu verify-audit`: verifies the audit in the database or in a file, and exports it."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,24 +27,24 @@ async def verify_audit(
     target: Path | None,
     say: Say,
 ) -> None:
-    """Verify, and export where a target is given.
+    """Verify, and export if a target is given.
 
     Args:
-        settings: where the database and the keys are.
+        settings: name the database and the keys.
         keys: public keys to trust; none: those beside the private key.
-        checkpoints: folder of checkpoints that were kept elsewhere.
-        heads: heads of other services on the same database, or that were kept elsewhere.
+        checkpoints: folder of checkpoints kept elsewhere.
+        heads: heads of other services on the same database, or kept elsewhere.
         file: an export to verify instead of the database.
-        target: where to export to.
+        target: file of the export.
         say: shows a line.
 
     Raises:
-        AuditNotWhole: after every finding has been shown.
+        AuditNotWhole: after all findings were shown.
         NoAudit, AuditKeyError, NotAnExport, NotReadable, OSError: it cannot be verified.
     """
     trusted = read_public_keys(keys or sorted(key_file(settings).parent.glob(PUBLIC_PATTERN)))
     if not trusted:
-        raise NoAudit(f"no public key beside {key_file(settings)}; give one with --key")
+        raise NoAudit(f"there is no public key beside {key_file(settings)}; give one with --key")
     given = Outside(copies=read_checkpoints(checkpoints) if checkpoints else (), heads=_read_heads(heads))
     if file is not None:
         _tell(check_file(file, trusted, given), given, say)
@@ -69,7 +69,7 @@ def _read_heads(files: Sequence[Path]) -> list[Head]:
 
 
 def _with_own(settings: Settings, given: Outside) -> Outside:
-    """What was given, and what this service keeps beside its own data.
+    """The given copies, and those that this service keeps beside its data.
 
     Raises NotAnExport, NotReadable, OSError.
     """
@@ -95,16 +95,16 @@ def _open(settings: Settings) -> Database:
 
 
 async def _require_current(database: Database) -> None:
-    """Raise NoAudit where the tables are those of another version: what is missing there would look removed."""
+    """Raise NoAudit if the tables are those of another version: missing columns would look like removed data."""
     found, needed = await revision_of(database), newest_revision()
     if found == needed:
         return
     where = database.engine.url.render_as_string(hide_password=True)
     if found is None:
-        raise NoAudit(f"{where}: there are no tables of Gengfu in this database; check storage.database_url")
+        raise NoAudit(f"{where}: this database has no tables of Gengfu; check storage.database_url")
     if found > needed:
         raise NoAudit(
-            f"{where}: the database is of a later version ({found}); verify it with the version that wrote it"
+            f"{where}: the database belongs to a later version ({found}); verify it with the version that wrote it"
         )
     raise NoAudit(
         f"{where}: the database is of an older version ({found}, this one needs {needed}); run `gengfu migrate`, which "

@@ -1,4 +1,4 @@
-"""What `gengfu backup` and `gengfu restore` do."""
+"""`gengfu backup` and `gengfu restore`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ async def back_up(settings: Settings, folder: Path | None, with_history: bool, s
     """Make a backup now.
 
     Raises:
-        NoPlace, ProgramFailed, BackupDamaged, sqlite3.Error, OSError: there is none, and the text says why.
+        NoPlace, ProgramFailed, BackupDamaged, sqlite3.Error, OSError: there is no backup; the text says why.
     """
     target = folder or (Path(settings.backup.folder) if settings.backup.folder else None)
     if target is None:
@@ -45,7 +45,7 @@ def needs_passphrase(file: Path) -> bool:
 
 
 async def restore_into(file: Path, folder: Path, passphrase: str, settings: Settings, say: Say) -> None:
-    """Restore, and say what is to be done next. Raises as `restore_backup` does."""
+    """Restore, and show the next steps. Raises the same as `restore_backup`."""
     url = make_url(database_url(settings))
     database = None if url.get_backend_name() == "sqlite" else url
     files = await restore_backup(file, folder, passphrase, database, say)

@@ -1,6 +1,6 @@
-"""A chart of letters for the command line: numbers over time, the limits across, and below it when there was an alarm.
+"""Text charts for the command line: numbers over time with limits, and below them the alarms.
 
-Pure: it takes what `POST /rules/test` answers and gives lines.
+Pure: takes the answer of `POST /rules/test` and returns lines.
 """
 
 import math
@@ -16,17 +16,17 @@ _VALUE: Final = "│"
 _ALARM: Final = "█"
 _LEGEND: Final = f"{_VALUE} lowest to highest   ═ limit   ┄ back to normal   {_ALARM} alarm"
 Span = tuple[float, float]
-"""Begin and end, as shares of the whole time: 0 to 1."""
+"""Begin and end as shares of the whole period: 0 to 1."""
 
 
 def draw(chart: dict[str, Any], activations: Iterable[dict[str, Any]], start: str, end: str) -> list[str]:
-    """The lines of one chart; few for a field of texts, which has no curve.
+    """The lines of one chart; a summary for a text field, which has no curve.
 
     Args:
         chart: one of the answer's `charts`.
         activations: the answer's.
-        start: of the time, RFC 3339.
-        end: of the time.
+        start: of the period, RFC 3339.
+        end: of the period.
     """
     begin, length = _seconds(start), max(_seconds(end) - _seconds(start), 0.001)
 
@@ -80,11 +80,11 @@ def _curve(columns: Sequence[Span | None], lines: Sequence[dict[str, Any]]) -> l
 
 def _of_changes(chart: dict[str, Any]) -> str:
     changes = chart["changes"]
-    return f"{len(changes)} changes, the last to {changes[-1]['value']}" if changes else "nothing was sent"
+    return f"{len(changes)} changes, the last to {changes[-1]['value']}" if changes else "no data"
 
 
 def _bar(spans: Iterable[Span]) -> str:
-    """An alarm that is shorter than a column is seen too."""
+    """An alarm shorter than a column is shown too."""
     bar = ["·"] * WIDTH
     for begin, end in spans:
         first, last = int(begin * WIDTH), math.ceil(end * WIDTH)

@@ -1,4 +1,4 @@
-"""What every command shares: its options, its settings, and errors that are one sentence."""
+"""Shared by all commands: options, settings, and errors in one sentence."""
 
 import asyncio
 import sqlite3
@@ -29,7 +29,7 @@ from simulators.yaml_input.files import YamlFileError
 
 
 class CommandRefused(Exception):
-    """A command cannot do what is asked; the text says what can be done."""
+    """The command cannot do this; the text says what to do instead."""
 
 
 EXPECTED: Final = (
@@ -59,7 +59,7 @@ EXPECTED: Final = (
     CsvError,
     OSError,
 )
-"""What a user can mend: shown as one sentence, without a trace."""
+"""Errors that a user can fix: shown as one sentence, without a traceback."""
 
 SettingsFile = Annotated[
     Path | None,
@@ -68,22 +68,22 @@ SettingsFile = Annotated[
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the databases.")]
 
 Url = Annotated[str, typer.Option(help="Address of the running service.")]
-Login = Annotated[str, typer.Option("--username", help="Account at the service; the password is asked for.")]
-Code = Annotated[str, typer.Option("--code", help="Code of the second factor, where the account asks for one.")]
+Login = Annotated[str, typer.Option("--username", help="Account at the service; prompts for the password.")]
+Code = Annotated[str, typer.Option("--code", help="Second-factor code, if the account requires one.")]
 
 
 def ask_password(username: str) -> str:
-    """For commands that ask the running service; "" where nobody logs in."""
+    """Prompt for the password for the running service; "" without a user name."""
     return typer.prompt("Password", hide_input=True, err=True) if username else ""
 
 
 def given(**values: Any) -> dict[str, Any]:
-    """Only what stands on the command line."""
+    """Only the options given on the command line."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def load(file: Path | None, overrides: dict[str, dict[str, Any]]) -> Settings:
-    """Read the settings, or end with what is wrong with them."""
+    """Read the settings, or exit with their errors."""
     try:
         return load_settings(file, overrides)
     except SettingsError as error:
@@ -91,7 +91,7 @@ def load(file: Path | None, overrides: dict[str, dict[str, Any]]) -> Settings:
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
-    """Do the work of a command, or end with one sentence where it cannot be done."""
+    """Run a command, or exit with one sentence if it fails."""
     try:
         asyncio.run(work)
     except KeyboardInterrupt:
@@ -113,6 +113,6 @@ def _first(group: BaseExceptionGroup[Any]) -> BaseException:
 
 
 def fail(error: BaseException) -> NoReturn:
-    """End with one sentence and a code that is not zero."""
+    """Exit with one sentence and a non-zero code."""
     typer.echo(f"gengfu: {error}", err=True)
     raise typer.Exit(1)

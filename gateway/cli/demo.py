@@ -1,4 +1,4 @@
-"""The demo: broker, service and a simulated estate in one command, on this machine only."""
+"""The demo: broker, service and a simulated site in one command, on this machine only."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ SKAB_RULES: Final = Path(str(files("simulators"))) / "replays" / "skab.rules.yam
 
 
 def ledger_of(estate: Estate) -> tuple[list[Site], list[Equipment]]:
-    """An estate file's site and equipment as the ledger wants them."""
+    """An estate file's site and equipment in the form of the ledger."""
     site = Site(estate.site, _texts(estate.name), _TIME_ZONE)
     items = [
         Equipment(estate.site, item.code, item.kind, _texts(item.name), _texts(item.place)) for item in estate.equipment
@@ -40,7 +40,7 @@ def ledger_of(estate: Estate) -> tuple[list[Site], list[Equipment]]:
 
 
 def links_of(estate: Estate) -> list[Link]:
-    """What feeds and what carries the equipment of an estate file."""
+    """Power and network links of the equipment of an estate file."""
     by = [(item.code, item.fed_by, Relation.POWER) for item in estate.equipment]
     by += [(item.code, item.carried_by, Relation.NETWORK) for item in estate.equipment]
     return [Link(estate.site, child, parent, relation) for child, parent, relation in by if parent]
@@ -52,7 +52,7 @@ def _texts(name: Texts) -> dict[str, str]:
 
 @contextlib.asynccontextmanager
 async def embedded_broker(port: int) -> AsyncIterator[None]:
-    """The broker that comes with the product; for demo and trial (design: it holds messages in memory)."""
+    """The included broker, for demo and trial: it holds messages in memory."""
     broker = EmbeddedBroker(port=port, listen=_HOST, max_inflight_count=1000)
     await asyncio.to_thread(broker.start)
     try:
@@ -64,7 +64,7 @@ async def embedded_broker(port: int) -> AsyncIterator[None]:
 async def run_demo(
     http_port: int, mqtt_port: int, data_dir: Path | None, seed: int, say: Callable[[str], None]
 ) -> None:
-    """Run until told to stop. Raises OSError where a port is taken."""
+    """Run until stopped. Raises OSError if a port is in use."""
     estate = load_estate("demo")
     with contextlib.ExitStack() as stack:
         folder = data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gengfu-demo-")))
@@ -95,7 +95,7 @@ def _demo_sections(http_port: int, mqtt_port: int, folder: Path) -> dict[str, ob
     """The settings of a demo; a `gengfu.toml` nearby is for the real service and is not read."""
     default = Settings.model_construct()
     return {
-        # rumqttd speaks one version of MQTT a listener; this one is 3.1.1.
+        # rumqttd supports one version of MQTT per listener; this one is 3.1.1.
         "broker": default.broker.model_copy(update={"host": _HOST, "port": mqtt_port, "protocol": 4}),
         "http": default.http.model_copy(update={"host": _HOST, "port": http_port}),
         "storage": default.storage.model_copy(update={"data_dir": folder}),

@@ -1,4 +1,4 @@
-"""`gengfu device`: accounts of devices at the broker, and the certificates of a first set-up."""
+"""`gengfu device`: accounts of devices at the broker, and the certificates of a new installation."""
 
 import contextlib
 from collections.abc import Iterator
@@ -19,9 +19,9 @@ device = typer.Typer(
     no_args_is_help=True,
 )
 _RELOAD: dict[Reloaded, str] = {
-    Reloaded.TOLD: "Mosquitto has been told; it reads its files again.",
-    Reloaded.NOT_HERE: "Mosquitto does not run here. Now let it read its files again, where it runs:",
-    Reloaded.NOT_PERMITTED: "Mosquitto could not be told (that is root's). Now let it read its files again:",
+    Reloaded.NOTIFIED: "Mosquitto was notified and reads its files again.",
+    Reloaded.NOT_HERE: "Mosquitto does not run here. Make it read its files again, where it runs:",
+    Reloaded.NOT_PERMITTED: "Mosquitto could not be notified (that needs root). Make it read its files again:",
 }
 _HOW = "  docker compose kill --signal HUP mosquitto\n  systemctl reload mosquitto            # without containers"
 
@@ -38,22 +38,20 @@ def add(
     name: Name,
     topic: Annotated[
         list[str] | None,
-        typer.Option(
-            help="For a third-party gateway: topics of its own, which it may use as it likes; may stand often."
-        ),
+        typer.Option(help="For a third-party gateway: its own topics, to publish and subscribe; repeatable."),
     ] = None,
-    rotate: Annotated[bool, typer.Option("--rotate", help="It is there: give it a new password.")] = False,
+    rotate: Annotated[bool, typer.Option("--rotate", help="Set a new password for an existing account.")] = False,
     accounts_dir: AccountsDir = None,
     settings: SettingsFile = None,
 ) -> None:
-    """Give a device an account: it may publish under its own topics, and hears nothing. Shows its password once.
+    """Create an account for a device, which may publish under its own topics only. Shows its password once.
 
     Example: gengfu device add HQ/pump/P-1
     """
     with _said_plainly():
         given = _given(settings, accounts_dir)
         if rotate and topic:
-            raise DeviceError("--rotate changes the password only: leave --topic out")
+            raise DeviceError("--rotate changes the password only: omit --topic")
         password = new_password()
 
         def decide(files: Files) -> Files:
@@ -62,13 +60,13 @@ def add(
             return broker_accounts.add(files, name, topic or (), password)
 
         change(given.accounts_dir, decide)
-        typer.echo(f"User name: {name}\nPassword:  {password}\nIt is shown this once; --rotate makes another.")
-        _tell_mosquitto(given, "with the old password" if rotate else "")
+        typer.echo(f"User name: {name}\nPassword:  {password}\nIt is shown only once; --rotate sets a new one.")
+        _notify_mosquitto(given, "with the old password" if rotate else "")
 
 
 @device.command("list")
 def list_accounts(accounts_dir: AccountsDir = None, settings: SettingsFile = None) -> None:
-    """Show every account at the broker, and what each may do.
+    """Show every account at the broker and its permissions.
 
     Example: gengfu device list
     """
@@ -79,28 +77,28 @@ def list_accounts(accounts_dir: AccountsDir = None, settings: SettingsFile = Non
 
 @device.command("revoke")
 def revoke(name: Name, accounts_dir: AccountsDir = None, settings: SettingsFile = None) -> None:
-    """Take a device's account away. Mosquitto cuts its connection off when it reads its files again.
+    """Remove a device's account. Mosquitto closes its connection when it reads its files again.
 
     Example: gengfu device revoke HQ/pump/P-1
     """
     with _said_plainly():
         given = _given(settings, accounts_dir)
         change(given.accounts_dir, lambda files: broker_accounts.revoke(files, name))
-        typer.echo(f"{name} has no account any more.")
-        _tell_mosquitto(given, "with the account")
+        typer.echo(f"The account {name} is removed.")
+        _notify_mosquitto(given, "with the account")
 
 
 @device.command("certificates")
 def make_certificates(
     names: Annotated[
-        list[str], typer.Argument(help="Names and addresses by which devices and people call this server.")
+        list[str], typer.Argument(help="Names and addresses by which devices and people reach this server.")
     ],
-    folder: Annotated[Path, typer.Option(help="Where deploy/make_secrets.py made the passwords.")] = Path(
+    folder: Annotated[Path, typer.Option(help="Folder in which deploy/make_secrets.py created the passwords.")] = Path(
         "deploy/secrets"
     ),
     renew: Annotated[bool, typer.Option("--renew", help="The same authority, new certificates.")] = False,
 ) -> None:
-    """Make an authority of your own, and certificates for the broker and the proxy. Devices get ca.crt.
+    """Create a certificate authority, and certificates for the broker and the proxy. Devices get ca.crt.
 
     Example: gengfu device certificates gengfu.example.org 192.0.2.10
     """
@@ -108,13 +106,13 @@ def make_certificates(
         make = certificates.renew if renew else certificates.make_first
         make(folder, names, datetime.now(UTC))
         days = certificates.CERTIFICATE_LIFE.days
-        typer.echo(f"Made in {folder}: certificates for {', '.join(names)}, good for {days} days.")
-        typer.echo("ca.crt is for devices and browsers. Keep ca.key on another machine until you renew.")
+        typer.echo(f"Created in {folder}: certificates for {', '.join(names)}, valid for {days} days.")
+        typer.echo("Install ca.crt on devices and in browsers. Keep ca.key on another machine until you renew.")
 
 
 def _may(account: Account) -> str:
     if account.role is Role.DEVICE:
-        return f"publishes under gengfu/{account.name}/, hears nothing"
+        return f"publishes under gengfu/{account.name}/, cannot subscribe"
     return ", ".join(account.topics)
 
 
@@ -122,18 +120,18 @@ def _given(settings: Path | None, accounts_dir: Path | None) -> DeviceSettings:
     return load_settings(settings, {"devices": {"accounts_dir": accounts_dir}} if accounts_dir else {}).devices
 
 
-def _tell_mosquitto(given: DeviceSettings, still_in: str) -> None:
+def _notify_mosquitto(given: DeviceSettings, still_in: str) -> None:
     reloaded = reload(given.pid_file)
     typer.echo(_RELOAD[reloaded])
-    if reloaded is not Reloaded.TOLD:
+    if reloaded is not Reloaded.NOTIFIED:
         typer.echo(_HOW)
         if still_in:
-            typer.echo(f"Until then the device stays in {still_in}.")
+            typer.echo(f"Until then the device can connect {still_in}.")
 
 
 @contextlib.contextmanager
 def _said_plainly() -> Iterator[None]:
-    """What a user can mend, as one sentence, without a trace."""
+    """Errors that a user can fix, as one sentence, without a traceback."""
     try:
         yield
     except (DeviceError, SettingsError, OSError, UnicodeDecodeError) as error:

@@ -1,7 +1,7 @@
-"""What becomes of one message, and why, in plain words: for who connects a device or writes a mapping.
+"""Explains how one message is processed: for connecting a device or writing a mapping.
 
-The message goes the way that it would go in the service (decoder, mapping, rules), with nothing remembered and nothing
-written.
+The message passes the same steps as in the service (decoder, mapping, rules), without state and without writing
+anything.
 """
 
 import base64
@@ -31,42 +31,42 @@ _LATE_WINDOW_MS: Final = 60_000
 _READINGS_SHOWN: Final = 20
 _LEFT_OUT_SHOWN: Final = 12
 _ADVICE: Final[dict[Reason, str]] = {
-    Reason.BAD_TOPIC: "Publish to gengfu/SITE/KIND/CODE/CHANNEL, or correct what the mapping says under readings.",
-    Reason.NO_MAPPING: "Name a mapping that takes this topic in collect.mappings, or write one (docs/devices.md).",
-    Reason.TOO_LARGE: "Let the device send smaller messages.",
-    Reason.EMPTY: "An empty message deletes a retained one at the broker; as a report it says nothing.",
-    Reason.BAD_ENCODING: "Say in the mapping under payload how the device wraps its data: json, text, hex or base64.",
-    Reason.NOT_JSON: "Let the device send JSON in UTF-8; a plain word needs 'payload: text' in its mapping.",
+    Reason.BAD_TOPIC: "Publish to gengfu/SITE/KIND/CODE/CHANNEL, or correct the mapping under readings.",
+    Reason.NO_MAPPING: "Add a mapping for this topic to collect.mappings, or write one (docs/devices.md).",
+    Reason.TOO_LARGE: "Make the device send smaller messages.",
+    Reason.EMPTY: "An empty message deletes a retained one at the broker; it has no readings.",
+    Reason.BAD_ENCODING: "Set the payload format in the mapping: json, text, hex or base64.",
+    Reason.NOT_JSON: "Make the device send JSON in UTF-8; a plain word needs 'payload: text' in its mapping.",
     Reason.NOT_OBJECT: "Send one JSON object, or an array of objects.",
-    Reason.NO_FIELDS: "If this message should say something, compare its names with the fields that are looked for.",
-    Reason.DUPLICATE_KEY: "The device's JSON is wrong; only the last of the two values can be seen.",
-    Reason.TOO_MANY_FIELDS: "Name the fields that matter in a mapping instead of taking all of them.",
-    Reason.BAD_FIELD: "Let the device send the type that is expected, or say in a mapping how to read it.",
-    Reason.UNKNOWN_CHOICE: "Map the device's word to one of the contract's; until then it is only looked at.",
-    Reason.TOO_MANY_SAMPLES: "Let the device send what it has buffered in smaller messages.",
-    Reason.BAD_TIME: "Name the format of the time, and its zone if it has none; until then receipt counts.",
-    Reason.REFUSED_BY_STORE: "The field was stored with another type before; give it another name.",
-    Reason.LEFT_OUT: "Name these places under fields in a mapping, if they matter to somebody.",
-    Reason.NOT_DECIDED: "Look at this equipment by hand, then report the error: a rule or its alarm failed on it.",
+    Reason.NO_FIELDS: "If this message should have readings, compare its names with the expected fields.",
+    Reason.DUPLICATE_KEY: "The device's JSON has a duplicate key; only the last value is used.",
+    Reason.TOO_MANY_FIELDS: "List the relevant fields in a mapping instead of reading all of them.",
+    Reason.BAD_FIELD: "Make the device send the expected type, or convert it in a mapping.",
+    Reason.UNKNOWN_CHOICE: "Map the device's word to one of the contract's; until then it is only stored.",
+    Reason.TOO_MANY_SAMPLES: "Make the device send its buffered data in smaller messages.",
+    Reason.BAD_TIME: "Set the time format, and the time zone if it has none; until then the time of receipt is used.",
+    Reason.REFUSED_BY_STORE: "The field was stored with another type before; rename it.",
+    Reason.LEFT_OUT: "Add these places to fields in a mapping if they are needed.",
+    Reason.NOT_DECIDED: "Check this equipment manually, then report the error: a rule or its alarm failed on it.",
 }
 _QUALITY: Final[dict[Quality, str]] = {
-    Quality.NO_TIME: "no time in the message: the time of receipt stands in",
+    Quality.NO_TIME: "no time in the message: the time of receipt is used",
     Quality.FUTURE: "measured in the future: the device's clock is ahead",
-    Quality.OLD: "measured more than seven days ago: stored; the rules below take it as of now",
+    Quality.OLD: "measured more than seven days ago: stored; the rules below treat it as current",
     Quality.LATE: "too late to change an alarm",
-    Quality.PARTIAL: "some of it could not be read and was left out",
-    Quality.RETAINED: "kept by the broker from before, without a time: shown; of life safety it raises its alarm, once",
-    Quality.CONVERTED: "framing, encoding or spelling was not the contract's, and could be read all the same",
-    Quality.IMPLAUSIBLE: "a value cannot be true: stored and shown; only the rule `doubtful` judges it",
-    Quality.OTHER_UNIT: "its time came in seconds, microseconds or nanoseconds, and was read as such",
-    Quality.CLOCK_WRONG: "the device's clock is behind or was never set: it counts when it came",
-    Quality.REPEATED: "the same time and fields as before, or kept by the broker: no sign that the device is alive",
+    Quality.PARTIAL: "some of it could not be read and was ignored",
+    Quality.RETAINED: "retained by the broker, without a time: shown; for life safety it raises its alarm, once",
+    Quality.CONVERTED: "framing, encoding or spelling differs from the contract, but could be read",
+    Quality.IMPLAUSIBLE: "a value is implausible: stored and shown; only the rule `doubtful` evaluates it",
+    Quality.OTHER_UNIT: "its time was in seconds, microseconds or nanoseconds, and was converted",
+    Quality.CLOCK_WRONG: "the device's clock is behind or was never set: the time of receipt is used",
+    Quality.REPEATED: "same time and fields as before, or retained by the broker: not a sign of life of the device",
     Quality.UNKNOWN_FIELD: "has fields that the wire contract does not name: stored and marked unknown",
 }
 
 
 class Findings(msgspec.Struct, frozen=True):
-    """What to show, and whether anything could be read."""
+    """The report, and whether anything could be read."""
 
     lines: list[str]
     readable: bool
@@ -97,8 +97,8 @@ def examine(
         rules: the rules in force.
         topic: as the device publishes.
         payload: as the device publishes.
-        received_at: epoch milliseconds, the pretended time of receipt.
-        defaults: for finding a shipped mapping that would help.
+        received_at: epoch milliseconds, the simulated time of receipt.
+        defaults: for finding a shipped mapping that matches.
     """
     route = decoder.route(topic)
     lines = [f"Topic    {topic}", f"Payload  {len(payload)} bytes: {_excerpt(payload)}"]
@@ -124,7 +124,7 @@ def examine(
 def _unreadable_events(
     rules: Sequence[Rule], topic: str, payload: bytes, received_at: int, route: Route, decoded: Decoded
 ) -> list[Reading]:
-    """What the service would say of a message of life safety that it cannot read."""
+    """The alarm that the service would raise for an unreadable life-safety message."""
     if not decoded.faults:
         return []
     message = Message(topic, payload, 0, 0, received_at * _NS_PER_MS)
@@ -135,15 +135,15 @@ def _end(decoded: Decoded) -> str:
     if decoded.readings:
         return ""
     if decoded.faults[0].reason is Reason.NO_MAPPING:
-        return ": nothing asks the broker for this topic; should it come all the same, it goes to the quarantine"
-    return ": the message goes to the quarantine"
+        return ": the service does not subscribe to this topic; if it is received all the same, it is quarantined"
+    return ": the message is quarantined"
 
 
 def _describe(route: Route) -> str:
     if isinstance(route, Topic | NamedTopic):
         return "native: the topic is of the wire contract"
     if isinstance(route, Beside):
-        return f"none: housekeeping that mapping {route.mapping} lists under beside"
+        return f"none: mapping {route.mapping} lists it under beside, as housekeeping"
     if isinstance(route, Fault):
         return "none"
     bound = ", ".join(f"{name} = {text}" for name, text in route.bound.items())
@@ -176,7 +176,7 @@ def _reading_lines(reading: Reading) -> Iterator[str]:
     words = [f"{str(flag.name).lower()}: {text}" for flag, text in _QUALITY.items() if flag in quality]
     yield from (f"  quality {word}" for word in words or ["good"])
     if Quality.NO_TIME in quality and reading.seq is None:
-        yield "  without a time and a sequence number a message that comes twice counts twice"
+        yield "  without a time and a sequence number a duplicate message counts twice"
 
 
 def _written(value: Value) -> str:
@@ -190,48 +190,48 @@ def _mapping_lines(route: MappedTopic, payload: bytes) -> list[str]:
     pointers = [where for where, _ in route.left_out(payload)]
     if pointers:
         more = " ..." if len(pointers) > _LEFT_OUT_SHOWN else ""
-        lines.append(f"  the mapping does not look at {', '.join(pointers[:_LEFT_OUT_SHOWN])}{more}")
+        lines.append(f"  the mapping does not read {', '.join(pointers[:_LEFT_OUT_SHOWN])}{more}")
     return ["", "Left out", *lines] if lines else []
 
 
 def _suggestions(topic: str, defaults: Defaults) -> list[str]:
-    """Shipped mapping files that would take the topic."""
+    """Shipped mapping files that match the topic."""
     names = [
         name
         for name in shipped_names()
         if isinstance(Decoder(load_mappings([name], defaults)).route(topic), MappedTopic)
     ]
-    return [f'    {name} ships with Gengfu and takes it: collect.mappings = ["{name}"]' for name in names]
+    return [f'    {name} ships with Gengfu and matches it: collect.mappings = ["{name}"]' for name in names]
 
 
 def _rule_lines(rules: Sequence[Rule], readings: Sequence[Reading]) -> Iterator[str]:
     watches = RuleEvaluator(rules, {}, _LATE_WINDOW_MS)
-    told: set[tuple[str, str]] = set()
+    shown: set[tuple[str, str]] = set()
     for reading in readings:
         outcome = watches.take([reading])
         raised = {decision.rule.id for decision in outcome.decisions if decision.change.raised}
         waiting = {key.rule for key, memory in outcome.memories.items() if memory.pending_since is not None}
         for rule in _interested(rules, reading):
-            says = _says(rule, rule.id in raised, rule.id in waiting)
-            if (rule.id, says) not in told:
-                told.add((rule.id, says))
-                yield f"  {rule.id} ({rule.priority}): {says}"
-    if not told:
-        yield "  none looks at it: it is kept as history and raises no alarm"
+            result = _result(rule, rule.id in raised, rule.id in waiting)
+            if (rule.id, result) not in shown:
+                shown.add((rule.id, result))
+                yield f"  {rule.id} ({rule.priority}): {result}"
+    if not shown:
+        yield "  none uses it: it is stored as history and raises no alarm"
 
 
-def _says(rule: Rule, raised: bool, waiting: bool) -> str:
+def _result(rule: Rule, raised: bool, waiting: bool) -> str:
     if raised:
         ticket = f" and opens a ticket ({rule.ticket})" if rule.ticket is not TicketWish.NONE else ""
         return f'raises "{rule.title["en"]}" at once{ticket}'
     if waiting:
         return f'raises "{rule.title["en"]}" when it stays so for {rule.on_delay / 1000:g} s'
     inputs = ", ".join(inputs_of(rule))
-    return f"looks at {inputs} and is silent" if inputs else "looks at it and is silent"
+    return f"evaluates {inputs} and raises no alarm" if inputs else "evaluates it and raises no alarm"
 
 
 def _interested(rules: Sequence[Rule], reading: Reading) -> list[Rule]:
-    """Rules that look at something in the reading."""
+    """Rules that use something in the reading."""
     topic, fields = reading.topic, reading.fields
     mine = [rule for rule in rules if rule.kind is topic.kind and is_for(rule, topic.equipment)]
     replaced = {identity for rule in mine for identity in rule.instead_of}

@@ -1,13 +1,13 @@
-"""What ends a command with one sentence (see `command.py`)."""
+"""Errors that end a command with one sentence (see `command.py`)."""
 
 
 class AuditNotWhole(Exception):
-    """Something was done to the audit. What, has been said."""
+    """The audit is not whole. The findings were shown."""
 
 
 class NoAudit(Exception):
-    """There is nothing to verify, or no key to verify it with; the text says what to do."""
+    """There is nothing to verify, or no key; the text says what to do."""
 
 
 class NoPlace(Exception):
-    """Nobody said where the backup should go, or there is nothing to back up."""
+    """The folder of the backup is not set, or there is nothing to back up."""

@@ -1,4 +1,4 @@
-"""The command line: `gengfu COMMAND --help` shows each with an example."""
+"""The command line: `gengfu COMMAND --help` shows each command with an example."""
 
 import sys
 from contextlib import AbstractAsyncContextManager
@@ -42,19 +42,17 @@ cli = typer.Typer(
 HttpPort = Annotated[int | None, typer.Option("--http-port", help="Port of the page and the API.")]
 MqttHost = Annotated[str | None, typer.Option("--mqtt-host", help="Address of the MQTT broker.")]
 MqttPort = Annotated[int | None, typer.Option("--mqtt-port", help="Port of the MQTT broker.")]
-RuleFiles = Annotated[
-    list[Path] | None, typer.Option("--rules", help="A YAML file with further rules; may stand often.")
-]
+RuleFiles = Annotated[list[Path] | None, typer.Option("--rules", help="A YAML file with further rules; repeatable.")]
 
 
 @cli.command()
 def demo(
     http_port: Annotated[int, typer.Option(help="Port of the page and the API.")] = 8080,
     mqtt_port: Annotated[int, typer.Option(help="Port of the embedded broker.")] = 1883,
-    data_dir: Annotated[Path | None, typer.Option(help="Keep the data here; default: fresh each time.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the data; default: a new one each time.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same run.")] = 1,
 ) -> None:
-    """Show a small simulated estate on this machine: nothing to install, nothing to set.
+    """Run a small simulated site on this machine, without any installation or settings.
 
     Example: gengfu demo --http-port 8081
     """
@@ -71,13 +69,13 @@ def serve(
     data_dir: DataDir = None,
     rules: RuleFiles = None,
     no_history: Annotated[
-        bool, typer.Option("--no-history", help="Write no history: gengfu collect does. Needs InfluxDB.")
+        bool, typer.Option("--no-history", help="Do not write history: gengfu collect does. Needs InfluxDB.")
     ] = False,
     clock: Annotated[
         ClockName, typer.Option(help="data: now is the newest time in the data; for tests and studies only.")
     ] = ClockName.WALL,
 ) -> None:
-    """Run the service: collect, decide, answer. Options go before the environment, that before the file.
+    """Run the service. Options override the environment, which overrides the settings file.
 
     Example: gengfu serve --mqtt-host 192.0.2.10 --data-dir /var/lib/gengfu
     """
@@ -100,16 +98,17 @@ async def _serve(settings: Settings, clock: Clock) -> None:
 @cli.command()
 def collect(
     settings: SettingsFile = None,
-    name: Annotated[str | None, typer.Option(help="Its name; each collector has another.")] = None,
+    name: Annotated[str | None, typer.Option(help="Unique name of the collector.")] = None,
     http_port: Annotated[int | None, typer.Option(help="Port of /readyz and /metrics.")] = None,
     mqtt_host: MqttHost = None,
     mqtt_port: MqttPort = None,
     data_dir: DataDir = None,
     retire: Annotated[
-        bool, typer.Option("--retire", help="Take it away for good: finish what waits for its name, then be forgotten.")
+        bool,
+        typer.Option("--retire", help="Retire the collector: process its pending messages, then end its session."),
     ] = False,
 ) -> None:
-    """Write history to InfluxDB, and nothing else, beside `gengfu serve --no-history`. May run many times.
+    """Only write history to InfluxDB, beside `gengfu serve --no-history`. Several can run at once.
 
     Example: gengfu collect --name 2 --http-port 8082
     """
@@ -133,7 +132,7 @@ cli.command()(replay)
 
 @cli.command("check-settings")
 def check_settings(settings: SettingsFile = None) -> None:
-    """Check settings and rules without starting anything, and show what is in force.
+    """Check settings and rules without starting anything, and show the effective values.
 
     Example: gengfu check-settings --settings /etc/gengfu.toml
     """
@@ -149,7 +148,7 @@ def check_settings(settings: SettingsFile = None) -> None:
         for key, value in values.items():
             typer.echo(f"{section}.{key} = {value}")
     typer.echo(f"Topics: {', '.join(topics)}")
-    typer.echo(f"{len(rules)} rules. The settings are good.")
+    typer.echo(f"{len(rules)} rules. The settings are valid.")
 
 
 @cli.command()
@@ -157,10 +156,10 @@ def migrate(
     settings: SettingsFile = None,
     data_dir: DataDir = None,
     without_backup: Annotated[
-        bool, typer.Option("--without-backup", help="Make no copy first: you have one, made by other means.")
+        bool, typer.Option("--without-backup", help="Make no copy first: you have a backup of your own.")
     ] = False,
 ) -> None:
-    """Bring the database to the schema of this version; a copy of it is kept first. Stop every service before.
+    """Upgrade the database to the schema of this version, after making a copy. Stop all services first.
 
     Example: gengfu migrate --data-dir /var/lib/gengfu
     """
@@ -176,21 +175,21 @@ async def _migrate(settings: Settings, *, backup: bool) -> None:
             copy = await migrate_database(database, settings.storage.data_dir, backup=backup)
         finally:
             await database.close()
-    typer.echo(f"The database is at {newest_revision()}." + (f" The copy from before: {copy}" if copy else ""))
+    typer.echo(f"The database is at {newest_revision()}." + (f" Copy of the old database: {copy}" if copy else ""))
 
 
 @cli.command()
 def backup(
-    to: Annotated[Path | None, typer.Option("--to", help="Folder for it; default: backup.folder.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Target folder; default: backup.folder.")] = None,
     with_history: Annotated[
-        bool, typer.Option("--with-history", help="Put the readings in as well, where they are in SQLite.")
+        bool, typer.Option("--with-history", help="Include readings, if they are in SQLite.")
     ] = False,
     settings: SettingsFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Make a backup and read it back. Also while the service runs.
+    """Make a backup and verify it. Also while the service runs.
 
-    It is encrypted where a passphrase is set (GENGFU_BACKUP__PASSPHRASE).
+    It is encrypted if a passphrase is set (GENGFU_BACKUP__PASSPHRASE).
 
     Example: gengfu backup --to /mnt/backups --data-dir /var/lib/gengfu
     """
@@ -204,19 +203,19 @@ def restore(
     into: Annotated[Path, typer.Option("--into", help="Folder that is missing or empty; becomes the data folder.")],
     settings: SettingsFile = None,
 ) -> None:
-    """Put a backup into an empty place; nothing is ever written over.
+    """Restore a backup into an empty folder; nothing is ever overwritten.
 
-    A backup of PostgreSQL goes into the empty database that the settings name.
+    A backup of PostgreSQL is restored into the empty database of the settings.
 
     Example: gengfu restore /mnt/backups/gengfu-20261122T031500Z.backup --into /var/lib/gengfu
     """
     loaded = load(settings, {})
     passphrase = loaded.backup.passphrase.get_secret_value()
     try:
-        asked = not passphrase and needs_passphrase(file)
+        prompt = not passphrase and needs_passphrase(file)
     except EXPECTED as error:
         fail(error)
-    if asked:
+    if prompt:
         passphrase = typer.prompt("Passphrase", hide_input=True, err=True)
     run(restore_into(file, into, passphrase, loaded, typer.echo))
 
@@ -226,18 +225,18 @@ def verify_the_audit(
     settings: SettingsFile = None,
     data_dir: DataDir = None,
     key: Annotated[
-        list[Path] | None, typer.Option(help="Public key to trust; may stand often. Default: those of this service.")
+        list[Path] | None, typer.Option(help="Public key to trust; repeatable. Default: those of this service.")
     ] = None,
-    checkpoints: Annotated[Path | None, typer.Option(help="Folder of checkpoints that were kept elsewhere.")] = None,
+    checkpoints: Annotated[Path | None, typer.Option(help="Folder of checkpoints kept elsewhere.")] = None,
     head: Annotated[
-        list[Path] | None, typer.Option(help="Head of another service on the database; may stand often.")
+        list[Path] | None, typer.Option(help="Head of another service on the database; repeatable.")
     ] = None,
-    file: Annotated[Path | None, typer.Option(help="Verify this export; no database is asked.")] = None,
-    export: Annotated[Path | None, typer.Option(help="Write the audit to this file as well, as JSON lines.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Verify this export instead of the database.")] = None,
+    export: Annotated[Path | None, typer.Option(help="Also write the audit to this file, as JSON lines.")] = None,
 ) -> None:
-    """Prove that nobody has removed, changed or exchanged a row of the audit. Also while the service runs.
+    """Verify that no row of the audit was removed, changed or exchanged. Also while the service runs.
 
-    Exit code 1: it is not whole, and each row that is wrong is named.
+    Exit code 1: it is not whole; all faults are shown.
 
     Example: gengfu verify-audit --data-dir /var/lib/gengfu --checkpoints /mnt/elsewhere/checkpoints
     """
@@ -253,10 +252,11 @@ def doctor(
     ],
     settings: SettingsFile = None,
     mapping: Annotated[
-        list[str] | None, typer.Option(help="A mapping to try beside those in the settings: a shipped name, or a file.")
+        list[str] | None,
+        typer.Option(help="A mapping to test beside those in the settings: shipped name or file."),
     ] = None,
 ) -> None:
-    """Show what becomes of a message, and why; nothing is written and no broker is asked.
+    """Show how a message is processed, and why; uses no broker and writes nothing.
 
     Exit code 1: nothing could be read.
 
@@ -277,9 +277,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-equipment = typer.Typer(
-    help="What was heard and belongs to nobody yet.\n\nExample: gengfu equipment list", no_args_is_help=True
-)
+equipment = typer.Typer(help="Unknown equipment.\n\nExample: gengfu equipment list", no_args_is_help=True)
 add_test(rules_group)
 cli.add_typer(equipment, name="equipment")
 cli.add_typer(user, name="user")
@@ -289,7 +287,7 @@ cli.add_typer(device, name="device")
 
 @equipment.command("list")
 def list_equipment(url: Url = "http://127.0.0.1:8080", username: Login = "", code: Code = "") -> None:
-    """Show unknown equipment and what each sent last. Asks the running service.
+    """Show unknown equipment with its last messages. Needs the running service.
 
     Example: gengfu equipment list --url http://127.0.0.1:8080
     """
@@ -303,14 +301,14 @@ async def _list_equipment(login: AbstractAsyncContextManager[Remote]) -> None:
 
 @equipment.command("adopt")
 def adopt_equipment(
-    identity: Annotated[str, typer.Argument(metavar="SITE:CODE", help="As gengfu equipment list shows it.")],
-    name: Annotated[str, typer.Option(help="What people call it; default: its code.")] = "",
-    place: Annotated[str, typer.Option(help="Where it stands.")] = "",
+    identity: Annotated[str, typer.Argument(metavar="SITE:CODE", help="SITE:CODE as shown by gengfu equipment list.")],
+    name: Annotated[str, typer.Option(help="Its name; default: its code.")] = "",
+    place: Annotated[str, typer.Option(help="Its place.")] = "",
     url: Url = "http://127.0.0.1:8080",
     username: Login = "",
     code: Code = "",
 ) -> None:
-    """Say that unknown equipment belongs here. Asks the running service.
+    """Adopt unknown equipment. Needs the running service.
 
     Example: gengfu equipment adopt hq:0x00158d000202eff6 --name "Smoke, kitchen" --place "Building 3, 2F"
     """
@@ -339,7 +337,7 @@ def _root(
 
 def main() -> None:
     """Entry point."""
-    # Chinese must come through also where the locale is plain C.
+    # Chinese must be printed also in the C locale.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")

@@ -1,4 +1,4 @@
-"""gengfu rules test: what a rule would have done. Asks the running service, which alone holds history and rules."""
+"""gengfu rules test: test a rule on stored history. Needs the running service, which has history and rules."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,35 +18,35 @@ _LISTED: Final = 20
 
 
 def add_test(rules: typer.Typer) -> None:
-    """Give the group `gengfu rules` its command `test`."""
+    """Add the command `test` to the group `gengfu rules`."""
     rules.command("test")(try_rule)
 
 
 def try_rule(
     rule: Annotated[str, typer.Argument(help="Id of a known rule, or a YAML file with one.")],
-    equipment: Annotated[str, typer.Argument(metavar="SITE:CODE", help="On whose history.")],
+    equipment: Annotated[str, typer.Argument(metavar="SITE:CODE", help="SITE:CODE whose history to use.")],
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Another value for a known rule; may stand often."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Another value for a known rule; repeatable."),
     ] = None,
-    rule_id: Annotated[str, typer.Option("--id", help="Which rule of the file, where it holds several.")] = "",
-    days: Annotated[float, typer.Option(min=0.001, help="So long back from the end, without --start.")] = 7.0,
-    start: Annotated[str, typer.Option(help="Begin, as 2026-11-20T08:00; without a zone this machine's.")] = "",
+    rule_id: Annotated[str, typer.Option("--id", help="Rule of the file, if it has several.")] = "",
+    days: Annotated[float, typer.Option(min=0.001, help="Days before the end, without --start.")] = 7.0,
+    start: Annotated[str, typer.Option(help="Begin, as 2026-11-20T08:00; default zone: this machine's.")] = "",
     end: Annotated[str, typer.Option(help="End; default: now.")] = "",
     shorter_than: Annotated[float, typer.Option(min=0, help="Count alarms that last fewer seconds than this.")] = 60.0,
     url: Url = "http://127.0.0.1:8080",
     username: Login = "",
     code: Code = "",
 ) -> None:
-    """Show what a rule would have raised on stored history, before it bites. Changes nothing.
+    """Show the alarms that a rule would have raised on stored history. Changes nothing.
 
     Example: gengfu rules test pump.pressure_low HQ:P-1 --set below=0.25 --set on_delay=30s --days 14
     """
     try:
-        asked = {**_asked_for(rule, rule_id, change or ()), **_time(start, end, days)}
+        request = {**_requested(rule, rule_id, change or ()), **_time(start, end, days)}
     except (CommandRefused, OSError) as error:
         fail(error)
-    body = {"equipment": equipment, "shorter_than_s": shorter_than, **asked}
+    body = {"equipment": equipment, "shorter_than_s": shorter_than, **request}
     run(_test(url, username, ask_password(username), code, body))
 
 
@@ -60,10 +60,10 @@ async def _ask(remote: Remote, body: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-# -- what is asked ---------------------------------------------------------------------------------
+# -- request ---------------------------------------------------------------------------------------
 
 
-def _asked_for(rule: str, rule_id: str, changes: Sequence[str]) -> dict[str, Any]:
+def _requested(rule: str, rule_id: str, changes: Sequence[str]) -> dict[str, Any]:
     file = Path(rule)
     if not file.is_file():
         return {"rule_id": rule, "changes": dict(map(_change, changes))}
@@ -71,7 +71,7 @@ def _asked_for(rule: str, rule_id: str, changes: Sequence[str]) -> dict[str, Any
 
 
 def _of_file(file: Path, rule_id: str) -> dict[str, Any]:
-    """The entry of a rule file; the service checks what is in it."""
+    """The entry of a rule file; the service validates it."""
     try:
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -83,9 +83,7 @@ def _of_file(file: Path, rule_id: str) -> dict[str, Any]:
     if len(found) == 1:
         return found[0]
     ids = ", ".join(str(entry.get("id")) for entry in found)
-    raise CommandRefused(
-        f"{file}: say with --id which rule: {ids}" if found else f"{file}: there is no such rule in it"
-    )
+    raise CommandRefused(f"{file}: choose a rule with --id: {ids}" if found else f"{file}: this file has no such rule")
 
 
 def _change(text: str) -> tuple[str, Any]:
@@ -108,14 +106,14 @@ def _moment(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except ValueError as error:
-        raise CommandRefused(f"{text} is no time; write 2026-11-20T08:00 or 2026-11-20T08:00+08:00") from error
+        raise CommandRefused(f"{text} is not a time; write 2026-11-20T08:00 or 2026-11-20T08:00+08:00") from error
 
 
-# -- what is told ----------------------------------------------------------------------------------
+# -- answer ----------------------------------------------------------------------------------------
 
 
 def tell(answer: dict[str, Any], say: Callable[[str], None]) -> None:
-    """The answer for people: what it would have been, the list, the charts, and what to try."""
+    """Print the answer: the summary, the list of alarms, the charts, and the proposal."""
     say(f"{answer['rule']['id']} on {answer['equipment']}, {_local(answer['start'])} to {_local(answer['end'])}")
     say(f"{answer['readings']:,} readings, the first at {_local(answer['known_from'])}.")
     say(
@@ -143,14 +141,14 @@ def _list(answer: dict[str, Any], say: Callable[[str], None]) -> None:
     say("")
     say(f"{'begin':<19}  {'end':<19}  {'lasted':>9}  value  part")
     for one in activations[:_LISTED]:
-        end = _local(one["end"]) if one["end"] else "stands"
+        end = _local(one["end"]) if one["end"] else "active"
         wrong = "  (disproved later)" if one["disproved"] else ""
         value = "" if one["value"] is None else one["value"]
         begin, lasted = _local(one["start"]), _length(one["duration_s"])
         say(f"{begin}  {end:<19}  {lasted:>9}  {value}  {one['part']}{wrong}".rstrip())
     more = answer["alarms"] - min(len(activations), _LISTED)
     if more:
-        say(f"... and {more} more. Ask for a shorter time to see them.")
+        say(f"... and {more} more. Choose a shorter period to see them.")
 
 
 def _propose(answer: dict[str, Any], say: Callable[[str], None]) -> None:
@@ -159,11 +157,11 @@ def _propose(answer: dict[str, Any], say: Callable[[str], None]) -> None:
         return
     settings = " ".join(f"--set {key}={value}" for key, value in proposal["changes"].items())
     say(f"Fewer alarms: {_number(proposal['alarms'], 'alarm')} instead of {answer['alarms']} with {settings}")
-    say("  None that lasted longer than the delay would have been hidden. Try it, then decide.")
+    say("  It hides no alarm that lasted longer than the delay. Test it, then decide.")
 
 
 def _local(moment: str | None) -> str:
-    """In this machine's zone, to the second."""
+    """In this machine's time zone, to the second."""
     return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else "none"
 
 

@@ -1,4 +1,4 @@
-"""`gengfu rules`: which rules hold where, and who changed what in them. Reads the database; changes nothing."""
+"""`gengfu rules`: rules in force at each place, and their versions. Reads the database; changes nothing."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final, NamedTuple
@@ -21,21 +21,19 @@ from gateway.storage.database import Database
 from gateway.storage.migrate import is_current
 from gateway.storage.tables import person, rule_version
 
-rules = typer.Typer(
-    help="Rules: which hold where, who changed what.\n\nExample: gengfu rules list", no_args_is_help=True
-)
+rules = typer.Typer(help="Rules in force, and their changes.\n\nExample: gengfu rules list", no_args_is_help=True)
 _LONG: Final = frozenset({"title", "advice"})
-RuleId = Annotated[str, typer.Argument(metavar="RULE", help="The rule's id, as gengfu rules list shows it.")]
-SiteCode = Annotated[str, typer.Option("--site", help="As it holds on this site; default: as the files have it.")]
-EquipmentId = Annotated[str, typer.Option("--equipment", help="As it holds for this equipment: SITE:CODE.")]
+RuleId = Annotated[str, typer.Argument(metavar="RULE", help="The rule's id, as shown by gengfu rules list.")]
+SiteCode = Annotated[str, typer.Option("--site", help="As in force on this site; default: as in the files.")]
+EquipmentId = Annotated[str, typer.Option("--equipment", help="As in force for this equipment: SITE:CODE.")]
 
 
 class _Desk(NamedTuple):
-    """What the commands read."""
+    """The data that the commands read."""
 
     rulebook: Rulebook
     database: Database | None
-    """None where nothing was ever kept: then all is as in the files."""
+    """None if there is no database yet: then all rules are as in the files."""
 
 
 Work = Callable[[_Desk], Awaitable[None]]
@@ -49,7 +47,7 @@ def list_rules(
     settings: SettingsFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Show the rules, and mark what a site or an equipment has changed.
+    """Show the rules, and mark those changed for a site or an equipment.
 
     Example: gengfu rules list --site hq --kind pump
     """
@@ -71,7 +69,7 @@ def show_rule(
     settings: SettingsFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Show a rule: each value, and whether the file, the site or the equipment gives it.
+    """Show a rule: each value, and whether it is set by the file, the site or the equipment.
 
     Example: gengfu rules show pump.bearing_hot --equipment hq:P-1
     """
@@ -93,7 +91,7 @@ def show_rule(
 
 @rules.command("history")
 def show_history(rule: RuleId, settings: SettingsFile = None, data_dir: DataDir = None) -> None:
-    """Show who changed what in a rule and when, newest first.
+    """Show the versions of a rule: who changed what when, newest first.
 
     Example: gengfu rules history pump.bearing_hot
     """
@@ -103,7 +101,7 @@ def show_history(rule: RuleId, settings: SettingsFile = None, data_dir: DataDir 
         for row in rows:
             typer.echo(row)
         if not rows:
-            typer.echo(f"Nobody has changed {rule}: it is as in its file everywhere.")
+            typer.echo(f"{rule} was never changed: it is as in its file everywhere.")
 
     _work(settings, data_dir, work)
 
@@ -122,11 +120,11 @@ async def _with_desk(settings: Settings, work: Work) -> None:
     database = Database(database_url(settings))
     try:
         if not await is_current(database):
-            raise CommandRefused("the database is of another version: run gengfu migrate, or start the service once")
+            raise CommandRefused("the database has another version: run gengfu migrate, or start the service once")
         async with database.reading() as connection:
             rulebook = Rulebook(filed, await overrides(connection))
         for problem in rulebook.problems:
-            typer.echo(f"Not used any more: {problem}", err=True)
+            typer.echo(f"No longer used: {problem}", err=True)
         await work(_Desk(rulebook, database))
     finally:
         await database.close()

@@ -1,4 +1,4 @@
-"""`gengfu simulate` and `gengfu replay`: devices and recordings that speak to a broker like any others."""
+"""`gengfu simulate` and `gengfu replay`: simulated devices and recordings that publish to a broker."""
 
 import asyncio
 import signal
@@ -24,16 +24,19 @@ CaFile = Annotated[Path | None, typer.Option(help="CA of the broker's certificat
 
 def simulate(
     estate: Annotated[
-        str, typer.Option(help="Estate file, or the name of one that comes with Gengfu; default: the scenario's.")
+        str, typer.Option(help="Estate file, or the name of a shipped one; default: the scenario's.")
     ] = "",
     scenario: Annotated[str, typer.Option(help="Scenario file, or a name; default: demo, with --equipment calm.")] = "",
-    equipment: Annotated[int, typer.Option(min=0, help="Make an estate of so many equipments, for load.")] = 0,
+    equipment: Annotated[int, typer.Option(min=0, help="Generate an estate of this size, for load tests.")] = 0,
     rate: Annotated[float, typer.Option(min=0.001, help="2 sends telemetry twice as often.")] = 1.0,
-    speed: Annotated[float, typer.Option(min=0.1, help="Simulated seconds a second.")] = 1.0,
+    speed: Annotated[float, typer.Option(min=0.1, help="Simulated seconds per second.")] = 1.0,
     start: Annotated[str, typer.Option(help="Simulated time at the start (RFC 3339); default: now.")] = "",
-    keep_times: Annotated[bool, typer.Option("--keep-times", help="Send the simulated time, not the real.")] = False,
+    keep_times: Annotated[
+        bool, typer.Option("--keep-times", help="Send the simulated time, not the real one.")
+    ] = False,
     connections: Annotated[
-        Connections, typer.Option(help="each: a connection an equipment, with a real last will; shared: one for all.")
+        Connections,
+        typer.Option(help="each: one connection per equipment, with a last will; shared: one for all."),
     ] = Connections.AUTO,
     seed: Annotated[int, typer.Option(help="The same seed gives the same run.")] = 1,
     mqtt_host: MqttHost = "127.0.0.1",
@@ -42,7 +45,7 @@ def simulate(
     password: Password = "",
     ca_file: CaFile = None,
 ) -> None:
-    """Let simulated lifts, pumps, a fire panel and sensors report to a broker until Ctrl-C.
+    """Simulate lifts, pumps, a fire panel and sensors that publish to a broker, until Ctrl-C.
 
     Example: gengfu simulate --scenario fire_spreads --speed 2
     """
@@ -55,7 +58,7 @@ async def _simulate(
     wanted: Wish, address: BrokerAddress, rate: float, speed: float, start: str, keep_times: bool
 ) -> None:
     stop = asyncio.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):  # so that every device says good-bye
+    for name in (signal.SIGTERM, signal.SIGINT):  # so that every device disconnects cleanly
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     start_ms = read_start(start)
     pace = Pace(clock=wall_ms, speed=speed, rate=rate, start_ms=start_ms, keep_times=keep_times)
@@ -64,8 +67,8 @@ async def _simulate(
 
 def replay(
     file: Annotated[Path, typer.Argument(help="CSV file to send.")],
-    map_name: Annotated[str, typer.Option("--map", help="Mapping file, or the name of one that comes with Gengfu.")],
-    speed: Annotated[float, typer.Option(min=0, help="Seconds of data a second; 0: as fast as acknowledged.")] = 1.0,
+    map_name: Annotated[str, typer.Option("--map", help="Mapping file, or the name of a shipped one.")],
+    speed: Annotated[float, typer.Option(min=0, help="Seconds of data per second; 0: as fast as acknowledged.")] = 1.0,
     keep_times: Annotated[
         bool, typer.Option("--keep-times", help="Send the data's own times; for serve --clock data.")
     ] = False,
@@ -77,10 +80,10 @@ def replay(
     password: Password = "",
     ca_file: CaFile = None,
 ) -> None:
-    """Send a CSV file through the broker as an equipment's telemetry.
+    """Publish a CSV file to the broker as an equipment's telemetry.
 
-    Each row is stamped with the time at which it is sent, so delays of rules act in real time. With --keep-times they
-    act in the data's time, and the service has to run with --clock data.
+    Each row gets the time at which it is sent, so delays of rules run in real time. With --keep-times they run in the
+    data's time, and the service must run with --clock data.
 
     Example: gengfu replay pump.csv --map skab --speed 60
     """
@@ -101,6 +104,6 @@ async def _replay(
         summary = await replay_file(file, mapping, publisher, speed=speed, keep_times=keep_times, clock=wall_ms)
     typer.echo(f"{summary.sent} of {summary.rows} rows sent in {summary.seconds:.1f} s")
     if summary.cells_left_out:
-        typer.echo(f"{summary.cells_left_out} cells left out:", err=True)
+        typer.echo(f"{summary.cells_left_out} cells ignored:", err=True)
         for problem in summary.problems:
             typer.echo(f"  {problem}", err=True)

@@ -1,6 +1,6 @@
-"""`gengfu user`: accounts and tokens, from the machine on which the database is. Also while the service runs.
+"""`gengfu user`: accounts and tokens, on the machine with the database. Also while the service runs.
 
-Who may write the database needs no login; the audit names the user of the operating system.
+It needs no login, only write access to the database; the audit names the user of the operating system.
 """
 
 import getpass
@@ -47,7 +47,7 @@ Work = Callable[[People, Cause], Awaitable[None]]
 user = typer.Typer(help="Accounts, logins and tokens.\n\nExample: gengfu user list", no_args_is_help=True)
 token = typer.Typer(help="Tokens of machines.\n\nExample: gengfu user token list", no_args_is_help=True)
 user.add_typer(token, name="token")
-Username = Annotated[str, typer.Argument(metavar="USERNAME", help="The name with which the person logs in.")]
+Username = Annotated[str, typer.Argument(metavar="USERNAME", help="User name for the login.")]
 RoleName = Annotated[Role, typer.Argument(metavar="ROLE", help=f"One of {', '.join(Role)}.")]
 SiteOfRole = Annotated[str, typer.Option("--site", help='The site\'s code; "*": all sites.')]
 
@@ -55,14 +55,12 @@ SiteOfRole = Annotated[str, typer.Option("--site", help='The site\'s code; "*": 
 @user.command("add")
 def add_user(
     username: Username,
-    name: Annotated[str, typer.Option(help="What people call them; default: the user name.")] = "",
-    role: Annotated[
-        list[str] | None, typer.Option(help="ROLE, or ROLE@SITE for one site only; may stand often.")
-    ] = None,
+    name: Annotated[str, typer.Option(help="Display name; default: the user name.")] = "",
+    role: Annotated[list[str] | None, typer.Option(help="ROLE, or ROLE@SITE for one site only; repeatable.")] = None,
     settings: SettingsFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Open an account. The password is asked for, or read from standard input; the first account is an administrator's.
+    """Create an account; the first one is an administrator. Prompts for the password, or reads it from standard input.
 
     Example: gengfu user add wei --name "Wei Zhang" --role operator --role guard@hq
     """
@@ -76,14 +74,14 @@ def add_user(
         record = await people.accounts.add(new, cause, wall_ms())
         typer.echo(f"Added: {_line(record)}")
         if not record.grants:
-            typer.echo(f"Without a role nobody sees anything: gengfu user grant {record.username} ROLE")
+            typer.echo(f"The account has no role yet: gengfu user grant {record.username} ROLE")
 
     _work(settings, data_dir, work)
 
 
 @user.command("list")
 def list_users(settings: SettingsFile = None, data_dir: DataDir = None) -> None:
-    """Show every account, its roles, and when it was last seen.
+    """Show every account, its roles, and its last use.
 
     Example: gengfu user list
     """
@@ -93,14 +91,14 @@ def list_users(settings: SettingsFile = None, data_dir: DataDir = None) -> None:
         for record in records:
             typer.echo(_line(record))
         if not records:
-            typer.echo("No accounts yet: gengfu user add NAME makes the first, an administrator's.")
+            typer.echo("No accounts yet: gengfu user add NAME creates the first one, an administrator.")
 
     _work(settings, data_dir, work)
 
 
 @user.command("disable")
 def disable_user(username: Username, settings: SettingsFile = None, data_dir: DataDir = None) -> None:
-    """Let somebody in no more; every login of theirs ends within two seconds.
+    """Disable an account; all its logins end within two seconds.
 
     Example: gengfu user disable wei
     """
@@ -114,7 +112,7 @@ def disable_user(username: Username, settings: SettingsFile = None, data_dir: Da
 
 @user.command("enable")
 def enable_user(username: Username, settings: SettingsFile = None, data_dir: DataDir = None) -> None:
-    """Let somebody in again.
+    """Enable an account.
 
     Example: gengfu user enable wei
     """
@@ -129,22 +127,22 @@ def enable_user(username: Username, settings: SettingsFile = None, data_dir: Dat
 @user.command("forget")
 def forget_user(
     username: Username,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     settings: SettingsFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Erase who somebody is, for good: name, password, logins and devices. What they did stays under an id.
+    """Erase a person permanently: name, password, logins and devices. Records of their actions keep an anonymous id.
 
     Example: gengfu user forget wei
     """
     if not yes:
-        typer.confirm(f"Erase {username} for good? To shut somebody out, disable is enough.", abort=True, err=True)
+        typer.confirm(f"Erase {username} permanently? To deny access, disable is enough.", abort=True, err=True)
 
     async def work(people: People, cause: Cause) -> None:
         tokens = await people.forget(username, cause, wall_ms())
-        typer.echo(f"{username} is forgotten. Backups and logs made before still hold the name.")
+        typer.echo(f"{username} is forgotten. Older backups and logs still contain the name.")
         if tokens:
-            typer.echo(f"Tokens that they made are revoked; make them anew: {', '.join(tokens)}")
+            typer.echo(f"Their tokens are revoked; create new ones: {', '.join(tokens)}")
 
     _work(settings, data_dir, work)
 
@@ -153,12 +151,12 @@ def forget_user(
 def reset_user(
     username: Username,
     second_factor: Annotated[
-        bool, typer.Option("--second-factor", help="Take the second factor away too: the phone is lost.")
+        bool, typer.Option("--second-factor", help="Remove the second factor too, if the phone is lost.")
     ] = False,
     settings: SettingsFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Give a new password to somebody who has forgotten theirs; their logins end.
+    """Set a new password; all logins of the account end.
 
     Example: gengfu user reset wei --second-factor
     """
@@ -168,7 +166,7 @@ def reset_user(
         await people.accounts.reset(
             record.id, record.version, _ask_password(), cause, wall_ms(), second_factor=second_factor
         )
-        typer.echo(f"{record.username} has a new password, and should choose another after logging in.")
+        typer.echo(f"{record.username} has a new password, and should change it after the login.")
 
     _work(settings, data_dir, work)
 
@@ -178,7 +176,7 @@ def grant_role(
     username: Username, role: RoleName, site: SiteOfRole = ALL_SITES, settings: SettingsFile = None,
     data_dir: DataDir = None,
 ) -> None:  # fmt: skip
-    """Give a role on a site, or on all sites.
+    """Grant a role on a site, or on all sites.
 
     Example: gengfu user grant wei shift_leader --site hq
     """
@@ -195,7 +193,7 @@ def revoke_role(
     username: Username, role: RoleName, site: SiteOfRole = ALL_SITES, settings: SettingsFile = None,
     data_dir: DataDir = None,
 ) -> None:  # fmt: skip
-    """Take a role away.
+    """Revoke a role.
 
     Example: gengfu user revoke wei shift_leader --site hq
     """
@@ -210,11 +208,11 @@ def revoke_role(
 @user.command("logins")
 def list_logins(
     username: Username,
-    end: Annotated[list[str] | None, typer.Option(help="End the login with this id; may stand often.")] = None,
+    end: Annotated[list[str] | None, typer.Option(help="End the login with this id; repeatable.")] = None,
     settings: SettingsFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Show where somebody is logged in, and end logins.
+    """Show the logins of an account, and end logins.
 
     Example: gengfu user logins wei --end 019aa0b4-7c10-7d3e-9a51-1f2d3c4b5a69
     """
@@ -233,14 +231,14 @@ def list_logins(
 
 @token.command("add")
 def add_token(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Which machine it is for.")],
-    act: Annotated[list[Permission], typer.Option(help=f"What it may do; may stand often. One of {_MACHINE_ACTS}.")],
-    site: Annotated[list[str] | None, typer.Option(help="Site's code; may stand often. Default: all sites.")] = None,
-    days: Annotated[int, typer.Option(help="For how many days it is good.")] = 365,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the machine.")],
+    act: Annotated[list[Permission], typer.Option(help=f"Permission; repeatable. One of {_MACHINE_ACTS}.")],
+    site: Annotated[list[str] | None, typer.Option(help="Site's code; repeatable. Default: all sites.")] = None,
+    days: Annotated[int, typer.Option(help="Validity in days.")] = 365,
     settings: SettingsFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Make a token. It is shown once: the machine sends it as Authorization: Bearer.
+    """Create a token. It is shown once; the machine sends it as Authorization: Bearer.
 
     Example: gengfu user token add prometheus --act read_metrics
     """
@@ -248,7 +246,7 @@ def add_token(
     async def work(people: People, cause: Cause) -> None:
         new = NewToken(name, site or [ALL_SITES], act, days)
         record, secret = await people.tokens.add(new, cause, wall_ms())
-        typer.echo(f"{record.id}, good until {_time(record.expires_at)}. Shown this once:", err=True)
+        typer.echo(f"{record.id}, valid until {_time(record.expires_at)}. Shown only once:", err=True)
         typer.echo(secret)
 
     _work(settings, data_dir, work)
@@ -256,7 +254,7 @@ def add_token(
 
 @token.command("list")
 def list_tokens(settings: SettingsFile = None, data_dir: DataDir = None) -> None:
-    """Show every token, what it may do, and when it was last used.
+    """Show every token, its permissions, and its last use.
 
     Example: gengfu user token list
     """
@@ -273,11 +271,11 @@ def list_tokens(settings: SettingsFile = None, data_dir: DataDir = None) -> None
 
 @token.command("revoke")
 def revoke_token(
-    identity: Annotated[str, typer.Argument(metavar="ID", help="As gengfu user token list shows it.")],
+    identity: Annotated[str, typer.Argument(metavar="ID", help="Id as shown by gengfu user token list.")],
     settings: SettingsFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Let a machine in no more.
+    """Revoke a token.
 
     Example: gengfu user token revoke token:019aa0b4-7c10-7d3e-9a51-1f2d3c4b5a69
     """
@@ -306,7 +304,7 @@ async def _with_people(settings: Settings, work: Work) -> None:
 
 @asynccontextmanager
 async def _open_people(settings: Settings) -> AsyncIterator[People]:
-    """The people of the database that the settings name. It is made, or brought up to date, where need be."""
+    """The people of the database in the settings; creates or upgrades it if needed."""
     folder = settings.storage.data_dir
     folder.mkdir(parents=True, exist_ok=True)
     database = Database(database_url(settings))
@@ -323,12 +321,12 @@ async def _open_people(settings: Settings) -> AsyncIterator[People]:
 
 
 def _ask_password() -> str:
-    """Never an argument: those stand in the shell's history and in the list of processes."""
+    """Never an argument: arguments appear in the shell's history and in the process list."""
     if sys.stdin.isatty():
         return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
     password = sys.stdin.readline().rstrip("\r\n")
     if not password:
-        raise CommandRefused("give the password on standard input, or call this at a terminal")
+        raise CommandRefused("give the password on standard input, or run this in a terminal")
     return password
 
 
@@ -337,7 +335,7 @@ def _role_at(text: str) -> tuple[str, Role]:
     try:
         return site or ALL_SITES, Role(name)
     except ValueError:
-        raise typer.BadParameter(f"{name} is no role; take one of {', '.join(Role)}") from None
+        raise typer.BadParameter(f"{name} is not a role; use one of {', '.join(Role)}") from None
 
 
 def _who_types() -> str:

@@ -1,1 +1,1 @@
-"""Devices at the broker: their accounts in Mosquitto's files, and the certificates that they trust."""
+"""Devices at the broker: their accounts in Mosquitto's files, and the certificates of the installation."""

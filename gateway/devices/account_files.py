@@ -1,4 +1,4 @@
-"""Changes Mosquitto's password and acl files, whole or not at all, and has it read them again."""
+"""Changes Mosquitto's password and acl files atomically, and makes Mosquitto reload them."""
 
 import contextlib
 import fcntl
@@ -17,36 +17,36 @@ _ACL: Final = "acl"
 
 
 class Reloaded(StrEnum):
-    """Whether Mosquitto was told to read its files again."""
+    """Whether Mosquitto was notified to reload its files."""
 
-    TOLD = "told"
+    NOTIFIED = "notified"
     NOT_HERE = "not here"
     """No pid file: it runs in a container or on another machine, or not at all."""
     NOT_PERMITTED = "not permitted"
 
 
 def read(folder: Path) -> Files:
-    """Both files. Raises DeviceError where they are not there."""
+    """Read both files. Raises DeviceError if one is missing."""
     try:
         return Files((folder / _PASSWORDS).read_text("utf-8"), (folder / _ACL).read_text("utf-8"))
     except FileNotFoundError as error:
         raise DeviceError(
             f"{error.filename} is not there: name the folder of Mosquitto's files with --accounts-dir, or in "
-            "devices.accounts_dir; at a first set-up deploy/make_secrets.py makes them"
+            "devices.accounts_dir; for a new installation run deploy/make_secrets.py"
         ) from None
 
 
 def change(folder: Path, decide: Callable[[Files], Files]) -> None:
-    """Put in place what `decide` makes of the files, while no other `gengfu device` may change them.
+    """Write the result of `decide`, under a lock against other `gengfu device` commands.
 
     Raises:
-        DeviceError: the change is refused, or somebody else changed a file meanwhile. Then nothing was written, or of a
-            gateway only what it may say, which without its password is good for nothing.
+        DeviceError: the change is refused, or a file was changed meanwhile. Then nothing was written, or for a gateway
+            only its topics, which are useless without its password.
     """
     with _locked(folder):
         before = read(folder)
         after = decide(before)
-        # The acl file first for who comes, last for who goes: never an account that may say more than it should.
+        # The acl file first for a new account, last for a removed one: no account ever has too many permissions.
         steps = [(_ACL, before.acl, after.acl), (_PASSWORDS, before.passwords, after.passwords)]
         for name, old, new in steps if len(after.acl) >= len(before.acl) else reversed(steps):
             if new != old:
@@ -54,38 +54,38 @@ def change(folder: Path, decide: Callable[[Files], Files]) -> None:
 
 
 def reload(pid_file: Path) -> Reloaded:
-    """Send SIGHUP to the Mosquitto that wrote the pid file. It then cuts off who is not let in any more."""
+    """Send SIGHUP to the Mosquitto of the pid file. It then disconnects accounts that are no longer valid."""
     try:
         pid = int(pid_file.read_text("ascii"))
         if Path(f"/proc/{pid}/comm").read_text("ascii").strip() != "mosquitto":
-            return Reloaded.NOT_HERE  # the number belongs to another process by now
+            return Reloaded.NOT_HERE  # the pid belongs to another process by now
         os.kill(pid, signal.SIGHUP)
     except PermissionError:
         return Reloaded.NOT_PERMITTED
     except (OSError, ValueError):
         return Reloaded.NOT_HERE
-    return Reloaded.TOLD
+    return Reloaded.NOTIFIED
 
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lock the folder itself, so that nothing more lies in it than Mosquitto reads."""
+    """Lock the folder itself, so that it has no extra lock file."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except FileNotFoundError:
-        read(folder)  # says what to do
+        read(folder)  # raises the error with advice
         raise
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise DeviceError(f"another gengfu device is changing the files in {folder}: try again") from None
+        raise DeviceError(f"another gengfu device command is changing the files in {folder}: try again") from None
     finally:
         os.close(descriptor)
 
 
 def _replace(file: Path, old: str, new: str) -> None:
-    """Put a new file in the place of the old one, with its owner and mode, which Mosquitto can read."""
+    """Replace a file atomically, with the same owner and mode, so that Mosquitto can read it."""
     unfinished = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     was = file.stat()
     try:
@@ -97,7 +97,7 @@ def _replace(file: Path, old: str, new: str) -> None:
             _keep_owner(writing.fileno(), was, file)
             os.fsync(writing.fileno())
         if file.read_text("utf-8") != old:
-            raise DeviceError(f"somebody else changed {file} at this moment: look at it, then try again")
+            raise DeviceError(f"{file} was changed at the same time: check it, then try again")
         unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Who may connect to the broker and say what: Mosquitto's password and acl files, as texts (no I/O).
+"""Accounts and topic permissions at the broker: Mosquitto's password and acl files, as texts (no I/O).
 
 A device is named by its place in the topic, `SITE/KIND/EQUIPMENT`; patterns of the acl file let every account publish
 under its own name, so it needs no line there. A third-party gateway has topics of its own, and lines for them.
@@ -17,32 +17,32 @@ from gateway.devices.mosquitto_passwords import mosquitto_line
 
 _GATEWAY: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _OWN_TOPIC: Final = re.compile(r"(?!gengfu(?:-watchdog)?(?:/|$))[A-Za-z0-9_.-]+(?:/[^\x00-\x20/+#]+|/\+)*(?:/#)?")
-"""Its first part must stand there in plain letters and is not ours: no account may speak for devices of others."""
+"""The first level must be literal and not ours: no account may publish for devices of others."""
 _ACCESSES: Final = frozenset({"read", "write", "readwrite", "deny"})
 
 
 class DeviceError(Exception):
-    """What was asked for cannot be done; the text says why, and what can."""
+    """The request cannot be done; the text says why, and what to do instead."""
 
 
 class Role(StrEnum):
-    """What an account is for."""
+    """The purpose of an account."""
 
     DEVICE = "device"
     GATEWAY = "gateway"
     PROGRAM = "program"
-    """Gengfu's own (the service, collectors, health check, simulators): made with the set-up, not by this command."""
+    """Gengfu's own (service, collectors, health check, simulators): created at installation, not by this command."""
 
 
 class Files(msgspec.Struct, frozen=True):
-    """Both files as they stand."""
+    """The contents of both files."""
 
     passwords: str
     acl: str
 
 
 class Account(msgspec.Struct, frozen=True):
-    """A line of the password file, with what the acl file says of it: lines like `readwrite zigbee2mqtt/#`."""
+    """A line of the password file, with its lines of the acl file, like `readwrite zigbee2mqtt/#`."""
 
     name: str
     role: Role
@@ -69,7 +69,7 @@ def add(files: Files, name: str, topics: Sequence[str], password: str) -> Files:
 
 
 def rotate(files: Files, name: str, password: str) -> Files:
-    """The files with another password for an account that is there. Raises DeviceError."""
+    """The files with a new password for an existing account. Raises DeviceError."""
     _check_ours(files, name)
     return Files(_without_password(files.passwords, name) + mosquitto_line(name, password), files.acl)
 
@@ -84,13 +84,13 @@ def _check_device(name: str) -> None:
     complaint = _complaint(f"{ROOT}/{name}/{Channel.STATUS}")
     if complaint:
         raise DeviceError(
-            f"{name!r} is no place in a topic ({complaint}): write SITE/KIND/EQUIPMENT, as HQ/pump/P-1; "
+            f"{name!r} is not valid in a topic ({complaint}): write SITE/KIND/EQUIPMENT, as HQ/pump/P-1; "
             "a gateway with topics of its own needs --topic"
         )
 
 
 def _complaint(topic: str) -> str:
-    """What keeps a topic from being an account's: its name stands in files, so it has to be a code as it is."""
+    """Why a topic cannot be an account: its name is used in files, so it must be a code without escaping."""
     try:
         is_plain = str(parse_topic(topic)) == topic
     except TopicError as error:
@@ -100,11 +100,11 @@ def _complaint(topic: str) -> str:
 
 def _check_gateway(name: str, topics: Sequence[str]) -> None:
     if _GATEWAY.fullmatch(name) is None:
-        raise DeviceError(f"a gateway's name has 1 to 64 letters, digits and _.- only; {name!r} has others")
+        raise DeviceError(f"a gateway's name has 1 to 64 letters, digits and _.- only; {name!r} does not")
     wrong = [topic for topic in topics if _OWN_TOPIC.fullmatch(topic) is None]
     if wrong:
         raise DeviceError(
-            f"{wrong[0]!r} is no topic of a gateway's own: write its first part in plain letters, as zigbee2mqtt/#; "
+            f"{wrong[0]!r} is not a topic for a gateway: write a literal first level, as zigbee2mqtt/#; "
             f"{ROOT}/ belongs to devices with an account of their own"
         )
 
@@ -112,10 +112,10 @@ def _check_gateway(name: str, topics: Sequence[str]) -> None:
 def _check_ours(files: Files, name: str) -> None:
     found = next((account for account in accounts(files) if account.name == name), None)
     if found is None:
-        raise DeviceError(f"{name} has no account; gengfu device list shows those that are there")
+        raise DeviceError(f"{name} has no account; gengfu device list shows all accounts")
     if found.role is Role.PROGRAM:
         raise DeviceError(
-            f"{name} is an account of Gengfu's own: without it the house is not watched. Nothing was changed"
+            f"{name} is an account of Gengfu itself: without it the site is not monitored. Nothing was changed"
         )
 
 
@@ -154,7 +154,7 @@ def _without_password(passwords: str, name: str) -> str:
 
 
 def _without_block(acl: str, name: str) -> str:
-    """Take out the account's `user` line, the topics behind it, and one empty line before it."""
+    """Remove the account's `user` line, the topics after it, and one empty line before it."""
     kept: list[str] = []
     inside = False
     for line in acl.splitlines(True):

@@ -1,4 +1,4 @@
-"""The certificates of a first set-up: an authority of one's own, and certificates for the broker and the proxy.
+"""The certificates of a new installation: a private authority, and certificates for the broker and the proxy.
 
 FOLDER/ca.crt                     for devices and browsers
 FOLDER/ca.key                     signs new certificates and nothing else: kept elsewhere between renewals
@@ -23,36 +23,36 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from gateway.devices.broker_accounts import DeviceError
 
 _AUTHORITY_LIFE: Final = timedelta(days=3650)
-"""Ten years: an authority that ends takes every device with it."""
+"""Ten years: when an authority expires, all devices lose their connection."""
 CERTIFICATE_LIFE: Final = timedelta(days=825)
-"""Some browsers accept no longer life from any authority."""
+"""Some browsers accept no longer lifetime."""
 _CLOCKS_BEHIND: Final = timedelta(days=1)
-"""A device whose clock is behind must not take a new certificate for one of the future."""
+"""Backdating, so that a device whose clock is behind accepts a new certificate."""
 _AUTHORITY_BITS: Final = 3072
 _SERVER_BITS: Final = 2048
-"""RSA, because devices in the field may know nothing newer."""
+"""RSA, because devices in the field may not support anything newer."""
 _PLACES: Final = {"mosquitto/certs": ("mosquitto", "localhost", "127.0.0.1"), "nginx": ("localhost", "127.0.0.1")}
-"""Folder -> names by which it is called from inside: by its container's name and, by health checks, localhost."""
+"""Folder -> internal names: the container's name and, for health checks, localhost."""
 _DNS_NAME: Final = re.compile(
     r"(?:\*\.)?(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z][A-Za-z0-9-]{0,62}"
 )
 _FOR_OWNER: Final = 0o600
 _FOR_SERVERS: Final = 0o644
-"""Read by the containers' own users; the folder around them is its owner's alone."""
+"""Readable by the containers' users; the folder above is accessible to its owner only."""
 
 
 class Authority(msgspec.Struct, frozen=True):
-    """Who signs."""
+    """The signing authority."""
 
     certificate: x509.Certificate
     key: rsa.RSAPrivateKey
 
 
 def make_first(folder: Path, names: Sequence[str], now: datetime) -> None:
-    """Make an authority and both certificates. Raises DeviceError where the folder has some, or a name is none."""
+    """Create an authority and both certificates. Raises DeviceError if the folder has some, or a name is invalid."""
     _check(folder, names)
     if (folder / "ca.crt").exists():
-        raise DeviceError(f"{folder} has certificates already; --renew makes new ones with the same authority")
+        raise DeviceError(f"{folder} has certificates already; --renew creates new ones with the same authority")
     authority = new_authority(f"Gengfu of {names[0]}"[:64], now)
     _write(folder / "ca.key", _pem(authority.key), _FOR_OWNER)
     _write(folder / "ca.crt", authority.certificate.public_bytes(serialization.Encoding.PEM), _FOR_SERVERS)
@@ -60,7 +60,7 @@ def make_first(folder: Path, names: Sequence[str], now: datetime) -> None:
 
 
 def renew(folder: Path, names: Sequence[str], now: datetime) -> None:
-    """Make both certificates anew with the authority that devices trust. Raises DeviceError where it is not there."""
+    """Create both certificates again with the existing authority. Raises DeviceError if it is missing."""
     _check(folder, names)
     _make_servers(folder, _known_authority(folder), names, now)
 
@@ -81,7 +81,7 @@ def new_authority(name: str, now: datetime) -> Authority:
 def server_certificate(
     authority: Authority, names: Sequence[str], now: datetime
 ) -> tuple[x509.Certificate, rsa.RSAPrivateKey]:
-    """A certificate for a server that is called by these names and addresses, and its key."""
+    """A certificate for a server with these names and addresses, and its key."""
     key = rsa.generate_private_key(65537, _SERVER_BITS)
     issuer = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     builder = (
@@ -128,12 +128,12 @@ def _called(name: str) -> x509.GeneralName:
     except ValueError:
         if len(name) <= 253 and _DNS_NAME.fullmatch(name):
             return x509.DNSName(name)
-    raise DeviceError(f"{name!r} is neither a name nor an address; write one like gengfu.example.org or 192.0.2.10")
+    raise DeviceError(f"{name!r} is neither a name nor an address; use one like gengfu.example.org or 192.0.2.10")
 
 
 def _check(folder: Path, names: Sequence[str]) -> None:
     if not folder.is_dir():
-        raise DeviceError(f"{folder} is not there; deploy/make_secrets.py makes it")
+        raise DeviceError(f"{folder} is not there; run deploy/make_secrets.py, which creates it")
     for name in names:
         _called(name)
 
@@ -144,7 +144,7 @@ def _known_authority(folder: Path) -> Authority:
         certificate = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
     except FileNotFoundError as error:
         raise DeviceError(
-            f"{error.filename} is not there: to renew, bring ca.key and ca.crt back into the folder"
+            f"{error.filename} is not there: to renew, copy ca.key and ca.crt back into the folder"
         ) from None
     except ValueError as error:
         raise DeviceError(f"ca.key or ca.crt in {folder} cannot be read: {error}") from None
@@ -169,7 +169,7 @@ def _pem(key: rsa.RSAPrivateKey) -> bytes:
 
 
 def _write(file: Path, content: bytes, mode: int) -> None:
-    """Whole or not at all; never for a moment open to more people than meant."""
+    """Write atomically, and never with wider permissions than intended."""
     unfinished = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FOR_OWNER), "wb") as writing:
         writing.write(content)

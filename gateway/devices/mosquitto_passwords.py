@@ -1,4 +1,4 @@
-"""A password as Mosquitto keeps it. Needs only Python: deploy/make_secrets.py runs before anything is installed."""
+"""Mosquitto's password format. Needs only Python: deploy/make_secrets.py runs before anything is installed."""
 
 import base64
 import hashlib
@@ -6,13 +6,13 @@ import secrets
 from typing import Final
 
 _ROUNDS: Final = 101
-"""mosquitto_passwd's default. The passwords are random (192 bits), and each connection of a device costs them anew."""
+"""mosquitto_passwd's default. The passwords are random (192 bits), and each connection of a device repeats the work."""
 _SALT_BYTES: Final = 12
 _PASSWORD_BYTES: Final = 24
 
 
 def new_password() -> str:
-    """192 random bits, as 32 characters that a shell and a web form take as they are."""
+    """192 random bits, as 32 characters that need no escaping in a shell or a web form."""
     return secrets.token_urlsafe(_PASSWORD_BYTES)
 
 

@@ -1,1 +1,1 @@
-"""Sites, equipment and what its fields mean."""
+"""Sites, equipment, and the meaning of its fields."""

@@ -1,6 +1,6 @@
-"""Which equipment a topic means: a former code means the equipment as it is called now, a second kind its own row.
+"""Resolves topics to equipment: a former code to the equipment's current code, a second kind to a row of its own.
 
-Pure. Every message passes here, so that answers are remembered until the ledger changes.
+Pure. Every message passes here, so results are cached until the ledger changes.
 """
 
 import hashlib
@@ -15,11 +15,11 @@ Who = tuple[str, str]
 _LONGEST_CODE: Final = 64
 _MOST_KNOWN: Final = 50_000
 _DEEPEST: Final = 4
-"""Steps from a topic to its equipment: rename, second kind, rename of that; a loop of rows ends here."""
+"""Maximum steps from a topic to its equipment: rename, second kind, rename of that. Ends loops of rows."""
 
 
 class Listed(Protocol):
-    """What a row of the ledger has to say."""
+    """The relevant columns of a ledger row."""
 
     @property
     def code(self) -> str: ...
@@ -30,7 +30,7 @@ class Listed(Protocol):
 
 
 class Addresses:
-    """Finds the equipment of each topic."""
+    """Resolves topics."""
 
     def __init__(self, most_strangers: int) -> None:
         self._most_strangers = most_strangers
@@ -38,18 +38,18 @@ class Addresses:
         self._former: Mapping[Who, str] = {}
         self._known: dict[Topic, Topic] = {}
         self._strangers: dict[Who, str] = {}
-        """Kind under which equipment was heard first that is not listed yet."""
+        """First reported kind of equipment that is not listed yet."""
         self.sharing: dict[Who, str] = {}
-        """Second kinds that were heard -> the code that they sent."""
+        """Second kinds that reported -> the code that they sent."""
 
     def go_by(self, equipment: Mapping[Who, Listed], former: Mapping[Who, str]) -> None:
-        """Use these rows and former codes (-> the code of today) from now on."""
+        """Use these rows and former codes (-> current code) from now on."""
         self._equipment, self._former = equipment, former
         self._known.clear()
         self._strangers = {who: kind for who, kind in self._strangers.items() if who not in equipment}
 
     def of(self, topic: Topic) -> Topic:
-        """The topic as the equipment that it means would send it; the same object where that is what was sent."""
+        """The topic with the current code of its equipment; the same object if it has that code already."""
         found = self._known.get(topic)
         if found is None:
             if len(self._known) >= _MOST_KNOWN:
@@ -68,19 +68,19 @@ class Addresses:
             code = self._second(topic.site, code, topic.kind.value)
         return topic if code == topic.equipment else Topic(topic.site, topic.kind, code, topic.channel)
 
-    def _kind_of(self, who: Who, heard: str) -> str:
-        """The kind of an equipment; of one that is not listed the kind under which it was heard first."""
+    def _kind_of(self, who: Who, reported: str) -> str:
+        """The kind of an equipment; if it is not listed, the kind that it reported first."""
         item = self._equipment.get(who)
         if item is not None:
             return item.kind
         if who not in self._strangers and len(self._strangers) >= self._most_strangers:
-            return heard
-        return self._strangers.setdefault(who, heard)
+            return reported
+        return self._strangers.setdefault(who, reported)
 
     def _second(self, site: str, code: str, kind: str) -> str:
         second = second_code(code, kind)
         item = self._equipment.get((site, second))
-        if item is not None and item.shares_code != code:  # somebody has given this very code to something else
+        if item is not None and item.shares_code != code:  # this code belongs to other equipment
             second = second_code(code, kind, distinct=True)
         if len(self.sharing) < self._most_strangers:
             self.sharing[site, second] = code

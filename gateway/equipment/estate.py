@@ -1,4 +1,4 @@
-"""What rules have to know of renamed, retired and re-classified equipment. Pure."""
+"""Renamed, retired and re-classified equipment, for the rules. Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
@@ -8,7 +8,7 @@ Who = tuple[str, str]
 
 
 class Past(Protocol):
-    """What a row of the ledger says of its past."""
+    """The columns of a ledger row about its past."""
 
     @property
     def site(self) -> str: ...
@@ -25,24 +25,24 @@ class Past(Protocol):
 
 
 class Estate(NamedTuple):
-    """Which equipment is retired, what has another code today, and which kinds an equipment is no more."""
+    """Retired equipment, former codes, and former kinds."""
 
     retired: frozenset[Who] = frozenset()
     renamed: Mapping[Who, str] = {}
-    """(site, former code) -> the code of today."""
+    """(site, former code) -> current code."""
     left: frozenset[tuple[str, str, str]] = frozenset()
     """(site, code, former kind)."""
     earlier_codes: Mapping[Who, frozenset[str]] = {}
-    """(site, code) -> the codes that it had before, and those of the devices that it replaces."""
+    """(site, code) -> its former codes, and those of the devices that it replaces."""
 
 
 def former_codes_of(items: Iterable[Past]) -> dict[Who, str]:
-    """(site, former code) -> the code of today."""
+    """(site, former code) -> current code."""
     return {(item.site, former): item.code for item in items for former in item.former_codes}
 
 
 def estate_of(items: Iterable[Past]) -> Estate:
-    """What the rows of a ledger say."""
+    """The estate of the rows of a ledger."""
     known = list(items)
     return Estate(
         frozenset((item.site, item.code) for item in known if item.retired_at is not None),

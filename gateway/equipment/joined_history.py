@@ -1,4 +1,4 @@
-"""One history of what was kept under several codes or kinds. Pure."""
+"""Joins histories stored under several codes or kinds. Pure."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,9 @@ from collectors.timeseries.store import Bucket, Change, History
 
 
 def joined(parts: Sequence[History], points: int) -> History:
-    """Put histories of one range and field together; at most `points` buckets, and the newest `points` changes.
+    """Join histories of one range and field; at most `points` buckets, and the newest `points` changes.
 
-    Nothing is told of the time before the latest moment at which one of them leaves out older changes.
+    If a history leaves out older changes, the result begins where the last of these histories begins.
     """
     filled = [part for part in parts if part.buckets or part.changes]
     if len(filled) < 2:
@@ -28,7 +28,7 @@ def _changes(parts: Sequence[History], points: int) -> tuple[list[Change], bool]
 
 
 def _at_most(buckets: Sequence[Bucket], points: int) -> list[Bucket]:
-    """Neighbours together where there are too many."""
+    """Merge neighbours if there are too many."""
     if len(buckets) <= points:
         return list(buckets)
     size = -(-len(buckets) // points)

@@ -1,4 +1,4 @@
-"""Newest values of an equipment that had other codes before: of each field the value that was heard last. Pure."""
+"""Newest values of equipment with former codes: of each field the last received value. Pure."""
 
 from collections.abc import Mapping
 
@@ -7,9 +7,9 @@ from gateway.equipment.ledger import Equipment, Who
 
 
 def latest_of(item: Equipment, table: Mapping[Who, Latest]) -> Latest | None:
-    """What it has said last, under whichever of its codes; nothing that it said as another kind.
+    """The last values under any of its codes, without those of another kind.
 
-    A collector of its own writes under the code that is sent, so that a former code may have the newer values.
+    A separate collector stores values under the code that is sent, so a former code may have the newer values.
     """
     codes = (item.code, *item.former_codes, *filter(None, [item.shares_code]))
     found = [

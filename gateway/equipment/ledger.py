@@ -1,4 +1,4 @@
-"""Sites and equipment: what there is. Equipment that is heard but not known is kept until someone adopts it."""
+"""The ledger of sites and equipment. Equipment that reports but is unknown is listed until a person adopts it."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -26,30 +26,30 @@ from gateway.storage.trouble_words import in_plain_words
 log = structlog.get_logger(__name__)
 
 PLATFORM: Final = "platform"
-"""The site under which the service itself stands."""
+"""The site of the service itself."""
 
 _MESSAGES_AT_ONCE: Final = 200
-"""Last messages a transaction: alarms wait for the writer no longer than for that."""
+"""Last messages per transaction: limits how long alarms wait for the writer."""
 _KEY: Final = ("site", "equipment")
 _FORGET_MESSAGE: Final = delete(last_message).where(
     last_message.c.site == bindparam("of_site"), last_message.c.equipment == bindparam("of_equipment")
 )
 MESSAGE_BYTES: Final = 1024
-"""What is kept of the last message of unknown equipment: with 1,000 of them 1 MB."""
+"""Stored bytes of the last message of unknown equipment: 1 MB for 1,000 of them."""
 
 _PAST: Final = ("retired_at", "replaced_by", "replaces", "former_codes", "former_kinds", "shares_code")
-"""What entering equipment again leaves as it is."""
+"""Columns that entering equipment again does not change."""
 _LONGEST_ID: Final = 128
-"""Letters of `{site}:{code}` that facts and audit have room for; PostgreSQL does not take one more."""
+"""Characters of `{site}:{code}` in facts and audit; PostgreSQL refuses more."""
 _KEYS_AT_ONCE: Final = 400
-"""Pairs in one IN list: SQLite limits the values in it."""
+"""Pairs in one IN list; SQLite limits its values."""
 
 Who = tuple[str, str]
 """(site, code)."""
 
 
 class Site(msgspec.Struct, frozen=True):
-    """An estate. `name` in both languages; `time_zone` an IANA name, by which its days are counted."""
+    """A site. `name` in both languages; `time_zone` an IANA name, for the days of the site."""
 
     code: str
     name: dict[str, str]
@@ -58,7 +58,7 @@ class Site(msgspec.Struct, frozen=True):
 
 
 class Equipment(msgspec.Struct, frozen=True):
-    """One thing that is watched. `adopted` is false while nobody has said that it belongs here."""
+    """One monitored device. `adopted` is false until a person adopts it."""
 
     site: str
     code: str
@@ -72,14 +72,14 @@ class Equipment(msgspec.Struct, frozen=True):
     replaced_by: str = ""
     replaces: str = ""
     former_codes: list[str] = []
-    """Codes that it had before, oldest first; messages under them are its own."""
+    """Former codes, oldest first; messages under them count as its own."""
     former_kinds: list[str] = []
     shares_code: str = ""
-    """The code that it sends, where equipment of another kind had that code first."""
+    """The code that it sends, if equipment of another kind had that code first."""
 
     @property
     def in_use(self) -> bool:
-        """Whether somebody has said that it belongs here, and nobody that it is gone."""
+        """Whether it is adopted and not retired."""
         return self.adopted and self.retired_at is None
 
     @property
@@ -89,14 +89,14 @@ class Equipment(msgspec.Struct, frozen=True):
 
 
 class LastMessage(msgspec.Struct, frozen=True):
-    """What equipment that is not in use sent last, as it sent it: the topic, and the first 1 KiB of the payload."""
+    """The last message of equipment that is not in use: the topic, and the first 1 KiB of the payload."""
 
     topic: str
     payload: bytes
     size: int
     received_at: int
     count: int = 1
-    """Messages since it is kept."""
+    """Number of messages since the first stored one."""
 
 
 class Ledger:
@@ -107,9 +107,9 @@ class Ledger:
         self.equipment: dict[Who, Equipment] = {}
         self.links = Links(database)
         self.estate = Estate()
-        """What rules have to know of renamed and retired equipment; another object whenever that has changed."""
-        self.turned_away = 0
-        """Messages of unknown equipment beyond the limit: their alarms are judged, the equipment is not listed."""
+        """Renamed and retired equipment, for the rules; a new object after each change."""
+        self.rejected = 0
+        """Messages of unknown equipment beyond the limit: evaluated, but the equipment is not listed."""
         self._database = database
         self._unknown_limit = unknown_limit
         self._time_zone = time_zone
@@ -117,12 +117,12 @@ class Ledger:
         self._addresses = Addresses(unknown_limit)
         self._former: dict[Who, str] = {}
         self.last_messages: dict[Who, LastMessage] = {}
-        """Of equipment that is listed and not in use: nobody has adopted it, or it is retired and still sends."""
-        self._heard: dict[Who, LastMessage] = {}
-        """Newer than what the database has; of strangers that are not listed, at most as many as the limit."""
+        """Of listed equipment that is not in use: not adopted, or retired but still sending."""
+        self._received: dict[Who, LastMessage] = {}
+        """Newer than in the database; of unknown equipment that is not listed, at most as many as the limit."""
 
     async def load(self) -> None:
-        """Read everything anew."""
+        """Read everything again."""
         async with self._database.reading() as connection:
             sites = await _sites(connection)
             items = await _equipment(connection)
@@ -132,7 +132,7 @@ class Ledger:
         await self.load_last_messages()
 
     async def learn(self, identities: Iterable[str]) -> None:
-        """Read these (`{site}:{code}`) anew, the sites and their links: another process may have changed them."""
+        """Read these (`{site}:{code}`), the sites and their links again: another process may have changed them."""
         wanted = sorted(tuple(identity.split(":", 1)) for identity in set(identities))
         async with self._database.reading() as connection:
             sites = await _sites(connection)
@@ -145,7 +145,7 @@ class Ledger:
         await self.links.learn({place for place, _ in wanted})
 
     def replace(self, gone: Iterable[Who], changed: Iterable[Equipment]) -> None:
-        """Know of rows that have changed, and of those that are there no more."""
+        """Take over changed rows, and drop removed ones."""
         for who in gone:
             self._forget(who)
         for item in changed:
@@ -155,28 +155,28 @@ class Ledger:
             before, self.equipment[who] = self.equipment.get(who), item
             if item.in_use or (before is not None and before.in_use):
                 self.last_messages.pop(who, None)
-                self._heard.pop(who, None)
+                self._received.pop(who, None)
         self._note_changes()
 
     def _forget(self, who: Who) -> None:
-        for table in (self.equipment, self.last_messages, self._heard):
+        for table in (self.equipment, self.last_messages, self._received):
             table.pop(who, None)
 
     def find(self, site: str, code: str) -> Equipment | None:
-        """Equipment by its code, or by one that it had before."""
+        """Equipment by its current code or a former one."""
         return self.equipment.get((site, self._former.get((site, code), code)))
 
     def codes_of(self, site: str, code: str) -> list[str]:
-        """Under which codes there are alarms, tickets and readings of an equipment, today's code first.
+        """The codes of an equipment's alarms, tickets and readings, the current code first.
 
-        Those of what it replaces are among them: its history goes on.
+        Includes those of the equipment that it replaces: its history continues.
         """
         return list(self.codes_until(site, code))
 
     def codes_until(self, site: str, code: str) -> dict[str, int | None]:
-        """The same codes, and until when (epoch ms, inclusive) what they sent belongs to it; None: until today.
+        """The same codes, with the time (epoch ms, inclusive) until which readings belong to it; None: until today.
 
-        A device that was replaced and still sends is another thing than what has its name now.
+        Readings that a replaced device sends later do not belong to its replacement.
         """
         item, found = self.find(site, code), dict[str, int | None]()
         if item is None:
@@ -190,7 +190,7 @@ class Ledger:
         return found
 
     async def load_last_messages(self) -> None:
-        """Read the last messages of unknown equipment anew, as another process has heard them."""
+        """Read the last messages of unknown equipment again, as another process received them."""
         async with self._database.reading() as connection:
             messages = (await connection.execute(select(last_message))).mappings().all()
         self.last_messages = {
@@ -199,7 +199,7 @@ class Ledger:
         }
 
     def is_adopted(self, site: str, code: str) -> bool:
-        """Whether somebody has said that it belongs here; the platform and what is its own always do."""
+        """Whether it is adopted; the platform's own equipment always is."""
         item = self.equipment.get((site, code))
         return site == PLATFORM if item is None else item.adopted
 
@@ -212,9 +212,9 @@ class Ledger:
             self.estate = estate
 
     def hear(self, message: Message, readings: Sequence[Reading]) -> None:
-        """Give readings the code of the equipment that they mean, and take note of a message where it is not in use.
+        """Set the current code of readings, and record the message if its equipment is not in use.
 
-        Quick: every message comes by here.
+        Fast: every message passes here.
         """
         heard = meant = None
         for reading in readings:
@@ -226,11 +226,11 @@ class Ledger:
                 reading.topic = meant
 
     def address_of(self, topic: Topic) -> Topic:
-        """The topic under the code of the equipment that it means."""
+        """The topic with the current code of its equipment."""
         return self._addresses.of(topic)
 
     def address(self, readings: Iterable[Reading]) -> None:
-        """Give readings the code of the equipment that they mean."""
+        """Set the current code of readings."""
         for reading in readings:
             reading.topic = self._addresses.of(reading.topic)
 
@@ -238,10 +238,10 @@ class Ledger:
         item = self.equipment.get(who)
         if item is not None and item.in_use:
             return
-        if item is None and who not in self._heard and len(self._heard) >= self._unknown_limit:
+        if item is None and who not in self._received and len(self._received) >= self._unknown_limit:
             return
-        before = self._heard.get(who) or self.last_messages.get(who)
-        self._heard[who] = LastMessage(
+        before = self._received.get(who) or self.last_messages.get(who)
+        self._received[who] = LastMessage(
             message.topic,
             message.payload[:MESSAGE_BYTES],
             len(message.payload),
@@ -249,11 +249,11 @@ class Ledger:
             1 if before is None else before.count + 1,
         )
         if item is not None:
-            self.last_messages[who] = self._heard[who]
+            self.last_messages[who] = self._received[who]
 
     async def keep_last_messages(self) -> None:
-        """Write what was heard since the last time; the newest message of each is enough."""
-        heard, self._heard = self._heard, {}
+        """Write the messages received since the last call; the newest one of each equipment."""
+        heard, self._received = self._received, {}
         listed = {who: last for who, last in heard.items() if who in self.equipment and not self.equipment[who].in_use}
         if not listed:
             return
@@ -263,7 +263,7 @@ class Ledger:
             for first in range(0, len(rows), _MESSAGES_AT_ONCE):
                 await self._replace_messages(rows[first : first + _MESSAGES_AT_ONCE])
         except DatabaseTrouble:
-            self._heard = listed | self._heard
+            self._received = listed | self._received
             raise
 
     async def _replace_messages(self, rows: list[dict[str, Any]]) -> None:
@@ -272,9 +272,9 @@ class Ledger:
             await connection.execute(insert(last_message), rows)
 
     async def enter(self, places: Iterable[Site], items: Sequence[Equipment], cause: Cause, now: int) -> None:
-        """Enter sites and equipment, replacing what is known of them but not what people have done to it since.
+        """Enter sites and equipment; replaces known data, except changes that people made since.
 
-        What has another code today is not entered under its former one.
+        Equipment with a new code is not entered under its former one.
         """
         entered = list(places)
         items = [self._with_its_past(item) for item in items if (item.site, item.code) not in self._former]
@@ -295,7 +295,7 @@ class Ledger:
         return msgspec.structs.replace(item, **{name: getattr(known, name) for name in _PAST})
 
     async def meet(self, readings: Iterable[Reading], now: int) -> None:
-        """Take note of equipment that is heard for the first time, up to the limit."""
+        """List equipment at its first message, up to the limit."""
         known = self.equipment
         strangers: dict[Who, Reading] = {}
         for reading in readings:
@@ -307,20 +307,21 @@ class Ledger:
             return
         listable = [reading for who, reading in strangers.items() if len(":".join(who)) <= _LONGEST_ID]
         admitted = listable[: max(0, self._unknown_limit - self._unknown)]
-        self.turned_away += len(strangers) - len(admitted)
+        self.rejected += len(strangers) - len(admitted)
         if not admitted:
             return
         try:
             await self._admit(admitted, now)
         except DatabaseTrouble as error:  # the next message of the equipment tries again
-            log.warning("unknown equipment is not listed yet", why=in_plain_words(error), detail=str(error))
+            log.warning("unknown equipment cannot be listed yet", why=in_plain_words(error), detail=str(error))
 
-    async def _admit(self, heard: list[Reading], now: int) -> None:
-        await self.learn(f"{item.topic.site}:{item.topic.equipment}" for item in heard)  # somebody else may know them
-        heard = [item for item in heard if (item.topic.site, item.topic.equipment) not in self.equipment]
-        if not heard:
+    async def _admit(self, strangers: list[Reading], now: int) -> None:
+        # Another process may have listed them.
+        await self.learn(f"{item.topic.site}:{item.topic.equipment}" for item in strangers)
+        strangers = [item for item in strangers if (item.topic.site, item.topic.equipment) not in self.equipment]
+        if not strangers:
             return
-        names = {item.topic.site: item.site_name or item.topic.site for item in heard}
+        names = {item.topic.site: item.site_name or item.topic.site for item in strangers}
         sites = [Site(code, _in_both(name), self._time_zone) for code, name in names.items() if code not in self.sites]
         items = [
             Equipment(
@@ -328,10 +329,10 @@ class Ledger:
                 _in_both(item.equipment_name or item.topic.equipment), adopted=False,
                 shares_code=self._addresses.sharing.get((item.topic.site, item.topic.equipment), ""),
             )
-            for item in heard
+            for item in strangers
         ]  # fmt: skip
         await self.enter(sites, items, Cause("system:ledger", Via.READING), now)
-        log.info("unknown equipment heard", equipment=[item.id for item in items])
+        log.info("unknown equipment listed", equipment=[item.id for item in items])
 
     async def _write(self, transaction: Transaction, item: Equipment, cause: Cause, now: int) -> None:
         before = self.equipment.get((item.site, item.code))
@@ -348,7 +349,7 @@ class Ledger:
 
 
 def _in_both(name: str) -> dict[str, str]:
-    """A name that a device gives itself is the same in both languages."""
+    """A name from a device is used in both languages."""
     return {"en": name, "zh-CN": name}
 
 
@@ -367,7 +368,7 @@ async def _equipment(connection: AsyncConnection, where: ColumnElement[bool] | N
 
 async def _write_site(connection: AsyncConnection, place: Site, now: int) -> None:
     row = msgspec.structs.asdict(place)
-    same = {"name": place.name, "time_zone": place.time_zone}  # its version is of those who edit it
+    same = {"name": place.name, "time_zone": place.time_zone}  # its version counts edits by people
     changed = await connection.execute(update(site).where(site.c.code == place.code).values(**same))
     if changed.rowcount == 0:
         await connection.execute(insert(site).values(**row, created_at=now))

@@ -1,7 +1,7 @@
-"""The life of an equipment: adopted, corrected, renamed, replaced, retired, taken back. Pure.
+"""The lifecycle of equipment: adopt, correct, rename, replace, retire, adopt again. Pure.
 
-Each act gives the rows that follow, or refuses by name. A code is never free again: alarms, tickets and readings of the
-past name it, and must not seem to be those of something else.
+Each action returns the new rows or raises a named refusal. A code is never reused: past alarms, tickets and readings
+name it, and must not seem to be those of other equipment.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from gateway.equipment.ledger import Equipment, Who
 
 
 class Refusal(StrEnum):
-    """Why something cannot be done to an equipment; also the code of the problem."""
+    """Why an action on equipment is refused; also the code of the problem."""
 
     NOT_FOUND = "not_found"
     STALE = "stale_version"
@@ -25,7 +25,7 @@ class Refusal(StrEnum):
 
 
 class EquipmentRefused(Exception):
-    """It cannot be done; the text says why and what to do."""
+    """The action is refused; the text says why and what to do."""
 
     def __init__(self, reason: Refusal, text: str) -> None:
         super().__init__(text)
@@ -33,7 +33,7 @@ class EquipmentRefused(Exception):
 
 
 class Correction(msgspec.Struct, frozen=True):
-    """What somebody says of an equipment. Name and place in both languages; what is empty stays as it was."""
+    """A person's details of an equipment. Name and place in both languages; empty ones stay as they are."""
 
     version: int
     name: dict[str, str] = {}
@@ -46,9 +46,9 @@ _SYSTEM: Final = "system"
 
 
 def adopted(rows: Rows, who: Who, wanted: Correction) -> Equipment:
-    """Unknown equipment belongs here, or retired equipment is in use again. Raises EquipmentRefused."""
+    """Adopt unknown equipment, or retired equipment again. Raises EquipmentRefused."""
     known = rows.get(who)
-    if known is not None and known.in_use:  # before its version: a second request learns that it was done
+    if known is not None and known.in_use:  # checked before the version, so a repeated request gets this answer
         raise EquipmentRefused(Refusal.STATE, f"{known.id} is adopted already")
     item = _found(rows, who, wanted.version)
     if item.replaced_by:
@@ -57,10 +57,10 @@ def adopted(rows: Rows, who: Who, wanted: Correction) -> Equipment:
 
 
 def corrected(rows: Rows, who: Who, wanted: Correction) -> Equipment:
-    """Another name, place or kind. Raises EquipmentRefused."""
+    """Change name, place or kind. Raises EquipmentRefused."""
     item = _found(rows, who, wanted.version)
     if item.retired_at is not None:
-        raise EquipmentRefused(Refusal.STATE, f"{item.id} is retired; take it back with adopt first")
+        raise EquipmentRefused(Refusal.STATE, f"{item.id} is retired; adopt it again first")
     changes = _said(item, wanted)
     if wanted.kind and wanted.kind != item.kind:
         former = [kind for kind in (*item.former_kinds, item.kind) if kind != wanted.kind]
@@ -69,9 +69,9 @@ def corrected(rows: Rows, who: Who, wanted: Correction) -> Equipment:
 
 
 def absorbed(rows: Rows, item: Equipment) -> Equipment | None:
-    """The row of a second kind that was heard under the code of `item`, and is `item` now that it has that kind.
+    """The row of a second kind under the code of `item`, which `item` absorbs when it gets that kind.
 
-    Raises EquipmentRefused where somebody has adopted it.
+    Raises EquipmentRefused if it is adopted.
     """
     second = next(
         (row for row in rows.values() if (row.site, row.shares_code, row.kind) == (item.site, item.code, item.kind)),
@@ -83,7 +83,7 @@ def absorbed(rows: Rows, item: Equipment) -> Equipment | None:
 
 
 def renamed(rows: Rows, former: Mapping[Who, str], who: Who, version: int, code: str) -> Equipment:
-    """The same equipment under another code. Raises EquipmentRefused."""
+    """Give equipment another code. Raises EquipmentRefused."""
     item = _found(rows, who, version)
     if item.retired_at is not None:
         raise EquipmentRefused(Refusal.STATE, f"{item.id} is retired; its history stays under its code")
@@ -95,7 +95,7 @@ def renamed(rows: Rows, former: Mapping[Who, str], who: Who, version: int, code:
 
 
 def retired(rows: Rows, who: Who, version: int, now: int) -> Equipment:
-    """Taken away for good. Raises EquipmentRefused."""
+    """Retire equipment. Raises EquipmentRefused."""
     item = _found(rows, who, version)
     if item.retired_at is not None:
         raise EquipmentRefused(Refusal.STATE, f"{item.id} is retired already")
@@ -107,15 +107,15 @@ def replaced(
 ) -> tuple[Equipment, Equipment]:
     """The retired row, and the row of the device that takes its place. Raises EquipmentRefused.
 
-    The new device may have been heard already, as long as nobody has adopted it.
+    The new device may be listed already, as long as it is not adopted.
     """
     old = retired(rows, who, version, now)
-    heard = rows.get((old.site, code))
-    if (old.site, code) in former or (heard is not None and (heard.adopted or heard.retired_at is not None)):
+    listed = rows.get((old.site, code))
+    if (old.site, code) in former or (listed is not None and (listed.adopted or listed.retired_at is not None)):
         raise EquipmentRefused(Refusal.CODE_TAKEN, f"{code} is, or was, the code of an equipment on this site")
-    if heard is not None and heard.kind != old.kind:
-        raise EquipmentRefused(Refusal.KIND_DIFFERS, f"{heard.id} speaks as {heard.kind}, and {old.id} is {old.kind}")
-    fresh = heard or Equipment(old.site, code, old.kind, old.name, version=0)
+    if listed is not None and listed.kind != old.kind:
+        raise EquipmentRefused(Refusal.KIND_DIFFERS, f"{listed.id} reports as {listed.kind}, {old.id} is {old.kind}")
+    fresh = listed or Equipment(old.site, code, old.kind, old.name, version=0)
     new = _next(fresh, name=old.name, place=old.place, adopted=True, replaces=old.code)
     return msgspec.structs.replace(old, replaced_by=code), new
 

@@ -1,6 +1,6 @@
-"""Permissions on single equipment: each is one transaction with its audit row, its fact, and what others add to it.
+"""Lifecycle actions on equipment: each is one transaction with its audit row and its fact.
 
-What follows for alarms and tickets is given by the caller as `also` and written in the same transaction.
+The caller passes the consequences for alarms and tickets as `also`; they are written in the same transaction.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -37,14 +37,14 @@ Also = Callable[[Transaction], Awaitable[None]]
 
 
 class Lifecycle:
-    """Adopts, corrects, renames, retires and replaces. Each act raises EquipmentRefused and changes nothing then."""
+    """Adopts, corrects, renames, retires and replaces. Each action may raise EquipmentRefused; then nothing changes."""
 
     def __init__(self, database: Database, ledger: Ledger) -> None:
         self._database = database
         self._ledger = ledger
 
     async def adopt(self, who: Who, wanted: Correction, cause: Cause, now: int) -> Equipment:
-        """Say that unknown equipment belongs here, or that retired equipment is in use again."""
+        """Adopt unknown equipment, or retired equipment again."""
         before, after = self._row(who), life.adopted(self._ledger.equipment, who, wanted)
         async with self._database.transaction() as transaction:
             await self._change(transaction, before, after, ADOPTED, cause, now)
@@ -54,9 +54,9 @@ class Lifecycle:
     async def correct(
         self, who: Who, wanted: Correction, cause: Cause, now: int, also: Sequence[Also] = ()
     ) -> Equipment:
-        """Give it another name, place or kind. `also` is done where the kind changes.
+        """Change name, place or kind. `also` runs if the kind changes.
 
-        A row of its new kind that was heard under its code becomes a part of it.
+        A row of its new kind that was listed under its code is absorbed.
         """
         rows = self._ledger.equipment
         before, after = self._row(who), life.corrected(rows, who, wanted)
@@ -76,7 +76,7 @@ class Lifecycle:
     async def rename(
         self, who: Who, version: int, code: str, cause: Cause, now: int, also: Sequence[Also] = ()
     ) -> Equipment:
-        """Give it another code. Messages under the former code are its own from then on."""
+        """Change the code. Messages under the former code still count as its own."""
         before = self._row(who)
         after = life.renamed(self._ledger.equipment, self._ledger.estate.renamed, who, version, code)
         async with self._database.transaction() as transaction:
@@ -96,7 +96,7 @@ class Lifecycle:
         return after
 
     async def retire(self, who: Who, version: int, cause: Cause, now: int, also: Sequence[Also] = ()) -> Equipment:
-        """Take it away for good. Its row, its history and what was recorded of it stay."""
+        """Retire it. Its row, history and records stay."""
         before, after = self._row(who), life.retired(self._ledger.equipment, who, version, now)
         async with self._database.transaction() as transaction:
             await self._change(transaction, before, after, RETIRED, cause, now)
@@ -108,7 +108,7 @@ class Lifecycle:
     async def replace(
         self, who: Who, version: int, code: str, cause: Cause, now: int, also: Sequence[Also] = ()
     ) -> Equipment:
-        """Retire it, and let a new device have its name, place and links. Returns the new device's row."""
+        """Retire it and give its name, place and links to a new device. Returns the new device's row."""
         before, known = self._row(who), self._ledger.equipment
         old, new = life.replaced(known, self._ledger.estate.renamed, who, version, code, now)
         heard = known.get((new.site, new.code))
@@ -151,7 +151,7 @@ class Lifecycle:
             .values(**msgspec.structs.asdict(after))
         )
         if changed.rowcount == 0:
-            raise EquipmentRefused(Refusal.STALE, f"{before.id} has changed since it was looked at")
+            raise EquipmentRefused(Refusal.STALE, f"{before.id} has changed since it was read")
         if after.in_use or before.in_use:
             await _forget_message(transaction, before)
         _record(transaction, before, after, fact, cause, now, body or {})
@@ -174,10 +174,10 @@ def _record(
 
 
 async def _require_free(connection: AsyncConnection, item: Equipment) -> None:
-    """Another process may have heard, or entered, the code meanwhile."""
+    """Refuse a code that another process has listed or entered meanwhile."""
     statement = select(equipment.c.code).where(equipment.c.site == item.site, equipment.c.code == item.code)
     if await connection.scalar(statement) is not None:
-        raise EquipmentRefused(Refusal.CODE_TAKEN, f"{item.id} has been heard or entered meanwhile")
+        raise EquipmentRefused(Refusal.CODE_TAKEN, f"{item.id} has been listed or entered meanwhile")
 
 
 async def _forget_message(connection: AsyncConnection, item: Equipment) -> None:
@@ -192,7 +192,7 @@ async def _remove(connection: AsyncConnection, item: Equipment) -> None:
 
 
 async def _move_links(connection: AsyncConnection, site: str, old: str, new: str) -> None:
-    """Let links name the new code; those that the new code has already stay."""
+    """Move links to the new code; existing links of the new code stay."""
     here = equipment_link.c.site == site
     topology = await read_topology(connection)
     ends = or_(equipment_link.c.child == old, equipment_link.c.parent == old)

@@ -1,4 +1,4 @@
-"""What feeds and what carries equipment, kept in the database and held in memory beside the ledger."""
+"""Power and network links between equipment, in the database and in memory beside the ledger."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -18,11 +18,11 @@ UNLINKED: Final = "equipment.unlinked"
 
 
 class LinkLoop(Exception):
-    """It would hang from itself, by way of others; the text names them."""
+    """The links would form a loop; the text names it."""
 
 
 class NotInLedger(Exception):
-    """One end is no equipment of this site."""
+    """One end is not equipment of this site."""
 
 
 class NoSuchLink(Exception):
@@ -30,30 +30,30 @@ class NoSuchLink(Exception):
 
 
 class Links:
-    """Every link. Reading asks memory; a change is checked against the database, under a lock on its site."""
+    """All links. Reads use memory; a change is checked against the database, under a lock on its site."""
 
     def __init__(self, database: Database) -> None:
         self.topology = Topology()
         self._database = database
 
     async def load(self) -> None:
-        """Read everything anew."""
+        """Read everything again."""
         async with self._database.reading() as connection:
             self.topology = Topology(await _links(connection))
 
     async def learn(self, sites: Iterable[str]) -> None:
-        """Read the links of these sites anew: another process may have changed them."""
+        """Read the links of these sites again: another process may have changed them."""
         learned = frozenset(sites)
         async with self._database.reading() as connection:
             found = await _links(connection, equipment_link.c.site.in_(learned))
         self._replace(learned, found)
 
     async def link(self, wanted: Link, cause: Cause, now: int) -> None:
-        """Say that the parent feeds or carries the child; what is said already stays as it is.
+        """Add a link from parent to child; an existing link stays as it is.
 
         Raises:
-            NotInLedger: one end is no equipment of the site.
-            LinkLoop: the parent hangs from the child.
+            NotInLedger: one end is not equipment of the site.
+            LinkLoop: the parent depends on the child.
         """
         async with self._database.transaction() as transaction:
             known = await _locked(transaction, wanted.site)
@@ -83,7 +83,7 @@ class Links:
 
 
 async def read_topology(connection: AsyncConnection) -> Topology:
-    """Every link as the table has it."""
+    """All links of the table."""
     return Topology(await _links(connection))
 
 
@@ -97,7 +97,7 @@ async def _links(connection: AsyncConnection, where: ColumnElement[bool] | None 
 
 
 async def _locked(connection: AsyncConnection, code: str) -> Topology:
-    """The site's links, for whoever changes them: two who link at once cannot close a loop between them."""
+    """Lock and read the site's links for a change, so that two concurrent changes cannot form a loop."""
     await connection.execute(select(site.c.code).where(site.c.code == code).with_for_update())
     return Topology(await _links(connection, equipment_link.c.site == code))
 

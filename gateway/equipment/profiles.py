@@ -1,4 +1,4 @@
-"""Kinds of equipment for people: their names and their fields' names, in the order in which a tile shows them."""
+"""Names of the kinds of equipment and of their fields, in the order of a tile."""
 
 from typing import Final
 
@@ -129,4 +129,4 @@ PROFILES: Final[dict[Kind, Profile]] = {
         },
     ),
 }
-"""Every field of the wire contract's telemetry has its label here (a test holds it)."""
+"""Every telemetry field of the wire contract has its label here (checked by a test)."""

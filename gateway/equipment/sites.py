@@ -1,4 +1,4 @@
-"""Sites, made and changed by people; what is heard of a site that nobody has entered makes it too (`ledger.py`)."""
+"""Sites, created and changed by people; readings of an unknown site create it too (`ledger.py`)."""
 
 import re
 from collections.abc import Mapping
@@ -21,29 +21,29 @@ _NAME_LENGTH: Final = 100
 
 
 class NotASite(Exception):
-    """A code, a name or a time zone that cannot be; the text says what can."""
+    """An invalid code, name or time zone; the text says what is valid."""
 
 
 class SiteTaken(Exception):
-    """There is a site of this code already."""
+    """The site code is taken."""
 
 
 class NoSuchSite(Exception):
-    """There is none of this code."""
+    """There is no site with this code."""
 
 
 class StaleSite(Exception):
-    """It has changed since whoever acts looked at it."""
+    """The site has changed since it was read."""
 
 
 async def add_site(database: Database, ledger: Ledger, new: Site, cause: Cause, now: int) -> Site:
-    """Enter a site.
+    """Create a site.
 
     Raises:
-        NotASite, SiteTaken: see there.
+        NotASite, SiteTaken.
     """
     if _CODE.fullmatch(new.code) is None:
-        raise NotASite("a site's code stands in topics: 1 to 64 letters without accents, digits, _ . -")
+        raise NotASite("a site's code is part of topics: use 1 to 64 letters without accents, digits, _ . -")
     _check(new)
     try:
         async with database.transaction() as transaction:
@@ -58,19 +58,19 @@ async def add_site(database: Database, ledger: Ledger, new: Site, cause: Cause, 
 async def edit_site(
     database: Database, ledger: Ledger, code: str, version: int, changes: Mapping[str, Any], cause: Cause, now: int
 ) -> Site:
-    """Give a site another name or time zone. Days that have begun are counted by the one that was in force.
+    """Change a site's name or time zone. Days that have begun keep the former time zone.
 
     Args:
-        database: where it is kept.
-        ledger: learns it at once; those of other processes by the fact.
+        database: the database.
+        ledger: updated at once; those of other processes by the fact.
         code: of the site.
-        version: what whoever acts has seen.
+        version: the version that the caller has read.
         changes: `name`, `time_zone` or both.
         cause: who.
         now: epoch milliseconds.
 
     Raises:
-        NoSuchSite, StaleSite, NotASite: see there.
+        NoSuchSite, StaleSite, NotASite.
     """
     before = ledger.sites.get(code)
     if before is None:
@@ -94,7 +94,7 @@ async def edit_site(
 
 def _check(place: Site) -> None:
     if not all(text.strip() and len(text) <= _NAME_LENGTH and text.isprintable() for text in place.name.values()):
-        raise NotASite(f"a site has a name of 1 to {_NAME_LENGTH} characters in both languages")
+        raise NotASite(f"a site needs a name of 1 to {_NAME_LENGTH} characters in both languages")
     try:
         ZoneInfo(place.time_zone)
     except (KeyError, OSError, ValueError) as error:

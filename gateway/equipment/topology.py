@@ -1,6 +1,6 @@
-"""What feeds and what carries equipment, as links between two of one site. Pure.
+"""Power and network links between equipment of one site. Pure.
 
-Links make no loop, whatever their relations: else two causes could explain each other away, and nobody would be told.
+Links form no loop, whatever their relations: otherwise two causes could suppress each other's alarms.
 """
 
 from collections import defaultdict
@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 
 class Relation(StrEnum):
-    """What the parent does for the child."""
+    """What the parent provides for the child."""
 
     POWER = "power"
-    """It feeds it: without the parent's mains the child has none."""
+    """Power: without the parent's mains the child has none."""
     NETWORK = "network"
-    """It carries it: what the child says comes through the parent."""
+    """Network: the child's messages pass through the parent."""
 
 
 class Link(NamedTuple):
-    """One equipment hangs from another of the same site; both by their code."""
+    """One equipment depends on another of the same site; both by their code."""
 
     site: str
     child: str
@@ -28,14 +28,14 @@ class Link(NamedTuple):
 
 
 class Ancestor(NamedTuple):
-    """Something from which an equipment hangs, by links of one relation all the way."""
+    """An equipment on which another one depends, by links of one relation."""
 
     code: str
     relation: Relation
 
 
 class Topology:
-    """Every link of every site, and what follows from them."""
+    """All links of all sites, and the dependencies that follow from them."""
 
     def __init__(self, links: Iterable[Link] = ()) -> None:
         self.links = frozenset(links)
@@ -47,15 +47,15 @@ class Topology:
         self._ancestors: dict[tuple[str, str], tuple[Ancestor, ...]] = {}
 
     def parents(self, site: str, code: str) -> list[Link]:
-        """The links from which an equipment hangs."""
+        """The links to an equipment's parents."""
         return list(self._above.get((site, code), ()))
 
     def children(self, site: str, code: str) -> list[Link]:
-        """The links that hang from an equipment."""
+        """The links to an equipment's children."""
         return list(self._below.get((site, code), ()))
 
     def ancestors(self, site: str, code: str) -> tuple[Ancestor, ...]:
-        """From what an equipment hangs, however far, by each relation alone; the nearest first."""
+        """All ancestors of an equipment, for each relation separately; the nearest first."""
         who = (site, code)
         if who not in self._above:
             return ()
@@ -64,7 +64,7 @@ class Topology:
         return self._ancestors[who]
 
     def below(self, site: str, code: str) -> frozenset[str]:
-        """All that hangs from an equipment, however far and by whatever links."""
+        """All descendants of an equipment, by links of any relation."""
         reached: set[str] = set()
         level = [code]
         while level:
@@ -86,7 +86,7 @@ class Topology:
                     yield Ancestor(parent, relation)
 
     def loop_with(self, wanted: Link) -> list[str]:
-        """The codes round the loop that a further link would close, from its child back to it; [] where it closes none.
+        """The codes of the loop that a further link would close, from its child back to it; [] if there is none.
 
         A link to itself is a loop too.
         """

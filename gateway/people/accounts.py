@@ -1,6 +1,6 @@
-"""People and what they may do where: the rows, and every act that changes them.
+"""Accounts and their roles: the rows, and every change of them.
 
-An act writes the change and its audit row in one transaction, and ends the logins that must not outlive it.
+A change and its audit row are one transaction, which also ends the logins that become invalid.
 """
 
 import re
@@ -29,7 +29,7 @@ _NAME_LENGTH: Final = 100
 
 
 class Person(msgspec.Struct, frozen=True):
-    """Somebody who is logged in; for a machine its token's name and the single acts that it names."""
+    """A caller with a login; for a machine the name and the permissions of its token."""
 
     id: str
     username: str
@@ -38,7 +38,7 @@ class Person(msgspec.Struct, frozen=True):
 
 
 class PersonRecord(msgspec.Struct, frozen=True):
-    """Somebody's account, without what is secret. Times are epoch milliseconds."""
+    """An account without its secrets. Times are epoch milliseconds."""
 
     id: str
     username: str
@@ -53,7 +53,7 @@ class PersonRecord(msgspec.Struct, frozen=True):
 
 
 class NewPerson(msgspec.Struct, frozen=True):
-    """An account to open. `name` in both languages; roles may be granted with it."""
+    """An account to create. `name` in both languages; roles may be granted with it."""
 
     username: str
     name: dict[str, str]
@@ -66,19 +66,19 @@ class NoSuchPerson(Exception):
 
 
 class UsernameTaken(Exception):
-    """Somebody has this name already."""
+    """The user name is taken."""
 
 
 class NotAName(Exception):
-    """A user name, a name or a site that cannot be; the text says what can."""
+    """An invalid user name, name or site; the text says what is valid."""
 
 
 class StalePerson(Exception):
-    """The account has changed since it was looked at."""
+    """The account has changed since it was read."""
 
 
 class LastAdministrator(Exception):
-    """Without this one nobody could let anybody in."""
+    """The change would leave no administrator."""
 
 
 class WeakPassword(Exception):
@@ -90,35 +90,35 @@ class WeakPassword(Exception):
 
 
 _WHY: Final[Mapping[Weakness, str]] = {
-    Weakness.TOO_SHORT: "take at least {least} characters; a sentence is easier to remember than a jumble",
-    Weakness.TOO_LONG: "take at most 256 characters",
-    Weakness.GUESSABLE: "a guesser tries this first: it is made of common words, names, keys in a row or repetitions",
+    Weakness.TOO_SHORT: "use at least {least} characters; a sentence is easy to remember",
+    Weakness.TOO_LONG: "use at most 256 characters",
+    Weakness.GUESSABLE: "choose another: it consists of common words, names, keys in a row or repetitions",
 }
 
 
 class Accounts:
-    """Everybody who has an account here. A demo knows its own people only, and a real service never those of a demo."""
+    """All accounts of this service. A demo has accounts of its own, which are invalid in a real service."""
 
     def __init__(
         self, database: Database, hashes: PasswordHashes, throttle: SharedThrottle, least: int, *, demo: bool = False
     ) -> None:
         self.demo = demo
         self.present = False
-        """Whether there are accounts at all, as of the last `refresh`."""
+        """Whether there is an account, as of the last `refresh`."""
         self.changes = 0
-        """Rises with each change that is made here: what was read before must be read again."""
+        """Rises with each change made in this process: data read before is outdated."""
         self.least = least
-        """The fewest characters of a password."""
+        """The minimum length of a password."""
         self._database = database
         self._hashes = hashes
         self._throttle = throttle
         self._names: dict[str, dict[str, str]] = {}
         self._seen: object = None
 
-    # -- who there is ----------------------------------------------------------------------------------
+    # -- reading ---------------------------------------------------------------------------------------
 
     async def refresh(self) -> None:
-        """Read names, where something has changed: other processes and commands write too."""
+        """Read names if something has changed: other processes and commands write too."""
         counts = [select(func.count(), func.max(table.c.created_at)) for table in (person, api_token)]
         statement = select(func.count(), func.max(person.c.updated_at)).where(person.c.demo == self.demo)
         async with self._database.reading() as connection:
@@ -134,7 +134,7 @@ class Accounts:
         self.changes += 1
 
     def name_of(self, identity: str) -> dict[str, str]:
-        """A person's name in both languages, or that of the part of the platform that acted; else the id itself."""
+        """The name of a person, or of a component of the platform, in both languages; else the id itself."""
         return self._names.get(identity) or _name_of_part(identity)
 
     async def everyone(self) -> list[PersonRecord]:
@@ -154,24 +154,24 @@ class Accounts:
             return await self._record(connection, person.c.username == normalised_username(username))
 
     async def administrators(self) -> int:
-        """How many may log in and let others in, on all sites."""
+        """Number of people who may log in and manage people on all sites."""
         async with self._database.reading() as connection:
             return len(await administrators(connection, demo=self.demo))
 
-    # -- acts ------------------------------------------------------------------------------------------
+    # -- changes ---------------------------------------------------------------------------------------
 
     async def add(self, new: NewPerson, cause: Cause, now: int) -> PersonRecord:
-        """Open an account.
+        """Create an account.
 
         Raises:
-            NotAName, UsernameTaken, WeakPassword: see there.
+            NotAName, UsernameTaken, WeakPassword.
         """
         username = _checked_username(new.username)
         _check_name(new.name)
         _check_sites(site for site, _ in new.grants)
         self.check_password(new.password, username, new.name)
         row = new_row(new_id(now), username, new.name, await self._hashes.make(new.password), now, demo=self.demo)
-        row["password_temporary"] = cause.via is not Via.COMMAND  # whoever adds there adds themselves
+        row["password_temporary"] = cause.via is not Via.COMMAND  # the first person adds their own account
         try:
             async with self._database.transaction() as transaction:
                 await transaction.execute(insert(person).values(**row))
@@ -185,7 +185,7 @@ class Accounts:
         return record
 
     async def enter_demo(self, rows: Sequence[dict[str, Any]], grants: Sequence[tuple[str, Role]], now: int) -> None:
-        """Enter the demo's people where they are not there yet; `grants` pairs ids with roles on all sites."""
+        """Create the demo's missing accounts; `grants` pairs ids with roles on all sites."""
         async with self._database.transaction() as connection:
             there = set((await connection.execute(select(person.c.id))).scalars())
             fresh = [row for row in rows if row["id"] not in there]
@@ -198,19 +198,19 @@ class Accounts:
         await self._changed()
 
     async def disable(self, identity: str, version: int, cause: Cause, now: int) -> PersonRecord:
-        """Let somebody in no more; every login of theirs ends at once."""
+        """Disable an account; all its logins end at once."""
         return await self._change(identity, version, {"disabled_at": now}, "person.disable", cause, now, end=True)
 
     async def enable(self, identity: str, version: int, cause: Cause, now: int) -> PersonRecord:
-        """Let somebody in again."""
+        """Enable an account."""
         return await self._change(identity, version, {"disabled_at": None}, "person.enable", cause, now)
 
     async def reset(
         self, identity: str, version: int, password: str, cause: Cause, now: int, *, second_factor: bool = False
     ) -> PersonRecord:
-        """Give a new password to somebody who has forgotten theirs, and with `second_factor` take that away too.
+        """Set a new password for a person, and with `second_factor` remove that too.
 
-        Every login ends, and no browser counts as known any more. Raises NoSuchPerson, StalePerson, WeakPassword.
+        All logins end, and no browser counts as known any more. Raises NoSuchPerson, StalePerson, WeakPassword.
         """
         values = await self._password_values(identity, password, temporary=True)
         if second_factor:
@@ -222,14 +222,14 @@ class Accounts:
         return after
 
     async def choose_password(self, identity: str, password: str, keep: str, cause: Cause, now: int) -> None:
-        """One's own new password: every login but the one that is used ends. Raises WeakPassword."""
+        """Change one's own password: every login but the current one ends. Raises WeakPassword."""
         values = await self._password_values(identity, password, temporary=False)
         await self._change(identity, None, values, "person.password", cause, now, end=True, keep=keep)
 
     async def grant(
         self, identity: str, version: int | None, site: str, role: Role, cause: Cause, now: int
     ) -> PersonRecord:
-        """Give a role on a site, or on all ("*"). Raises NoSuchPerson, StalePerson, NotAName."""
+        """Grant a role on a site, or on all ("*"). Raises NoSuchPerson, StalePerson, NotAName."""
         _check_sites([site])
 
         async def write(connection: AsyncConnection) -> None:
@@ -241,7 +241,7 @@ class Accounts:
     async def revoke(
         self, identity: str, version: int | None, site: str, role: Role, cause: Cause, now: int
     ) -> PersonRecord:
-        """Take a role away. Raises NoSuchPerson, StalePerson, LastAdministrator."""
+        """Revoke a role. Raises NoSuchPerson, StalePerson, LastAdministrator."""
 
         async def write(connection: AsyncConnection) -> None:
             await _remove_grant(connection, identity, site, role)
@@ -254,7 +254,7 @@ class Accounts:
         if weakness is not None:
             raise WeakPassword(weakness, self.least)
 
-    # -- how -------------------------------------------------------------------------------------------
+    # -- implementation --------------------------------------------------------------------------------
 
     async def _password_values(self, identity: str, password: str, *, temporary: bool) -> dict[str, Any]:
         record = await self.find(identity)
@@ -306,7 +306,7 @@ class Accounts:
 
 
 async def administrators(connection: AsyncConnection, *, demo: bool) -> set[str]:
-    """Ids of who may log in and let others in, on all sites."""
+    """Ids of people who may log in and manage people on all sites."""
     statement = (
         select(person.c.id)
         .join(role_grant, role_grant.c.person == person.c.id)
@@ -317,21 +317,21 @@ async def administrators(connection: AsyncConnection, *, demo: bool) -> set[str]
             role_grant.c.role == Role.ADMIN.value,
             role_grant.c.site == ALL_SITES,
         )
-        # Two who take the role from each other at once: the second waits, and finds nobody left.
+        # Two administrators who revoke each other's role at once: the second waits, and finds no other one left.
         .with_for_update(of=role_grant)
     )
     return set((await connection.execute(statement)).scalars())
 
 
 def normalised_username(username: str) -> str:
-    """A phone writes the first letter large: that is the same person."""
+    """Case-insensitive: phones capitalize the first letter."""
     return normalised(username.strip()).casefold()
 
 
 def new_row(
     identity: str, username: str, name: dict[str, str], password_hash: str, now: int, *, demo: bool
 ) -> dict[str, Any]:
-    """A row of a fresh account."""
+    """The row of a new account."""
     return {
         "id": identity,
         "username": username,
@@ -388,7 +388,7 @@ async def _records(connection: AsyncConnection, condition: ColumnElement[bool]) 
 def _write_audit(
     transaction: Transaction, now: int, cause: Cause, act: str, before: PersonRecord | None, after: PersonRecord
 ) -> None:
-    """Names stand in the account only: a person can be forgotten, and the record stays."""
+    """Names are in the account only, so that a person can be forgotten while the record stays."""
     record = audited(
         now, ALL_SITES, cause, act, f"person:{after.id}", None if before is None else shown(before), shown(after)
     )
@@ -396,7 +396,7 @@ def _write_audit(
 
 
 def shown(record: PersonRecord) -> dict[str, Any]:
-    """What the audit says of an account."""
+    """An account as the audit records it."""
     return {
         "grants": {site: [role.value for role in roles] for site, roles in record.grants.items()},
         "disabled": record.disabled_at is not None,
@@ -419,11 +419,11 @@ def _check_name(name: dict[str, str]) -> None:
 
 def _check_sites(sites: Any) -> None:
     if not all(_SITE.fullmatch(site) for site in sites):
-        raise NotAName('a site is named by its code, or "*" for all of them')
+        raise NotAName('name a site by its code, or use "*" for all sites')
 
 
 def _name_of_part(identity: str) -> dict[str, str]:
-    """What acted by itself is the platform; which part of it stands in the audit."""
+    """A component that acts by itself is shown as the platform; the audit names the component."""
     if identity == LOCAL_ID:
         return LOCAL_NAME
     if identity.startswith("system:"):

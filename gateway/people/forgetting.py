@@ -1,6 +1,6 @@
-"""Forgets a person: all that says who they are goes, what happened stays under an id that names nobody.
+"""Forgets a person: erases everything that identifies them; records stay, under an anonymous id.
 
-Audit and journal name people by id only, so no row of theirs is touched and the chain holds.
+Audit and journal name people by id only, so their rows do not change and the chain stays valid.
 """
 
 from typing import Final
@@ -32,10 +32,10 @@ async def forget_person(database: Database, accounts: Accounts, username: str, c
     """Erase an account: name, password, second factor, roles, logins and devices; revoke the tokens they have made.
 
     Returns:
-        Names of the tokens that let no machine in any more.
+        Names of the revoked tokens.
 
     Raises:
-        NoSuchPerson, LastAdministrator: see there.
+        NoSuchPerson, LastAdministrator.
     """
     record = await accounts.named(username)
 
@@ -43,7 +43,7 @@ async def forget_person(database: Database, accounts: Accounts, username: str, c
         if await administrators(connection, demo=accounts.demo) == {record.id}:
             raise LastAdministrator(f"{record.username} is the last administrator of all sites")
 
-    for table in _MANY:  # before the rest, and not in its transaction: there may be very many
+    for table in _MANY:  # first, in transactions of their own: there may be very many
         await delete_in_chunks(database, table, table.c.person == record.id, check)
     await forget_failures(database, record.username)
     async with database.transaction() as transaction:

@@ -1,4 +1,4 @@
-"""Files that hold a key: made once, whole, and readable by their owner only."""
+"""Key files: created once, atomically, and readable by their owner only."""
 
 import contextlib
 import os
@@ -10,9 +10,9 @@ class KeyReadable(Exception):
 
 
 def make_key_file(file: Path, content: bytes) -> None:
-    """Write a key where there is none yet; what another process has written there stays. Raises OSError."""
+    """Write a key if there is none yet; a key of another process stays. Raises OSError."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    # Complete before it has its name: a key torn by a power cut would be lost for good.
+    # Complete before it gets its name: a key truncated by a power failure would be lost for good.
     partial = file.with_name(f".{file.name}.{os.getpid()}")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as writing:
@@ -20,13 +20,13 @@ def make_key_file(file: Path, content: bytes) -> None:
         writing.flush()
         os.fsync(writing.fileno())
     try:
-        with contextlib.suppress(FileExistsError):  # another process was faster: its key is the one
+        with contextlib.suppress(FileExistsError):  # another process was faster: its key is used
             file.hardlink_to(partial)
     finally:
         partial.unlink()
 
 
 def require_private(file: Path) -> None:
-    """Raises KeyReadable where others may read it, OSError."""
+    """Raises KeyReadable if others may read it, OSError."""
     if file.stat().st_mode & 0o077:
-        raise KeyReadable(f"{file}: others can read this key; chmod 600 {file}")
+        raise KeyReadable(f"{file}: other users can read this key; run chmod 600 {file}")

@@ -1,4 +1,4 @@
-"""Everything about people, made together: accounts, logins, tokens and what they share."""
+"""Creates accounts, logins, tokens and what they share."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -34,7 +34,7 @@ _DEMO_NAMES: Final[dict[Role, str]] = {
 
 
 class People(NamedTuple):
-    """What the API and the commands work with."""
+    """The services about people, for the API and the commands."""
 
     accounts: Accounts
     logins: Logins
@@ -51,7 +51,7 @@ class People(NamedTuple):
 def make_people(
     database: Database, least: int, seal: SecretSeal, *, demo: bool, approval_rules: ApprovalRules | None = None
 ) -> People:
-    """Make the parts; `least` is the fewest characters of a password. Call `hashes.close()` in the end."""
+    """Create the services; `least` is the minimum length of a password. Call `hashes.close()` at the end."""
     hashes, throttle = PasswordHashes(), SharedThrottle(database)
     accounts = Accounts(database, hashes, throttle, least, demo=demo)
     passwords = Passwords(database, hashes, throttle, seal, demo=demo)
@@ -64,7 +64,7 @@ def make_people(
 
 
 async def enter_demo_people(people: People, now: int, password_hash: str | None = None) -> None:
-    """One account a role, named as the role, all with the password that the demo prints."""
+    """One account per role, named after the role, all with the password that the demo prints."""
     hashed = password_hash or await people.hashes.make(DEMO_PASSWORD)
     rows = [new_row(f"demo:{role}", role.value, _demo_name(role), hashed, now, demo=True) for role in Role]
     await people.accounts.enter_demo(rows, [(f"demo:{role}", role) for role in Role], now)

@@ -1,4 +1,4 @@
-"""Who may do what: one pure function and one table."""
+"""Permissions: one pure function and one table."""
 
 from collections.abc import Collection, Mapping
 from enum import StrEnum
@@ -20,14 +20,14 @@ class Role(StrEnum):
 
 
 class Permission(StrEnum):
-    """What a route or a live message asks for."""
+    """The permission that a route or a live message needs."""
 
     PUBLIC = "public"
-    """For everyone, logged in or not."""
+    """For everyone, with or without a login."""
     SIGNED_IN = "signed_in"
-    """For everyone who is logged in, whatever the role."""
+    """For everyone with a login, whatever the role."""
     OWN_ACCOUNT = "own_account"
-    """For every person about their own login, password and devices; for no machine."""
+    """For every person on their own login, password and devices; not for machines."""
     SECOND_FACTOR = "second_factor"
     WATCH = "watch"
     READ_HISTORY = "read_history"
@@ -37,7 +37,7 @@ class Permission(StrEnum):
     COMMENT_ON_ALARM = "comment_on_alarm"
     SHELVE_ALARM = "shelve_alarm"
     QUIET_LIFE_SAFETY = "quiet_life_safety"
-    """To keep alarms of life safety quiet: shelved or out of service, and only with a second person."""
+    """To suppress life-safety alarms, by shelving or out of service; only with a second person."""
     TAKE_OUT_OF_SERVICE = "take_out_of_service"
     READ_ALARM_PERFORMANCE = "read_alarm_performance"
     READ_TICKETS = "read_tickets"
@@ -48,7 +48,7 @@ class Permission(StrEnum):
     MANAGE_SITES = "manage_sites"
     EDIT_LEDGER = "edit_ledger"
     RETIRE_EQUIPMENT = "retire_equipment"
-    """To take equipment away for good or replace it; with a second person where it watches over lives."""
+    """To retire or replace equipment; with a second person for life-safety equipment."""
     PLAN_MAINTENANCE = "plan_maintenance"
     MANAGE_PEOPLE = "manage_people"
     READ_METRICS = "read_metrics"
@@ -84,24 +84,24 @@ PERMITTED: Final[Mapping[Permission, frozenset[Role]]] = {
     Permission.READ_AUDIT: frozenset({_M, _A}),
     Permission.TEST_RULES: frozenset({_L, _E, _M, _A}),
 }
-"""Permission -> the roles that may. What is not here is permitted to nobody."""
+"""Permission -> the roles that hold it. Permissions not listed here are denied to everyone."""
 
 FOR_EVERYONE: Final = frozenset({Permission.PUBLIC, Permission.SIGNED_IN, Permission.OWN_ACCOUNT})
-"""Permissions that ask for no role."""
+"""Permissions that need no role."""
 NEVER_A_MACHINES: Final = FOR_EVERYONE | {
     Permission.SECOND_FACTOR,
     Permission.MANAGE_PEOPLE,
     Permission.QUIET_LIFE_SAFETY,
     Permission.RETIRE_EQUIPMENT,
 }
-"""Permissions that no API token is given: a machine must not create accounts, and people answer for life safety."""
+"""Permissions that no API token can have: machines must not create accounts or decide on life safety."""
 ALL_SITES: Final = "*"
 Grants = Mapping[str, Collection[Role | Permission]]
-"""Site's code, or "*" for all sites -> roles held there; for a machine the single acts that its token names."""
+"""Site's code, or "*" for all sites -> roles held there; for a machine the permissions of its token."""
 
 
 class Decision(StrEnum):
-    """Why it is permitted, or why not."""
+    """Why it is permitted or denied."""
 
     PUBLIC = "public"
     ROLE = "role"
@@ -110,12 +110,12 @@ class Decision(StrEnum):
 
     @property
     def permitted(self) -> bool:
-        """Whether the act may be done."""
+        """Whether it is permitted."""
         return self in {Decision.PUBLIC, Decision.ROLE}
 
 
 def permissions_of(grants: Grants) -> list[Permission]:
-    """What a person may do on some site at least."""
+    """The permissions that a person holds on at least one site."""
     held = {held for place in grants.values() for held in place}
     return [act for act, roles in PERMITTED.items() if held & {*roles, act}]
 
@@ -124,10 +124,10 @@ def may(grants: Grants | None, act: Permission, site: str | None = None) -> Deci
     """Decide.
 
     Args:
-        grants: the person's roles; None for somebody who is not logged in.
-        act: what is asked for.
-        site: of the thing in question; None for things of no one site: then a role anywhere serves, and what is
-            shown is sifted site by site. "*" asks for all sites.
+        grants: the person's roles; None without a login.
+        act: the permission.
+        site: of the object; None for objects of no single site: then a role on any site suffices, and results are
+            filtered by site. "*" means all sites.
     """
     if act is Permission.PUBLIC:
         return Decision.PUBLIC
@@ -142,9 +142,9 @@ def may(grants: Grants | None, act: Permission, site: str | None = None) -> Deci
 
 
 def may_manage(grants: Grants | None, theirs: Grants) -> Decision:
-    """Whether somebody may change another person's account as a whole: only who manages people wherever they act.
+    """Whether a person may change another account as a whole: they must manage people wherever the other has a role.
 
-    Else the administrator of one site could reset the password of the administrator of all.
+    Otherwise the administrator of one site could reset the password of the administrator of all.
     """
     for place in theirs or (ALL_SITES,):
         decision = may(grants, Permission.MANAGE_PEOPLE, place)
@@ -154,6 +154,6 @@ def may_manage(grants: Grants | None, theirs: Grants) -> Decision:
 
 
 def may_see(grants: Grants | None, theirs: Grants) -> Decision:
-    """Whether somebody may know of another person: who manages people on one of their sites, or everywhere."""
+    """Whether a person may see another one: they must manage people on one of the other's sites, or on all."""
     decisions = [may(grants, Permission.MANAGE_PEOPLE, place) for place in (*theirs, ALL_SITES)]
     return next((decision for decision in decisions if decision.permitted), decisions[-1])

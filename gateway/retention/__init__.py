@@ -1,1 +1,1 @@
-"""For how long records are kept, and the job that removes what is older."""
+"""Retention of records, and the job that removes expired ones."""

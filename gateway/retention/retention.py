@@ -1,9 +1,8 @@
-"""Removes what is over in many short transactions, so that an alarm never waits behind it for longer than one of them.
+"""Removes expired rows in many short transactions, so that an alarm never waits for longer than one of them.
 
-Which rows those are is looked up beside the writer; the transaction looks at its own rows once more. A row goes in one
-transaction with all that goes with it, as long as that is not more than a transaction takes; else what goes with it is
-gone before. The audit row is written with the first rows of a table: whatever interrupts a run, nothing went without
-one, and the next run goes on.
+Expired rows are selected on a reading connection; the transaction checks its rows once more. A row and its dependents
+are removed in one transaction if they fit; otherwise the dependents are removed first. The audit row is written with
+the first rows of a table: if a run is interrupted, no removal lacks one, and the next run continues.
 """
 
 import asyncio
@@ -33,17 +32,17 @@ from gateway.storage.transaction import Transaction
 log = structlog.get_logger(__name__)
 
 _PAGE: Final = 2_000
-"""Keys that are looked up at once."""
+"""Keys per query."""
 _MANY: Final = 1_000
-"""Rows of a table. Where so many went at once, what the planner knows of it is no longer true."""
+"""Removed rows of a table after which the planner's statistics are outdated."""
 _EVERY_S: Final = 6 * 3600.0
 _AGAIN_S: Final = 60.0
-"""After a database in trouble."""
+"""Delay after a database error."""
 _CAUSE: Final = Cause("system:retention", Via.CLOCK)
 
 
 class Retention:
-    """The job, as the owner of the alarms runs it."""
+    """The retention job, run by the leader."""
 
     def __init__(
         self,
@@ -53,7 +52,7 @@ class Retention:
         clock: Clock,
         stopwatch: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`stopwatch` gives seconds; by it each transaction is sized so that it is short."""
+        """`stopwatch` returns seconds; it is used to size each transaction so that it is short."""
         self._database = database
         self._epoch = epoch
         self._settings = settings
@@ -61,20 +60,20 @@ class Retention:
         self._stopwatch = stopwatch
 
     async def run(self) -> None:
-        """Remove what is over at the start and every six hours, until cancelled. Raises LeaseLost."""
+        """Remove expired rows at the start and every six hours, until cancelled. Raises LeaseLost."""
         while True:
             try:
                 await self.enforce()
             except lease.LeaseLost:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, records that stay must not end the watch
-                log.error("old records are not removed now; tried again in a minute", why=repr(error))
+                log.error("expired records cannot be removed now; retrying in a minute", why=repr(error))
                 await asyncio.sleep(_AGAIN_S)
             else:
                 await asyncio.sleep(_EVERY_S)
 
     async def enforce(self) -> dict[str, int]:
-        """Remove what is over now; how many rows of each table went."""
+        """Remove rows that are expired now. Returns the number of removed rows by table."""
         now = self._clock()
         over = limits(self._settings, now)
         removed = {}
@@ -85,7 +84,7 @@ class Retention:
             if rows >= _MANY:
                 await try_to_refresh(self._database, rule.tables)
         if removed:
-            log.info("old records removed", rows=removed)
+            log.info("expired records removed", rows=removed)
         return removed
 
     async def _remove(self, rule: Rule, over: Limits, now: int) -> int:
@@ -111,7 +110,7 @@ class Retention:
 
     @contextlib.asynccontextmanager
     async def _looking(self) -> AsyncIterator[AsyncConnection]:
-        """Read along indexes, beside the writer."""
+        """Read by indexes, on a reading connection."""
         async with self._database.snapshot() as connection:
             await go_along_indexes(connection)
             yield connection
@@ -121,7 +120,7 @@ class Retention:
             return list(await connection.scalars(rule.over.limit(_PAGE)))
 
     async def _weights(self, rule: Rule, keys: Sequence[Any]) -> list[int]:
-        """Rows that go with each key, its own included."""
+        """Number of rows to remove for each key, its own included."""
         weights = Counter(keys)
         async with self._looking() as connection:
             for dependent in rule.dependents:
@@ -132,13 +131,13 @@ class Retention:
 
 
 async def _remove_chunk(connection: AsyncConnection, rule: Rule, keys: Sequence[Any], rows: int) -> int:
-    """Remove so many rows at the most, dependents first; how many of the rule's own table it were."""
+    """Remove at most this number of rows, dependents first. Returns the number of rows of the rule's own table."""
     still: Select[Any] = rule.over.where(rule.key.in_(keys))
     going = (await connection.scalars(still)).all()
     for dependent in rule.dependents:
         rows -= await delete_some(connection, dependent.table, dependent.of(going), rows)
         if rows <= 0:
-            return 0  # the rest is found again, and goes next time
+            return 0  # the rest is selected again and removed next time
     gone = await connection.execute(delete(rule.table).where(rule.key.in_(going)))
     return int(gone.rowcount)
 

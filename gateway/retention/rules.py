@@ -1,8 +1,8 @@
-"""Which rows are over: one rule a table, in the order in which they can go. Statements only; nothing is run here.
+"""Which rows are expired: one rule per table, in the order of removal. Statements only; nothing is run here.
 
-What is open never goes. A ticket and its alarms stay together until the longest of their periods is over: a ticket
-stays while one of its alarms does by itself, an alarm while a ticket refers to it. A journal goes with what it is of,
-an attachment with its ticket.
+Open items are never removed. A ticket and its alarms stay together until the longest of their periods is over: a ticket
+stays while one of its alarms does by itself, an alarm while a ticket refers to it. A journal is removed with its alarm
+or ticket, an attachment with its ticket.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ DAY_MS: Final = 24 * 3600 * 1000
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What ended before these times (epoch ms) is over."""
+    """Rows that ended before these times (epoch ms) are expired."""
 
     alarm: int
     approval: int
@@ -46,20 +46,20 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Dependent(msgspec.Struct, frozen=True):
-    """Rows of another table that go with a row, and before it: nothing refers to what is gone."""
+    """Rows of another table that are removed with a row, and before it: no reference is left dangling."""
 
     table: Table
     refers: Column[Any]
-    """Holds the key of the row with which they go."""
+    """The column with the key of the row with which they are removed."""
     only: ColumnElement[bool] = true()
 
     def of(self, keys: Sequence[Any]) -> ColumnElement[bool]:
-        """Those that go with some rows."""
+        """The dependents of some rows."""
         return and_(self.refers.in_(keys), self.only)
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """Rows of one table that are over, and what goes with them."""
+    """Expired rows of one table, and their dependents."""
 
     table: Table
     key: Column[Any]
@@ -70,19 +70,19 @@ class Rule(msgspec.Struct, frozen=True):
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """Every table that loses rows by it."""
+        """Every table from which it removes rows."""
         return self.table.name, *(dependent.table.name for dependent in self.dependents)
 
 
 def fitting(weights: Sequence[int], rows: int) -> int:
-    """How many of the next keys one transaction may take.
+    """How many of the next keys fit into one transaction.
 
     Args:
         weights: rows that each of them removes, with its dependents.
-        rows: that the transaction may remove.
+        rows: limit of the transaction.
 
     Returns:
-        As many of the first ones as fit; one at least, whose dependents may need several transactions.
+        The number of first keys that fit; at least one, whose dependents may need several transactions.
     """
     fits = sum(total <= rows for total in accumulate(weights))
     return max(1, fits)
@@ -145,7 +145,7 @@ def rules(limits: Limits) -> list[Rule]:
 
 
 _READ_BY_ALL: Final = select(func.coalesce(func.min(consumer_offset.c.fact), 0)).scalar_subquery()
-"""The last fact that every consumer has worked off."""
+"""The last fact that every consumer has processed."""
 
 
 def _limit_of_kind(kind: ColumnElement[str], limits: Limits) -> ColumnElement[int]:
@@ -157,7 +157,7 @@ def _limit_of_kind(kind: ColumnElement[str], limits: Limits) -> ColumnElement[in
 
 
 def _is_before_limit(at: ColumnElement[int], kind: ColumnElement[str], limits: Limits) -> ColumnElement[bool]:
-    """The first condition follows from the second; an index of the time serves it, and not the other one."""
+    """The first condition follows from the second, but only the first one can use an index of the time."""
     return and_(at < max(limits.alarm, limits.fire, limits.patrol), at < _limit_of_kind(kind, limits))
 
 
@@ -166,9 +166,9 @@ def _journal_of(subject: str) -> Dependent:
 
 
 def _window_is_over(limits: Limits) -> ColumnElement[bool]:
-    """Work may be on a panel or on a pump, and on both where it is for a whole area: the longer period holds."""
+    """Work may be on a panel or on a pump, or on both if it is for a whole area: the longer period applies."""
     limit, cancelled_at = min(limits.fire, limits.maintenance), maintenance_window.c.cancelled_at
-    # Each of the two has an index; what is coalesced of them has none.
+    # Each of the two has an index; coalesce of them has none.
     return or_(cancelled_at < limit, and_(cancelled_at.is_(None), maintenance_window.c.ends_at < limit))
 
 
@@ -176,7 +176,7 @@ def _ticket_is_over(limits: Limits) -> ColumnElement[bool]:
     limit = _limit_of_kind(alarm.c.kind, limits)
     is_kept = or_(alarm.c.closed_at.is_(None), alarm.c.closed_at >= limit, ticket.c.closed_at >= limit)
     own = exists().where(alarm.c.id == ticket.c.alarm, is_kept)
-    # Two conditions and not one with `or`, for which a database would look at every alarm for every ticket.
+    # Two conditions instead of one with `or`, for which a database would scan every alarm for every ticket.
     joined = exists().where(ticket_alarm.c.ticket == ticket.c.number, ticket_alarm.c.alarm == alarm.c.id, is_kept)
     own_limit = case((ticket.c.type == "repair", limits.maintenance), else_=limits.alarm)
     closed_at = ticket.c.closed_at

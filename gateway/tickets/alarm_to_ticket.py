@@ -1,6 +1,6 @@
-"""What follows for tickets from what alarms tell: which open, who joins, what is noted.
+"""Derives ticket changes from alarm changes: tickets to open, alarms that join, journal lines.
 
-No I/O: what is known comes in, rows to write come out. `tickets.py` brings them into one transaction.
+No I/O: takes known rows and returns rows to write. `tickets.py` writes them in one transaction.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,29 +16,29 @@ from gateway.tickets.incident_place import Gathering, Reason, is_call, is_fire, 
 from gateway.tickets.lifecycle.states import CLOSED, FIRST_STATE, GATHERS_NO_MORE, Action, TicketType, after
 
 Row = dict[str, Any]
-"""A ticket, or an alarm, as its table has it."""
+"""A row of the table of tickets or alarms."""
 Sensor = tuple[str, str, str]
 """(site, equipment, part)."""
 NO_TICKET: Final = "none"
-"""What an alarm wants that wants no ticket."""
+"""The ticket type of an alarm that needs no ticket."""
 
 
 class What(StrEnum):
-    """What became of an alarm, as far as tickets care."""
+    """Changes of an alarm that are relevant for tickets."""
 
     RAISED = "alarm.raised"
     RETURNED = "alarm.returned"
     ACKNOWLEDGED = "alarm.acknowledged"
     RELEASED = "alarm.released"
-    """Nothing keeps it quiet any more."""
+    """It is no longer suppressed."""
 
 
 _ASKS: Final = frozenset({What.RAISED, What.RELEASED})
-"""What may open a ticket."""
+"""Changes that may open a ticket."""
 
 
 class News(msgspec.Struct, frozen=True):
-    """Something became of an alarm; `activation` is that of a raise, or the one that still stands at a release."""
+    """A change of an alarm; `activation` is that of a raise, or the active one at the end of suppression."""
 
     what: What
     alarm: str
@@ -47,7 +47,7 @@ class News(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct):
-    """What the database says: alarms by id, what gathers each, open tickets by their key, who belongs to them."""
+    """Known rows: alarms by id, the grouping of each, open tickets by their key, and their members."""
 
     alarms: dict[str, Row]
     gatherings: dict[str, Gathering]
@@ -55,29 +55,29 @@ class Known(msgspec.Struct):
     members: set[tuple[str, str]]
     """(ticket, alarm)."""
     joined: set[str]
-    """Activations that have their ticket."""
+    """Activations that have a ticket."""
     emergencies: dict[Sensor, str]
-    """The key of the open emergency that a sensor's own alarm has opened or joined."""
+    """The key of the open emergency that an alarm of the same sensor opened or joined."""
     passed: set[str] = msgspec.field(default_factory=set)
-    """Activations that came and went while something kept their alarm quiet: they ask for nothing any more."""
+    """Activations that began and ended while their alarm was suppressed: they need no ticket."""
 
 
 class Written(msgspec.Struct):
-    """What one transaction writes. `tickets` holds new and changed rows by number; `new` numbers of the new ones."""
+    """Rows of one transaction. `tickets` holds new and changed rows by number; `new` the numbers of the new ones."""
 
     tickets: dict[str, Row] = {}
     new: set[str] = set()
     alarms: list[Row] = []
     activations: list[Row] = []
     ticketed: list[Row] = []
-    """Activations that have got their ticket, and when."""
+    """Activations that got a ticket, and when."""
     journal: list[JournalRow] = []
     audit: list[AuditRow] = []
     facts: list[NewFact] = []
 
 
 def openings(news: Iterable[News], known: Known) -> dict[str, Row]:
-    """Which tickets will open: key -> the alarm that comes first. `known` learns which sensors have an emergency."""
+    """Tickets to open: key -> first alarm. Adds sensors with an emergency to `known`."""
     found: dict[str, Row] = {}
     for item in _emergencies_first(news, known):
         alarm = known.alarms[item.alarm]
@@ -92,7 +92,7 @@ def openings(news: Iterable[News], known: Known) -> dict[str, Row]:
 
 
 def _emergencies_first(news: Iterable[News], known: Known) -> list[News]:
-    """What is news of one alarm stays in its order; a repair sees the emergency that comes at the same time."""
+    """Sort changes: those of one alarm keep their order; emergencies come before repairs of the same time."""
     wanted = TicketType.EMERGENCY.value
     return sorted(news, key=lambda item: known.alarms[item.alarm]["wants_ticket"] != wanted)
 
@@ -102,25 +102,25 @@ def _sensor(alarm: Row) -> Sensor:
 
 
 def _opens_for_danger(alarm: Row) -> bool:
-    """Whether its emergency is a danger that its own sensor sees: a lift, or a fire panel, still needs its repair."""
+    """Whether its emergency is a danger detected by its own sensor: a lift, or a fire panel, still needs its repair."""
     is_emergency = alarm["wants_ticket"] == TicketType.EMERGENCY.value and alarm["life_safety"]
     return bool(is_emergency) and not is_call(alarm) and not is_fire(alarm)
 
 
 def _emergency_instead(alarm: Row, known: Known) -> str | None:
-    """The key of the emergency beside which an alarm opens no repair: that of its own sensor."""
+    """The key of its own sensor's emergency, while which an alarm opens no repair."""
     if alarm["wants_ticket"] != TicketType.REPAIR.value or known.gatherings[alarm["id"]].key in known.tickets:
         return None
     return known.emergencies.get(_sensor(alarm))
 
 
 def follow(news: Iterable[News], known: Known, numbers: Mapping[str, str], now: int) -> Written:
-    """Work news into rows, in order.
+    """Turn changes of alarms into rows, in order.
 
     Args:
-        news: what became of alarms.
-        known: for exactly these news; changed in place.
-        numbers: for what `openings` says, by key.
+        news: changes of alarms.
+        known: rows for exactly these changes; changed in place.
+        numbers: ticket numbers for the result of `openings`, by key.
         now: epoch ms.
     """
     written = Written()
@@ -137,13 +137,13 @@ def follow(news: Iterable[News], known: Known, numbers: Mapping[str, str], now: 
         if item.what is What.RETURNED:
             write(ticket, "condition_returned", {}, written, item.cause, now, note=_point(alarm, gathering))
         elif ticket["type"] == TicketType.EMERGENCY.value and ticket["state"] == FIRST_STATE:
-            # Acknowledging one alarm answers for its emergency, but for no other alarm that it has gathered.
+            # Acknowledging one alarm acknowledges its emergency, but no other alarm of it.
             step(ticket, Action.ACKNOWLEDGE, written, item.cause, now)
     return written
 
 
 def _is_owed(item: News, alarm: Row, known: Known) -> bool:
-    """The tick may have been faster than the fact, or the fact than the tick."""
+    """The tick and the fact may be handled in either order."""
     if item.what not in _ASKS or not item.activation:
         return False
     if item.activation in known.joined or item.activation in known.passed:
@@ -152,13 +152,13 @@ def _is_owed(item: News, alarm: Row, known: Known) -> bool:
 
 
 def _is_member(alarm: Row, known: Known) -> bool:
-    """Whether it has an open ticket: that stays, and what becomes of the alarm goes on to stand in it."""
+    """Whether it has an open ticket: further changes of the alarm are recorded in it."""
     ticket = known.tickets.get(known.gatherings[alarm["id"]].key)
     return ticket is not None and (ticket["number"], alarm["id"]) in known.members
 
 
 def _take_in(item: News, alarm: Row, known: Known, numbers: Mapping[str, str], written: Written, now: int) -> None:
-    """Open a ticket for an alarm, or let it and its activation join the one that is open."""
+    """Open a ticket for an alarm, or add it and its activation to the open one."""
     instead = _emergency_instead(alarm, known)
     if instead is not None:
         _note_in_emergency(item, alarm, known.tickets[instead], known, written, now)
@@ -183,7 +183,7 @@ def _take_in(item: News, alarm: Row, known: Known, numbers: Mapping[str, str], w
 
 
 def _note_in_emergency(item: News, alarm: Row, ticket: Row, known: Known, written: Written, now: int) -> None:
-    """A repair waits while its sensor's emergency is open: the alarm joins that, its activation remains owed."""
+    """A repair waits while its sensor's emergency is open: the alarm joins that, the activation still needs one."""
     if (ticket["number"], alarm["id"]) in known.members:
         return
     gathering = Gathering(ticket["open_key"], Reason.SAME_SENSOR)
@@ -199,9 +199,9 @@ def _make_member(ticket: Row, alarm: Row, known: Known, written: Written, now: i
 
 
 def _more_urgent(ticket: Row, alarm: Row) -> Row:
-    """An incident follows the most urgent of its playbooks, under the title of the alarm that has brought it.
+    """An incident uses the most urgent of its playbooks, with the title of the alarm that caused it.
 
-    Priorities need no comparing: life safety is critical.
+    Priorities need not be compared: life safety is critical.
     """
     if not is_more_urgent(alarm["playbook"], ticket["playbook"]):
         return {}
@@ -229,9 +229,9 @@ def _open(alarm: Row, key: str, number: str, now: int) -> Row:
 
 
 def _point(alarm: Row, gathering: Gathering) -> str:
-    """Which point of an incident: zone and part, and the equipment where several may be in it.
+    """The point of an incident: zone and part, and the equipment if there may be several.
 
-    "" for other alarms, whose ticket is theirs.
+    "" for alarms with a ticket of their own.
     """
     if gathering.why is Reason.SAME_ALARM:
         return ""
@@ -240,7 +240,7 @@ def _point(alarm: Row, gathering: Gathering) -> str:
 
 
 def _joining(alarm: Row, gathering: Gathering) -> str:
-    """The point that joins, and why it does; all points of a panel are one fire, which need not be said."""
+    """The point that joins, and the reason; without a reason for points of a panel, which are one fire."""
     point = _point(alarm, gathering)
     return point if gathering.why is Reason.SAME_PANEL else f"{point} · {alarm['rule']} ({gathering.why})"
 
@@ -255,7 +255,7 @@ def step(
     note: str = "",
     body: Row | None = None,
 ) -> None:
-    """Take a ticket one step through its life. Raises NotPermitted."""
+    """Apply an action to a ticket. Raises NotPermitted."""
     following = after(TicketType(ticket["type"]), ticket["state"], action)
     write(ticket, action.value, {"state": following}, written, cause, now, note=note, body=body)
 

@@ -1,4 +1,4 @@
-"""What becomes of open tickets when their equipment is retired or gets another code: they go on, and say so."""
+"""Open tickets of equipment that is retired or renamed: they stay open and record the change."""
 
 from typing import Any
 

@@ -1,8 +1,8 @@
-"""Which alarms are one incident: by the place of what raised them, as far as it is known. Pure.
+"""Groups alarms into incidents by the place of their equipment, as far as it is known. Pure.
 
 The place of equipment is a text of the ledger, written from large to small: "Tower 3, 12F, plant room" or
-"3号楼12层水泵房". What cannot be read from it is never guessed: the next smaller area is taken, and equipment
-without a place is an incident of its own.
+"3号楼12层水泵房". Missing parts are not guessed: the next smaller area is used, and equipment without a place is an
+incident of its own.
 """
 
 import re
@@ -19,10 +19,10 @@ from gateway.tickets.lifecycle.states import TicketType
 
 
 class Scope(StrEnum):
-    """How large the place is whose life-safety alarms are one incident."""
+    """Size of the place whose life-safety alarms form one incident."""
 
     ZONE = "zone"
-    """The zone that the alarm names, within the building where that is known; without a zone, the room."""
+    """The zone of the alarm, within the building if known; without a zone, the room."""
     ROOM = "room"
     """The whole text of the place."""
     FLOOR = "floor"
@@ -30,18 +30,18 @@ class Scope(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why an alarm belongs to the ticket that gathers it."""
+    """Why an alarm belongs to a ticket."""
 
     SAME_ALARM = "same alarm"
     SAME_PANEL = "same panel"
     SAME_EQUIPMENT = "same equipment"
     SAME_PLACE = "same place"
     SAME_SENSOR = "same sensor"
-    """It asks for a repair while its sensor has an open emergency."""
+    """It needs a repair while its sensor has an open emergency."""
 
 
 class Gathering(msgspec.Struct, frozen=True):
-    """What gathers an alarm: the open key of its ticket, why, and the place as it is compared, "" where none is."""
+    """The grouping of an alarm: the open key of its ticket, the reason, and the normalized place or ""."""
 
     key: str
     why: Reason
@@ -49,27 +49,27 @@ class Gathering(msgspec.Struct, frozen=True):
 
 
 CALL_PLAYBOOKS: Final = frozenset({"lift_entrapment", "sos"})
-"""Somebody calls for help, or is trapped: that is about this person, whatever else happens at the place."""
+"""Calls for help and entrapments concern one person and never join another danger of the place."""
 _PLAYBOOKS: Final = ("fire", "carbon_monoxide")
-"""Playbooks of a place's dangers, the most urgent first; any other follows them, and none comes last."""
+"""Playbooks of a place's dangers, the most urgent first; then any other, then none."""
 _NO_PLACE: Final = frozenset({"", "-", "?", "n a", "none", "unknown", "未知", "无", "不详"})
 _LONGEST: Final = 200
-"""Letters of a place that a key has room for; a longer one is told apart by its digest."""
+"""Maximum length of a place in a key; longer ones are distinguished by their digest."""
 _SEPARATORS: Final = re.compile(r"[\s,;/|·•、>_]+")
 _FLOOR: Final = re.compile(
     r"(?<![a-z0-9])(?:b\d{1,2}f?|-?\d{1,3}f|f\d{1,3}|(?:floor|level) -?\d{1,3}|\d{1,3}(?:st|nd|rd|th) floor)"
     r"(?![a-z0-9])"
     r"|(?:地下|负|-|b)?(?:\d{1,3}|[一二三四五六七八九十]{1,4})[层楼](?![栋座幢])"
 )
-"""A floor in a place, as it is compared. "3号楼", "3栋" and "Tower 3" are buildings and do not match."""
+"""A floor in a normalized place. "3号楼", "3栋" and "Tower 3" are buildings and do not match."""
 
 
 def gathering_of(alarm: Mapping[str, Any], place: Mapping[str, str], scope: Scope) -> Gathering:
-    """What gathers an alarm.
+    """The grouping of an alarm.
 
     Args:
         alarm: its row.
-        place: of its equipment in the ledger, in both languages; empty where that is not known.
+        place: of its equipment in the ledger, in both languages; empty if unknown.
         scope: how large a place is.
 
     A place's key has one slash, that of equipment two, that of an alarm at least three.
@@ -89,20 +89,20 @@ def gathering_of(alarm: Mapping[str, Any], place: Mapping[str, str], scope: Scop
 
 
 def is_fire(alarm: Mapping[str, Any]) -> bool:
-    """Whether it is one point of a fire panel: all of them are one emergency, whatever the scope.
+    """Whether it is a point of a fire panel: all of them are one emergency, whatever the scope.
 
-    The ledger knows no buildings: a panel stands for the one that it watches.
+    The ledger has no buildings: a panel represents the building that it monitors.
     """
     return (alarm["kind"], alarm["wants_ticket"]) == (Kind.FIRE_PANEL.value, TicketType.EMERGENCY.value)
 
 
 def is_call(alarm: Mapping[str, Any]) -> bool:
-    """Whether it is about a person who calls or is trapped, and never joins a danger of the place."""
+    """Whether it is about a person who calls for help or is trapped, and never joins a danger of the place."""
     return alarm["kind"] == Kind.ELEVATOR.value or alarm["playbook"] in CALL_PLAYBOOKS
 
 
 def is_more_urgent(playbook: str, other: str) -> bool:
-    """Whether an incident that follows `other` changes to this playbook when an alarm with it joins."""
+    """Whether an incident with the playbook `other` switches to this one when an alarm with it joins."""
     return _urgency(playbook) < _urgency(other)
 
 
@@ -113,9 +113,9 @@ def _urgency(playbook: str) -> int:
 
 
 def area_of(place: str, zone: str, scope: Scope) -> str:
-    """The part of a place that its scope asks for, or the next smaller one that is known; "" where nothing is.
+    """The part of a place for the scope, or the next smaller known one; "" if there is none.
 
-    Texts that differ in case, width, blanks and separators only are the same.
+    Texts that differ only in case, width, blanks and separators are equal.
     """
     whole, zone = compared(place), compared(zone)
     floor = _FLOOR.search(whole)
@@ -130,7 +130,7 @@ def area_of(place: str, zone: str, scope: Scope) -> str:
 
 
 def compared(text: str) -> str:
-    """A place without what people write differently. "" for what says that it is not known."""
+    """A normalized place. "" for texts that mean unknown."""
     found = _SEPARATORS.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
     return "" if found in _NO_PLACE else found
 

@@ -21,14 +21,14 @@ def day_of(now: int, time_zone: str) -> str:
 
 
 def format_number(kind: TicketType, site_code: str, day: str, count: int) -> str:
-    """The number as people read it."""
+    """The number in its display form."""
     return f"{_LETTER[kind]}-{site_code.upper()}-{day}-{count:04d}"
 
 
 async def take_numbers(connection: AsyncConnection, wanted: Sequence[tuple[TicketType, str]], now: int) -> list[str]:
-    """Take the next numbers of the day for (type, site code), in the caller's transaction: a rollback gives them back.
+    """Take the next numbers of the day for (type, site code), in the caller's transaction: a rollback returns them.
 
-    Sites whose codes differ in capitals only count together, for their numbers look alike.
+    Sites whose codes differ only in case share a counter, because their numbers look alike.
     """
     zones = await _time_zones(connection, {code for _, code in wanted})
     days = [day_of(now, zones.get(code, "UTC")) for _, code in wanted]
@@ -41,7 +41,7 @@ async def take_numbers(connection: AsyncConnection, wanted: Sequence[tuple[Ticke
 
 
 async def _count_on(connection: AsyncConnection, line: tuple[str, TicketType, str], many: int) -> Iterator[int]:
-    """Let a counter run on by so many, and give those numbers."""
+    """Advance a counter and return the new numbers."""
     counter, (shown, kind, day) = ticket_counter, line
     where = (counter.c.site == shown, counter.c.type == kind.value, counter.c.day == day)
     last = await connection.scalar(
@@ -54,7 +54,7 @@ async def _count_on(connection: AsyncConnection, line: tuple[str, TicketType, st
 
 
 async def _time_zones(connection: AsyncConnection, codes: Collection[str]) -> dict[str, str]:
-    """Site code -> time zone, of the sites in the ledger."""
+    """Site code -> time zone of the sites in the ledger."""
     zones: dict[str, str] = {}
     for part in in_portions(sorted(codes)):
         rows = await connection.execute(select(site.c.code, site.c.time_zone).where(site.c.code.in_(part)))

@@ -1,8 +1,8 @@
-"""Tickets act here: they open for alarms that want one, and follow what becomes of the alarm.
+"""Opens tickets for alarms that need one, and records the alarms' changes in them.
 
-An `alarm.raised` fact opens a ticket at once; each tick looks for activations of open alarms that want one and have
-none. The unique open key keeps a second one out whichever comes first. While a ticket is open, new activations join,
-and the further points of a fire.
+An `alarm.raised` fact opens a ticket at once; each tick selects activations of open alarms that need one and have none.
+The unique open key prevents a second one, whichever comes first. While a ticket is open, new activations join it, and
+so do further points of a fire.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,9 +42,9 @@ log = structlog.get_logger(__name__)
 
 CONSUMER: Final = "tickets"
 FACTS_TAKE_MS: Final = 1_000
-"""An activation younger than this may still get its ticket from its fact."""
+"""A younger activation may still get its ticket from its fact."""
 LONGEST_PATIENCE_MS: Final = 300_000
-"""An activation whose ticket cannot be opened is tried again after a second, two, four, and at least so often."""
+"""Longest delay between retries for an activation whose ticket cannot be opened; the first are 1, 2, 4 seconds."""
 Clock = Callable[[], int]
 """Now, in epoch milliseconds."""
 
@@ -54,22 +54,22 @@ class NoSuchTicket(Exception):
 
 
 class StaleVersion(Exception):
-    """The ticket has changed since it was looked at."""
+    """The ticket has changed since it was read."""
 
 
 class _Patience:
-    """When to try again what could not be done: ever more seldom, never never."""
+    """Retries of failed items with growing delays, without end."""
 
     def __init__(self) -> None:
         self._due: dict[str, tuple[int, int]] = {}
-        """Thing -> (when it is due, how long it waited for that)."""
+        """Item -> (when it is due, its last delay)."""
 
     def __len__(self) -> int:
         return len(self._due)
 
     def is_due(self, thing: str, now: int) -> bool:
         due, waits = self._due.get(thing, (0, 0))
-        return not now < due <= now + waits  # due later than it can be: the clock was set back since
+        return not now < due <= now + waits  # due too far in the future: the clock was set back since
 
     def failed(self, thing: str, now: int) -> None:
         waited = self._due.get(thing, (0, FACTS_TAKE_MS // 2))[1]
@@ -81,7 +81,7 @@ class _Patience:
 
 
 class Tickets:
-    """The owner's side: follows the alarms' facts."""
+    """The leader's part: follows the alarms' facts."""
 
     def __init__(
         self, database: Database, epoch: int, metrics: OutboxMetrics, clock: Clock, scope: Scope = Scope.ROOM
@@ -95,26 +95,26 @@ class Tickets:
         self._consumer = Consumer(database, CONSUMER, tuple(What), self._take, check, metrics, clock)
 
     async def follow_alarms(self) -> None:
-        """Work off the alarms' facts until cancelled. Raises LeaseLost."""
+        """Process the alarms' facts until cancelled. Raises LeaseLost."""
         await self._consumer.run()
 
     async def catch_up(self) -> None:
-        """Return when every fact that is committed by now is worked off."""
+        """Return when every fact committed so far is processed."""
         await self._consumer.catch_up()
 
     @property
     def trouble(self) -> str:
-        """Why tickets cannot be written now, "" while they can."""
+        """Why tickets cannot be written now, "" if they can."""
         return self._consumer.trouble
 
     @property
     def notice(self) -> str:
-        """What people should know though the work goes on, "" while there is nothing."""
-        stuck = f"{len(self._patience)} alarms have no ticket, handle them by hand" if self._patience else ""
+        """A notice for people while the component works, "" if there is none."""
+        stuck = f"{len(self._patience)} alarms have no ticket; handle them manually" if self._patience else ""
         return "; ".join(filter(None, (stuck, self._consumer.notice)))
 
     async def tick(self) -> None:
-        """Open a ticket for each open alarm that wants one and has none: certainty behind the facts' speed."""
+        """Open a ticket for each open alarm that needs one and has none, in case its fact was not processed."""
         now = self._clock()
         async with self._database.reading() as connection:
             found = await _without_tickets(connection, now)
@@ -126,11 +126,11 @@ class Tickets:
                if self._patience.is_due(activated, now)]  # fmt: skip
         if not due:
             return
-        log.warning("alarms without the ticket they want", alarms=len(due), first=due[0].alarm)
+        log.warning("alarms lack their ticket", alarms=len(due), first=due[0].alarm)
         await isolate_failure(due, self._open_owed, self._leave_waiting)
 
     async def _pass_over(self, passed: Sequence[str], now: int) -> None:
-        """Note of activations that they need no ticket any more, so that no later tick looks at them again."""
+        """Mark activations that no longer need a ticket, so that later ticks skip them."""
         for part in in_portions(passed):
             async with self._database.transaction() as connection:
                 await lease.verify(connection, self._epoch)
@@ -144,7 +144,7 @@ class Tickets:
     async def _leave_waiting(self, item: News, error: Exception) -> None:
         self._patience.failed(item.activation, self._clock())
         log.error(
-            "an alarm's ticket cannot be opened: handle the alarm by hand, then report this line",
+            "an alarm's ticket cannot be opened: handle the alarm manually, then report this line",
             alarm=item.alarm, activation=item.activation, why=reason_of(error),
         )  # fmt: skip
 
@@ -155,23 +155,23 @@ class Tickets:
 
 
 async def _standing_activations(connection: AsyncConnection, alarms: Sequence[str]) -> dict[str, str]:
-    """The activation that has not ended yet, of those alarms that are active."""
+    """The current activation of the active alarms."""
     unended = select(activation.c.alarm, activation.c.id).where(activation.c.ended_at.is_(None))
     return {row["alarm"]: row["id"] for row in await _rows(connection, unended, activation.c.alarm, alarms)}
 
 
 async def _without_tickets(connection: AsyncConnection, now: int) -> list[Row]:
-    """Activations without a ticket, older than facts take, of the open alarms that want one."""
+    """Activations without a ticket, older than the delay of facts, of open alarms that need one."""
     wanting = (await connection.execute(_OPEN_AND_WANTING)).all()
-    never = [row.id for row in wanting if row.chatters_unheard]
+    never = [row.id for row in wanting if row.chatters_unticketed]
     rows = await _rows(connection, _UNTICKETED, activation.c.alarm, [row.id for row in wanting])
     rows += await _rows(connection, _UNTICKETED_CHATTER, activation.c.alarm, never)
-    # Received later than now: the clock was set back since.
+    # Received in the future: the clock was set back since.
     return [row for row in rows if not now - FACTS_TAKE_MS < row["received_at"] <= now]
 
 
 def _news_of(fact: Fact, standing: Mapping[str, str]) -> News:
-    """What a fact tells; `standing` holds the activation of each released alarm that is active."""
+    """The change in a fact; `standing` holds the activation of each active alarm whose suppression ended."""
     what = What(fact.kind)
     if what is What.RELEASED:
         cause = Cause("system:tickets", Via.FACT, why=f"fact {fact.id}")
@@ -182,7 +182,7 @@ def _news_of(fact: Fact, standing: Mapping[str, str]) -> News:
 
 
 async def act(database: Database, number: str, action: Action, version: int, note: str, cause: Cause, now: int) -> None:
-    """Take a ticket one step through its life.
+    """Apply an action to a ticket.
 
     Raises:
         NoSuchTicket: no ticket has this number.
@@ -204,7 +204,7 @@ async def act(database: Database, number: str, action: Action, version: int, not
 
 
 async def _activations_of(connection: AsyncConnection, number: str) -> dict[str, int]:
-    """Open alarms of a ticket, and how often each has become active."""
+    """Open alarms of a ticket, and the number of activations of each."""
     joined = alarm.join(ticket_alarm, ticket_alarm.c.alarm == alarm.c.id)
     statement = select(alarm.c.id, alarm.c.activations).select_from(joined)
     rows = await connection.execute(statement.where(ticket_alarm.c.ticket == number, alarm_is_open))
@@ -227,7 +227,7 @@ async def _look_up(connection: AsyncConnection, news: Sequence[News], scope: Sco
     alarms = {row["id"]: row for row in await _rows(connection, select(alarm), alarm.c.id, identities)}
     gatherings = await _gatherings(connection, alarms, scope)
     emergencies = await _emergencies_of_sensors(connection, alarms)
-    # In one order: two that lock cannot wait in a ring.
+    # In a fixed order, to avoid deadlocks.
     keys = sorted({*(gathering.key for gathering in gatherings.values()), *emergencies.values()})
     open_tickets = select(ticket).order_by(ticket.c.open_key).with_for_update()
     tickets = {row["open_key"]: row for row in await _rows(connection, open_tickets, ticket.c.open_key, keys)}
@@ -247,7 +247,7 @@ async def _look_up(connection: AsyncConnection, news: Sequence[News], scope: Sco
 
 
 async def _gatherings(connection: AsyncConnection, alarms: Mapping[str, Row], scope: Scope) -> dict[str, Gathering]:
-    """What gathers each alarm: the ticket that it has while that is open, whatever its place is called since."""
+    """The grouping of each alarm: its ticket while that is open, even if its place was renamed since."""
     still = (
         select(ticket_alarm.c.alarm, ticket.c.open_key)
         .select_from(_MEMBERS)
@@ -263,7 +263,7 @@ async def _gatherings(connection: AsyncConnection, alarms: Mapping[str, Row], sc
 
 
 async def _places(connection: AsyncConnection, alarms: Iterable[Row]) -> dict[tuple[str, str], dict[str, str]]:
-    """(site, equipment) -> its place in the ledger, of what wants an emergency."""
+    """(site, equipment) -> its place in the ledger, for alarms that need an emergency."""
     codes = sorted({row["equipment"] for row in alarms if row["wants_ticket"] == TicketType.EMERGENCY.value})
     sites = sorted({row["site"] for row in alarms})
     listed = select(equipment.c.site, equipment.c.code, equipment.c.place).where(equipment.c.site.in_(sites))
@@ -273,7 +273,7 @@ async def _places(connection: AsyncConnection, alarms: Iterable[Row]) -> dict[tu
 
 
 async def _emergencies_of_sensors(connection: AsyncConnection, alarms: Mapping[str, Row]) -> dict[Sensor, str]:
-    """Sensor -> the key of its open emergency, of the sensors whose alarms want a repair."""
+    """Sensor -> the key of its open emergency, for sensors whose alarms need a repair."""
     codes = sorted({row["equipment"] for row in alarms.values() if row["wants_ticket"] == TicketType.REPAIR.value})
     rows = await _rows(connection, _OPEN_EMERGENCIES, alarm.c.equipment, codes)
     return {
@@ -318,24 +318,24 @@ _NOTE_TICKET: Final = (
     update(activation).where(activation.c.id == bindparam("of_activation")).values(ticketed_at=bindparam("ticketed_at"))
 )
 
-# The newest such line and not any: of "any" PostgreSQL makes a join, and reads every such line there ever was for it.
+# The newest such line, not any: for "any" PostgreSQL uses a join and reads every such line that ever existed.
 _ANNUNCIATED_SINCE: Final = (
     select(func.max(journal.c.at))
     .where(journal.c.thing == activation.c.alarm, journal.c.event == text_of("annunciated"))
     .scalar_subquery()
 ) >= activation.c.ended_at
-"""What came and went while the alarm was kept quiet asks for nothing when it is released."""
+"""Activations that began and ended during suppression need no ticket when it ends."""
 
 
 _GATHERS: Final = ticket_is_open & ticket.c.open_key.is_not(None)
-"""The first part says no more than the second, but is what the partial index of open tickets holds."""
+"""The first condition follows from the second, but matches the partial index of open tickets."""
 _GATHERED: Final = ticket_alarm.join(ticket, ticket.c.number == ticket_alarm.c.ticket)
 _MEMBERS: Final = _GATHERED.join(alarm, alarm.c.id == ticket_alarm.c.alarm)
 _EMERGENCY: Final = ticket.c.type == TicketType.EMERGENCY.value
 _WAITS_FOR_EMERGENCY: Final = (alarm.c.wants_ticket == TicketType.REPAIR.value) & exists().select_from(_GATHERED).where(
     ticket_alarm.c.alarm == alarm.c.id, _EMERGENCY, _GATHERS
 )
-"""It has joined the emergency of its own sensor, and gets its repair if it is still open when that is over."""
+"""It has joined its own sensor's emergency, and gets a repair ticket if it is still open when that is closed."""
 _OPEN_EMERGENCIES: Final = (
     select(
         ticket.c.open_key,
@@ -352,9 +352,9 @@ _OPEN_EMERGENCIES: Final = (
 )
 _OPEN_AND_WANTING: Final = select(
     alarm.c.id,
-    (alarm.c.chattering & ~exists().where(ticket_alarm.c.alarm == alarm.c.id)).label("chatters_unheard"),
+    (alarm.c.chattering & ~exists().where(ticket_alarm.c.alarm == alarm.c.id)).label("chatters_unticketed"),
 ).where(alarm_is_open, alarm.c.wants_ticket != "none", alarm.c.annunciated, ~_WAITS_FOR_EMERGENCY)
-"""Those first and then their activations: of a join PostgreSQL might make one with all activations there ever were."""
+"""The alarms first, then their activations: for a join PostgreSQL might read all activations that ever existed."""
 _WITHOUT_TICKET: Final = select(
     activation.c.alarm,
     activation.c.id,
@@ -363,7 +363,7 @@ _WITHOUT_TICKET: Final = select(
     _ANNUNCIATED_SINCE.label("passed"),
 ).where(~exists().where(ticket_activation.c.activation == activation.c.id))
 _UNTICKETED: Final = _WITHOUT_TICKET.where(activation.c.ticketed_at.is_(None), ~activation.c.damped)
-"""An alarm whose ticket was closed over its head is owed the next one when it becomes active again, not before."""
+"""An alarm whose ticket was closed while it was open needs the next one at its next activation, not before."""
 _UNTICKETED_CHATTER: Final = _WITHOUT_TICKET.where(activation.c.damped)
-"""For an alarm that was kept quiet when it began to chatter: what is damped opens no further ticket, but the first one
-is owed."""
+"""For an alarm that was suppressed when it began to chatter: a chattering alarm opens no further ticket, but needs its
+first one."""

@@ -102,7 +102,7 @@ def test_a_renewal_keeps_the_authority_that_devices_trust(tmp_path: Path) -> Non
     ("words", "says"),
     [
         ((), "Missing argument"),
-        (("--renew", NAME), "bring ca.key and ca.crt back"),
+        (("--renew", NAME), "copy ca.key and ca.crt back"),
         ((NAME,), "make_secrets.py"),
         (("no_name_at_all!", "--renew"), "neither a name nor an address"),
     ],

@@ -31,9 +31,9 @@ class AlarmQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A process state, or "open" for every alarm that is not normal."""
     priority: Priority | None = None
     annunciated: bool | None = None
-    """false: only open alarms that something keeps quiet; true: only open ones that nothing does."""
+    """false: only open alarms that are suppressed; true: only open ones that are not."""
     under: str = ""
-    """Id of an alarm: those open ones that it explains, and that are therefore not annunciated."""
+    """Id of an alarm: only the open alarms that are suppressed because this one is their cause."""
     site: str | None = None
     equipment: str | None = None
     """`{site}:{code}`."""
@@ -50,7 +50,7 @@ class ActivationQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def select_alarms() -> Select[Any]:
-    """Alarms with the number of their newest ticket, also when one of the two is over."""
+    """Alarms with the number of their newest ticket, also when the alarm or the ticket is closed."""
     newest = (
         select(ticket_alarm.c.ticket)
         .where(ticket_alarm.c.alarm == alarm.c.id)
@@ -112,7 +112,7 @@ def suppression_body(item: Suppression, accounts: Accounts) -> SuppressionBody:
 
 
 async def alarm_bodies(services: Services, identities: Iterable[str]) -> list[AlarmBody]:
-    """Alarms by id, as they are now."""
+    """The current state of alarms by id."""
     bodies: list[AlarmBody] = []
     async with services.database.reading() as connection:
         for part in in_portions(list(identities)):
@@ -137,7 +137,7 @@ async def list_alarms(call: Call) -> Page[AlarmBody]:
 
 
 def _branches(query: AlarmQuery, sites: frozenset[str] | None, codes_of: CodesOf) -> Sequence[Branch]:
-    """What is open is found among what is open; the past by place and priority, each of which has its index."""
+    """Open alarms are read by the index of open alarms; past ones by place and priority, each of which has an index."""
     looked_at = places(sites, query.site, query.equipment, codes_of)
     state = _state(query.state)
     if state not in {None, State.NORMAL} or query.annunciated is not None or query.under:
@@ -171,7 +171,7 @@ async def show_alarm(call: Call) -> AlarmDetail:
 
 
 def _is_under(identity: str) -> ColumnElement[bool]:
-    """Whether an alarm is explained by another one, and kept quiet for that."""
+    """Whether an alarm is suppressed because another one is its cause."""
     by = cast(alarm.c.suppressions, Text).contains(f'"{identity}"', autoescape=True)
     return alarm_is_open & alarm.c.annunciated.is_(False) & by
 
@@ -181,7 +181,7 @@ async def list_activations(call: Call) -> Page[ActivationBody]:
     looked_at = places(call.sites(Permission.WATCH), query.site, query.equipment, call.services.ledger.codes_of)
     branches = branches_of(activation, looked_at)
     if query.alarm:
-        # An alarm is at one place: where that is not among those asked for, none of its activations is looked at.
+        # An alarm has one place: if that is not among the requested ones, none of its activations is read.
         its_place = exists().where(alarm.c.id == query.alarm, *checked_beside(alarm, looked_at))
         branches = [Branch([(activation.c.alarm, query.alarm)], [its_place])]
     rows, following = await page_of(call, select(activation), activation.c.id, query.cursor, query.limit, branches)
@@ -233,12 +233,12 @@ def _state(text: str) -> State | Literal["open"] | None:
 
 
 def on_sites(table: Any, sites: frozenset[str] | None) -> list[ColumnElement[bool]]:
-    """Conditions for rows of some sites (None: of all) that are few already."""
+    """Conditions for rows of some sites (None: of all); for a set that is small already."""
     return [] if sites is None else [beside_index(table.c.site.in_(sites))]
 
 
 async def find_alarm(call: Call, act: Permission) -> Row:
-    """The alarm in the path, where it exists and may be seen; else as if it did not exist."""
+    """The alarm in the path. Raises ProblemError `not_found` if it does not exist or may not be seen."""
     async with call.services.database.reading() as connection:
         found = await connection.execute(select_alarms().where(alarm.c.id == call.path["id"]))
         row = found.mappings().one_or_none()

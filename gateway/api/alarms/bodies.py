@@ -14,13 +14,13 @@ class SuppressionBody(msgspec.Struct, frozen=True):
 
     reason: str
     person: Texts | None
-    """Who did it; null where it is no person's act."""
+    """The person; null if no person did it."""
     second_person: Texts | None
     source: str
-    """Id of the maintenance window, or of the alarm that is the cause; "" where a person did it."""
+    """Id of the maintenance window, or of the alarm that is the cause; "" if a person did it."""
     since: datetime
     until: datetime | None
-    """When it ends by itself; null: when its cause ends."""
+    """When it expires; null: it ends with its cause."""
     why: str
 
 
@@ -34,7 +34,7 @@ class AlarmBody(msgspec.Struct, frozen=True):
     kind: str
     part: str
     zone: str
-    """Where in the building, as a fire panel names it; "" where it does not say."""
+    """Where in the building, as a fire panel names it; "" if it does not name one."""
     rule: str
     title: Texts
     advice: Texts
@@ -47,13 +47,13 @@ class AlarmBody(msgspec.Struct, frozen=True):
     returned_at: datetime | None
     acknowledged_at: datetime | None
     acknowledged_by: Texts | None
-    """Name of the person, or of the part of the platform, that did."""
+    """Name of the person or of the component of the platform."""
     closed_at: datetime | None
     silenced_at: datetime | None
-    """When somebody stopped its sound; null while it may sound."""
+    """When a person silenced it; null while it may sound."""
     silenced_by: Texts | None
     re_alarm_at: datetime | None
-    """When it asks again if it still stands then; null if it does not, or waits anyway."""
+    """When it is annunciated again if it is still active; null if it will not be, or is unacknowledged already."""
     activations: int
     field: str
     """The field that the rule looks at, "" for an event; `value` is what it was when the alarm was raised."""
@@ -61,19 +61,19 @@ class AlarmBody(msgspec.Struct, frozen=True):
     unit: str
     drill: bool
     chattering: bool
-    """It comes and goes so fast that it is damped: it stays active until it has been quiet."""
+    """It is chattering: it stays active until its condition has been normal for a while."""
     ticket: str | None
-    """Number of the newest ticket of this alarm, if there was one; it may be over."""
+    """Number of the newest ticket of this alarm, if there was one; it may be closed."""
     annunciated: bool
-    """Whether it sounds and waits for people; false while one of `suppressions` applies. Its state goes on."""
+    """false while one of `suppressions` applies. Its state is updated all the same."""
     suppressions: list[SuppressionBody]
     version: int
 
 
 class WindowBody(msgspec.Struct, frozen=True):
-    """Planned work. It covers an equipment (or a part or zone of it), or with `equipment` "" all of `kind` on the site.
+    """Planned work on one equipment (or a part or zone of it), or with `equipment` "" on all of `kind` on the site.
 
-    `phase` is `upcoming`, `on`, `over` or `cancelled`. Alarms of life safety are kept quiet only with `life_safety`.
+    `phase` is `upcoming`, `on`, `over` or `cancelled`. Life-safety alarms are suppressed only with `life_safety`.
     """
 
     id: str
@@ -88,9 +88,9 @@ class WindowBody(msgspec.Struct, frozen=True):
     phase: str
     reason: str
     person: Texts
-    """Who has planned it."""
+    """Who planned it."""
     second_person: Texts | None
-    """Who has agreed that life safety is kept quiet too."""
+    """Who agreed to suppress life-safety alarms too."""
     life_safety: bool
     version: int
 
@@ -108,18 +108,18 @@ class AlarmDetail(msgspec.Struct, frozen=True):
     alarm: AlarmBody
     journal: list[JournalEntry]
     caused: int
-    """How many open alarms it explains, which are kept quiet for that; `GET /alarms?under=` lists them."""
+    """How many open alarms are suppressed because this one is their cause; `GET /alarms?under=` lists them."""
 
 
 class AlarmAct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`version` is the one on the screen: if the alarm has changed since, the answer is 409."""
+    """`version` is the version on the screen: if the alarm has changed since, the answer is 409."""
 
     version: int
     note: Note = ""
 
 
 class Comment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to write into the journal."""
+    """Text for the journal."""
 
     note: Annotated[str, msgspec.Meta(min_length=1, max_length=2000, pattern=r"\S")]
 
@@ -140,18 +140,18 @@ class ActivationBody(msgspec.Struct, frozen=True):
 
 
 class GroupBody(msgspec.Struct, frozen=True):
-    """Alarms by id: the first and probable cause, and what is folded under it."""
+    """Alarms by id: the probable cause, which came first, and the alarms grouped under it."""
 
     cause: str
     members: list[str]
 
 
 class FloodBody(msgspec.Struct, frozen=True):
-    """A flood that goes on at a duty position, and the groups of one of its sites."""
+    """A current flood at a duty position, and the groups of one of its sites."""
 
     position: str
     site: str
     since: datetime
     activations: int
-    """In the last ten minutes, on this site; the position's are the sum of those sites that somebody may see."""
+    """In the last ten minutes on this site; the position's are the sum over the sites that the person may see."""
     groups: list[GroupBody]

@@ -43,7 +43,7 @@ from gateway.storage.queries.keyset import Branch
 from gateway.storage.tables import maintenance_window, window_is_open
 
 _CODES = {Refusal.ZONE_NEEDED: "zone_needed", Refusal.TOO_LONG: "window_too_long"}
-"""Refusals that programs tell apart; all others are a request that cannot be meant."""
+"""Refusals with a problem code of their own; all others are `bad_request`."""
 
 
 class WindowQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,12 +78,12 @@ def window_body(window: Window, now: int, accounts: Accounts) -> WindowBody:
 
 
 async def window_bodies(services: Services, identities: Iterable[str]) -> list[WindowBody]:
-    """Windows by id, as they are now."""
+    """The current state of windows by id."""
     return await _bodies(services, maintenance_window.c.id.in_(list(identities)))
 
 
 async def open_window_bodies(services: Services, sites: frozenset[str] | None) -> list[WindowBody]:
-    """Those that are on or to come, on the given sites (None: on all)."""
+    """Active and upcoming windows on the given sites (None: on all)."""
     where = window_is_open & (maintenance_window.c.ends_at > services.clock())
     return await _bodies(services, where if sites is None else and_(where, *on_sites(maintenance_window, sites)))
 
@@ -105,7 +105,7 @@ async def list_windows(call: Call) -> Page[WindowBody]:
 
 
 def _branches(phase: Phase | None, looked_at: Sequence[Location] | None, now: int) -> Sequence[Branch]:
-    """What is on or to come is found among what is open; the past by place and how it ended."""
+    """Active and upcoming windows are read by the index of open ones; past ones by place and by how they ended."""
     if phase is None and looked_at is None:
         return EVERYTHING
     wanted = [] if phase is None else [in_phase(phase, now)]
@@ -131,7 +131,7 @@ async def plan(call: Call) -> WindowBody:
         raise ProblemError("forbidden")
     scope, kind = _scope(call, wanted)
     span = _span(wanted.starts_at, wanted.ends_at)
-    # Who agrees may do so when the work has begun already.
+    # The second person may approve after the work has begun.
     began = None if call.second_person is None else span.starts_at
     _refuse(scope_refusal(scope, kind) or span_refusal(span, services.longest_maintenance_ms, now, began=began))
     if wanted.life_safety:
@@ -151,7 +151,7 @@ async def change(call: Call) -> WindowBody:
     changes: dict[str, Any] = {**span._asdict(), "reason": wanted.reason or before.reason}
     if phase_of(before, now) in {Phase.UPCOMING, Phase.ON}:
         _refuse(span_refusal(span, services.longest_maintenance_ms, now, began=before.starts_at))
-        # Who agreed has agreed to these hours: more of them are asked for again.
+        # The second person approved these hours: longer ones need a new approval.
         if before.second_person and (span.starts_at < before.starts_at or span.ends_at > before.ends_at):
             _require_two(call, before.scope.site)
             changes["second_person"] = call.second_person
@@ -167,7 +167,7 @@ async def cancel(call: Call) -> WindowBody:
 
 
 def _scope(call: Call, wanted: PlanWindow) -> tuple[WindowScope, str]:
-    """What a window is to cover, and the kind of the equipment that it names."""
+    """The scope of a window, and the kind of the equipment that it names."""
     scope = WindowScope(
         site=wanted.site, kind=wanted.kind or "", part=wanted.part, zone=wanted.zone,
         equipment=wanted.equipment.partition(":")[2] if wanted.equipment else "",
@@ -179,15 +179,15 @@ def _scope(call: Call, wanted: PlanWindow) -> tuple[WindowScope, str]:
         return scope, ""
     item = ledger.equipment.get((scope.site, scope.equipment))
     if item is None or item.id != wanted.equipment:
-        raise ProblemError("bad_request", "equipment is named {site}:{code}, of the site that the window is for")
+        raise ProblemError("bad_request", "name the equipment as {site}:{code}, of the site that the window is for")
     return scope, item.kind
 
 
 def _require_two(call: Call, site: str) -> None:
     if not may(call.person.grants if call.person else None, Permission.QUIET_LIFE_SAFETY, site).permitted:
-        raise ProblemError("forbidden", "a shift leader and a second person keep alarms of life safety quiet")
+        raise ProblemError("forbidden", "suppressing life-safety alarms needs a shift leader and a second person")
     if call.second_person is None:
-        raise NeedsSecondPerson("alarms of life safety are kept quiet by two people")
+        raise NeedsSecondPerson("suppressing life-safety alarms needs two people")
 
 
 def _refuse(refusal: Refusal | None) -> None:
@@ -201,12 +201,12 @@ def _span(starts_at: datetime, ends_at: datetime) -> Span:
 
 def _moment(at: datetime) -> int:
     if not 1970 < at.year < 2100:
-        raise ProblemError("bad_request", "times must lie between 1971 and 2099")
+        raise ProblemError("bad_request", "times must be between 1971 and 2099")
     return to_milliseconds(at)
 
 
 async def _acting(act: Awaitable[Window]) -> Window:
-    """Do it, and put into words why it cannot be done."""
+    """Run the change; turn its errors into problems."""
     try:
         return await act
     except NoSuchWindow as error:
@@ -218,7 +218,7 @@ async def _acting(act: Awaitable[Window]) -> Window:
 
 
 async def _find(call: Call, act: Permission) -> Window:
-    """The window in the path, where it may be seen; else as if it did not exist."""
+    """The window in the path. Raises ProblemError `not_found` if it does not exist or may not be seen."""
     async with call.services.database.reading() as connection:
         try:
             window = await find_window(connection, call.path["window"])
@@ -240,7 +240,7 @@ ROUTES = (
     ),
     Route(
         "POST", "/maintenance-windows", Permission.PLAN_MAINTENANCE, plan,
-        "Plan work: its alarms are suppressed meanwhile", WindowBody, request=PlanWindow,
+        "Plan work; its alarms are suppressed meanwhile", WindowBody, request=PlanWindow,
     ),
     Route("GET", _ONE, Permission.WATCH, show_window, "One window and its journal", WindowDetail),
     Route(

@@ -20,8 +20,8 @@ _Name = Annotated[str, msgspec.Meta(max_length=128)]
 class PlanWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`equipment` is `{site}:{code}`; without it the window is for all of `kind` on the site.
 
-    On a fire panel a window names the zone or the part. `life_safety` asks that fire, entrapment and calls for help are
-    kept quiet too: that needs a second person.
+    On a fire panel a window names the zone or the part. `life_safety` suppresses fire, entrapment and calls for help
+    too; that needs a second person.
     """
 
     site: str
@@ -36,9 +36,9 @@ class PlanWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ChangeWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is left out stays as it is.
+    """Omitted fields stay as they are.
 
-    `version` is the one on the screen: if the window has changed since, the answer is 409.
+    `version` is the version on the screen: if the window has changed since, the answer is 409.
     """
 
     version: int
@@ -48,6 +48,6 @@ class ChangeWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CancelWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`version` is the one on the screen: if the window has changed since, the answer is 409."""
+    """`version` is the version on the screen: if the window has changed since, the answer is 409."""
 
     version: int

@@ -1,4 +1,4 @@
-"""What people do to one alarm: acknowledge, silence, reset, comment."""
+"""Operator actions on one alarm: acknowledge, silence, reset, comment."""
 
 from collections.abc import Awaitable
 from typing import Any
@@ -38,7 +38,7 @@ async def _versioned(call: Call, act: Permission, what: Any) -> AlarmBody:
 
 
 async def _done(call: Call, act: Permission, doing: Awaitable[None]) -> AlarmBody:
-    """Do it, and answer with the alarm as it is then."""
+    """Run the action and answer with the changed alarm."""
     try:
         await doing
     except NoSuchAlarm:
@@ -53,18 +53,18 @@ async def _done(call: Call, act: Permission, doing: Awaitable[None]) -> AlarmBod
 ROUTES = (
     Route(
         "POST", "/alarms/{id}/acknowledge", Permission.ACKNOWLEDGE_ALARM, acknowledge_alarm,
-        "Take notice of an alarm and answer for what follows", AlarmBody, request=AlarmAct,
+        "Acknowledge an alarm", AlarmBody, request=AlarmAct,
     ),
     Route(
         "POST", "/alarms/{id}/silence", Permission.SILENCE_ALARM, silence_alarm,
-        "Stop an alarm's sound at every console; it goes on waiting", AlarmBody, request=AlarmAct,
+        "Silence an alarm at every console; it stays unacknowledged", AlarmBody, request=AlarmAct,
     ),
     Route(
         "POST", "/alarms/{id}/reset", Permission.RESET_ALARM, reset_alarm,
-        "Let go of an alarm that latches, once its condition is over", AlarmBody, request=AlarmAct,
+        "Reset a latched alarm after its return to normal", AlarmBody, request=AlarmAct,
     ),
     Route(
         "POST", "/alarms/{id}/comment", Permission.COMMENT_ON_ALARM, comment_on_alarm,
-        "Write something into an alarm's journal", AlarmBody, request=Comment,
+        "Add a comment to an alarm's journal", AlarmBody, request=Comment,
     ),
 )  # fmt: skip

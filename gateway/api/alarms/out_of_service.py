@@ -1,4 +1,4 @@
-"""Out of service: taking an equipment, or a part of it, out of service and returning it."""
+"""Taking equipment, or a part of it, out of service and returning it to service."""
 
 from typing import Final
 
@@ -22,7 +22,7 @@ async def put_out_of_service(call: Call) -> EquipmentBody:
     item, wanted, now = _find(call), call.body, call.services.clock()
     planned_end = to_milliseconds(wanted.planned_end)
     if not now < planned_end <= now + _LONGEST_MS:
-        raise ProblemError("bad_request", "planned_end must lie in the future, at most a year from now")
+        raise ProblemError("bad_request", "planned_end must be in the future, at most a year from now")
     if wanted.life_safety:
         _require_two(call, item.site)
     outage = Outage(
@@ -53,19 +53,19 @@ def _find(call: Call) -> Equipment:
 
 def _require_two(call: Call, site: str) -> None:
     if not may(call.person.grants if call.person else None, Permission.QUIET_LIFE_SAFETY, site).permitted:
-        raise ProblemError("forbidden", "a shift leader and a second person keep alarms of life safety quiet")
+        raise ProblemError("forbidden", "suppressing life-safety alarms needs a shift leader and a second person")
     if call.second_person is None:
-        raise NeedsSecondPerson("alarms of life safety are kept quiet by two people")
+        raise NeedsSecondPerson("suppressing life-safety alarms needs two people")
 
 
 ROUTES = (
     Route(
         "POST", _ONE + "/out-of-service", Permission.TAKE_OUT_OF_SERVICE, put_out_of_service,
-        "Take it out of service: its alarms are quiet until it is returned", EquipmentBody, request=OutOfService,
+        "Take equipment out of service; suppresses its alarms", EquipmentBody, request=OutOfService,
     ),
     Route(
         "POST", _ONE + "/return-to-service", Permission.TAKE_OUT_OF_SERVICE, put_back_into_service,
-        "Return it to service: what is true of its alarms shows again", EquipmentBody, request=ReturnToService,
+        "Return equipment to service; its alarms are annunciated again", EquipmentBody, request=ReturnToService,
         ends_silence=True,
     ),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""How well the alarm system does: figures of ISA-18.2 and EEMUA 191, each beside its band."""
+"""Performance figures of the alarm system, after ISA-18.2 and EEMUA 191, each with its band."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -42,7 +42,7 @@ from gateway.people.permissions import Permission
 from gateway.storage.tables import out_of_service, shelf
 
 _DEFAULT_DAYS: Final = 30
-"""ISA-18.2 asks for thirty days at least."""
+"""ISA-18.2 requires at least thirty days."""
 _LONGEST_DAYS: Final = 400
 _UNITS: Final = {
     "activations": "",
@@ -61,9 +61,9 @@ _UNITS: Final = {
     "answered_p50_s": "s",
     "answered_p95_s": "s",
 }
-"""The figures in the order of docs/alarms.md, and their units; lists count."""
+"""The figures in the order of docs/alarms.md, and their units; of a list, its length."""
 _one_at_a_time: Final = asyncio.Lock()
-"""Held while figures are made: a year takes memory and a core. Who asks meanwhile is sent away."""
+"""Held while figures are computed: a year takes memory and a core. Other requests get 429 meanwhile."""
 _AGAIN_S: Final = 5
 
 
@@ -72,14 +72,14 @@ class PerformanceQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start: Moment | None = None
     """Default: 30 days before the end."""
     end: Moment | None = None
-    """Default: now. Not part of the period."""
+    """Default: now. Exclusive."""
 
 
 async def show_performance(call: Call) -> PerformanceBody:
     start, end = _period(call)
     sites = _sites(call)
     if _one_at_a_time.locked():
-        raise ProblemError("too_many_requests", "other figures are being made; try again in a moment", _AGAIN_S)
+        raise ProblemError("too_many_requests", "other figures are being computed; try again in a moment", _AGAIN_S)
     async with _one_at_a_time:
         found = await measured(call.services.database, start, end, sites, call.services.duty)
     return PerformanceBody(
@@ -95,7 +95,7 @@ async def show_performance(call: Call) -> PerformanceBody:
 def _period(call: Call) -> tuple[int, int]:
     query: PerformanceQuery = call.query
     if any(moment is not None and not 1970 <= moment.year < 2100 for moment in (query.start, query.end)):
-        raise ProblemError("bad_query", "start and end must lie between 1970 and 2100")
+        raise ProblemError("bad_query", "start and end must be between 1970 and 2100")
     end = to_milliseconds(query.end) if query.end else call.services.clock()
     start = to_milliseconds(query.start) if query.start else end - _DEFAULT_DAYS * DAY_MS
     if not 0 < end - start <= _LONGEST_DAYS * DAY_MS:
@@ -162,7 +162,7 @@ def _proposal(delay: OffDelay | None) -> ProposalBody | None:
 
 
 async def _set_aside(services: Services, sites: Collection[str] | None) -> list[SetAsideBody]:
-    """What people have put aside, whether its alarm stands or not, and what the design suppresses."""
+    """What people have suppressed, whether its alarm is active or not, and what is suppressed by design."""
     now = services.clock()
 
     def on_sites(table: Any, *where: Any) -> Any:
@@ -201,24 +201,24 @@ async def list_floods(call: Call) -> Page[FloodBody]:
 ROUTES = (
     Route(
         "GET", "/alarms/floods", Permission.WATCH, list_floods,
-        "Alarm floods that go on, and what is folded under which probable cause", Page[FloodBody],
+        "Current alarm floods, and their alarms grouped by probable cause", Page[FloodBody],
     ),
     Route(
         "GET", "/alarms/performance", Permission.READ_ALARM_PERFORMANCE, show_performance,
-        "How well the alarm system does: figures beside their bands, by duty position", PerformanceBody,
+        "Performance figures of the alarm system with their bands, by duty position", PerformanceBody,
         query=PerformanceQuery,
     ),
 )  # fmt: skip
 
 
 def flood_bodies(floods: Sequence[Flood]) -> list[FloodBody]:
-    """Floods as they are shown: one for each site."""
+    """The floods to show, one for each site."""
     return [
         FloodBody(
             position=flood.position,
             site=site,
             since=to_datetime(flood.since),
-            activations=flood.activations[site],  # another site's are not for everybody who watches this one
+            activations=flood.activations[site],  # people who watch this site may not be permitted to see another one
             groups=[GroupBody(group.cause, group.members) for group in groups],
         )
         for flood in floods

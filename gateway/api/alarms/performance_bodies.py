@@ -1,4 +1,4 @@
-"""The figures of the alarm system as JSON: each beside its band, its source and the verdict."""
+"""The figures of the alarm system as JSON, each with its band, its source and the verdict."""
 
 from datetime import datetime
 
@@ -8,11 +8,11 @@ from gateway.api.http.bodies import Texts
 
 
 class FigureBody(msgspec.Struct, frozen=True):
-    """One figure. `good` and `most` are its band, null where no standard names one; then there is no verdict."""
+    """One figure. `good` and `most` are its band, null if no standard names one; then there is no verdict."""
 
     name: str
     value: float | None
-    """null where there was nothing to measure."""
+    """null if there was nothing to measure."""
     unit: str
     good: float | None = None
     most: float | None = None
@@ -30,7 +30,7 @@ class FrequentBody(msgspec.Struct, frozen=True):
 
 
 class ProposalBody(msgspec.Struct, frozen=True):
-    """With this off-delay so many activations would have been so few."""
+    """How many activations there were, and how many there would have been with this off-delay."""
 
     off_delay_s: int
     activations: int
@@ -59,7 +59,7 @@ class OpcUaMetrics(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class PositionBody(msgspec.Struct, frozen=True):
-    """One duty position: the figures of everything that it answers for, on the sites that may be seen."""
+    """One duty position: the figures of everything that it is responsible for, on the sites that may be seen."""
 
     position: str
     figures: list[FigureBody]
@@ -71,7 +71,7 @@ class PositionBody(msgspec.Struct, frozen=True):
 
 
 class SetAsideBody(msgspec.Struct, frozen=True):
-    """What is not annunciated now, why, and by whom. `rule` is "" where it is about all alarms of an equipment."""
+    """What is not annunciated now, why, and by whom. `rule` is "" if all alarms of the equipment are suppressed."""
 
     site: str
     equipment: str
@@ -92,6 +92,6 @@ class PerformanceBody(msgspec.Struct, frozen=True):
     end: datetime
     positions: list[PositionBody]
     set_aside: list[SetAsideBody]
-    """Now, whatever the period."""
+    """The current state, whatever the period."""
     drills: int
     disproved: int

@@ -1,4 +1,4 @@
-"""The JSON structures about rules."""
+"""The JSON of rules."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -11,23 +11,23 @@ VersionNumber = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 
 class RuleSetting(msgspec.Struct, frozen=True):
-    """One thing that may be changed in a rule.
+    """One parameter of a rule.
 
-    Durations are texts as in a rule file ("90s", "5min"). `value` is null where the rule has none.
+    Durations are texts as in a rule file ("90s", "5min"). `value` is null if the rule has none.
     """
 
     key: str
     value: Any
     unit: str
-    """Of a limit or a deadband: of a rate for a minute; "" for all else."""
+    """Unit of a limit or a deadband, for a rate per minute; "" for all others."""
     given_by: Literal["file", "site", "equipment", "nobody"]
-    """Where the value stands; "nobody": it is the one that holds where nobody says anything."""
+    """Where the value was set; "nobody": it is the default."""
     file_value: Any
-    """As the rule's file has it, null where it says nothing."""
+    """The value in the rule's file, null if it has none."""
 
 
 class RuleBody(msgspec.Struct, frozen=True):
-    """A rule as it holds at the place that was asked for."""
+    """A rule as it applies at the requested place."""
 
     id: str
     kind: str
@@ -39,20 +39,20 @@ class RuleBody(msgspec.Struct, frozen=True):
     enabled: bool
     source: str
     file: str
-    """Where it stands; "" for a rule that the site has made for itself."""
+    """File of the rule; "" for a rule of the site's own."""
     field: str
     site: str
-    """"" where no site was asked for: then it is as its file has it."""
+    """"" if no site was requested: then it is the rule of the file."""
     equipment: str
     """`{site}:{code}`, "" for all of the site's."""
     site_version: int
-    """0 where the site has changed nothing."""
+    """0 if the site has not changed it."""
     equipment_version: int
     settings: list[RuleSetting]
 
 
 class RuleVersionBody(msgspec.Struct, frozen=True):
-    """One change of a rule: who changed what when. The newest version at a place holds."""
+    """One change of a rule: who changed what when. The newest version at a place applies."""
 
     id: int
     rule: str
@@ -62,7 +62,7 @@ class RuleVersionBody(msgspec.Struct, frozen=True):
     version: int
     changes: dict[str, Any]
     equals: int | None
-    """The version that it was rolled back to."""
+    """The version to which it was rolled back."""
     person: str
     person_name: Texts
     second_person: str | None
@@ -72,10 +72,10 @@ class RuleVersionBody(msgspec.Struct, frozen=True):
 
 
 class ChangeRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What shall differ from the rule below it: for one equipment, or for all of the site's.
+    """The overrides of a rule at a place: for one equipment, or for all of the site's.
 
-    `changes` is the whole difference, by the keys of a rule file: what is left out is as below again, and an empty one
-    takes everything back. `version` is the one on the screen, 0 where nothing was ever changed here: if it has changed
+    `changes` holds all overrides, by the keys of a rule file: omitted keys are inherited again, and an empty one
+    removes all overrides. `version` is the version on the screen, 0 if nothing was ever changed here: if it has changed
     since, the answer is 409. An id that no file has makes a rule of the site's own; then `changes` is the whole rule.
     """
 
@@ -89,7 +89,7 @@ class ChangeRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RollBackRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Let version `to` hold again at this place, 0 for no change at all. `version` is the one on the screen."""
+    """Roll back to version `to` at this place, 0 for no overrides. `version` is the version on the screen."""
 
     site: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     to: VersionNumber

@@ -16,22 +16,22 @@ class RuleTest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     equipment: str
-    """`{site}:{code}`; the rule is tried on it whatever its own patterns say."""
+    """`{site}:{code}`; the rule is tested on it even if its patterns do not match it."""
     rule: dict[str, Any] | None = None
     rule_id: str | None = None
     changes: dict[str, Any] = {}
     start: datetime | None = None
     end: datetime | None = None
     shorter_than_s: float = 60.0
-    """Alarms that end sooner are counted: most of them ask nobody to do anything."""
+    """Shorter alarms are counted separately: most of them need no operator action."""
     points: int = 300
     """Buckets of each chart."""
     propose: bool = True
-    """Look for a deadband and a delay with fewer alarms; takes as long again."""
+    """Search for a deadband and a delay with fewer alarms; doubles the duration of the request."""
 
 
 class TestedActivation(msgspec.Struct, frozen=True):
-    """An alarm that would have been. `end` is null where it stands at the end of the time."""
+    """An alarm that would have been raised. `end` is null if it is active at the end of the period."""
 
     start: datetime
     end: datetime | None
@@ -42,14 +42,14 @@ class TestedActivation(msgspec.Struct, frozen=True):
 
 
 class ChartLine(msgspec.Struct, frozen=True):
-    """What is drawn across a chart: `above` or `below` begins the alarm, `returns` ends it."""
+    """A line across a chart: `above` or `below` raises the alarm, `returns` is the return to normal."""
 
     means: str
     value: float
 
 
 class RuleChart(msgspec.Struct, frozen=True):
-    """What one field was: numbers as buckets, text and booleans as changes; and the limits that the rule has for it."""
+    """The history of one field: numbers as buckets, text and booleans as changes; and the rule's limits for it."""
 
     field: str
     unit: str
@@ -59,35 +59,35 @@ class RuleChart(msgspec.Struct, frozen=True):
 
 
 class ProposalBody(msgspec.Struct, frozen=True):
-    """Changes with which there would have been fewer alarms, and none hidden that lasted longer than the delay."""
+    """Changes that give fewer alarms and hide none that lasted longer than the delay."""
 
     changes: dict[str, float | str]
     alarms: int
 
 
 class RuleTestBody(msgspec.Struct, frozen=True):
-    """What a rule would have done from `start` to `end`."""
+    """The alarms that a rule would have raised from `start` to `end`."""
 
     equipment: str
     rule: dict[str, Any]
-    """As it would stand in a rule file."""
+    """The rule in the format of a rule file."""
     start: datetime
     end: datetime
     known_from: datetime | None
-    """The first reading; nothing is known of before. Null where there was none at all."""
+    """The first reading; nothing is known of the time before. Null if there was none."""
     readings: int
     alarms: int
     shorter: int
     shorter_than_s: float
     in_alarm_s: float
     share_in_alarm: float
-    """Of the time from `known_from` to `end`; 0 to 1."""
+    """Share of the time from `known_from` to `end`; 0 to 1."""
     activations: list[TestedActivation]
     """The first thousand."""
     left_out: int
     charts: list[RuleChart]
     proposal: ProposalBody | None
     failures: list[str]
-    """Where the rule could not be applied, in service neither."""
+    """Why the rule could not be applied; it would fail in service too."""
     notes: list[str]
-    """What this test cannot know."""
+    """The limits of this test."""

@@ -1,4 +1,4 @@
-"""POST /rules/test: what a rule would have done on the stored history of an equipment. Changes nothing."""
+"""POST /rules/test: evaluate a rule on the stored history of an equipment. Changes nothing."""
 
 import math
 from typing import Final
@@ -54,34 +54,34 @@ async def try_rule(call: Call) -> RuleTestBody:
 
 
 def _equipment(call: Call, identity: str) -> Equipment:
-    """The equipment, where it exists and both its rules and its history are this person's to see."""
+    """The equipment, if it exists and the person may see both its rules and its history."""
     site, _, code = identity.partition(":")
     item = call.services.ledger.equipment.get((site, code))
     grants = call.person.grants if call.person else None
     if item is None or not all(
         may(grants, act, site).permitted for act in (Permission.TEST_RULES, Permission.READ_HISTORY)
     ):
-        raise ProblemError("not_found", "equipment is named {site}:{code}")
+        raise ProblemError("not_found", "name the equipment as {site}:{code}")
     return item
 
 
 def _asked(rule: Rule, call: Call, wanted: RuleTest, item: Equipment) -> Asked:
     if rule.kind.value != item.kind:
-        raise ProblemError("rule_refused", f"the rule is for the kind {rule.kind}, and {item.id} is of {item.kind}")
+        raise ProblemError("rule_refused", f"the rule is for the kind {rule.kind}, but {item.id} is of {item.kind}")
     for moment in (wanted.start, wanted.end):
         if moment is not None and (moment.tzinfo is None or not 1971 <= moment.year < 2100):
-            raise ProblemError("bad_request", "start and end lie between 1971 and 2100 and name their zone")
+            raise ProblemError("bad_request", "start and end must be between 1971 and 2100, with a time zone")
     end = to_milliseconds(wanted.end) if wanted.end else call.services.clock()
     start = to_milliseconds(wanted.start) if wanted.start else end - _WEEK_MS
     if start >= end:
         raise ProblemError("bad_request", "start must be before end")
     if not 1 <= wanted.points <= _MOST_POINTS or not 0 <= wanted.shorter_than_s < math.inf:
-        raise ProblemError("bad_request", f"points lie between 1 and {_MOST_POINTS}, shorter_than_s is not negative")
+        raise ProblemError("bad_request", f"points must be between 1 and {_MOST_POINTS}, shorter_than_s at least 0")
     return Asked(rule, item.site, item.code, start, end)
 
 
 async def _rule(call: Call, wanted: RuleTest, item: Equipment) -> Rule:
-    """The rule as it was sent, or as it holds for the equipment with its changes; read by what reads rule files."""
+    """The rule as sent, or the one in force for the equipment with the changes; parsed like a rule file."""
     try:
         if wanted.rule is not None and wanted.rule_id is None and not wanted.changes:
             return read_rule(wanted.rule, "the rule")
@@ -138,11 +138,11 @@ def _proposal(rule: Rule, proposal: Proposal) -> ProposalBody:
 
 
 def _notes(rule: Rule, found: Found) -> list[str]:
-    notes = ["values from before the first reading are not known, and nobody knows any more how late each one came"]
+    notes = ["values before the first reading are unknown, and so is the delay with which each reading was received"]
     if rule.type in (RuleType.NO_DATA, RuleType.ABSENCE):
-        notes.append("in service this rule counts by the time of receipt; here by the time of measurement")
+        notes.append("in service this rule uses the time of receipt; here the time of measurement")
     if found.first_at is None:
-        notes.append("there is no reading of this equipment in this time")
+        notes.append("this equipment has no reading in this period")
     return notes
 
 
@@ -154,7 +154,7 @@ def _charted(rule: Rule) -> tuple[str, ...]:
 
 
 async def _chart(services: Services, asked: Asked, field: str, until: int, points: int) -> RuleChart:
-    """What the store knows of a field, and the rule's limits across it."""
+    """The history of a field, and the rule's limits for it."""
     kind = Kind(asked.rule.kind)
     channel = Channel.STATUS if field in fields_of(kind, Channel.STATUS) else Channel.TELEMETRY
     series = Series(asked.site, kind.value, asked.equipment, channel.value)
@@ -167,7 +167,7 @@ async def _chart(services: Services, asked: Asked, field: str, until: int, point
 
 
 def _lines(rule: Rule, field: str) -> list[ChartLine]:
-    """Limits that are a value of the field itself; a rate's or a comparison's is none."""
+    """Limits on the value of the field itself; those of a rate or a comparison are left out."""
     if rule.type is RuleType.LIMIT and field == rule.field:
         return _lines_of(rule.above, rule.below, rule.deadband)
     leaves = leaves_of(rule.when) if rule.when is not None else ()
@@ -192,7 +192,7 @@ ROUTES = (
         "/rules/test",
         Permission.TEST_RULES,
         try_rule,
-        "What a rule would have done on an equipment's history; changes nothing",
+        "Test a rule on an equipment's history; changes nothing",
         RuleTestBody,
         request=RuleTest,
     ),

@@ -1,4 +1,4 @@
-"""Rules: those in force at a place, what was changed in them by whom, changing them, and rolling back."""
+"""Rules: list those in force at a place, list their versions, change them, and roll back."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -53,7 +53,7 @@ class VersionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Where(NamedTuple):
-    """A place that somebody asks about; both "" for the files."""
+    """The requested place; both "" for the files."""
 
     site: str
     equipment: str
@@ -83,7 +83,7 @@ async def list_rule_versions(call: Call) -> Page[RuleVersionBody]:
     query: VersionQuery = call.query
     _where(call, query.site or "", query.equipment or "", Permission.WATCH)
     if query.cursor is not None and not 0 < query.cursor < 2**63:
-        raise ProblemError("bad_query", "cursor is not one that a list has given")
+        raise ProblemError("bad_query", "cursor is invalid: use the `next` of a page")
     of_rule = (rule_version.c.rule, call.path["id"])
     looked_at = places(call.sites(Permission.WATCH), query.site, query.equipment, call.services.ledger.codes_of)
     branches = [Branch([of_rule, *one.along]) for one in branches_of(rule_version, looked_at)]
@@ -122,7 +122,7 @@ async def _write(call: Call, wish: Wish, *, back: bool = False) -> RuleVersionBo
 
 
 def _where(call: Call, site: str, equipment: str, act: Permission) -> _Where:
-    """The place that is asked about. Raises ProblemError where it is not there, or not for this person."""
+    """The requested place. Raises ProblemError if it does not exist or may not be seen."""
     of_site, _, code = equipment.partition(":")
     if site and equipment and of_site != site:
         raise ProblemError("bad_query", "the equipment is on another site")
@@ -141,7 +141,7 @@ def _where(call: Call, site: str, equipment: str, act: Permission) -> _Where:
 
 
 async def rulebook_of(call: Call) -> Rulebook:
-    """The rules as they are now, with what the sites have changed."""
+    """The rules in force now, with the sites' changes."""
     return await current_rulebook(call.services.database, call.services.rules, call.services.ledger.estate)
 
 
@@ -155,7 +155,7 @@ def _found(rulebook: Rulebook, identity: str, where: _Where) -> RuleBody:
 def _require_kind(call: Call, rulebook: Rulebook, identity: str, where: _Where) -> None:
     rule = rulebook.described(identity, where.site, "")
     if where.equipment and rule is not None and call.services.ledger.equipment[where].kind != rule.kind.value:
-        raise ProblemError("rule_refused", f"equipment: {identity} watches equipment of the kind {rule.kind}")
+        raise ProblemError("rule_refused", f"equipment: {identity} is for equipment of the kind {rule.kind}")
 
 
 def _rule_body(rulebook: Rulebook, rule: Rule, where: _Where) -> RuleBody:
@@ -200,21 +200,21 @@ def _version_body(call: Call, row: Mapping[str, Any]) -> RuleVersionBody:
 
 ROUTES = (
     Route(
-        "GET", "/rules", Permission.WATCH, list_rules, "The rules that hold at a place, and where each value stands",
+        "GET", "/rules", Permission.WATCH, list_rules, "The rules in force at a place, and where each value was set",
         Page[RuleBody], query=RuleQuery,
     ),
-    Route("GET", "/rules/{id}", Permission.WATCH, show_rule, "One rule as it applies", RuleBody, query=PlaceQuery),
+    Route("GET", "/rules/{id}", Permission.WATCH, show_rule, "One rule in force", RuleBody, query=PlaceQuery),
     Route(
         "POST", "/rules", Permission.MANAGE_RULES, change_rule,
-        "Change a rule for a site or for one equipment, or make one of the site's own", RuleVersionBody,
+        "Change a rule for a site or one equipment, or add a rule of the site's own", RuleVersionBody,
         request=ChangeRule,
     ),
     Route(
-        "GET", "/rules/{id}/versions", Permission.WATCH, list_rule_versions, "Who changed what when, newest first",
+        "GET", "/rules/{id}/versions", Permission.WATCH, list_rule_versions, "Versions of a rule, newest first",
         Page[RuleVersionBody], query=VersionQuery,
     ),
     Route(
-        "POST", "/rules/{id}/roll-back", Permission.MANAGE_RULES, roll_back_rule, "Let an older version hold again",
+        "POST", "/rules/{id}/roll-back", Permission.MANAGE_RULES, roll_back_rule, "Roll back to an older version",
         RuleVersionBody, request=RollBackRule,
     ),
 )  # fmt: skip

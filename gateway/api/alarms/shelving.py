@@ -1,4 +1,4 @@
-"""Shelving: putting an alarm aside, taking it back, and what is put aside."""
+"""Shelving: shelve an alarm, unshelve it, and list what is shelved."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ async def shelve_alarm(call: Call) -> AlarmBody:
 
 
 async def unshelve_alarm(call: Call) -> AlarmBody:
-    """Whoever may shelve may take back, life safety too: what it ends is silence."""
+    """Everyone who may shelve may unshelve, life-safety alarms too: it only ends a suppression."""
     row, wanted, services = await find_alarm(call, Permission.SHELVE_ALARM), call.body, call.services
     return await _done(
         call,
@@ -78,9 +78,9 @@ def _end(wanted: Shelve, priority: str, call: Call, now: int) -> int:
     elif wanted.one_shot:
         until = now + longest
     else:
-        raise ProblemError("bad_request", "say until when, for how many minutes, or one_shot")
+        raise ProblemError("bad_request", "give until, minutes or one_shot")
     if until <= now:
-        raise ProblemError("bad_request", "until must lie in the future")
+        raise ProblemError("bad_request", "until must be in the future")
     if until > now + longest:
         raise ProblemError("shelved_too_long", f"at most {longest / HOUR_MS:g} h for priority {priority}")
     return until
@@ -88,9 +88,9 @@ def _end(wanted: Shelve, priority: str, call: Call, now: int) -> int:
 
 def _require_two(call: Call, site: str) -> None:
     if not may(call.person.grants if call.person else None, Permission.QUIET_LIFE_SAFETY, site).permitted:
-        raise ProblemError("forbidden", "an alarm of life safety is shelved by a shift leader and a second person")
+        raise ProblemError("forbidden", "shelving a life-safety alarm needs a shift leader and a second person")
     if call.second_person is None:
-        raise NeedsSecondPerson("an alarm of life safety is shelved by two people")
+        raise NeedsSecondPerson("shelving a life-safety alarm needs two people")
 
 
 async def list_shelves(call: Call) -> Page[ShelfBody]:
@@ -103,7 +103,7 @@ async def list_shelves(call: Call) -> Page[ShelfBody]:
 
 
 def _with_newest_alarm() -> Select[Any]:
-    """Each shelf and its newest alarm: only one that was raised can be shelved, and none goes before its shelf does."""
+    """Each shelf and its newest alarm: only raised alarms can be shelved, and none is removed before its shelf."""
     other = alarm.alias()
     newest = (
         select(func.max(other.c.id))
@@ -139,7 +139,7 @@ def _shelf_body(row: Any, shelf: Shelf, call: Call) -> ShelfBody:
 ROUTES = (
     Route(
         "POST", "/alarms/{id}/shelve", Permission.SHELVE_ALARM, shelve_alarm,
-        "Put an open alarm aside for a time, or until its condition ends", AlarmBody, request=Shelve,
+        "Shelve an open alarm for a time, or until its condition ends", AlarmBody, request=Shelve,
     ),
     Route(
         "POST", "/alarms/{id}/unshelve", Permission.SHELVE_ALARM, unshelve_alarm, "Unshelve an alarm", AlarmBody,

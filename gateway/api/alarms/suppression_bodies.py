@@ -1,4 +1,4 @@
-"""The JSON of what keeps alarms quiet: shelving, and taking equipment out of service."""
+"""The JSON of suppression by people: shelving, and taking equipment out of service."""
 
 from datetime import datetime
 from typing import Annotated
@@ -8,16 +8,16 @@ import msgspec
 from gateway.api.http.bodies import Texts
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-"""RFC 3339 with a zone: without one nobody knows which hour is meant."""
+"""RFC 3339 with a time zone; without one the time would be ambiguous."""
 Why = Annotated[str, msgspec.Meta(max_length=500, pattern=r"\S")]
-"""A reason in people's words; never empty."""
+"""A reason as free text; never empty."""
 
 
 class Shelve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`version` is the one on the screen: if the alarm has changed since, the answer is 409.
+    """`version` is the version on the screen: if the alarm has changed since, the answer is 409.
 
-    Give `until` or `minutes`. With `one_shot` it ends when the condition does, and at the longest permitted time
-    where neither is given.
+    Give `until` or `minutes`. With `one_shot` it ends with the condition, and at the latest after the longest
+    permitted time if neither is given.
     """
 
     version: int
@@ -28,14 +28,14 @@ class Shelve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Unshelve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`version` is the one on the screen: if the alarm has changed since, the answer is 409."""
+    """`version` is the version on the screen: if the alarm has changed since, the answer is 409."""
 
     version: int
     note: Annotated[str, msgspec.Meta(max_length=500)] = ""
 
 
 class ShelfBody(msgspec.Struct, frozen=True):
-    """An alarm that is put aside, open or not. `alarm` is the id of its newest one: by that it is taken back."""
+    """A shelved alarm, open or not. `alarm` is the id of the newest alarm: use it to unshelve."""
 
     alarm: str
     version: int
@@ -55,9 +55,9 @@ class ShelfBody(msgspec.Struct, frozen=True):
 
 
 class OutOfService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`part` "" is the whole equipment. What is out of service already gets this reason and end.
+    """`part` "" is the whole equipment. If it is out of service already, reason and end are replaced.
 
-    With `life_safety` its alarms of life safety are quiet too, until the planned end at most; that needs a second
+    With `life_safety` its life-safety alarms are suppressed too, until the planned end at most; that needs a second
     person.
     """
 

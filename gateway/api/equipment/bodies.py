@@ -25,20 +25,20 @@ class FieldValue(msgspec.Struct, frozen=True):
 
 
 class FieldBody(msgspec.Struct, frozen=True):
-    """What a field of a kind means: for labels, units and formats on the page."""
+    """Label, unit and format of a field of a kind, for the page."""
 
     name: str
     label: Texts
     type: FieldType
     unit: str = ""
     plausible: list[float] | None = None
-    """Lowest and highest value that can be true, ends included; null where every value can."""
+    """Lowest and highest plausible value, inclusive; null if every value is plausible."""
     sentinels: list[float] = []
-    """Values between them that stand for "no value"."""
+    """Values between them that mean "no value"."""
 
 
 class ProfileBody(msgspec.Struct, frozen=True):
-    """A kind of equipment and its fields, in the order in which a tile shows them."""
+    """A kind of equipment and its fields, in the order of a tile."""
 
     kind: Kind
     name: Texts
@@ -46,7 +46,7 @@ class ProfileBody(msgspec.Struct, frozen=True):
 
 
 def payload_text(payload: bytes) -> tuple[str, str]:
-    """A payload for JSON: as text where it is text (the last character may be cut), else in hex; and which of both."""
+    """A payload for JSON: as text if it is text (the last character may be cut), else in hex; and which of both."""
     try:
         return payload.decode("utf-8"), "utf-8"
     except UnicodeDecodeError as error:
@@ -55,7 +55,7 @@ def payload_text(payload: bytes) -> tuple[str, str]:
 
 
 class LastMessageBody(msgspec.Struct, frozen=True):
-    """What equipment that is not in use sent last: at most the first 1 KiB, as text where it is text, else hex."""
+    """The last message of equipment that is not in use: at most the first 1 KiB, as text if it is text, else hex."""
 
     topic: str
     received_at: datetime
@@ -63,24 +63,24 @@ class LastMessageBody(msgspec.Struct, frozen=True):
     encoding: str
     size: int
     count: int = 1
-    """Messages since it was heard first, or retired."""
+    """Messages since the first one, or since it was retired."""
 
 
 class OutageBody(msgspec.Struct, frozen=True):
-    """An equipment, or a part of it ("" is the whole), that somebody has taken out of service."""
+    """Equipment, or a part of it ("" is the whole), that is out of service."""
 
     part: str
     since: datetime
     planned_end: datetime
-    """It lasts until it is returned; later than this, that is an alarm of its own."""
+    """It stays out of service until it is returned; after this time a separate alarm is raised."""
     person: Texts
     second_person: Texts | None
-    """Who has agreed; null: alarms of life safety are annunciated all the same."""
+    """Who agreed; null: life-safety alarms are annunciated all the same."""
     reason: str
 
 
 class EquipmentBody(msgspec.Struct, frozen=True):
-    """`id` is `{site}:{code}`. `online` is null until the equipment has said so. `adopted` is false while unknown."""
+    """`id` is `{site}:{code}`. `online` is null until the equipment reports it. `adopted` is false while unknown."""
 
     id: str
     site: str
@@ -92,27 +92,27 @@ class EquipmentBody(msgspec.Struct, frozen=True):
     version: int
     online: bool | None = None
     last_seen: datetime | None = None
-    """When the last sample was received that was news; null where only what a broker has kept is known."""
+    """When the last new sample was received; null if only retained messages are known."""
     clock: Doubt = Doubt.NONE
-    """What is wrong with its clock: "", ahead, behind or never_set."""
+    """Fault of its clock: "", ahead, behind or never_set."""
     latest: dict[str, FieldValue] = {}
     out_of_service: list[OutageBody] = []
     last_message: LastMessageBody | None = None
-    """Of equipment that is not in use and still sends, in lists and for those who may adopt it."""
+    """Only of equipment that is not in use and still sends, in lists, for people who may adopt it."""
     retired_at: datetime | None = None
     replaced_by: str | None = None
-    """Id of what took its place."""
+    """Id of its replacement."""
     replaces: str | None = None
     former_codes: list[str] = []
     former_kinds: list[Kind] = []
     shares_code_with: str | None = None
-    """Id of the equipment of another kind whose code it sends: correct the kind, or give one of them another code."""
+    """Id of the equipment of another kind with the same code: correct the kind, or rename one of them."""
 
 
 class Adopt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`version` is the one on the screen: if the equipment has changed since, the answer is 409.
+    """`version` is the version on the screen: if the equipment has changed since, the answer is 409.
 
-    What is left out stays as it is.
+    Omitted fields stay as they are.
     """
 
     version: int
@@ -129,7 +129,7 @@ class LatestBody(msgspec.Struct, frozen=True):
 
 
 class Bucket(msgspec.Struct, frozen=True):
-    """Numbers: least, mean and greatest of the bucket that starts at `at`, and how many samples it holds."""
+    """Numbers: minimum, mean and maximum of the bucket that starts at `at`, and its number of samples."""
 
     at: datetime
     min: float
@@ -139,7 +139,7 @@ class Bucket(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """Text and booleans: the value that holds from `at` on."""
+    """Text and booleans: the value from `at` on."""
 
     at: datetime
     value: Value
@@ -157,11 +157,11 @@ class HistoryBody(msgspec.Struct, frozen=True):
     buckets: list[Bucket]
     changes: list[Change]
     older_left_out: bool
-    """There were more changes than asked for: these are the newest, and none is missing between them."""
+    """There were more changes than requested: these are the newest, without gaps."""
 
 
 class EventBody(msgspec.Struct, frozen=True):
-    """What an equipment said happened. `quality` are flags of doubt, such as `no_time`; none: nothing is doubtful."""
+    """An event that equipment reported. `quality` lists flags of doubt, such as `no_time`; empty: none."""
 
     id: str
     site: str

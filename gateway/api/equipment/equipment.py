@@ -48,15 +48,15 @@ class EquipmentQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     site: str | None = None
     kind: Kind | None = None
     q: str = ""
-    """Part of the code, name or place."""
+    """Substring of the code, name or place."""
     adopted: bool | None = None
-    """false: only what was heard and belongs to nobody yet, with its last message."""
+    """false: only unknown equipment, with its last message."""
     retired: bool = False
-    """true: only what was taken away, with the last message of what still sends."""
+    """true: only retired equipment; with the last message if it still sends."""
 
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-"""RFC 3339 with a zone: without one nobody knows which hour is meant."""
+"""RFC 3339 with a time zone; without one the time would be ambiguous."""
 
 
 class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,7 +64,7 @@ class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start: Moment | None = None
     """Default: 24 hours before the end."""
     end: Moment | None = None
-    """Default: now. Not part of the range."""
+    """Default: now. Exclusive."""
     points: int = 500
 
 
@@ -91,22 +91,22 @@ def field_values(fields: dict[str, LatestValue]) -> dict[str, FieldValue]:
 
 
 def is_online(latest: Latest | None) -> bool | None:
-    """What the equipment said of itself last; None where it never did."""
+    """The last status that the equipment reported; None if it never did."""
     entry = None if latest is None else latest.fields.get("online")
     return entry.value if entry is not None and isinstance(entry.value, bool) else None
 
 
 def last_seen(latest: Latest | None) -> datetime | None:
-    """When the last sample was received that was news; None where there was none."""
+    """When the last new sample was received; None if there was none."""
     return to_datetime(latest.heard_at) if latest is not None and latest.heard_at else None
 
 
 OutageBodies = Mapping[Scope, list[OutageBody]]
-"""Equipment -> what of it is out of service."""
+"""Equipment -> its parts that are out of service."""
 
 
 async def outage_bodies(services: Services) -> OutageBodies:
-    """Everything that is out of service."""
+    """All equipment that is out of service."""
     async with services.database.reading() as connection:
         outages = await load_outages(connection)
     return {
@@ -193,7 +193,7 @@ async def body_of(services: Services, item: Equipment) -> EquipmentBody:
 
 
 def with_last_message(call: Call, body: EquipmentBody) -> EquipmentBody:
-    """For those who may adopt it, what it sent last: by that they see what it is."""
+    """Its last message, for people who may adopt it: it shows what the equipment is."""
     last = call.services.ledger.last_messages.get((body.site, body.code))
     grants = call.person.grants if call.person else None
     if last is None or not may(grants, Permission.ADOPT_EQUIPMENT, body.site).permitted:
@@ -218,10 +218,10 @@ async def adopt_equipment(call: Call) -> EquipmentBody:
 
 
 def correction(version: int, name: Texts | None, place: Texts | None, kind: str = "") -> Correction:
-    """What somebody says of an equipment, checked. Raises ProblemError."""
+    """A person's details of an equipment, checked. Raises ProblemError."""
     said = Correction(version, _both(name), _both(place), kind)
     if any(len(text) > _PLACE_LENGTH for text in said.place.values()) or not all(map(str.strip, said.name.values())):
-        raise ProblemError("bad_request", f"a name cannot be empty, a place has at most {_PLACE_LENGTH} characters")
+        raise ProblemError("bad_request", f"a name must not be empty, a place has at most {_PLACE_LENGTH} characters")
     return said
 
 
@@ -237,7 +237,7 @@ async def show_latest(call: Call) -> LatestBody:
 async def show_history(call: Call) -> HistoryBody:
     item, query = find_equipment(call, Permission.READ_HISTORY), call.query
     if any(moment is not None and not 1970 <= moment.year < 2100 for moment in (query.start, query.end)):
-        raise ProblemError("bad_query", "start and end must lie between 1970 and 2100")
+        raise ProblemError("bad_query", "start and end must be between 1970 and 2100")
     if not is_field_name(query.field):
         raise ProblemError("bad_query", "field must be a field's name")
     end = to_milliseconds(query.end) if query.end else call.services.clock()
@@ -272,14 +272,14 @@ async def show_history(call: Call) -> HistoryBody:
 
 
 def series_of(services: Services, item: Equipment, channel: Channel) -> list[tuple[Series, int | None]]:
-    """Where its readings are: under each code and kind that it, and what it replaces, ever had.
+    """The series of its readings: one for each code and kind that it, and the equipment it replaces, ever had.
 
-    Each with the last moment (epoch ms) at which they are its own; None: until today.
+    Each with the last moment (epoch ms) at which the readings are its own; None: until today.
     """
     ledger, codes = services.ledger, services.ledger.codes_until(item.site, item.code)
     kinds = [kind.value for kind in _kinds(item)]
     found = [(Series(item.site, kind, code, channel.value), until) for code, until in codes.items() for kind in kinds]
-    for code, until in codes.items():  # what sends the code of something else is kept under that code by collectors
+    for code, until in codes.items():  # collectors store equipment that sends another equipment's code under that code
         row = ledger.equipment.get((item.site, code))
         if row is not None and row.shares_code:
             found.append((Series(item.site, row.kind, row.shares_code, channel.value), until))
@@ -291,12 +291,12 @@ def _kinds(item: Equipment) -> list[Kind]:
 
 
 def find_equipment(call: Call, act: Permission) -> Equipment:
-    """The equipment in the path, where it exists and may be seen; else as if it did not exist."""
+    """The equipment in the path. Raises ProblemError `not_found` if it does not exist or may not be seen."""
     site, _, code = call.path["equipment"].partition(":")
     item = call.services.ledger.find(site, code)
     grants = call.person.grants if call.person else None
     if item is None or not may(grants, act, site).permitted:
-        raise ProblemError("not_found", "equipment is named {site}:{code}")
+        raise ProblemError("not_found", "name the equipment as {site}:{code}")
     return item
 
 
@@ -320,7 +320,7 @@ ROUTES = (
         _ONE + "/adopt",
         Permission.ADOPT_EQUIPMENT,
         adopt_equipment,
-        "Say that unknown equipment belongs here",
+        "Adopt unknown equipment, or retired equipment again",
         EquipmentBody,
         request=Adopt,
     ),
@@ -329,7 +329,7 @@ ROUTES = (
         _ONE + "/history",
         Permission.READ_HISTORY,
         show_history,
-        "What a field was",
+        "The history of a field",
         HistoryBody,
         query=HistoryQuery,
     ),

@@ -1,4 +1,4 @@
-"""Events and taps, newest first: what fire panels and patrol readers have said."""
+"""Events and taps, newest first, as fire panels and patrol readers reported them."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ from gateway.storage.tables import event
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 _LAST_MOMENT = 2**53
-"""Epoch ms; what a cursor may name at most."""
+"""Epoch ms; the upper bound of a cursor."""
 
 
 class EventQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,15 +29,15 @@ class EventQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     equipment: str | None = None
     """`{site}:{code}`."""
     start: Moment | None = None
-    """Received then or later."""
+    """Received at this time or later."""
     end: Moment | None = None
-    """Received before."""
+    """Received before this time."""
     cursor: str = ""
     limit: int = 100
 
 
 async def list_events(call: Call) -> Page[EventBody]:
-    """In the order of receipt, in which events count; two of the same moment by their id."""
+    """In the order of receipt; events of the same moment by their id."""
     query: EventQuery = call.query
     after = _after(query.cursor) if query.cursor else None
     start, end = (None if moment is None else to_milliseconds(moment) for moment in (query.start, query.end))
@@ -49,7 +49,7 @@ async def list_events(call: Call) -> Page[EventBody]:
 
 
 def _branches(query: EventQuery, sites: frozenset[str] | None, codes_of: CodesOf) -> list[Branch]:
-    """Along the index of the place, and of the kind where no equipment is named: that has only one."""
+    """By the index of the place, and by that of the kind if no equipment is named (equipment has one kind)."""
     looked_at = places(sites, query.site, query.equipment, codes_of)
     if query.kind is None:
         return branches_of(event, looked_at)
@@ -66,7 +66,7 @@ def _cursor(row: Any) -> str:
 def _after(cursor: str) -> tuple[int, str]:
     received_at, _, digest = cursor.partition("-")
     if not (received_at.isdecimal() and received_at.isascii() and int(received_at) <= _LAST_MOMENT and digest):
-        raise ProblemError("bad_query", "cursor must be the next of the page before")
+        raise ProblemError("bad_query", "cursor must be the `next` of the page before")
     return int(received_at), digest
 
 

@@ -32,7 +32,7 @@ from gateway.tickets.equipment_ends import move_tickets, note_on_tickets
 async def correct(call: Call) -> EquipmentBody:
     item, wanted = _find(call, Permission.EDIT_LEDGER), call.body
     if wanted.kind is Kind.SYSTEM:
-        raise ProblemError("bad_request", "the kind system is the platform's own")
+        raise ProblemError("bad_request", "the kind system is reserved for the platform")
     said = correction(wanted.version, wanted.name, wanted.place, "" if wanted.kind is None else wanted.kind.value)
     changes_kind = said.kind not in ("", item.kind)
     also = [*await _require_two(call, item), *_no_alarms(call, item, said.kind)] if changes_kind else []
@@ -81,23 +81,23 @@ def _ends(call: Call, item: Equipment, why: str, now: int) -> list[Also]:
 
 
 def _no_alarms(call: Call, item: Equipment, kind: str) -> list[Also]:
-    """Under another kind other rules watch it: what the old ones have raised must be over."""
+    """Another kind has other rules: alarms of the old rules must be closed first."""
     rows = call.services.ledger.equipment.values()
     second = [row for row in rows if (row.site, row.shares_code, row.kind) == (item.site, item.code, kind)]
 
     async def check(connection: AsyncConnection, row: Equipment) -> None:
         place = Scope(row.site, row.code)
         if await has_open_alarms(connection, place):
-            raise EquipmentRefused(Refusal.ALARMS_OPEN, f"{row.id} has open alarms; end them before its kind changes")
+            raise EquipmentRefused(Refusal.ALARMS_OPEN, f"{row.id} has open alarms; first close all of them")
         await forget_memories(connection, place)
 
     return [partial(check, row=row) for row in (item, *second)]
 
 
 async def _require_two(call: Call, item: Equipment) -> list[Also]:
-    """What ends with it may be life safety, and that is for two people: what has signals of it, or an open alarm.
+    """Equipment with life-safety signals or an open life-safety alarm needs two people.
 
-    The alarms are looked for in the transaction: one may be raised while somebody asks.
+    Alarms are read in the transaction: one may be raised while the request is under way.
     """
     if call.second_person is not None:
         return []
@@ -106,17 +106,17 @@ async def _require_two(call: Call, item: Equipment) -> list[Also]:
     rulebook = await current_rulebook(services.database, services.rules, services.ledger.estate)
     rules = rulebook.rules_for(item.site, Kind(item.kind), item.code)
     if is_life_safety_source(rules, None if latest is None else latest.fields.keys()):
-        raise NeedsSecondPerson("it is a source of life safety: a second person has to agree")
+        raise NeedsSecondPerson("it has life-safety signals: a second person has to approve")
 
     async def check(connection: AsyncConnection) -> None:
         if await has_open_alarms(connection, Scope(item.site, item.code), only_life_safety=True):
-            raise NeedsSecondPerson("an alarm of life safety ends with it: a second person has to agree")
+            raise NeedsSecondPerson("this closes an open life-safety alarm: a second person has to approve")
 
     return [check]
 
 
 async def _acting(call: Call, act: Callable[[Lifecycle], Awaitable[Equipment]]) -> EquipmentBody:
-    """Do it, and put into words why it cannot be done."""
+    """Run the change; turn its errors into problems."""
     services = call.services
     try:
         return await body_of(services, await act(Lifecycle(services.database, services.ledger)))
@@ -138,19 +138,19 @@ def _now(call: Call) -> int:
 _ONE = "/equipment/{equipment}"
 ROUTES = (
     Route(
-        "PATCH", _ONE, Permission.EDIT_LEDGER, correct, "Give it another name, place or kind", EquipmentBody,
+        "PATCH", _ONE, Permission.EDIT_LEDGER, correct, "Correct name, place or kind of equipment", EquipmentBody,
         request=CorrectEquipment,
     ),
     Route(
-        "POST", _ONE + "/rename", Permission.EDIT_LEDGER, rename, "Give it another code; its history continues",
+        "POST", _ONE + "/rename", Permission.EDIT_LEDGER, rename, "Give equipment another code; its history continues",
         EquipmentBody, request=RenameEquipment,
     ),
     Route(
         "POST", _ONE + "/retire", Permission.RETIRE_EQUIPMENT, retire,
-        "Take it away for good: its open alarms end, its history stays", EquipmentBody, request=RetireEquipment,
+        "Retire equipment: its open alarms are closed, its history stays", EquipmentBody, request=RetireEquipment,
     ),
     Route(
         "POST", _ONE + "/replace", Permission.RETIRE_EQUIPMENT, replace,
-        "Let a new device take its name, place, links and history", EquipmentBody, request=ReplaceEquipment,
+        "Replace equipment; the new device takes name, place, links, history", EquipmentBody, request=ReplaceEquipment,
     ),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What is asked of the life of an equipment. `version` is the one on the screen: where it has changed since, 409."""
+"""Changes in the lifecycle of equipment. `version` is the version on the screen: if it has changed since, 409."""
 
 from typing import Annotated
 
@@ -8,12 +8,12 @@ from collectors.wire.fields import Kind
 from gateway.api.http.bodies import Texts
 
 Code = Annotated[str, msgspec.Meta(pattern=r"^[^/+#\x00-\x1f\x7f:]{1,64}$")]
-"""A part of a topic, and no colon: it follows the site's in `{site}:{code}`."""
+"""A level of a topic, without a colon: it follows the site's in `{site}:{code}`."""
 Why = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 
 
 class CorrectEquipment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is left out stays. Another `kind` only while no alarm of it is open; what it was stays in its history."""
+    """Omitted fields stay. `kind` can change only while it has no open alarm; its history keeps the former kind."""
 
     version: int
     name: Texts | None = None
@@ -22,7 +22,7 @@ class CorrectEquipment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RenameEquipment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`code` is the new one. Messages under the former one are taken as its own."""
+    """`code` is the new code. Messages under the former code still count as its own."""
 
     version: int
     code: Code
@@ -34,7 +34,7 @@ class RetireEquipment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ReplaceEquipment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`code` is the new device's; it may have been heard already, if nobody has adopted it."""
+    """`code` is the new device's; it may be known already, if it is not adopted."""
 
     version: int
     code: Code

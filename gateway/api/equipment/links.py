@@ -1,4 +1,4 @@
-"""What feeds and what carries equipment: the ledger's links."""
+"""Links of the ledger: what supplies equipment with power, and what connects it to the network."""
 
 import msgspec
 
@@ -19,7 +19,7 @@ class LinkBody(msgspec.Struct, frozen=True):
 
 
 class LinksBody(msgspec.Struct, frozen=True):
-    """What feeds (`power`) or carries (`network`) an equipment, and what it feeds or carries itself."""
+    """Links of an equipment (`power` or `network`): its parents and its children."""
 
     id: str
     parents: list[LinkBody]
@@ -41,7 +41,7 @@ async def add_link(call: Call) -> LinksBody:
     item, wanted = _find_to_change(call), call.body
     site, _, parent = wanted.parent.partition(":")
     if site != item.site:
-        raise ProblemError("bad_request", f"a link stays on one site: the parent must be of {item.site}")
+        raise ProblemError("bad_request", f"a link must be within one site: the parent must be on {item.site}")
     services, link = call.services, Link(item.site, item.code, parent, wanted.relation)
     try:
         await services.ledger.links.link(link, call.cause, services.clock())
@@ -56,7 +56,7 @@ async def remove_link(call: Call) -> LinksBody:
     item, services = _find_to_change(call), call.services
     relation, (site, _, parent) = call.path["relation"], call.path["parent"].partition(":")
     if relation not in set(Relation) or site != item.site:
-        raise ProblemError("not_found", "a link is named {child}/links/{power or network}/{parent}")
+        raise ProblemError("not_found", "name a link as {child}/links/{power or network}/{parent}")
     try:
         link = Link(item.site, item.code, parent, Relation(relation))
         await services.ledger.links.unlink(link, call.cause, services.clock())
@@ -84,13 +84,13 @@ def _find_to_change(call: Call) -> Equipment:
 
 _ONE = "/equipment/{equipment}/links"
 ROUTES = (
-    Route("GET", _ONE, Permission.WATCH, show_links, "What feeds and carries an equipment, and the reverse", LinksBody),
+    Route("GET", _ONE, Permission.WATCH, show_links, "Power and network links of an equipment", LinksBody),
     Route(
-        "POST", _ONE, Permission.EDIT_LEDGER, add_link, "Add what feeds or carries an equipment", LinksBody,
+        "POST", _ONE, Permission.EDIT_LEDGER, add_link, "Add a power or network parent of an equipment", LinksBody,
         request=LinkTo,
     ),
     Route(
         "DELETE", _ONE + "/{relation}/{parent}", Permission.EDIT_LEDGER, remove_link,
-        "Take back what feeds or carries an equipment", LinksBody,
+        "Remove a power or network parent of an equipment", LinksBody,
     ),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Sites, made and changed by who administers all of them."""
+"""Sites, created and changed by administrators of all sites."""
 
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ TimeZone = Annotated[str, msgspec.Meta(max_length=64)]
 
 
 class AddSite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`code` stands in topics and never changes; `time_zone` is an IANA name."""
+    """`code` is part of topics and never changes; `time_zone` is an IANA name."""
 
     code: Annotated[str, msgspec.Meta(max_length=64)]
     name: Texts
@@ -24,7 +24,7 @@ class AddSite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EditSite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is left out stays as it is."""
+    """Omitted fields stay as they are."""
 
     version: int
     name: Texts | None = None
@@ -68,7 +68,7 @@ async def change_site(call: Call) -> SiteBody:
 
 def _require_all_sites(call: Call) -> None:
     if not may(call.person.grants if call.person else None, Permission.MANAGE_SITES, ALL_SITES).permitted:
-        raise ProblemError("forbidden", "sites are made and changed by an administrator of all sites")
+        raise ProblemError("forbidden", "only an administrator of all sites can create and change sites")
 
 
 def _both(name: Texts) -> dict[str, str]:
@@ -76,7 +76,7 @@ def _both(name: Texts) -> dict[str, str]:
 
 
 ROUTES = (
-    Route("POST", "/sites", Permission.MANAGE_SITES, enter_site, "Enter a site", SiteBody, request=AddSite),
+    Route("POST", "/sites", Permission.MANAGE_SITES, enter_site, "Create a site", SiteBody, request=AddSite),
     Route(
         "PATCH", "/sites/{site}", Permission.MANAGE_SITES, change_site, "Change a site's name or time zone", SiteBody,
         request=EditSite,

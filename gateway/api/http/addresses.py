@@ -1,4 +1,4 @@
-"""By which addresses the service is reached, and whom it believes about where a request comes from."""
+"""The addresses of the service, and the proxies that it trusts for the origin of a request."""
 
 from collections.abc import Sequence
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -17,7 +17,7 @@ class Entrance(msgspec.Struct, frozen=True):
     """How the service may be addressed.
 
     `hosts` are the names under which it answers, `public_url` is a further address under which people reach it.
-    `local` lets whoever sits at this machine in, while there are no accounts: never beyond loopback.
+    `local` permits access from this machine without a login while there are no accounts: on loopback only.
     """
 
     hosts: frozenset[str] = LOOPBACK
@@ -30,26 +30,26 @@ class Entrance(msgspec.Struct, frozen=True):
 
     @property
     def secure(self) -> bool:
-        """Whether browsers speak TLS, to us or to a proxy: then cookies go over nothing else."""
+        """Whether browsers use TLS, to us or to a proxy: then cookies are sent over TLS only."""
         return self.tls or self.public_url.startswith("https://")
 
     @property
     def login_cookie(self) -> str:
-        """With the prefix a browser takes the cookie from this very host only, over TLS, for every path."""
+        """With the prefix a browser accepts the cookie from this host only, over TLS, for every path."""
         return "__Host-gengfu_login" if self.secure else "gengfu_login"
 
     @property
     def device_cookie(self) -> str:
-        """Name of the cookie by which a browser is known again."""
+        """Name of the cookie that identifies a known browser."""
         return "__Host-gengfu_device" if self.secure else "gengfu_device"
 
     def answers_to(self, host: str) -> bool:
-        """Whether a request may address us so: a foreign name that leads here is a trick (DNS rebinding)."""
+        """Whether the Host of a request is one of ours: a foreign name means DNS rebinding."""
         name = host_of(f"//{host}")
         return name is not None and name in self.hosts | {host_of(self.public_url)}
 
     def is_own_origin(self, origin: str, host: str) -> bool:
-        """Whether a page with this origin is ours: by scheme, name and port (RFC 6454).
+        """Whether a page with this origin is ours, by scheme, name and port (RFC 6454).
 
         Args:
             origin: as a browser sends it.
@@ -61,15 +61,15 @@ class Entrance(msgspec.Struct, frozen=True):
         if wanted == origin_of(self.public_url):
             return True
         if self.behind_proxy and host_of(f"//{host}") == host_of(self.public_url):
-            return False  # by the proxy's name there is one address only
+            return False  # the proxy's name has one address only
         return wanted == origin_of(f"{'https' if self.tls else 'http'}://{host}")
 
     def trusts(self, peer: str) -> bool:
-        """Whether a connection comes from a proxy of ours, or from this machine."""
+        """Whether a connection comes from a trusted proxy or from this machine."""
         return is_loopback(peer) or _is_among(peer, self.trusted_proxies)
 
     def address_of(self, peer: str, forwarded_for: Sequence[str]) -> str:
-        """Where a request comes from: the last one in X-Forwarded-For that no proxy of ours is."""
+        """The origin of a request: the last address in X-Forwarded-For that is no trusted proxy."""
         if not (self.behind_proxy and self.trusts(peer)):
             return peer
         steps = [step.strip() for line in forwarded_for for step in line.split(",")]
@@ -82,18 +82,18 @@ class Entrance(msgspec.Struct, frozen=True):
 
 
 def unmapped(address: str) -> str:
-    """An IPv4 address as itself, also where the system shows it as IPv6 (::ffff:192.0.2.1)."""
+    """An IPv4 address in its own form, also if the system shows it as IPv6 (::ffff:192.0.2.1)."""
     found = ip_address(address) if _is_address(address) else None
     return str(found.ipv4_mapped) if isinstance(found, IPv6Address) and found.ipv4_mapped else address
 
 
 def is_loopback(address: str) -> bool:
-    """Whether this is an address of this machine to itself."""
+    """Whether this is a loopback address."""
     return _is_address(address) and ip_address(address).is_loopback
 
 
 def host_of(address: str) -> str | None:
-    """The host's name in an address, None where there is none."""
+    """The host name of an address, None if it has none."""
     try:
         return urlsplit(address).hostname
     except ValueError:  # half an IPv6 address
@@ -101,7 +101,7 @@ def host_of(address: str) -> str | None:
 
 
 def origin_of(address: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port, None where it has no such three."""
+    """Scheme, host and port; None if one is missing."""
     try:
         parts = urlsplit(address)
         port = parts.port or _PORTS.get(parts.scheme)

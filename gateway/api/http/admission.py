@@ -1,4 +1,4 @@
-"""What every request passes, in this order: its host, its origin, its pace, its login, and the act that it needs."""
+"""The checks of every request, in this order: host, origin, rate limit, login, permission."""
 
 import time
 from typing import Final
@@ -17,13 +17,13 @@ from gateway.storage.database_errors import DatabaseTrouble
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_SITE: Final = frozenset({"same-origin", "none"})
-"""What a browser says in Sec-Fetch-Site of our own page, and of an address that somebody has typed."""
+"""Sec-Fetch-Site as a browser sends it from our own page, and for a typed address."""
 _FORWARDED: Final = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")
 _AGENT_LENGTH: Final = 200
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks, and from where. `secret` is the cookie or token as it was sent."""
+    """The caller of a request, and their address. `secret` is the cookie or token as it was sent."""
 
     session: Session | None
     place: ClientInfo
@@ -31,7 +31,7 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 class Admission:
-    """Lets requests in."""
+    """Admits or refuses requests."""
 
     def __init__(self, people: People, entrance: Entrance) -> None:
         self.entrance = entrance
@@ -39,17 +39,17 @@ class Admission:
         self._limits = RateLimits()
 
     def check_source(self, request: web.Request) -> None:
-        """Refuse what another site's page has set off, by name tricks neither, and what goes past the proxy."""
+        """Refuse requests from other sites' pages, by DNS rebinding too, and requests that bypass the proxy."""
         entrance = self.entrance
         if not entrance.answers_to(request.host):
-            raise ProblemError("foreign_origin", "the service does not answer to this name; set http.public_url")
+            raise ProblemError("foreign_origin", "the service does not answer under this name; set http.public_url")
         if entrance.behind_proxy and not entrance.trusts(unmapped(request.remote or "")):
             raise ProblemError("not_by_proxy", "this address is not among http.trusted_proxies")
         if request.method not in _SAFE:
             self.require_own_origin(request)
 
     def require_own_origin(self, request: web.Request) -> None:
-        """A changing request, or a live feed, comes from our own page or from no page at all."""
+        """Require that a changing request, or a live feed, comes from our own page or from no page at all."""
         origin = request.headers.get("Origin")
         if origin is not None and not self.entrance.is_own_origin(origin, request.host):
             raise ProblemError("foreign_origin")
@@ -57,7 +57,7 @@ class Admission:
             raise ProblemError("foreign_origin")
 
     async def admit(self, request: web.Request, act: Permission, now: int) -> Caller:
-        """Who asks, where they may. Raises ProblemError."""
+        """The caller, if permitted. Raises ProblemError."""
         caller = await self._caller(request, act, now)
         session = caller.session
         decision = may(session.person.grants if session else None, act)
@@ -82,7 +82,7 @@ class Admission:
         except DatabaseTrouble:
             if act is not Permission.PUBLIC:
                 raise
-            return Caller(None, place, secret)  # whether the service is ready can be asked also when it is not
+            return Caller(None, place, secret)  # readiness is answered also while the service is not ready
 
     def _secret(self, request: web.Request) -> tuple[str, Way]:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -91,7 +91,7 @@ class Admission:
         return request.cookies.get(self.entrance.login_cookie, ""), Way.COOKIE
 
     def _pace(self, secret: str, address: str) -> None:
-        """Who is logged in is counted by the login: a whole estate may stand behind one address."""
+        """Callers with a login are counted by login: a whole site may share one address."""
         paces = self.entrance.paces
         if self._people.logins.is_known(secret):
             wait = self._limits.wait(f"login {secret}", paces.login, time.monotonic())

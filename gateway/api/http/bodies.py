@@ -1,4 +1,4 @@
-"""The JSON that goes in and out as typed structures: what all subjects share; the rest is in `bodies.py` of each.
+"""JSON of requests and answers as typed structures, shared by all packages; each package has its own `bodies.py`.
 
 These structures are the contract with the web app and with other programs: OpenAPI is made from them.
 Times are RFC 3339 UTC. Texts for people come in both languages.
@@ -10,7 +10,7 @@ import msgspec
 
 Item = TypeVar("Item")
 Note = Annotated[str, msgspec.Meta(max_length=2000)]
-"""What a person writes beside an act."""
+"""A person's note on an action."""
 
 
 class Texts(msgspec.Struct, frozen=True, rename={"zh": "zh-CN"}):
@@ -28,7 +28,7 @@ class Page(msgspec.Struct, Generic[Item], frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """RFC 9457 problem details. `code` is stable and what the web translates; `detail` says what to do."""
+    """RFC 9457 problem details. `code` is stable, the web translates it; `detail` tells people what to do."""
 
     title: str
     status: int

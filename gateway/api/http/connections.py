@@ -1,8 +1,8 @@
-"""Connections of the HTTP server: how many one address may have, how long one may be silent, and what is no HTTP.
+"""Connections of the HTTP server: limit per address, timeouts, and requests that are not HTTP.
 
-aiohttp ends a connection that is idle between requests or that never sends a whole head. The rest is here: a bound by
-address, the answer to a request that cannot be parsed, and the time within which a body must arrive
-(`server.py` and `attachments.py` read bodies).
+aiohttp closes a connection that is idle between requests or never sends a complete head. This module adds a limit per
+address, the answer to a request that cannot be parsed, and the timeout of a body (`server.py` and `attachments.py`
+read bodies).
 """
 
 import asyncio
@@ -23,25 +23,25 @@ from gateway.people.authentication.throttle import network_of
 log = structlog.get_logger(__name__)
 
 IDLE_S: Final = 75.0
-"""A connection without a whole request for so long is closed. nginx keeps its own for 60 s."""
+"""A connection without a complete request is closed after this time. nginx keeps its own for 60 s."""
 HEAD_S: Final = 20.0
 """From the first byte of a head to its last."""
 BODY_S: Final = 30.0
-"""From the head to the last byte of a JSON body, which has 1 MiB at the most."""
+"""From the head to the last byte of a JSON body, which has at most 1 MiB."""
 _LINGER_S: Final = 5.0
-"""For how long the rest of a refused body is read, so that the answer arrives."""
-_TELL_EVERY_S: Final = 60.0
+"""How long the rest of a refused body is read, so that the answer arrives."""
+_LOG_EVERY_S: Final = 60.0
 
 
 class ConnectionMetrics:
-    """What was closed or answered before it was a request."""
+    """Connections and requests that were refused before they were handled."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.refused = Counter(
             "gengfu_http_connections_refused", "Connections closed because one address had too many", registry=registry
         )
         self.malformed = Counter(
-            "gengfu_http_malformed", "Requests that are no HTTP, answered with 400", registry=registry
+            "gengfu_http_malformed", "Requests that are not HTTP, answered with 400", registry=registry
         )
         self.timed_out = Counter(
             "gengfu_http_timed_out", "Connections closed because a request head did not arrive", registry=registry
@@ -57,23 +57,23 @@ class ConnectionLimit:
         Args:
             most: connections of one address at a time.
             metrics: counts what is refused.
-            is_free: whether an address is bounded by nothing: that of our own reverse proxy.
+            is_free: whether an address has no limit: that of our own reverse proxy.
         """
         self.metrics = metrics
         self._most = most
         self._is_free = is_free
         self._open: dict[str, int] = {}
-        self._told_at = -_TELL_EVERY_S
+        self._logged_at = -_LOG_EVERY_S
 
     def enter(self, peer: str, now: float) -> str | None:
-        """The name to give back to `leave`, "" for one that is not counted; None: refuse it. `now` in seconds."""
+        """The key for `leave`, "" for an address that is not counted; None: refuse it. `now` in seconds."""
         if self._is_free(peer):
             return ""
         name = network_of(peer)
         if self._open.get(name, 0) >= self._most:
             self.metrics.refused.inc()
-            if now - self._told_at >= _TELL_EVERY_S:
-                self._told_at = now
+            if now - self._logged_at >= _LOG_EVERY_S:
+                self._logged_at = now
                 log.warning("an address has too many connections; more are refused", address=name, most=self._most)
             return None
         self._open[name] = self._open.get(name, 0) + 1
@@ -87,7 +87,7 @@ class ConnectionLimit:
 
 
 class _Answered(ConnectionError):
-    """The answer has been written by hand; the connection ends."""
+    """The answer has been written to the socket; the connection ends."""
 
 
 class Connection(web.RequestHandler):
@@ -108,7 +108,7 @@ class Connection(web.RequestHandler):
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Refuse what is too much before anything is read."""
+        """Refuse a connection beyond the limit before anything is read."""
         peer = transport.get_extra_info("peername")
         address = unmapped(peer[0]) if isinstance(peer, tuple) else ""
         self._counted_as = self._limit.enter(address, self._loop.time())
@@ -116,12 +116,12 @@ class Connection(web.RequestHandler):
             cast("asyncio.Transport", transport).abort()
             return
         sock = transport.get_extra_info("socket")
-        if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: also where a peer reads nothing
+        if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: also if the peer reads nothing
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(IDLE_S * 1000))
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Give the place back."""
+        """Release the connection's slot."""
         self._stop_head_timer()
         if self._counted_as:
             self._limit.leave(self._counted_as)
@@ -129,7 +129,7 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """A head that has begun must end in time: aiohttp looks at idle connections only, and only so often."""
+        """A started head must end in time: aiohttp checks only idle connections, and only now and then."""
         before = self._request_count
         super().data_received(data)
         if self._request_count > before or self._current_request is not None or self._messages:
@@ -151,13 +151,13 @@ class Connection(web.RequestHandler):
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """Answer what is no HTTP in one piece, in one line of the log, and without a word about the software."""
+        """Answer a request that is not HTTP: one log line, and nothing about the software in the answer."""
         if isinstance(exc, _Answered):
             raise exc
         if status >= 500:
             return super().handle_error(request, status, exc, message)
         self._limit.metrics.malformed.inc()
-        log.warning("a request is no HTTP", address=request.remote, why=type(exc).__name__)
+        log.warning("a request is not HTTP", address=request.remote, why=type(exc).__name__)
         if self.transport is not None:
             self.transport.write(_BAD_REQUEST)
         raise _Answered("the answer has been written")
@@ -165,7 +165,7 @@ class Connection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """What aiohttp itself refuses is a problem like every other."""
+        """Requests that aiohttp itself refuses get a problem answer too."""
         if isinstance(resp, web.HTTPException) and resp.status >= 400:
             resp = problem_for(resp)
             resp.force_close()
@@ -182,7 +182,7 @@ def _plain_bytes(response: web.Response) -> bytes:
     return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + body
 
 
-_BAD_REQUEST: Final = _plain_bytes(problem_response("bad_request", "this is no HTTP request"))
+_BAD_REQUEST: Final = _plain_bytes(problem_response("bad_request", "this is not an HTTP request"))
 
 
 @asynccontextmanager
@@ -208,7 +208,7 @@ async def listening(
 
 
 def limit_of(entrance: Entrance, most: int, registry: CollectorRegistry) -> ConnectionLimit:
-    """The limit for a service that is reached so."""
+    """The connection limit for these addresses."""
 
     def is_our_proxy(peer: str) -> bool:
         return entrance.behind_proxy and entrance.trusts(peer)

@@ -1,4 +1,4 @@
-"""Where the service listens, and whether it may: beyond this machine only with an administrator, and encrypted."""
+"""Where the service listens. Beyond this machine it needs an administrator and encryption."""
 
 import ssl
 from typing import Final
@@ -10,43 +10,43 @@ _EVERYWHERE: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - to recogni
 
 
 class NotSafe(SettingsError):
-    """With these settings strangers could listen, or get in."""
+    """With these settings strangers could read the traffic or get access."""
 
 
 def require_safe_settings(http: HttpSettings) -> None:
-    """Check what the settings alone tell. Raises NotSafe."""
+    """Check the settings. Raises NotSafe."""
     if bool(http.tls_certificate) != bool(http.tls_key):
-        raise NotSafe("http.tls_certificate and http.tls_key belong together: give both, or none")
+        raise NotSafe("http.tls_certificate and http.tls_key belong together: set both, or none")
     if http.host not in LOOPBACK and not (http.tls_certificate or http.behind_proxy):
         raise NotSafe(
-            f"http.host is {http.host}: passwords would travel in the clear; give http.tls_certificate and "
+            f"http.host is {http.host}: passwords would be sent unencrypted; set http.tls_certificate and "
             "http.tls_key, or set http.behind_proxy = true with a reverse proxy that does TLS; "
             "without both the service listens on 127.0.0.1 only"
         )
     if http.host in _EVERYWHERE and not http.public_url:
-        raise NotSafe(f"http.host is {http.host}: name in http.public_url the address by which people reach it")
+        raise NotSafe(f"http.host is {http.host}: set http.public_url to the address by which people reach it")
     if http.behind_proxy and not _has_good_address(http):
-        raise NotSafe("http.behind_proxy: name in http.public_url the proxy's address; it begins with https://")
+        raise NotSafe("http.behind_proxy: set http.public_url to the proxy's address; it begins with https://")
     if http.behind_proxy and http.host not in LOOPBACK and not http.trusted_proxies:
-        raise NotSafe("http.behind_proxy: name in http.trusted_proxies the addresses from which the proxy connects")
+        raise NotSafe("http.behind_proxy: set http.trusted_proxies to the addresses from which the proxy connects")
     if host_of(http.public_url) not in {None, *LOOPBACK} and not (http.tls_certificate or http.behind_proxy):
         raise NotSafe(
-            f"http.public_url is {http.public_url}: set http.behind_proxy = true if a reverse proxy stands there, or "
-            "give http.tls_certificate and http.tls_key"
+            f"http.public_url is {http.public_url}: set http.behind_proxy = true if a reverse proxy serves it, or "
+            "set http.tls_certificate and http.tls_key"
         )
 
 
 def require_administrator(http: HttpSettings, administrators: int) -> None:
-    """Check that somebody can log in where others can reach the service. Raises NotSafe."""
+    """Check that there is an administrator if the service can be reached from other machines. Raises NotSafe."""
     if _is_reached_by_others(http) and administrators == 0:
         raise NotSafe(
-            "others can reach this service, and it has no administrator yet: whoever came first could do everything; "
-            "make an account before: gengfu user add NAME --role admin"
+            "other machines can reach this service, and it has no administrator yet: anyone could do everything; "
+            "add an account first: gengfu user add NAME --role admin"
         )
 
 
 def entrance_of(http: HttpSettings, *, demo: bool) -> Entrance:
-    """How the service may be addressed, and what it believes."""
+    """The addresses of the service, and the proxies that it trusts."""
     return Entrance(
         hosts=LOOPBACK | ({http.host} - _EVERYWHERE),
         public_url=http.public_url,

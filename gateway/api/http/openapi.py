@@ -1,4 +1,4 @@
-"""OpenAPI 3.1 from the route table: what is not in the table is not in the document, and the other way round."""
+"""OpenAPI 3.1 from the route table: the document has exactly the routes of the table."""
 
 import re
 from collections.abc import Iterable
@@ -70,13 +70,13 @@ def _operation(path: str, route: Route, schemas: dict[Any, Any]) -> dict[str, An
 
 
 _PROBLEM: dict[str, Any] = {
-    "description": "A problem; `code` says which",
+    "description": "A problem; `code` identifies it",
     "content": {"application/problem+json": {"schema": {"$ref": _REF.format(name="Problem")}}},
 }
 
 
 def _files(media_types: Iterable[str]) -> dict[str, Any]:
-    """The bytes of a file, as OpenAPI 3.1 has them: the media type says all."""
+    """The bytes of a file in OpenAPI 3.1: the media type alone."""
     return {name: {"schema": {"type": "string", "contentMediaType": name}} for name in media_types}
 
 

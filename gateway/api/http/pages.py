@@ -1,7 +1,7 @@
-"""One page of a list, newest first, found along an index however long the list is (keyset pagination).
+"""One page of a list, newest first, read by an index however long the list is (keyset pagination).
 
-A list that is narrowed in a way for which one index has no order is made of branches: conditions, each of which has its
-index. Of each branch only as many keys are read as one page has room for.
+A list with a filter that no single index can sort is built from branches: conditions, each with its own index. Of each
+branch only as many keys are read as fit on one page.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -20,13 +20,13 @@ Row = Any
 
 
 EVERYTHING: Final[Sequence[Branch]] = (Branch(),)
-"""The one branch of a list that is not narrowed."""
+"""The one branch of a list without a filter."""
 _BRANCHES_AT_ONCE: Final = 100
-"""SQLite takes at most 500 parts in one compound statement."""
+"""SQLite accepts at most 500 terms in one compound statement."""
 
 
 class Location(NamedTuple):
-    """Where a list looks: a site, and the code of an equipment there or "" for all of the site."""
+    """A place of a list: a site, and the code of an equipment there or "" for all of the site."""
 
     site: str
     equipment: str
@@ -39,12 +39,12 @@ CodesOf = Callable[[str, str], Sequence[str]]
 def places(
     allowed: Collection[str] | None, site: str | None, equipment: str | None, codes_of: CodesOf
 ) -> list[Location] | None:
-    """The places that a list is about; None for everywhere, none where there is nothing to see.
+    """The places of a list; None for everywhere, empty if there is nothing to see.
 
     Args:
         allowed: sites that the person may see, None for all.
-        site: the site that is asked for, if any.
-        equipment: the equipment that is asked for, `{site}:{code}`, if any; it goes before `site`.
+        site: the requested site, if any.
+        equipment: the requested equipment, `{site}:{code}`, if any; it takes precedence over `site`.
         codes_of: under which codes there are rows of it.
     """
     code = ""
@@ -59,7 +59,7 @@ def places(
 
 
 def at_place(table: Any, place: Location) -> list[tuple[Column[Any], Any]]:
-    """A place as the beginning of a branch, for an index that begins with `site` or `site, equipment`."""
+    """The leading conditions of a branch for a place, for an index on `site` or `site, equipment`."""
     found = [(table.c.site, place.site)]
     return [*found, (table.c.equipment, place.equipment)] if place.equipment else found
 
@@ -70,14 +70,14 @@ def branches_of(
     along: Sequence[tuple[Column[Any], Any]] = (),
     beside: Sequence[ColumnElement[bool]] = (),
 ) -> list[Branch]:
-    """One branch a place; one for everything where no place is named."""
+    """One branch per place; one for everything if no place is named."""
     if looked_at is None:
         return [Branch(along, beside)]
     return [Branch([*at_place(table, place), *along], beside) for place in looked_at]
 
 
 def checked_beside(table: Any, looked_at: Sequence[Location] | None) -> list[ColumnElement[bool]]:
-    """Conditions for rows of some places that are few already, and found along an index of something else."""
+    """Conditions for rows of some places; for a small set that is read by another index."""
     if looked_at is None:
         return []
     found: list[ColumnElement[bool]] = [beside_index(table.c.site.in_([place.site for place in looked_at]))]
@@ -98,10 +98,10 @@ async def page_of(
 
     Args:
         call: the request.
-        statement: what a row has; its own conditions hold beside those of the branches.
+        statement: the columns of a row; its own conditions apply beside those of the branches.
         key: a unique column that sorts by age.
-        cursor: the key of the last row of the page before; empty or None at the beginning.
-        limit: rows of a page, 1 to 500; a ProblemError where it is another number.
+        cursor: the key of the last row of the page before; empty or None for the first page.
+        limit: rows of a page, 1 to 500; a ProblemError for another number.
         branches: which rows, see above.
     """
     rows = await rows_of_page(call, statement, (key,), (cursor,) if cursor else None, limit, branches)
@@ -117,16 +117,16 @@ async def rows_of_page(
     branches: Sequence[Branch],
     span: Span = ALWAYS,
 ) -> list[Row]:
-    """The rows of a page, and one more where there are more.
+    """The rows of a page, and one more if there are more.
 
     Args:
         call: the request.
-        statement: what a row has.
-        order: columns by which rows are sorted, the last of them unique by itself.
+        statement: the columns of a row.
+        order: columns by which rows are sorted; the last one is unique.
         after: values of these columns of the last row before the page.
-        limit: rows of a page, 1 to 500; a ProblemError where it is another number.
+        limit: rows of a page, 1 to 500; a ProblemError for another number.
         branches: which rows.
-        span: between which values of the first column of `order`.
+        span: range of the first column of `order`.
     """
     if not 1 <= limit <= 500:
         raise ProblemError("bad_query", "limit must be between 1 and 500")

@@ -15,14 +15,14 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 class Paces(msgspec.Struct, frozen=True):
-    """For who is logged in, and for who is not."""
+    """For callers with a login, and for addresses without one."""
 
     login: Pace
     address: Pace
 
 
 PACES: Final = Paces(login=Pace(300, 30), address=Pace(150, 15))
-"""A page asks a few times a second at the most; a whole estate may stand behind one address."""
+"""A page sends a few requests a second at most; a whole site may share one address."""
 
 
 class RateLimits:
@@ -33,7 +33,7 @@ class RateLimits:
         """Name -> requests in the bucket, and when that was."""
 
     def wait(self, name: str, pace: Pace, now: float) -> float:
-        """Count a request. Returns 0, or the seconds after which one more will be taken; that one is not counted."""
+        """Count a request. Returns 0, or the seconds to wait until the next one is accepted; then it is not counted."""
         count, at = self._filled.pop(name, (0.0, now))
         left = max(0.0, count - max(0.0, now - at) * pace.per_second)
         over = left + 1 - pace.burst

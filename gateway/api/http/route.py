@@ -1,4 +1,4 @@
-"""The shape of a route: from one table come the HTTP routes, the permission each asks for, and OpenAPI."""
+"""A route of the table from which the HTTP routes, their permissions and OpenAPI are made."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import IO, Any, NamedTuple, TypeVar
@@ -27,7 +27,7 @@ Body = TypeVar("Body")
 
 
 class Services(NamedTuple):
-    """What handlers work with; made once in `app.py`."""
+    """The services that handlers use; made once in `app.py`."""
 
     database: Database
     ledger: Ledger
@@ -37,32 +37,32 @@ class Services(NamedTuple):
     components: Callable[[], dict[str, str]]
     """Each component of the service and "ready", or what it is waiting for."""
     clock: Clock
-    """Now for the service, in epoch milliseconds: what is decided and recorded goes by it."""
+    """The service's clock in epoch milliseconds, for decisions and records."""
     watchdog: Watchdog
-    """Whether the way of an alarm is open."""
+    """Whether the alarm path works."""
     rule_tests: RuleTests
-    """Tries rules on the history."""
+    """Tests rules on the history."""
     attachments: AttachmentFiles
-    """The files that are attached to tickets."""
+    """The files attached to tickets."""
     wall: Clock = wall_ms
-    """Now outside, by which logins end."""
+    """The wall clock, for the expiry of logins."""
     longest_shelves: Mapping[str, int] = LONGEST_MS
-    """Priority -> for how many ms an alarm may be shelved."""
+    """Priority -> longest shelving time in ms."""
     rules: Sequence[Rule] = ()
-    """As the files have them."""
+    """The rules of the files."""
     duty: DutyPositions = ONE_DESK
-    """Which desk answers the alarms of which site."""
+    """The duty position that is responsible for each site."""
     longest_maintenance_ms: int = 24 * 3_600_000
-    """How long a maintenance window may last."""
+    """Longest maintenance window."""
 
     @property
     def accounts(self) -> Accounts:
-        """Who has an account, and what everybody is called."""
+        """All accounts and the names of their people."""
         return self.people.accounts
 
 
 class Call(msgspec.Struct):
-    """One request, checked: who asks, from where, with what."""
+    """One checked request: caller, address, and content."""
 
     services: Services
     session: Session | None
@@ -71,15 +71,15 @@ class Call(msgspec.Struct):
     query: Any
     body: Any
     second_person: str | None = None
-    """Who has approved it, by id; None while nobody else has looked at it."""
+    """Id of the person who approved it; None before approval."""
     why: str = ""
-    """From what it follows: the approval, where there is one."""
+    """The cause: the approval, if there is one."""
     routes: "Mapping[tuple[str, str], Route]" = {}
-    """By method and path: what was approved is carried out by its own route."""
+    """By method and path: an approved request is carried out by its own route."""
 
     @property
     def person(self) -> Person | None:
-        """Who asks; None for somebody who is not logged in."""
+        """The caller; None without a login."""
         return self.session.person if self.session else None
 
     @property
@@ -91,7 +91,7 @@ class Call(msgspec.Struct):
         return Cause(self.person.id, via, self.place.address[:64], self.why, grants=self.person.grants)
 
     def sites(self, act: Permission) -> frozenset[str] | None:
-        """The sites on which the person may do something; None for all."""
+        """The sites on which the caller holds a permission; None for all."""
         grants = self.person.grants if self.person else {}
         if may({ALL_SITES: grants.get(ALL_SITES, ())}, act).permitted:
             return None
@@ -99,23 +99,23 @@ class Call(msgspec.Struct):
 
 
 class NeedsSecondPerson(Exception):
-    """One person alone may not do this: it has to be asked for, and another has to approve. The text says why.
+    """This needs the approval of a second person. The text says why.
 
-    A handler may raise it where `call.second_person` is None. It is then run once more with somebody else's name, up to
-    the end of its first transaction, which is undone: so that what it would change can be shown. Until then it must
+    A handler may raise it if `call.second_person` is None. It is then run again with a placeholder as second person,
+    up to the end of its first transaction, which is rolled back, to find out what it would change. Until then it must
     change nothing but the database.
     """
 
 
 class Upload(NamedTuple):
-    """A file on its way, as the body of a call: what it is said to be, and how to read on (empty at its end)."""
+    """An upload as the body of a call: its declared type, and a function that reads on (empty at its end)."""
 
     content_type: str
     read: Callable[[int], Awaitable[bytes]]
 
 
 class FileAnswer(NamedTuple):
-    """A file that is answered with, open at its beginning: to be saved, never to be shown by a browser."""
+    """An open file as an answer, at its beginning: to be saved, never shown, by a browser."""
 
     file: IO[bytes]
     media_type: str
@@ -123,7 +123,7 @@ class FileAnswer(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """An answer that is more than a body: cookies of the login and of the device to set ("" takes one away)."""
+    """An answer with a body and cookies of the login and of the device to set ("" deletes one)."""
 
     body: msgspec.Struct | None
     status: int = 200
@@ -148,17 +148,17 @@ class Route(NamedTuple):
     query: type[msgspec.Struct] | None = None
     status: int = 200
     also: tuple[int, ...] = ()
-    """Further statuses that come with the same body: 503 of what watches the service."""
+    """Further statuses with the same body, such as 503 of health checks."""
     ends_silence: bool = False
-    """All it does is let alarms be heard again: that waits for nobody, whatever `approval.permissions` says."""
+    """It only ends a suppression, so it never needs approval, whatever `approval.permissions` says."""
     takes: tuple[str, ...] = ()
-    """Media types of the file that is the request's body; it is read by the handler, a piece at a time."""
+    """Media types of an uploaded file as the request's body; the handler reads it in chunks."""
     gives: tuple[str, ...] = ()
-    """Media types of the file that is the answer."""
+    """Media types of a file as the answer."""
 
     @property
     def may_wait(self) -> bool:
-        """Whether it may be answered by 202: put aside until a second person has approved it."""
-        if self.ends_silence or self.takes:  # a file is not put aside
+        """Whether it may be answered with 202 and stay pending until a second person approves it."""
+        if self.ends_silence or self.takes:  # a file is never kept pending
             return False
         return self.method not in {"GET", "HEAD"} and self.act not in WITH_SECRETS | {Permission.SIGNED_IN}

@@ -1,4 +1,4 @@
-"""The HTTP server: the route table becomes routes, every request passes the same few checks."""
+"""The HTTP server: makes routes from the route table and applies the same checks to every request."""
 
 import asyncio
 import secrets
@@ -26,8 +26,8 @@ from gateway.api.equipment import events as event_routes
 from gateway.api.equipment import lifecycle as equipment_life_routes
 from gateway.api.equipment import links as link_routes
 from gateway.api.equipment import sites as site_routes
-from gateway.api.http import two_person_rule as second_person
-from gateway.api.http.access_metrics import DoorMetrics
+from gateway.api.http import two_person_rule
+from gateway.api.http.access_metrics import AccessMetrics
 from gateway.api.http.addresses import Entrance
 from gateway.api.http.admission import Admission, Caller
 from gateway.api.http.connections import BODY_S
@@ -46,7 +46,7 @@ from gateway.api.tickets import attachments as attachment_routes
 from gateway.api.tickets import tickets as ticket_routes
 from gateway.people.approvals.requests import ApprovalRecord
 from gateway.people.authentication.logins import ClientInfo
-from gateway.people.authentication.session_check import Over, SessionCheck, StandingOver
+from gateway.people.authentication.session_check import AccessEnded, Over, SessionCheck
 from gateway.people.permissions import FOR_EVERYONE, PERMITTED, Permission
 from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.trouble_words import in_plain_words
@@ -75,11 +75,11 @@ Plain = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
 
 
 class UndeclaredAct(Exception):
-    """A route or a live message says not, or says wrongly, who may: the service does not start with it."""
+    """A route or a live message does not declare a valid permission: the service does not start with it."""
 
 
 class PlainRoute(NamedTuple):
-    """An address whose answer is no JSON of the contract: the page, the live feed, figures."""
+    """An address whose answer is no JSON of the contract: the page, the live feed, metrics."""
 
     method: str
     path: str
@@ -88,9 +88,9 @@ class PlainRoute(NamedTuple):
 
 
 def route_table() -> list[tuple[str, Route]]:
-    """Every route of the contract with its full path: the one place that knows them all.
+    """Every route of the contract with its full path.
 
-    The first that fits answers: what names `attachments` of a ticket stands before what takes any action.
+    The first match answers: the routes of a ticket's `attachments` come before the one with any action.
     """
     subjects = (
         session_routes, account_routes, people_routes, token_routes, equipment_routes,
@@ -104,7 +104,7 @@ def route_table() -> list[tuple[str, Route]]:
 
 
 def plain_routes(services: Services, feed: LiveFeed, web_app: Path | None) -> list[PlainRoute]:
-    """Every other address. The page itself is public: it is what one logs in with."""
+    """Every other address. The page itself is public: people log in with it."""
     document = msgspec.json.encode(make_document(route_table()))
     return [
         PlainRoute("GET", f"{PREFIX}/live", LIVE_ACT, _live(feed)),
@@ -123,17 +123,17 @@ def make_app(services: Services, feed: LiveFeed, web_app: Path | None, entrance:
         services: what handlers work with.
         feed: the live feed.
         web_app: folder of the built page; None answers with a note how to build it.
-        entrance: by which addresses it is reached.
+        entrance: the addresses of the service.
 
     Raises:
-        UndeclaredAct: a route or a live message that does not say who may.
+        UndeclaredAct: a route or a live message does not declare a valid permission.
     """
     plain = plain_routes(services, feed, web_app)
     check_acts({f"{route.method} {path}": route.act for path, route in route_table()})
     check_acts({f"{item.method} {item.path}": item.act for item in plain})
     check_acts({message.__name__: REQUIRED.get(message) for message in Message.__args__})
     admission = Admission(services.people, entrance)
-    answering = _answer_problems(DoorMetrics(services.registry))
+    answering = _answer_problems(AccessMetrics(services.registry))
     app = web.Application(middlewares=[answering, _check_source(admission)], client_max_size=MAX_BODY)
     table = route_table()
     routes = {(route.method, path): route for path, route in table}
@@ -146,10 +146,10 @@ def make_app(services: Services, feed: LiveFeed, web_app: Path | None, entrance:
 
 
 def check_acts(declared: Mapping[str, object]) -> None:
-    """Raises UndeclaredAct where what is declared is no act that the table of permissions knows."""
+    """Raises UndeclaredAct for a declaration that the table of permissions does not have."""
     for name, act in declared.items():
         if not (isinstance(act, Permission) and (act in PERMITTED or act in FOR_EVERYONE)):
-            raise UndeclaredAct(f"{name} does not say who may: {act!r}")
+            raise UndeclaredAct(f"{name} does not declare a valid permission: {act!r}")
 
 
 def _endpoint(
@@ -172,16 +172,16 @@ def _endpoint(
 
 
 async def _act(call: Call, route: Route, path: str) -> Answer | ApprovalRecord:
-    """Let the handler answer. What changes something looks once more, in its transaction, whether it still may."""
+    """Run the handler. A change checks its permission once more in its transaction."""
     if route.act is Permission.PUBLIC or call.session is None:
-        return await second_person.answer(call, route, path)
+        return await two_person_rule.answer(call, route, path)
     check = SessionCheck(call.session, call.services.wall())
     try:
         with call.services.database.accompanied(check):
-            return await second_person.answer(call, route, path)
-    except StandingOver as over:
+            return await two_person_rule.answer(call, route, path)
+    except AccessEnded as over:
         code = "not_signed_in" if over.reason is Over.LOGIN_ENDED else "forbidden"
-        raise ProblemError(code, "this has changed while the request was under way; nothing was changed") from over
+        raise ProblemError(code, "the login or its roles changed during the request; nothing was changed") from over
 
 
 def _plain(route: PlainRoute, services: Services, admission: Admission) -> Next:
@@ -196,7 +196,7 @@ def _plain(route: PlainRoute, services: Services, admission: Admission) -> Next:
 
 
 async def _rotate(response: web.Response, caller: Caller, services: Services, entrance: Entrance) -> None:
-    """Whose roles have changed gets another cookie, unless the answer sets one already."""
+    """Set a new cookie after a change of roles, unless the answer sets one already."""
     session = caller.session
     if session is None or not session.rotate or entrance.login_cookie in response.cookies:
         return
@@ -215,7 +215,7 @@ def _read_query(request: web.Request, route: Route) -> Any:
     if route.query is None:
         return None
     if any("\0" in text for text in request.query.values()):
-        raise ProblemError("bad_query", "no parameter has a NUL in it")
+        raise ProblemError("bad_query", "a parameter must not contain NUL")
     try:
         return msgspec.convert(dict(request.query), route.query, strict=False)
     except msgspec.ValidationError as error:
@@ -227,51 +227,51 @@ async def _read_body(request: web.Request, route: Route, upload_limit: int) -> A
         return _upload(request, upload_limit)
     if route.request is None:
         return None
-    # A foreign page can send a form, or text, without asking first; JSON it cannot.
+    # Another site's page can send a form or text without a CORS preflight, but not JSON.
     if request.content_type != "application/json":
         raise ProblemError("bad_request", "send JSON with Content-Type: application/json")
     if (request.content_length or 0) > MAX_BODY:
         raise ProblemError("too_large")
     body = await _read_in_time(request)
     if b"\\u0000" in body:
-        raise ProblemError("bad_request", "no text has a NUL in it")
+        raise ProblemError("bad_request", "a text must not contain NUL")
     try:
         return msgspec.json.decode(body, type=route.request)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ProblemError("bad_request", str(error)) from error
     except RecursionError as error:
-        raise ProblemError("bad_request", "brackets lie within each other too deeply") from error
+        raise ProblemError("bad_request", "the JSON is nested too deeply") from error
 
 
 async def _read_in_time(request: web.Request) -> bytes:
-    """Raises ProblemError: a body that does not arrive holds a connection, and nothing else."""
+    """Read the body within a timeout. Raises ProblemError."""
     try:
         async with asyncio.timeout(BODY_S):
             return await request.read()
     except TimeoutError as error:
-        raise ProblemError("request_too_slow", f"a body arrives within {BODY_S:g} s") from error
+        raise ProblemError("request_too_slow", f"send the body within {BODY_S:g} s") from error
     except (ClientError, web.RequestPayloadError, ConnectionError) as error:
-        raise ProblemError("bad_request", "the body was cut short on its way, or is not what its head says") from error
+        raise ProblemError("bad_request", "the body is incomplete or does not match its headers") from error
 
 
 def _upload(request: web.Request, limit: int) -> Upload:
-    """A file, which only its handler reads. Its media type keeps foreign pages out, as does that of JSON."""
+    """A file, read by its handler only. Other sites' pages cannot send its media type, as with JSON."""
     if (request.content_length or 0) > limit:
         raise ProblemError("too_large", f"a file has at most {limit // MAX_BODY} MB")
-    if "Content-Encoding" in request.headers:  # what is packed may be of any size when it is unpacked
-        raise ProblemError("unsupported_type", "send the file as it is, not compressed once more")
+    if "Content-Encoding" in request.headers:  # a compressed body may have any size once decompressed
+        raise ProblemError("unsupported_type", "send the file without Content-Encoding")
 
     async def read(size: int) -> bytes:
         try:
             return await request.content.read(size)
         except (ClientError, web.RequestPayloadError, ConnectionError) as error:
-            raise ProblemError("bad_request", "it was cut short on its way; send it again") from error
+            raise ProblemError("bad_request", "the upload is incomplete; send it again") from error
 
     return Upload(request.content_type, read)
 
 
 def _send_file(answer: FileAnswer) -> web.Response:
-    """Whatever a browser takes it for, nothing in it runs or is shown in our name."""
+    """Headers that keep a browser from running or showing the file in our origin."""
     headers = {
         "Content-Type": answer.media_type,
         "Content-Disposition": answer.disposition,
@@ -311,18 +311,18 @@ def _set_login(response: web.Response, cookie: str, entrance: Entrance) -> None:
 
 
 _LOGIN_S: Final = 90 * 24 * 3600
-"""The browser keeps it over a restart; how long it is good the server decides (`lifetimes.py`)."""
+"""The browser keeps it over a restart; the server decides on its expiry (`lifetimes.py`)."""
 
 
-def _answer_problems(door: DoorMetrics) -> Any:
-    """Every error leaves as problem details; what is unexpected is logged here and says nothing outside."""
+def _answer_problems(metrics: AccessMetrics) -> Any:
+    """Answer every error with problem details; log unexpected errors and do not expose them."""
 
     @web.middleware
     async def answer(request: web.Request, handler: Next) -> web.StreamResponse:
         try:
             return await _or_problem(request, handler)
         except ProblemError as problem:
-            door.note(problem.code)
+            metrics.note(problem.code)
             return problem_response(problem.code, problem.detail, problem.retry_after)
 
     return answer
@@ -339,18 +339,18 @@ async def _or_problem(request: web.Request, handler: Next) -> web.StreamResponse
         return problem_for(error)
     except DatabaseTrouble as error:
         log.warning(
-            "request not answered: the database is in trouble",
+            "request failed: database error",
             path=request.path,
             why=in_plain_words(error),
             detail=str(error),
         )
         return problem_response("database_unavailable", "nothing was changed; try again in a moment", retry_after=1)
     except DataError:
-        return problem_response("bad_request", "a text or number in it cannot be kept")
+        return problem_response("bad_request", "a text or number in the request cannot be stored")
     except Exception:
         incident = secrets.token_hex(4)
         log.exception("request failed", method=request.method, path=request.path, incident=incident)
-        return problem_response("internal_error", f"it stands in the log as incident {incident}; try again")
+        return problem_response("internal_error", f"see incident {incident} in the log; try again")
 
 
 def _check_source(admission: Admission) -> Any:
@@ -368,7 +368,7 @@ def _add_headers(entrance: Entrance) -> Callable[[web.Request, web.StreamRespons
     async def add(_request: web.Request, response: web.StreamResponse) -> None:
         for name, value in headers.items():
             response.headers.setdefault(name, value)
-        response.headers.popall("Server", None)  # it would name the software and its version
+        response.headers.popall("Server", None)  # it would expose the software and its version
 
     return add
 
@@ -400,7 +400,7 @@ _DOCS_STYLE: Final = b"body{font:16px sans-serif;margin:2rem}td{padding:.3rem .8
 
 
 async def _docs(_request: web.Request, _caller: Caller) -> web.StreamResponse:
-    """The API for people: plain HTML from the route table, nothing to load from elsewhere."""
+    """API documentation as plain HTML from the route table, without external resources."""
     rows = "".join(
         f"<tr><td><code>{route.method}</code></td><td><code>{path}</code></td><td>{escape(route.summary)}</td>"
         f"<td><code>{route.act}</code></td></tr>"
@@ -416,7 +416,7 @@ async def _docs(_request: web.Request, _caller: Caller) -> web.StreamResponse:
 
 
 def _page_routes(folder: Path | None) -> list[PlainRoute]:
-    """The built page. Each file is a route of its own: no path of a request becomes a path on disk."""
+    """The built page. Each file has its own route: no path of a request becomes a path on disk."""
     if folder is None:
         return [PlainRoute("GET", path, Permission.PUBLIC, _no_page) for path in ("/", TAG_PAGE)]
     index = _file(folder / "index.html", {"Cache-Control": "no-cache"})
@@ -429,9 +429,9 @@ def _page_routes(folder: Path | None) -> list[PlainRoute]:
 
 
 PAGES: Final = ("/", "/login", "/account", "/equipment", "/people")
-"""Addresses of the page that people may reload or keep."""
+"""Addresses of the page that people may reload or bookmark."""
 TAG_PAGE: Final = "/t/{checkpoint}"
-"""What stands on a tag: our own page whatever the code and the query say, and never a way to somewhere else."""
+"""The address on a tag: it always answers with our own page, whatever code and query; never a redirect."""
 
 
 def _file(path: Path, headers: Mapping[str, str]) -> Plain:

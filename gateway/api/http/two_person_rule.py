@@ -1,7 +1,7 @@
-"""Two people check: what one has asked for is put aside, and carried out by its own route when another approves.
+"""The two-person rule: a request is kept pending and carried out by its own route when a second person approves it.
 
-To show what a request would change, its handler is run up to the end of its first transaction, which is then undone;
-so who may not do it, or comes with a stale version, hears it at once.
+To show what a request would change, its handler is run up to the end of its first transaction, which is then rolled
+back. So a missing permission or a stale version is refused at once.
 """
 
 from typing import Final
@@ -27,13 +27,13 @@ from gateway.people.permissions import ALL_SITES
 from gateway.storage.tables import audit
 
 _SOMEBODY: Final = "somebody else"
-"""In the place of the second person while it is tried what a request would change."""
+"""Placeholder for the second person during a trial run."""
 BY_SETTING: Final = "approval.permissions"
-"""Why two are needed, where the setting says so."""
+"""The reason of a request that needs approval by setting."""
 
 
 class _Tried(Exception):
-    """The end of the transaction has come; nothing of it stays."""
+    """The transaction of a trial run has reached its end and is rolled back."""
 
     def __init__(self, site: str, changes: list[Change]) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class _Tried(Exception):
 
 
 class _Trial:
-    """Lets a transaction come to its end and undoes it (`storage.database.Companion`)."""
+    """Rolls a transaction back at its end (`storage.database.Companion`)."""
 
     def __init__(self) -> None:
         self._last = 0
@@ -51,7 +51,7 @@ class _Trial:
         self._last = int(await connection.scalar(select(func.coalesce(func.max(audit.c.id), 0))) or 0)
 
     async def end(self, connection: AsyncConnection) -> None:
-        # One transaction writes at a time, so what is newer is ours.
+        # One transaction writes at a time, so newer rows are ours.
         columns = (audit.c.site, audit.c.act, audit.c.thing, audit.c.before, audit.c.after)
         rows = (await connection.execute(select(*columns).where(audit.c.id > self._last).order_by(audit.c.id))).all()
         sites = {row.site for row in rows}
@@ -60,11 +60,11 @@ class _Trial:
 
 
 async def answer(call: Call, route: Route, path: str) -> Answer | ApprovalRecord:
-    """What the route answers, or the request that now waits for a second person.
+    """The answer of the route, or the request that is now pending.
 
     Args:
-        call: what was asked.
-        route: by which it is answered.
+        call: the request.
+        route: the route that handles it.
         path: the route's, with its prefix.
     """
     if not route.may_wait:
@@ -79,14 +79,14 @@ async def answer(call: Call, route: Route, path: str) -> Answer | ApprovalRecord
         with call.services.database.accompanied(_Trial()):
             return await route.handler(msgspec.structs.replace(call, second_person=_SOMEBODY))
     except _Tried as tried:
-        return await _put_aside(call, route, path, reason, tried)
+        return await _keep_pending(call, route, path, reason, tried)
 
 
-async def _put_aside(call: Call, route: Route, path: str, reason: str, tried: _Tried) -> ApprovalRecord:
+async def _keep_pending(call: Call, route: Route, path: str, reason: str, tried: _Tried) -> ApprovalRecord:
     if call.session is None:
         raise ProblemError("not_signed_in")
-    if call.session.way is Way.LOCAL:  # what it asks for nobody could ever approve
-        raise ProblemError("accounts_needed", "make accounts with `gengfu user add`: two people have to log in")
+    if call.session.way is Way.LOCAL:  # without accounts nobody could approve it
+        raise ProblemError("accounts_needed", "add accounts with `gengfu user add`: two people have to log in")
     query = {} if call.query is None else msgspec.to_builtins(call.query)
     new = NewApproval(
         tried.site, route.act, route.method, path, dict(call.path), query,
@@ -99,15 +99,15 @@ async def _put_aside(call: Call, route: Route, path: str, reason: str, tried: _T
 
 
 async def carry_out(call: Call, record: ApprovalRecord, note: str) -> ApprovalRecord:
-    """Approve a request and do what was asked, in one transaction, as whoever has asked.
+    """Approve a request and carry it out in one transaction, as its requester.
 
-    A database that does not answer leaves it waiting. Raises AlreadyDecided.
+    If the database does not respond, the request stays pending. Raises AlreadyDecided.
     """
     approvals, now = call.services.people.approvals, call.services.wall()
     claim = approvals.claim(record, call.cause, note, now)
     try:
         requester = await approvals.requester(record, now)
-        route, theirs = _as_asked(call, record, requester)
+        route, theirs = _as_requested(call, record, requester)
         with call.services.database.accompanied(claim):
             await route.handler(theirs)
         if not claim.done:  # nothing was to be changed
@@ -121,8 +121,8 @@ async def carry_out(call: Call, record: ApprovalRecord, note: str) -> ApprovalRe
     return claim.approved
 
 
-def _as_asked(call: Call, record: ApprovalRecord, requester: Person) -> tuple[Route, Call]:
-    """The request as it came, with what its sender may do now."""
+def _as_requested(call: Call, record: ApprovalRecord, requester: Person) -> tuple[Route, Call]:
+    """The request as it was sent, with the current permissions of its requester."""
     route = call.routes.get((record.method, record.route))
     if route is None:  # of another version of the program
         raise ProblemError("not_found", "this version of the service has no such route")

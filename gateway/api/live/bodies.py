@@ -30,11 +30,11 @@ class Snapshot(msgspec.Struct, frozen=True, tag_field="type", tag="snapshot"):
     tickets: list[TicketBody]
     """Open tickets."""
     maintenance: list[WindowBody]
-    """Planned work that is on or to come."""
+    """Active and upcoming planned work."""
 
 
 class LiveReading(msgspec.Struct, frozen=True, tag_field="type", tag="reading"):
-    """New values of one equipment, at most once a second; only the fields that came since the last one."""
+    """New values of one equipment, at most once a second; only the fields received since the last message."""
 
     seq: int
     equipment: str
@@ -45,7 +45,7 @@ class LiveReading(msgspec.Struct, frozen=True, tag_field="type", tag="reading"):
 
 
 class LiveEquipment(msgspec.Struct, frozen=True, tag_field="type", tag="equipment"):
-    """An equipment that is new or was changed."""
+    """New or changed equipment."""
 
     seq: int
     equipment: EquipmentBody
@@ -57,7 +57,7 @@ class LiveAlarm(msgspec.Struct, frozen=True, tag_field="type", tag="alarm"):
 
 
 class LiveFlood(msgspec.Struct, frozen=True, tag_field="type", tag="flood"):
-    """A site's flood whenever it changes, and after each snapshot; null when it is over."""
+    """A site's flood, on each change and after each snapshot; null when it has ended."""
 
     seq: int
     site: str
@@ -70,14 +70,14 @@ class LiveTicket(msgspec.Struct, frozen=True, tag_field="type", tag="ticket"):
 
 
 class LiveMaintenance(msgspec.Struct, frozen=True, tag_field="type", tag="maintenance"):
-    """Planned work that is new, has changed, begins, ends or is called off: the notice to those who watch."""
+    """Planned work that is new, has changed, begins, ends or is cancelled."""
 
     seq: int
     window: WindowBody
 
 
 class LiveSystem(msgspec.Struct, frozen=True, tag_field="type", tag="system"):
-    """The state of the platform itself: as `/readyz` says it, whenever it changes."""
+    """The state of the platform as in `/readyz`, on each change."""
 
     seq: int
     ready: bool

@@ -1,7 +1,7 @@
-"""The live feed: first a snapshot, then numbered changes, to each listener what it may see.
+"""The live feed: first a snapshot, then numbered changes, filtered by each listener's permissions.
 
-Alarms and tickets go out at once, from facts; readings at most once a second per equipment. A listener that reads too
-slowly is closed and takes a new snapshot: better than showing it the past.
+Alarms and tickets are sent at once, from facts; readings at most once a second per equipment. A listener that reads too
+slowly is closed and takes a new snapshot, so it never shows outdated data.
 """
 
 import asyncio
@@ -57,19 +57,19 @@ from gateway.storage.trouble_words import in_plain_words
 log = structlog.get_logger(__name__)
 
 _MOST_WAITING: Final = 5_000
-"""Messages that may wait for one listener."""
+"""Messages that may be queued for one listener."""
 _TOO_SLOW: Final = "too slow"
 _CONFLATED_S: Final = 1.0
 _BEAT_S: Final = 1.0
 _FLUSH_S: Final = 0.1
 _JOINING: Final = frozenset({"ticket.opened", "ticket.alarm_joined"})
-"""Facts that name the alarm which has a new ticket from now on."""
+"""Facts that name an alarm which got a new ticket."""
 SNAPSHOT_S: Final = 30.0
-"""A snapshot that takes longer is given up: the page tries again rather than wait in silence."""
+"""Timeout of a snapshot; the page then tries again."""
 _RETRY_S: Final = 0.5
 _LOGINS_S: Final = 0.5
 _CLOSING_S: Final = 2.0
-"""A listener whose login has ended may take so long to agree that the socket is closed; then it is cut off."""
+"""Timeout of the closing handshake after a login has ended; then the connection is aborted."""
 Message = LiveReading | LiveEquipment | LiveAlarm | LiveFlood | LiveTicket | LiveMaintenance | LiveSystem | LiveApproval
 _encoder: Final = msgspec.json.Encoder()
 
@@ -81,9 +81,9 @@ REQUIRED: Final[dict[type[msgspec.Struct], Permission]] = {
     LiveTicket: Permission.READ_TICKETS,
     LiveMaintenance: Permission.WATCH,
     LiveSystem: Permission.WATCH,
-    LiveApproval: Permission.SIGNED_IN,  # and the act that the request itself needs: see `_tell_approvals`
+    LiveApproval: Permission.SIGNED_IN,  # and the act that the request itself needs: see `_offer_approvals`
 }
-"""Message -> what a listener must be permitted on the site. What is not here is sent to nobody."""
+"""Message -> permission that a listener needs on the site. Messages not listed here are never sent."""
 
 
 class _Listener:
@@ -92,14 +92,14 @@ class _Listener:
     def __init__(self, session: Session, cut_off: Callable[[], None]) -> None:
         self.session = session
         self.cut_off = cut_off
-        """Ends the connection, whether the other side reads or not."""
+        """Aborts the connection, whether the peer reads or not."""
         self.waiting: asyncio.Queue[Message] = asyncio.Queue(_MOST_WAITING)
         self.behind = ""
-        """Why it has missed something and must take a new snapshot; "" while it has not."""
+        """Why it has missed changes and must take a new snapshot; "" if it has not."""
         self.over = False
         """Its login has ended."""
         self.may_go_on = True
-        """Its login is good, and permits what it did when the socket was opened."""
+        """Its login is valid and has the same permissions as when the socket was opened."""
 
     @property
     def person(self) -> Person:
@@ -116,18 +116,18 @@ class _Listener:
 
 
 class LiveFeed:
-    """Tells every listener what changes."""
+    """Sends changes to every listener."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._listeners: set[_Listener] = set()
         self.dropped = 0
-        """Listeners that were too slow, and had to take a new snapshot."""
+        """Listeners that were too slow and had to take a new snapshot."""
         self._fresh: dict[tuple[str, str], set[str]] = {}
-        self._told_at: dict[tuple[str, str], float] = {}
+        self._sent_at: dict[tuple[str, str], float] = {}
         self._floods: dict[str, LiveFlood] = {}
         self._followed = 0
-        """The last fact that listeners were told of, or started again for."""
+        """The last fact that was sent to listeners, or for which they take a new snapshot."""
 
     @property
     def listeners(self) -> int:
@@ -136,7 +136,7 @@ class LiveFeed:
     # -- what changes ----------------------------------------------------------------------------------
 
     def note(self, readings: Iterable[Reading]) -> None:
-        """Take note of readings that are durable; what was silent for a second is told at once."""
+        """Queue durable readings; equipment without a message in the last second is sent at once."""
         if not self._listeners:
             return
         now = time.monotonic()
@@ -144,28 +144,28 @@ class LiveFeed:
         for reading in readings:
             who = (reading.topic.site, reading.topic.equipment)
             self._fresh.setdefault(who, set()).update(reading.fields)
-            if now - self._told_at.get(who, 0.0) >= _CONFLATED_S:
+            if now - self._sent_at.get(who, 0.0) >= _CONFLATED_S:
                 at_once.add(who)
-        self._tell_readings(at_once, now)
+        self._send_readings(at_once, now)
 
     def note_equipment(self, heard: Iterable[tuple[str, str]]) -> None:
-        """Take note of equipment that another process has heard; all its newest values are told."""
+        """Queue all newest values of equipment whose readings another process received."""
         if self._listeners:
             table = self._services.store.latest()
             for who in heard:
                 self._fresh.setdefault(who, set()).update(table[who].fields)
 
     def note_flood(self, message: LiveFlood) -> None:
-        """Take note of a site's flood: how it stands now, or that it is over."""
+        """Send the current state or the end of a site's flood."""
         self._floods[message.site] = message
-        self._tell(message, message.site)
+        self._offer(message, message.site)
 
-    async def run(self, told: int) -> None:
-        """Follow facts after `told`, conflated readings and the platform's state until cancelled.
+    async def run(self, sent: int) -> None:
+        """Follow facts after `sent`, conflated readings and the platform's state until cancelled.
 
-        Run again after an error it goes on where it was, and has every listener take a new snapshot.
+        Run again after an error, it continues where it was; every listener takes a new snapshot.
         """
-        self._followed = max(told, self._followed)
+        self._followed = max(sent, self._followed)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._follow_facts(), name="live_feed.facts")
@@ -182,62 +182,62 @@ class LiveFeed:
             await self._learn(facts)
             try:
                 if self._listeners:
-                    await self._tell_facts(facts)
+                    await self._send_facts(facts)
                 self._services.watchdog.told(facts)
             except DatabaseTrouble as error:
                 self._start_again(str(error))
-            except Exception as error:  # noqa: BLE001 - what cannot be told must not end the feed, let alone the service
+            except Exception as error:  # noqa: BLE001 - an unsendable change must not end the feed or the service
                 self._start_again(reason_of(error))
 
     def _start_again(self, why: str) -> None:
-        log.error("changes cannot be told; every listener starts again with a snapshot", why=why)
+        log.error("changes cannot be sent; every listener takes a new snapshot", why=why)
         for listener in self._listeners:
             listener.behind = "changes were lost"
 
     async def _learn(self, facts: Sequence[Fact]) -> None:
-        """Let the ledger know what another process has entered, before anybody is told of it."""
+        """Update the ledger with changes of another process before they are sent to listeners."""
         entered = [fact.thing for fact in facts if fact.kind.startswith("equipment.")]
         sites = any(fact.kind.startswith("site.") for fact in facts)
         while entered or sites:
             try:
                 await self._services.ledger.learn(entered)
             except DatabaseTrouble as error:
-                log.warning("the ledger waits for the database", why=in_plain_words(error), detail=str(error))
+                log.warning("the ledger is waiting for the database", why=in_plain_words(error), detail=str(error))
                 await asyncio.sleep(_RETRY_S)
             else:
                 break
-        if sites:  # names and time zones stand in the snapshot only, and change a few times a year
+        if sites:  # names and time zones are in the snapshot only, and change a few times a year
             for listener in self._listeners:
                 listener.behind = "sites have changed"
 
-    async def _tell_facts(self, facts: Sequence[Fact]) -> None:
+    async def _send_facts(self, facts: Sequence[Fact]) -> None:
         database = self._services.database
         things = {
             subject: dict.fromkeys(fact.thing for fact in facts if fact.kind.partition(".")[0] == subject)
             for subject in ("alarm", "ticket", "equipment", "maintenance", "approval")
         }
         if things["approval"]:
-            self._tell_approvals(await self._services.people.approvals.of(things["approval"]), self._listeners)
+            self._offer_approvals(await self._services.people.approvals.of(things["approval"]), self._listeners)
         tickets = await ticket_bodies(database, things["ticket"]) if things["ticket"] else ()
         for ticket in tickets:
-            self._tell(LiveTicket(0, ticket), ticket.site)
-        # A ticket's number stands on its alarms: one that has joined is told again.
+            self._offer(LiveTicket(0, ticket), ticket.site)
+        # An alarm shows its ticket's number: one that has joined a ticket is sent again.
         joined = [str(fact.body["alarm"]) for fact in facts if fact.kind in _JOINING and "alarm" in fact.body]
-        told = dict.fromkeys((*things["alarm"], *joined))
-        for alarm in await alarm_bodies(self._services, told) if told else ():
-            self._tell(LiveAlarm(0, alarm), alarm.site)
+        changed = dict.fromkeys((*things["alarm"], *joined))
+        for alarm in await alarm_bodies(self._services, changed) if changed else ():
+            self._offer(LiveAlarm(0, alarm), alarm.site)
         for window in await window_bodies(self._services, things["maintenance"]) if things["maintenance"] else ():
-            self._tell(LiveMaintenance(0, window), window.site)
+            self._offer(LiveMaintenance(0, window), window.site)
         outages = await outage_bodies(self._services) if things["equipment"] else {}
         for identity in things["equipment"]:
             site, _, code = identity.partition(":")
             item = self._services.ledger.equipment.get((site, code))
             if item is not None:
                 latest = latest_of(item, self._services.store.latest())
-                self._tell(LiveEquipment(0, equipment_body(item, latest, outages)), site)
+                self._offer(LiveEquipment(0, equipment_body(item, latest, outages)), site)
 
-    def _tell_approvals(self, records: Iterable[ApprovalRecord], listeners: Iterable[_Listener]) -> None:
-        """To who has asked, and to who may be the second person. A new listener hears all that wait."""
+    def _offer_approvals(self, records: Iterable[ApprovalRecord], listeners: Iterable[_Listener]) -> None:
+        """Send approvals to their requester and to possible second persons. A new listener gets all pending ones."""
         accounts, now = self._services.accounts, self._services.wall()
         for record in records:
             message = LiveApproval(0, approval_body(record, accounts, now))
@@ -249,15 +249,15 @@ class LiveFeed:
         while True:
             await asyncio.sleep(_FLUSH_S)
             now = time.monotonic()
-            due = {who for who in self._fresh if now - self._told_at.get(who, 0.0) >= _CONFLATED_S}
-            self._tell_readings(due, now)
-            self._told_at = {who: at for who, at in self._told_at.items() if now - at < _CONFLATED_S}
+            due = {who for who in self._fresh if now - self._sent_at.get(who, 0.0) >= _CONFLATED_S}
+            self._send_readings(due, now)
+            self._sent_at = {who: at for who, at in self._sent_at.items() if now - at < _CONFLATED_S}
 
-    def _tell_readings(self, equipment: Iterable[tuple[str, str]], now: float) -> None:
+    def _send_readings(self, equipment: Iterable[tuple[str, str]], now: float) -> None:
         table = self._services.store.latest()
         for who in equipment:
             names, latest = self._fresh.pop(who, set()), table.get(who)
-            self._told_at[who] = now
+            self._sent_at[who] = now
             if latest is None:
                 continue
             values = {
@@ -270,7 +270,7 @@ class LiveFeed:
                 continue
             identity = ":".join(who) if item is None else item.id
             message = LiveReading(0, identity, is_online(latest), last_seen(latest), latest.clock, values)
-            self._tell(message, who[0])
+            self._offer(message, who[0])
 
     async def _watch_platform(self) -> None:
         before: dict[str, str] = {}
@@ -278,12 +278,12 @@ class LiveFeed:
             components = self._services.components()
             if components != before:
                 body = ready_body(components)
-                self._tell(LiveSystem(0, body.ready, body.components), None)
+                self._offer(LiveSystem(0, body.ready, body.components), None)
                 before = components
             await asyncio.sleep(_BEAT_S)
 
     async def _watch_logins(self) -> None:
-        """A listener goes with its login, and starts again when it may see something else."""
+        """Close a listener when its login ends or its permissions change."""
         while True:
             await asyncio.sleep(_LOGINS_S)
             listeners = list(self._listeners)
@@ -291,7 +291,7 @@ class LiveFeed:
                 sessions = await self._services.people.logins.still(
                     [listener.session for listener in listeners], self._services.wall()
                 )
-            except DatabaseTrouble as error:  # who was let in before it fell silent goes on
+            except DatabaseTrouble as error:  # listeners admitted before stay connected
                 log.warning(
                     "logins of live listeners cannot be checked now", why=in_plain_words(error), detail=str(error)
                 )
@@ -300,13 +300,13 @@ class LiveFeed:
                 now = sessions.get(listener.session.digest)
                 if now is not None and now.person.grants == listener.person.grants:
                     continue
-                if listener.may_go_on:  # once: the socket that is being closed is still among them
+                if listener.may_go_on:  # once: a socket that is being closed is still in the list
                     asyncio.get_running_loop().call_later(_CLOSING_S, listener.cut_off)
                 listener.may_go_on = False
                 listener.over = now is None
                 listener.behind = "its login has ended" if now is None else "its roles have changed"
 
-    def _tell(self, message: Message, site: str | None) -> None:
+    def _offer(self, message: Message, site: str | None) -> None:
         for listener in self._listeners:
             listener.offer(message, site)
 
@@ -320,7 +320,7 @@ class LiveFeed:
         self._listeners.add(listener)
         sending = asyncio.create_task(self._send(socket, listener), name=f"live_feed.send[{session.person.username}]")
         try:
-            async for _ in socket:  # a listener has nothing to say; this ends when it goes
+            async for _ in socket:  # listeners send nothing; this ends when the connection closes
                 continue
         finally:
             self._listeners.discard(listener)
@@ -331,30 +331,30 @@ class LiveFeed:
 
     async def _send(self, socket: web.WebSocketResponse, listener: _Listener) -> None:
         try:
-            # Changes queue up from here on, so that nothing falls between the snapshot and the first of them.
+            # Changes are queued from here on, so none is lost between the snapshot and the first of them.
             async with asyncio.timeout(SNAPSHOT_S):
                 await _send(socket, await self._snapshot(listener.person, seq=1))
             body = ready_body(self._services.components())
             listener.offer(LiveSystem(0, body.ready, body.components), None)
             waiting = await self._services.people.approvals.waiting(self._services.wall())
-            self._tell_approvals(waiting, [listener])
+            self._offer_approvals(waiting, [listener])
             for flood in self._floods.values():
                 listener.offer(flood, flood.site)
             await self._send_changes(socket, listener)
         except ConnectionError:
             await socket.close()
             return
-        except Exception as error:  # noqa: BLE001 - whatever it is, a socket that says nothing more would be a lie
-            listener.behind = f"no snapshot now: {reason_of(error)}"
+        except Exception as error:  # noqa: BLE001 - a socket that sends nothing more would look alive
+            listener.behind = f"no snapshot: {reason_of(error)}"
         self.dropped += listener.behind == _TOO_SLOW
-        log.warning("live listener is closed", user=listener.person.id, why=listener.behind)
+        log.warning("live listener closed", user=listener.person.id, why=listener.behind)
         if listener.over:
             await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"the login has ended")
         else:
             await socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=b"take a new snapshot")
 
     async def _send_changes(self, socket: web.WebSocketResponse, listener: _Listener) -> None:
-        """Send what changes, and a beat each second whether anything changes or not, until the listener is behind."""
+        """Send changes, and a heartbeat after each second, until the listener is behind."""
         number, beat_at = 1, time.monotonic() + _BEAT_S
         while not listener.behind:
             number += 1
@@ -386,7 +386,7 @@ class LiveFeed:
 
 
 def _sites(person: Person, services: Services, act: Permission) -> frozenset[str] | None:
-    """The sites on which a person may; None for all, those too that are not in the ledger."""
+    """The sites on which a person holds a permission; None for all, including sites not in the ledger."""
     if may({ALL_SITES: person.grants.get(ALL_SITES, ())}, act).permitted:
         return None
     return frozenset(code for code in services.ledger.sites if may(person.grants, act, code).permitted)
@@ -398,7 +398,7 @@ def _cut_off(request: web.Request) -> None:
 
 
 async def _next_until(deadline: float, waiting: asyncio.Queue[Message]) -> Message | None:
-    """The next message, or None at the deadline, also where more messages wait."""
+    """The next message, or None at the deadline, even if messages are queued."""
     left = deadline - time.monotonic()
     if left <= 0:
         return None

@@ -1,4 +1,4 @@
-"""Tells listeners of floods, by site: how it stands, and what is folded under what. Looks as a level, each second."""
+"""Sends floods to listeners, by site, with their alarms grouped by cause. Polls the level each second."""
 
 import asyncio
 import time
@@ -19,9 +19,9 @@ log = structlog.get_logger(__name__)
 
 _LOOK_S: Final = 1.0
 _SHARE: Final = 9
-"""A look that takes long is followed by a pause of so many times as long: floods must not take the database's time."""
+"""The pause after a poll, as a multiple of its duration, so that floods do not load the database."""
 _COUNT_EVERY: Final = 10
-"""Looks between two counts of what stands."""
+"""Polls between two counts of active alarms."""
 
 
 class LiveFloods:
@@ -31,10 +31,10 @@ class LiveFloods:
         self._services = services
         self._feed = feed
         self._metrics = AlarmGauges(services.registry)
-        self._told: dict[str, LiveFlood] = {}
+        self._sent: dict[str, LiveFlood] = {}
 
     async def run(self) -> None:
-        """Look, and tell what has changed, until cancelled."""
+        """Poll and send changes until cancelled."""
         looks = 0
         while True:
             before = time.monotonic()
@@ -43,18 +43,18 @@ class LiveFloods:
                 if looks % _COUNT_EVERY == 0:
                     await self._metrics.look(self._services.database, self._services.clock())
             except DatabaseTrouble as error:
-                log.warning("floods cannot be looked for now", why=in_plain_words(error), detail=str(error))
+                log.warning("floods cannot be polled now", why=in_plain_words(error), detail=str(error))
             looks += 1
             await asyncio.sleep(max(_LOOK_S, _SHARE * (time.monotonic() - before)))
 
     async def look(self) -> None:
-        """Look once."""
+        """Poll once."""
         floods = await floods_now(self._services.database, self._services.duty, self._services.clock())
         self._metrics.note(floods)
         now = {body.site: LiveFlood(0, body.site, body) for body in flood_bodies(floods)}
-        for site in self._told.keys() - now.keys():
+        for site in self._sent.keys() - now.keys():
             self._feed.note_flood(LiveFlood(0, site, None))
         for site, message in now.items():
-            if self._told.get(site) != message:
+            if self._sent.get(site) != message:
                 self._feed.note_flood(message)
-        self._told = now
+        self._sent = now

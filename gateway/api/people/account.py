@@ -1,4 +1,4 @@
-"""One's own account: logins, password, second factor. For people only, and only about themselves."""
+"""A person's own account: logins, password, second factor. Not for machines."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -27,9 +27,9 @@ from gateway.people.permissions import Permission
 
 
 def own(call: Call) -> Session:
-    """The login that asks; a machine, and the local person, have no account of their own."""
+    """The caller's login. Machines and the local person have no account. Raises ProblemError."""
     if call.session is None or call.session.way is not Way.COOKIE:
-        raise ProblemError("forbidden", "only a person who has logged in has an account")
+        raise ProblemError("forbidden", "only a person with a login has an account: log in")
     return call.session
 
 
@@ -63,7 +63,7 @@ async def revoke_own_login(call: Call) -> Reply:
 
 
 async def choose_password(call: Call) -> Reply:
-    """The login that asks goes on, with another cookie; every other one ends."""
+    """Change the password. The caller's login gets a new cookie; every other one ends."""
     session, wanted = own(call), call.body
     people, now = call.services.people, call.services.wall()
     async with _password_shown(call, session, wanted.old):
@@ -111,7 +111,7 @@ async def remove_second_factor(call: Call) -> Reply:
 
 @asynccontextmanager
 async def _password_shown(call: Call, session: Session, password: str) -> AsyncIterator[None]:
-    """Ask for the password again; the first transaction of the block holds only while the password is still this."""
+    """Check the password again; the first transaction of the block commits only if it is still valid then."""
     people, now = call.services.people, call.services.wall()
     attempt = await people.logins.attempt(session.person.username, call.place)
     try:
@@ -119,7 +119,7 @@ async def _password_shown(call: Call, session: Session, password: str) -> AsyncI
         with call.services.database.accompanied(people.passwords.holding(proven)):
             yield
     except LoginRefused as error:
-        # Not 401: the login stands, and the page must not take this for its end.
+        # Not 401: the login is still valid, and the page must not treat this as its end.
         code = "wrong_password" if error.wait_ms == 0 else error.reason.value
         raise ProblemError(code, retry_after=refused(error).retry_after) from error
     except TooManyLogins as error:
@@ -128,7 +128,7 @@ async def _password_shown(call: Call, session: Session, password: str) -> AsyncI
 
 _FACTOR = "/me/second-factor"
 ROUTES = (
-    Route("GET", "/me/logins", Permission.OWN_ACCOUNT, list_own_logins, "Where I am logged in", Page[LoginBody]),
+    Route("GET", "/me/logins", Permission.OWN_ACCOUNT, list_own_logins, "My logins", Page[LoginBody]),
     Route(
         "POST", "/me/logins/{login}/revoke", Permission.OWN_ACCOUNT, revoke_own_login, "Log out another browser", None,
         status=204,
@@ -138,15 +138,15 @@ ROUTES = (
         request=ChoosePassword, status=204,
     ),
     Route(
-        "POST", _FACTOR, Permission.SECOND_FACTOR, begin_second_factor, "A secret for the phone that makes codes",
+        "POST", _FACTOR, Permission.SECOND_FACTOR, begin_second_factor, "A new secret for an authenticator app",
         SecondFactorBody, request=OwnPassword,
     ),
     Route(
         "POST", f"{_FACTOR}/confirm", Permission.SECOND_FACTOR, confirm_second_factor,
-        "Ask for codes from now on; the answer shows the recovery codes once", RecoveryCodes, request=ConfirmCode,
+        "Turn the second factor on; the answer shows the recovery codes once", RecoveryCodes, request=ConfirmCode,
     ),
     Route(
-        "POST", f"{_FACTOR}/remove", Permission.SECOND_FACTOR, remove_second_factor, "Ask for no code any more", None,
+        "POST", f"{_FACTOR}/remove", Permission.SECOND_FACTOR, remove_second_factor, "Turn the second factor off", None,
         request=OwnPassword, status=204,
     ),
 )  # fmt: skip

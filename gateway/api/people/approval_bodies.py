@@ -1,4 +1,4 @@
-"""The JSON about what waits for a second person."""
+"""The JSON of requests that need a second person."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -11,16 +11,16 @@ from gateway.people.permissions import Permission
 
 
 class ApprovalBody(msgspec.Struct, frozen=True):
-    """A request that needs two people, and what became of it.
+    """A request that needs two people, and its outcome.
 
-    `act` is the permission that both need; `changes` say what it would change, as it was when it was asked for.
-    `outcome` of what was approved is "done", or why it could not be carried out: the code of a problem,
+    `act` is the permission that both need; `changes` are the changes it would make, as of the time of the request.
+    `outcome` of an approved request is "done", or why it could not be carried out: the code of a problem,
     `requester_gone`, `requester_not_permitted` or `approver_not_permitted`.
     """
 
     id: str
     site: str
-    """"*" where it is about several sites, or none."""
+    """"*" if it is about several sites, or none."""
     act: Permission
     method: str
     route: str
@@ -44,14 +44,14 @@ class ApprovalBody(msgspec.Struct, frozen=True):
 
 
 class Decide(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`version` is the one on the screen: if somebody has decided meanwhile, the answer is 409."""
+    """`version` is the version on the screen: if it was decided meanwhile, the answer is 409."""
 
     version: int
     note: Annotated[str, msgspec.Meta(max_length=1000)] = ""
 
 
 class LiveApproval(msgspec.Struct, frozen=True, tag_field="type", tag="approval"):
-    """To who may decide it, and to who has asked."""
+    """Sent to people who may decide it, and to its requester."""
 
     seq: int
     approval: ApprovalBody

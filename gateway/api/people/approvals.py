@@ -1,4 +1,4 @@
-"""What waits for a second person: the list, and deciding it."""
+"""Requests that need a second person: list and decide them."""
 
 import msgspec
 
@@ -50,7 +50,7 @@ def approval_body(record: ApprovalRecord, accounts: Accounts, now: int) -> Appro
 
 
 def concerns(session: Session, record: ApprovalRecord) -> bool:
-    """Whether somebody may know of it: who asked, and people who may do the same on that site."""
+    """Whether a person may see it: its requester, and people with the same permission on that site."""
     if session.person.id == record.requested_by:
         return True
     return session.way is not Way.TOKEN and may(session.person.grants, record.act, record.site).permitted
@@ -74,7 +74,7 @@ async def show_approval(call: Call) -> ApprovalBody:
 
 
 async def approve(call: Call) -> ApprovalBody:
-    """Do what was asked; where that is not possible any more, the answer says `failed` and why."""
+    """Approve and carry out the request; if that is no longer possible, the answer has `failed` and the reason."""
     record, now = await _decidable(call), call.services.wall()
     try:
         _require_waiting(record, call.body.version, now)
@@ -90,7 +90,7 @@ async def refuse(call: Call) -> ApprovalBody:
 async def withdraw(call: Call) -> ApprovalBody:
     record = await _find(call)
     if _session(call).person.id != record.requested_by:
-        raise ProblemError("forbidden", "only who has asked for it can withdraw it; you may refuse it")
+        raise ProblemError("forbidden", "only the requester can withdraw it; you may refuse it")
     return await _settle(call, record, ApprovalState.WITHDRAWN)
 
 
@@ -106,13 +106,13 @@ async def _settle(call: Call, record: ApprovalRecord, state: ApprovalState) -> A
 
 def _require_waiting(record: ApprovalRecord, version: int, now: int) -> None:
     if record.state is not ApprovalState.WAITING or record.expires_at <= now:
-        raise AlreadyDecided("it does not wait any more")
+        raise AlreadyDecided("it is no longer pending")
     if record.version != version:
         raise ProblemError("stale_version", f"it is at version {record.version}")
 
 
 async def _decidable(call: Call) -> ApprovalRecord:
-    """The request in the path, where the caller may be its second person."""
+    """The request in the path, if the caller may be its second person. Raises ProblemError."""
     record, session = await _find(call), _session(call)
     found = verdict(
         session.person.grants, record.act, record.site, who=session.person.id,
@@ -124,8 +124,8 @@ async def _decidable(call: Call) -> ApprovalRecord:
 
 
 _WHY_NOT = {
-    Verdict.SAME_PERSON: "you have asked for it, or made the token that did; another person has to look at it",
-    Verdict.MACHINE: "only a person who has logged in may approve or refuse",
+    Verdict.SAME_PERSON: "you, or a token that you made, requested this; another person has to decide it",
+    Verdict.MACHINE: "only a person with a login may approve or refuse",
 }
 
 
@@ -153,12 +153,12 @@ _ONE = "/approvals/{approval}"
 _A = Permission.SIGNED_IN
 ROUTES = (
     Route(
-        "GET", "/approvals", _A, list_approvals, "What needs two people, newest first", Page[ApprovalBody],
+        "GET", "/approvals", _A, list_approvals, "Requests that need two people, newest first", Page[ApprovalBody],
         query=ApprovalQuery,
     ),
     Route("GET", _ONE, _A, show_approval, "One request that needs two people", ApprovalBody),
-    Route("POST", f"{_ONE}/approve", _A, approve, "Approve it as the second person; it is done at once", ApprovalBody,
+    Route("POST", f"{_ONE}/approve", _A, approve, "Approve and carry out a request as the second person", ApprovalBody,
           request=Decide),
-    Route("POST", f"{_ONE}/refuse", _A, refuse, "Refuse it as the second person", ApprovalBody, request=Decide),
-    Route("POST", f"{_ONE}/withdraw", _A, withdraw, "Withdraw what I have asked for", ApprovalBody, request=Decide),
+    Route("POST", f"{_ONE}/refuse", _A, refuse, "Refuse a request as the second person", ApprovalBody, request=Decide),
+    Route("POST", f"{_ONE}/withdraw", _A, withdraw, "Withdraw my request", ApprovalBody, request=Decide),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The JSON about people: logging in, one's own account, everybody's accounts, and the tokens of machines."""
+"""The JSON of people: login, one's own account, all accounts, and tokens of machines."""
 
 from datetime import datetime
 from typing import Annotated
@@ -14,7 +14,7 @@ SiteCode = Annotated[str, msgspec.Meta(max_length=64)]
 
 
 class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`code` is that of the second factor, or a recovery code, where the account asks for one."""
+    """`code` is a second-factor code or a recovery code, if the account requires one."""
 
     username: Username
     password: Secret
@@ -22,27 +22,27 @@ class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Me(msgspec.Struct, frozen=True):
-    """Who is asking. `roles` maps a site's code, or "*" for all, to the roles held there."""
+    """The caller. `roles` maps a site's code, or "*" for all, to the roles held there."""
 
     id: str
     username: str
     name: Texts
     roles: dict[str, list[str]]
     permissions: list[str]
-    """What I may do, on some site at least: what I may not, a page need not offer."""
+    """Permissions that the caller holds on at least one site; a page need not offer other actions."""
     account: bool
-    """False for the local person of a service without accounts, and for a machine: there is nothing to log out of."""
+    """False for the local person of a service without accounts, and for a machine: they have no login to end."""
     demo: bool
-    """True while the service runs the demo: every page says so."""
+    """True while the service runs the demo: every page shows it."""
     password_length: int
-    """The fewest characters of a password here."""
+    """The minimum length of a password."""
     password_temporary: bool = False
-    """Somebody else has chosen my password: I should choose one of my own."""
+    """The password was set by somebody else and should be changed."""
     second_factor: bool = False
 
 
 class LoginBody(msgspec.Struct, frozen=True):
-    """One login. `current` is the one that asks. `agent` is what the browser calls itself."""
+    """One login. `current` is the caller's. `agent` is the browser's User-Agent."""
 
     id: str
     created_at: datetime
@@ -53,25 +53,25 @@ class LoginBody(msgspec.Struct, frozen=True):
 
 
 class ChoosePassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Ends every other login."""
+    """Changes the password and ends every other login."""
 
     old: Secret
     new: Secret
 
 
 class OwnPassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The password once more, before something that whoever finds an open browser must not do."""
+    """The password again, before an action that a stranger at an open browser must not take."""
 
     password: Secret
 
 
 class SecondFactorBody(msgspec.Struct, frozen=True):
-    """`secret` for typing, `address` (otpauth), and that as a QR code. Asked for once a code has confirmed it."""
+    """`secret` to type, `address` (otpauth), and that as a QR code. In force once a code has confirmed it."""
 
     secret: str
     address: str
     image: str
-    """SVG as a data address, made here: no other service ever sees the secret."""
+    """SVG as a data URL, made here, so that no other service sees the secret."""
 
 
 class ConfirmCode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,7 +79,7 @@ class ConfirmCode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RecoveryCodes(msgspec.Struct, frozen=True):
-    """Shown once. Each lets in once, where the phone is lost."""
+    """Shown once. Each permits one login without the phone."""
 
     codes: list[str]
 
@@ -92,7 +92,7 @@ class RoleGrant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PersonBody(msgspec.Struct, frozen=True):
-    """Somebody's account. `version` rises with each change: send it back to act."""
+    """An account. `version` rises with each change: send it back to act."""
 
     id: str
     username: str
@@ -107,7 +107,7 @@ class PersonBody(msgspec.Struct, frozen=True):
 
 
 class AddPerson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The password is one to begin with: tell it to the person, who should choose another."""
+    """The password is an initial one: hand it to the person, who should change it."""
 
     username: Username
     name: Texts
@@ -116,13 +116,13 @@ class AddPerson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PersonAct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`version` is the one on the screen: if the account has changed since, the answer is 409."""
+    """`version` is the version on the screen: if the account has changed since, the answer is 409."""
 
     version: int
 
 
 class ResetPerson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """With `second_factor` that is taken away too."""
+    """With `second_factor` the second factor is removed too."""
 
     version: int
     password: Secret
@@ -150,7 +150,7 @@ class TokenBody(msgspec.Struct, frozen=True):
 
 
 class AddToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`sites` may hold "*"; `acts` are names of permissions; good for `days` days."""
+    """`sites` may hold "*"; `acts` are names of permissions; valid for `days` days."""
 
     name: str
     sites: Annotated[list[SiteCode], msgspec.Meta(max_length=200)]

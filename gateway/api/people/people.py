@@ -1,4 +1,4 @@
-"""Everybody's accounts, for administrators: each sees, and changes, what belongs to their own sites."""
+"""All accounts, for administrators: each sees and changes those of their own sites."""
 
 from collections.abc import Awaitable
 from typing import Annotated, TypeVar
@@ -30,9 +30,9 @@ Result = TypeVar("Result")
 
 class PeopleQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     q: str = ""
-    """Part of the user name or the name."""
+    """Substring of the user name or the name."""
     site: str | None = None
-    """Only who has a role there, or on all sites."""
+    """Only people with a role there, or on all sites."""
     cursor: str = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 100
 
@@ -53,7 +53,7 @@ def person_body(record: PersonRecord) -> PersonBody:
 
 
 def _visible(record: PersonRecord, grants: Grants | None) -> PersonBody:
-    """Of somebody who works on other sites too, an administrator of one sees the roles there."""
+    """An administrator of one site sees only the roles on that site."""
     body = person_body(record)
     roles = {
         site: held for site, held in body.roles.items() if may(grants, Permission.MANAGE_PEOPLE, site).permitted
@@ -62,7 +62,7 @@ def _visible(record: PersonRecord, grants: Grants | None) -> PersonBody:
 
 
 async def list_people(call: Call) -> Page[PersonBody]:
-    """By user name; the cursor is the last one of the page."""
+    """Sorted by user name; the cursor is the last one of the page."""
     query: PeopleQuery = call.query
     grants, wanted = _grants(call), query.q.casefold()
     found = [
@@ -85,7 +85,7 @@ async def add_person(call: Call) -> PersonBody:
     wanted: AddPerson = call.body
     places = [grant.site for grant in wanted.roles] or [ALL_SITES]
     if not all(may(_grants(call), Permission.MANAGE_PEOPLE, place).permitted for place in places):
-        raise ProblemError("forbidden", "give a role on one of your own sites")
+        raise ProblemError("forbidden", "grant a role on one of your own sites")
     new = NewPerson(
         wanted.username, {"en": wanted.name.en, "zh-CN": wanted.name.zh}, wanted.password,
         [(grant.site, grant.role) for grant in wanted.roles],
@@ -153,11 +153,11 @@ def _grants(call: Call) -> Grants | None:
 
 def _require_place(call: Call, place: str) -> None:
     if not may(_grants(call), Permission.MANAGE_PEOPLE, place).permitted:
-        raise ProblemError("forbidden", "roles are given on one's own sites only")
+        raise ProblemError("forbidden", "you can grant roles on your own sites only")
 
 
 async def _find(call: Call) -> PersonRecord:
-    """The person in the path, where the caller may know of them; else as if there were none."""
+    """The person in the path. Raises ProblemError `not_found` if there is none or the caller may not see them."""
     try:
         record = await call.services.accounts.find(call.path["person"])
     except NoSuchPerson as error:
@@ -170,12 +170,12 @@ async def _find(call: Call) -> PersonRecord:
 async def _find_managed(call: Call) -> PersonRecord:
     record = await _find(call)
     if not may_manage(_grants(call), record.grants).permitted:
-        raise ProblemError("forbidden", "this person has roles on sites that are not yours")
+        raise ProblemError("forbidden", "this person has roles on sites that you do not administer")
     return record
 
 
 async def _done(act: Awaitable[Result]) -> Result:
-    """What an act on an account answers, or why it was refused."""
+    """Run a change of an account; turn its errors into problems."""
     try:
         return await act
     except NoSuchPerson as error:
@@ -198,13 +198,13 @@ _ONE = "/people/{person}"
 _A = Permission.MANAGE_PEOPLE
 ROUTES = (
     Route("GET", "/people", _A, list_people, "Accounts, by user name", Page[PersonBody], query=PeopleQuery),
-    Route("POST", "/people", _A, add_person, "Open an account", PersonBody, request=AddPerson),
+    Route("POST", "/people", _A, add_person, "Create an account", PersonBody, request=AddPerson),
     Route("GET", _ONE, _A, show_person, "One account", PersonBody),
-    Route("POST", f"{_ONE}/disable", _A, disable_person, "Let somebody in no more", PersonBody, request=PersonAct),
-    Route("POST", f"{_ONE}/enable", _A, enable_person, "Let somebody in again", PersonBody, request=PersonAct),
-    Route("POST", f"{_ONE}/reset", _A, reset_person, "Give a new password", PersonBody, request=ResetPerson),
-    Route("POST", f"{_ONE}/grant", _A, grant_role, "Give a role on a site", PersonBody, request=ChangeRole),
-    Route("POST", f"{_ONE}/revoke", _A, revoke_role, "Take a role away", PersonBody, request=ChangeRole),
-    Route("GET", f"{_ONE}/logins", _A, list_logins, "Where somebody is logged in", Page[LoginBody]),
-    Route("POST", f"{_ONE}/logins/{{login}}/revoke", _A, revoke_login, "End somebody's login", None, status=204),
+    Route("POST", f"{_ONE}/disable", _A, disable_person, "Disable an account", PersonBody, request=PersonAct),
+    Route("POST", f"{_ONE}/enable", _A, enable_person, "Enable an account", PersonBody, request=PersonAct),
+    Route("POST", f"{_ONE}/reset", _A, reset_person, "Set a new password", PersonBody, request=ResetPerson),
+    Route("POST", f"{_ONE}/grant", _A, grant_role, "Grant a role on a site", PersonBody, request=ChangeRole),
+    Route("POST", f"{_ONE}/revoke", _A, revoke_role, "Revoke a role", PersonBody, request=ChangeRole),
+    Route("GET", f"{_ONE}/logins", _A, list_logins, "Logins of a person", Page[LoginBody]),
+    Route("POST", f"{_ONE}/logins/{{login}}/revoke", _A, revoke_login, "End a login of a person", None, status=204),
 )

@@ -1,4 +1,4 @@
-"""Logging in and out, and who I am."""
+"""Login, logout, and the caller's identity."""
 
 import structlog
 
@@ -40,7 +40,7 @@ async def me_body(session: Session, people: People) -> Me:
 
 
 def refused(error: LoginRefused) -> ProblemError:
-    """Why somebody is not let in, for JSON."""
+    """The problem for a refused login."""
     return ProblemError(error.reason.value, retry_after=error.wait_ms / 1000 if error.wait_ms else None)
 
 
@@ -51,7 +51,7 @@ async def log_in(call: Call) -> Reply:
     try:
         entered = await people.logins.log_in(claim, call.place, call.session, now)
     except LoginRefused as error:
-        # Without the name: people type their password there by mistake.
+        # Without the name: people type their password into that field by mistake.
         log.warning("login refused", why=error.reason.value, address=call.place.address)
         raise refused(error) from error
     except (TooManyLogins, NoSuchLogin) as error:
@@ -85,6 +85,6 @@ async def list_sites(call: Call) -> Page[SiteBody]:
 ROUTES = (
     Route("POST", "/session", Permission.PUBLIC, log_in, "Log in; the answer sets a cookie", Me, request=Login),
     Route("DELETE", "/session", Permission.PUBLIC, log_out, "Log out", None, status=204),
-    Route("GET", "/me", Permission.SIGNED_IN, who_am_i, "Who I am and which roles I have", Me),
-    Route("GET", "/sites", Permission.WATCH, list_sites, "Sites that I may see", Page[SiteBody]),
+    Route("GET", "/me", Permission.SIGNED_IN, who_am_i, "The caller and their roles", Me),
+    Route("GET", "/sites", Permission.WATCH, list_sites, "Sites that the caller may see", Page[SiteBody]),
 )

@@ -1,4 +1,4 @@
-"""Tokens of machines: made, listed and revoked by administrators of the sites that they are for."""
+"""Tokens of machines: created, listed and revoked by administrators of their sites."""
 
 from collectors.wire.reading import to_datetime
 from gateway.api.http.bodies import Page, texts
@@ -31,7 +31,7 @@ async def list_tokens(call: Call) -> Page[TokenBody]:
 async def add_token(call: Call) -> FreshToken:
     wanted: AddToken = call.body
     if wanted.sites and not _is_ours(call, wanted.sites):
-        raise ProblemError("forbidden", "a token is for one's own sites only")
+        raise ProblemError("forbidden", "you can make tokens for your own sites only")
     new = NewToken(wanted.name, wanted.sites, wanted.permissions, wanted.days)
     try:
         token, secret = await call.services.people.tokens.add(new, call.cause, call.services.wall())
@@ -53,7 +53,7 @@ async def revoke_token(call: Call) -> TokenBody:
 
 
 def _is_ours(call: Call, sites: list[str]) -> bool:
-    """Whether the caller manages people on every one of these sites."""
+    """Whether the caller manages people on all of these sites."""
     grants = call.person.grants if call.person else None
     return all(may(grants, Permission.MANAGE_PEOPLE, site).permitted for site in sites)
 

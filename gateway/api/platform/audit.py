@@ -21,7 +21,7 @@ from gateway.storage.tables import audit
 class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     site: str | None = None
     actor: str | None = None
-    """A person's id, or `system:` and the part that acted."""
+    """A person's id, or `system:` and the component that acted."""
     act: str | None = None
     thing: str | None = None
     start: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
@@ -31,7 +31,7 @@ class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def list_audit(call: Call) -> Page[AuditBody]:
-    """What belongs to no site is shown to those who may read the audit of all."""
+    """Rows without a site are shown to people who may read the audit of all sites."""
     query: AuditQuery = call.query
     after = None if query.cursor is None else await _place_before(call, query.cursor)
     start, end = (None if moment is None else to_milliseconds(moment) for moment in (query.start, query.end))
@@ -42,7 +42,7 @@ async def list_audit(call: Call) -> Page[AuditBody]:
 
 
 async def _place_before(call: Call, cursor: int) -> tuple[int, int]:
-    """When, and under which id, the last row of the page before was written."""
+    """Time and id of the last row of the page before."""
     statement = select(audit.c.at).where(audit.c.id >= cursor).order_by(audit.c.id).limit(1)
     async with call.services.database.reading() as connection:
         at = await connection.scalar(statement)
@@ -50,7 +50,7 @@ async def _place_before(call: Call, cursor: int) -> tuple[int, int]:
 
 
 def _branches(query: AuditQuery, sites: frozenset[str] | None) -> list[Branch]:
-    """Along the index of what is asked for most narrowly; what else is asked for is checked on the rows found."""
+    """By the index of the most selective filter; the other filters are checked on the rows found."""
     wanted = {name: value for name in _NARROWEST_FIRST if (value := getattr(query, name)) is not None}
     leading = next(iter(wanted), None)
     if leading is None and sites is not None:
@@ -88,7 +88,7 @@ def _body(row: Any, accounts: Accounts) -> AuditBody:
 
 ROUTES = (
     Route(
-        "GET", "/audit", Permission.READ_AUDIT, list_audit, "Who changed what, newest first", Page[AuditBody],
+        "GET", "/audit", Permission.READ_AUDIT, list_audit, "The audit, newest first", Page[AuditBody],
         query=AuditQuery,
     ),
 )  # fmt: skip

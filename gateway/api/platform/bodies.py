@@ -10,7 +10,7 @@ from gateway.api.http.bodies import Texts
 
 
 class AuditBody(msgspec.Struct, frozen=True):
-    """One change: who, by what way, what was before and after. Rows name people by id; `actor_name` is looked up."""
+    """One change: actor, channel, state before and after. Rows name people by id; `actor_name` is looked up."""
 
     id: int
     at: datetime
@@ -26,12 +26,12 @@ class AuditBody(msgspec.Struct, frozen=True):
     after: dict[str, Any] | None
     cause: str
     seq: int | None
-    """Place in the chain; null in the first second."""
+    """Position in the chain; null in the first second."""
     hash: str | None
 
 
 class HealthBody(msgspec.Struct, frozen=True):
-    """`clock` is "wall", or "data" where the service's now is the newest time in replayed data."""
+    """`clock` is "wall", or "data" if the service's time is the newest time in replayed data."""
 
     status: str
     clock: Literal["wall", "data"]
@@ -45,7 +45,7 @@ class ReadyBody(msgspec.Struct, frozen=True):
 
 
 class WatchdogBody(msgspec.Struct, frozen=True):
-    """`code` is "ok", or how far the watchdog's beats come; docs/production.md explains each."""
+    """`code` is "ok", or the stage at which synthetic probes stop; docs/production.md explains each."""
 
     ok: bool
     code: Code

@@ -1,4 +1,4 @@
-"""The platform about itself: alive, ready, whether alarms come through, what could not be read."""
+"""The state of the platform: liveness, readiness, the synthetic probe, and the quarantine."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ from gateway.storage.received.unread_topics import unread_topics
 _SUMMARY_MS = 24 * 3600 * 1000
 READY = "ready"
 STANDING_BY = "standing by"
-"""Another process does this part's work, and this one would take over."""
+"""Another process runs this component; this one is the standby."""
 
 
 class QuarantineQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,7 +29,7 @@ class QuarantineQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def working(notice: str) -> str:
-    """The state of a part that works; `notice` says what people should know all the same."""
+    """The state of a working component, with a notice for people if there is one."""
     return f"{READY}; {notice}" if notice else READY
 
 
@@ -113,18 +113,18 @@ ROUTES = (
     ),
     Route(
         "GET", "/quarantine/summary", Permission.WATCH, summarise_quarantine,
-        "How much of each site could not be read in the last 24 hours", Page[QuarantineSummaryBody],
+        "Number of unreadable messages of each site in the last 24 hours", Page[QuarantineSummaryBody],
     ),
     Route(
         "GET", "/quarantine/unread-topics", Permission.READ_QUARANTINE, list_unread_topics,
-        "Topics that are published and that nobody reads, the newest message first", Page[UnreadTopicBody],
+        "Published topics without a decoder, the newest message first", Page[UnreadTopicBody],
     ),
 )  # fmt: skip
 ROOT_ROUTES = (
-    Route("GET", "/healthz", Permission.PUBLIC, alive, "The process answers", HealthBody),
-    Route("GET", "/readyz", Permission.PUBLIC, ready, "Every part works; says which does not", ReadyBody, also=(503,)),
+    Route("GET", "/healthz", Permission.PUBLIC, alive, "Liveness: the process responds", HealthBody),
+    Route("GET", "/readyz", Permission.PUBLIC, ready, "Readiness of every component", ReadyBody, also=(503,)),
     Route(
-        "GET", "/watchdog", Permission.PUBLIC, watchdog, "A made-up alarm has just gone the whole way of a real one",
+        "GET", "/watchdog", Permission.PUBLIC, watchdog, "Whether the last synthetic probe passed the alarm path",
         WatchdogBody, also=(503,),
     ),
 )  # fmt: skip

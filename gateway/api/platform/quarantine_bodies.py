@@ -1,4 +1,4 @@
-"""JSON of what could not be read, and of what nobody reads."""
+"""The JSON of unreadable messages, and of topics without a decoder."""
 
 from datetime import datetime
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class QuarantineSummaryBody(msgspec.Struct, frozen=True):
-    """What came into the quarantine of one site ("" where nobody can say it) in the last 24 hours; the newest of it."""
+    """Quarantined messages of one site ("" if it is unknown) in the last 24 hours; the newest of them."""
 
     site: str
     messages: int
@@ -16,7 +16,7 @@ class QuarantineSummaryBody(msgspec.Struct, frozen=True):
 
 
 class UnreadTopicBody(msgspec.Struct, frozen=True):
-    """A topic that is published and that nobody reads, and the first 256 bytes of its newest message, text or hex."""
+    """A published topic without a decoder, and the first 256 bytes of its newest message, as text or hex."""
 
     topic: str
     reason: str
@@ -29,7 +29,7 @@ class UnreadTopicBody(msgspec.Struct, frozen=True):
 
 
 class QuarantineBody(msgspec.Struct, frozen=True):
-    """A message that could not be read: at most the first 8 KiB of it, as text where it is text, else hex."""
+    """An unreadable message: at most its first 8 KiB, as text if it is text, else hex."""
 
     id: int
     received_at: datetime
@@ -40,4 +40,4 @@ class QuarantineBody(msgspec.Struct, frozen=True):
     encoding: str
     size: int
     site: str
-    """"" where nobody can say of which site it is."""
+    """"" if the site is unknown."""

@@ -12,7 +12,7 @@ from gateway.api.http.bodies import Texts
 
 
 class TicketBody(msgspec.Struct, frozen=True):
-    """`type` is `repair` or `emergency`; `alarm` the id of the alarm that it is about: of a fire, the first one."""
+    """`type` is `repair` or `emergency`; `alarm` the id of its alarm, for a fire the first one."""
 
     number: str
     type: str
@@ -24,7 +24,7 @@ class TicketBody(msgspec.Struct, frozen=True):
     opened_at: datetime
     alarm: str | None
     alarms: list[str]
-    """Ids of all its alarms, by zone and time: a fire gathers the points of its building."""
+    """Ids of all its alarms, by zone and time: a fire groups the points of its building."""
     playbook: str
     drill: bool
     version: int
@@ -36,26 +36,26 @@ class AttachmentBody(msgspec.Struct, frozen=True):
     id: str
     ticket: str
     name: str
-    """As it was given, with an ending of its kind; to be shown, and to save it by."""
+    """The given name with the extension of its type; for display and download."""
     media_type: str
     size: int
     sha256: str
-    """Of what is kept, in hex: a photo differs from what was sent by the data that was taken out."""
+    """Of the stored file, in hex: a photo differs from the sent one by the removed metadata."""
     position: bool
-    """Whether it was asked for that a photo keeps where it was taken."""
+    """Whether the sender chose to keep a photo's position."""
     person: Texts
     at: datetime
 
 
 class TicketAct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`version` is the one on the screen: if the ticket has changed since, the answer is 409."""
+    """`version` is the version on the screen: if the ticket has changed since, the answer is 409."""
 
     version: int
     note: str = ""
 
 
 class TicketDetail(msgspec.Struct, frozen=True):
-    """`alarms` are the ticket's, in its order."""
+    """`alarms` are the ticket's, in the ticket's order."""
 
     ticket: TicketBody
     alarms: list[AlarmBody]

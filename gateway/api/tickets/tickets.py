@@ -29,7 +29,7 @@ Row = Any
 
 class TicketQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: str = ""
-    """A state, or "open" for every ticket that is not over; the state of that name is meant by "open" too."""
+    """A state, or "open" for every ticket that is not closed, including those in the state `open`."""
     type: TicketType | None = None
     site: str | None = None
     equipment: str | None = None
@@ -75,7 +75,7 @@ _PLACES: Final = select(alarm.c.id, alarm.c.zone, alarm.c.raised_at)
 
 
 async def ticket_bodies(database: Database, numbers: Iterable[str]) -> list[TicketBody]:
-    """Tickets by number, as they are now."""
+    """The current state of tickets by number."""
     bodies: list[TicketBody] = []
     async with database.reading() as connection:
         for part in in_portions(list(numbers)):
@@ -85,7 +85,7 @@ async def ticket_bodies(database: Database, numbers: Iterable[str]) -> list[Tick
 
 
 async def open_ticket_bodies(database: Database, sites: frozenset[str] | None) -> list[TicketBody]:
-    """Every ticket that is not over, on the given sites (None: on all)."""
+    """Every open ticket on the given sites (None: on all)."""
     async with database.reading() as connection:
         rows = await connection.execute(select(ticket).where(ticket_is_open, *on_sites(ticket, sites)))
         return await bodies_of(connection, rows.mappings().all())
@@ -109,9 +109,9 @@ async def _numbers_of(call: Call, identity: str) -> list[str]:
 def _branches(
     query: TicketQuery, sites: frozenset[str] | None, codes_of: CodesOf, numbers: Sequence[str] | None
 ) -> Sequence[Branch]:
-    """What is open is found among what is open; the past by place and the state in which it ended.
+    """Open tickets are read by the index of open ones; past ones by place and final state.
 
-    `numbers` are the tickets of the alarm that is asked for.
+    `numbers` are the tickets of the requested alarm.
     """
     looked_at = places(sites, query.site, query.equipment, codes_of)
     beside = checked_beside(ticket, looked_at)
@@ -179,7 +179,7 @@ async def act_on_ticket(call: Call) -> TicketBody:
 
 
 async def find_ticket(call: Call, wanted: Permission) -> Row:
-    """The ticket of the path, for who may do this on its site. Raises ProblemError."""
+    """The ticket of the path, if the caller holds this permission on its site. Raises ProblemError."""
     async with call.services.database.reading() as connection:
         found = await connection.execute(select(ticket).where(ticket.c.number == call.path["number"]))
         row = found.mappings().one_or_none()
@@ -199,6 +199,6 @@ ROUTES = (
     ),
     Route(
         "POST", "/tickets/{number}/{action}", Permission.ACT_ON_TICKET, act_on_ticket,
-        "Take a ticket one step through its life", TicketBody, request=TicketAct,
+        "Apply an action to a ticket", TicketBody, request=TicketAct,
     ),
 )  # fmt: skip

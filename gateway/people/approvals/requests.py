@@ -1,7 +1,7 @@
-"""What waits for a second person: the rows, and every act on them.
+"""Requests that need a second person: the rows, and every change of them.
 
-A request is kept as it was sent and carried out by its own route once somebody else approves it. The approval is a
-part of the very transaction that makes the change: both are there, or neither, and never twice.
+A request is stored as it was sent and carried out by its own route once a second person approves it. The approval is
+part of the transaction of the change: both are committed, or neither, and never twice.
 """
 
 import asyncio
@@ -31,26 +31,26 @@ from gateway.storage.transaction import Transaction
 log = structlog.get_logger(__name__)
 
 MOST_WAITING: Final = 100
-"""Requests of one person or machine that may wait at once."""
+"""Pending requests of one person or machine."""
 _LOOK_S: Final = 5.0
 DONE: Final = "done"
 
 
 class ApprovalState(StrEnum):
-    """Where a request stands."""
+    """The state of a request."""
 
     WAITING = "waiting"
     APPROVED = "approved"
-    """And carried out."""
+    """Approved and carried out."""
     REFUSED = "refused"
     EXPIRED = "expired"
     FAILED = "failed"
-    """Approved, and could not be carried out; `outcome` says why."""
+    """Approved, but could not be carried out; `outcome` says why."""
     WITHDRAWN = "withdrawn"
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What it would change, as an audit row says it."""
+    """What it would change, in the form of an audit row."""
 
     act: str
     thing: str
@@ -59,7 +59,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class NewApproval(msgspec.Struct, frozen=True):
-    """A request to put aside, as it was sent. `route` as in the table of routes, `path` the values in it."""
+    """A request to keep pending, as it was sent. `route` as in the table of routes, `path` the values in it."""
 
     site: str
     act: Permission
@@ -73,7 +73,7 @@ class NewApproval(msgspec.Struct, frozen=True):
 
 
 class ApprovalRecord(msgspec.Struct, frozen=True):
-    """A request and what became of it. Times are epoch milliseconds."""
+    """A request and its outcome. Times are epoch milliseconds."""
 
     id: str
     site: str
@@ -100,23 +100,23 @@ class ApprovalRecord(msgspec.Struct, frozen=True):
 
 
 class NoSuchApproval(Exception):
-    """There is none of this id."""
+    """There is no request with this id."""
 
 
 class AlreadyDecided(Exception):
-    """It does not wait any more, or has changed since it was looked at."""
+    """It is no longer pending, or has changed since it was read."""
 
 
 class TooManyWaiting(Exception):
-    """Whoever asks has asked for too much already."""
+    """The requester has too many pending requests."""
 
 
 class NotCarriedOut(Exception):
-    """Who asked, or who approves, may not do it any more; the text is the outcome's name."""
+    """The requester or the approver no longer holds the permission; the text is the name of the outcome."""
 
 
 class Approvals:
-    """Keeps what waits."""
+    """Keeps requests and their decisions."""
 
     def __init__(self, database: Database, rules: ApprovalRules, *, demo: bool) -> None:
         self.rules = rules
@@ -124,7 +124,7 @@ class Approvals:
         self._demo = demo
 
     async def request(self, new: NewApproval, cause: Cause, now: int) -> ApprovalRecord:
-        """Put a request aside; one that is waiting already is not put aside twice. Raises TooManyWaiting."""
+        """Keep a request pending; the same request is not stored twice. Raises TooManyWaiting."""
         record = _fresh(new, cause, now, now + self.rules.lifetime)
         async with self._database.transaction() as transaction:
             by_them = beside_index(approval.c.requested_by == cause.actor)
@@ -139,14 +139,14 @@ class Approvals:
         return record
 
     async def find(self, identity: str) -> ApprovalRecord:
-        """One of them. Raises NoSuchApproval."""
+        """One request. Raises NoSuchApproval."""
         found = await self.of([identity])
         if not found:
             raise NoSuchApproval("there is no such request")
         return found[0]
 
     async def of(self, identities: Iterable[str]) -> list[ApprovalRecord]:
-        """By id, oldest first."""
+        """Requests by id, oldest first."""
         found: list[ApprovalRecord] = []
         async with self._database.reading() as connection:
             for part in in_portions(list(identities)):
@@ -154,14 +154,14 @@ class Approvals:
         return sorted(found, key=lambda record: record.id)
 
     async def waiting(self, now: int) -> list[ApprovalRecord]:
-        """All that wait, newest first."""
+        """All pending requests, newest first."""
         async with self._database.reading() as connection:
             return await _records(connection, _is_waiting(now))
 
     async def page(
         self, grants: Grants | None, who: str, state: ApprovalState | None, cursor: str, limit: int, now: int
     ) -> list[ApprovalRecord]:
-        """Those that somebody may see, newest first: their own, and those of acts that they hold on the site."""
+        """Requests that a person may see, newest first: their own, and those whose permission they hold on the site."""
         beside = [] if state is None else [_in_state(state, now)]
         after = (cursor,) if cursor else None
         found: dict[str, ApprovalRecord] = {}
@@ -172,14 +172,14 @@ class Approvals:
         return sorted(found.values(), key=lambda record: record.id, reverse=True)[:limit]
 
     async def makers(self, record: ApprovalRecord) -> frozenset[str]:
-        """Who has asked: of a machine also who made its token."""
+        """The requester; for a machine also the person who made its token."""
         statement = select(api_token.c.created_by).where(api_token.c.id == record.requested_by)
         async with self._database.reading() as connection:
             maker = await connection.scalar(statement)
         return frozenset({record.requested_by, *([maker] if maker else [])})
 
     async def requester(self, record: ApprovalRecord, now: int) -> Person:
-        """Who has asked, with what they may do now. Raises NotCarriedOut."""
+        """The requester with their current permissions. Raises NotCarriedOut."""
         async with self._database.reading() as connection:
             found = await _person(connection, record.requested_by, now, demo=self._demo)
         if found is None:
@@ -189,7 +189,7 @@ class Approvals:
     async def settle(
         self, record: ApprovalRecord, state: ApprovalState, cause: Cause, now: int, *, note: str = "", outcome: str = ""
     ) -> ApprovalRecord:
-        """End it without carrying it out, or say that what was approved could not be. Raises AlreadyDecided."""
+        """Close it without carrying it out, or record that an approved one failed. Raises AlreadyDecided."""
         after = msgspec.structs.replace(
             record, state=state, decided_by=cause.actor, decided_at=now, note=note, outcome=outcome,
             version=record.version + 1,
@@ -200,20 +200,20 @@ class Approvals:
         return after
 
     def claim(self, record: ApprovalRecord, cause: Cause, note: str, now: int) -> "Claim":
-        """What joins the transaction of the change."""
+        """The approval that joins the transaction of the change."""
         return Claim(record, cause, note, now, demo=self._demo)
 
     async def run(self, clock: Callable[[], int]) -> None:
-        """End what nobody has decided in time, until cancelled."""
+        """Expire undecided requests until cancelled."""
         while True:
             await asyncio.sleep(_LOOK_S)
             try:
                 await self.expire(clock())
             except DatabaseTrouble as error:
-                log.warning("requests that have expired wait: the database does not answer", why=str(error))
+                log.warning("pending requests cannot expire now: the database does not respond", why=str(error))
 
     async def expire(self, now: int) -> None:
-        """End what nobody has decided in time."""
+        """Expire undecided requests."""
         over = (approval.c.state == ApprovalState.WAITING) & (approval.c.expires_at <= now)
         async with self._database.reading() as connection:
             records = await _records(connection, over)
@@ -239,7 +239,7 @@ class Claim:
         self._demo = demo
 
     async def begin(self, connection: AsyncConnection) -> None:
-        """Take it, if it still waits and both may still do it. Raises AlreadyDecided, NotCarriedOut."""
+        """Claim it if it is pending and both people still hold the permission. Raises AlreadyDecided, NotCarriedOut."""
         await _write(connection, self._record, self.approved)
         record, now = self._record, self._now
         requester = await _person(connection, record.requested_by, now, demo=self._demo)
@@ -291,7 +291,7 @@ def _in_state(state: ApprovalState, now: int) -> ColumnElement[bool]:
 
 
 def _decidable(grants: Grants | None) -> Iterator[list[tuple[Column[str], str]]]:
-    """The rows whose act somebody holds on the row's site: where they are in an index, one an act and place."""
+    """Branches for rows whose permission a person holds on the row's site: one per permission and place."""
     for act in Permission:
         if may(grants, act, ALL_SITES).permitted:
             yield [(approval.c.act, act.value)]
@@ -323,7 +323,7 @@ async def _write(connection: AsyncConnection, before: ApprovalRecord, after: App
         )
     )  # fmt: skip
     if changed.rowcount == 0:
-        raise AlreadyDecided("somebody has just decided it")
+        raise AlreadyDecided("it has just been decided")
 
 
 def _tell(
@@ -348,7 +348,7 @@ def _shown(record: ApprovalRecord) -> dict[str, Any]:
 
 
 async def _person(connection: AsyncConnection, identity: str, now: int, *, demo: bool) -> Person | None:
-    """A person who is let in, or a machine whose token is good, with what they may do; else None."""
+    """An enabled person, or a machine with a valid token, with their permissions; else None."""
     if identity.startswith("token:"):
         token = select(api_token).where(
             api_token.c.id == identity, api_token.c.demo == demo, api_token.c.revoked_at.is_(None),

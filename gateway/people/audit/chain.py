@@ -1,7 +1,7 @@
-"""The chain over audit rows: what is hashed, and which row does not fit. No database, no key, no clock.
+"""The hash chain over audit rows, and the search for rows that do not match it. No database, no key, no clock.
 
 Each row's hash is SHA-256 over the hash before it (64 hexadecimal digits) and the row's canonical bytes: its content
-with its number in the chain as JSON, keys sorted, no spaces, ASCII only. The first row follows on 64 zeros.
+with its number in the chain as JSON, keys sorted, no spaces, ASCII only. The first row follows 64 zeros.
 """
 
 import hashlib
@@ -13,21 +13,21 @@ from typing import Any, Final
 import msgspec
 
 BEGINNING: Final = "0" * 64
-"""What the first row follows on."""
+"""The hash before the first row."""
 CONTENT: Final = (
     "at", "site", "actor", "role", "via", "origin", "act", "thing", "before", "after", "cause",
 )  # fmt: skip
 """Columns of a row that are hashed, besides its number."""
 FORM: Final = 2
-"""What rows are sealed by now: their id and this number are hashed too, and JSON as the very text that is stored."""
+"""The current form of sealed rows: their id and this number are hashed too, and JSON as the stored text."""
 OF_FORM: Final = (*CONTENT, "id", "form")
-"""What is hashed of a row of this form, besides its number."""
+"""The hashed columns of a row of this form, besides its number."""
 _MOST_SUSPECTS: Final = 24
-"""Rows that do not fit and are compared with each other, to see which were exchanged."""
+"""Mismatched rows that are compared with each other to find exchanged ones."""
 
 
 class Sealed(msgspec.Struct, frozen=True):
-    """A row in its place: number, content by column, hash."""
+    """A row of the chain: number, content by column, hash."""
 
     seq: int
     content: Mapping[str, Any]
@@ -35,7 +35,7 @@ class Sealed(msgspec.Struct, frozen=True):
 
 
 class What(StrEnum):
-    """What is wrong with the audit."""
+    """Kinds of faults of the audit."""
 
     REMOVED = "removed"
     CHANGED = "changed"
@@ -56,7 +56,7 @@ class What(StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One fault: rows `first` to `last` by their number in the chain, and the sentence for whoever looks into it."""
+    """One fault: rows `first` to `last` by their number in the chain, and an explanation for people."""
 
     what: What
     first: int
@@ -65,18 +65,18 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def canonical(content: Mapping[str, Any]) -> bytes:
-    """The bytes that stand for some content, the same on every machine and from either database."""
+    """The canonical bytes of some content, the same on every machine and from either database."""
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
 def hash_of(previous: str, seq: int, content: Mapping[str, Any]) -> str:
-    """The hash of a row that stands at `seq` and follows on the hash `previous`."""
-    before = previous.encode("ascii", "replace")  # whatever somebody has put there is hashed, and does not fit
+    """The hash of a row at `seq` that follows the hash `previous`."""
+    before = previous.encode("ascii", "replace")  # a manipulated value is hashed as it is and does not match
     return hashlib.sha256(before + canonical({**content, "seq": seq})).hexdigest()
 
 
 def seal(rows: Iterable[Mapping[str, Any]], last: int, previous: str) -> list[Sealed]:
-    """The contents of rows in their order, chained behind the row `last` whose hash is `previous`."""
+    """Chain the contents of rows, in their order, after the row `last` whose hash is `previous`."""
     sealed = []
     for seq, row in enumerate(rows, last + 1):
         content = {column: row[column] for column in OF_FORM if column in row}
@@ -86,7 +86,7 @@ def seal(rows: Iterable[Mapping[str, Any]], last: int, previous: str) -> list[Se
 
 
 class ChainCheck:
-    """Takes the rows one by one in the order of their numbers, and remembers what does not fit."""
+    """Checks rows one by one in the order of their numbers, and collects mismatches."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -98,9 +98,9 @@ class ChainCheck:
         self._others: list[int] = []
 
     def take(self, row: Sealed) -> None:
-        """The next row. What stands behind a gap cannot be held against the row before it, and is trusted."""
+        """Check the next row. A row after a gap cannot be checked against the row before it, and is trusted."""
         if row.seq <= self.last:
-            text = f"row {row.seq} stands behind row {self.last}"
+            text = f"row {row.seq} follows row {self.last}"
             self.gaps.append(Finding(What.MOVED, row.seq, row.seq, text))
             return
         if self.rows and row.seq != self.last + 1:
@@ -116,7 +116,7 @@ class ChainCheck:
         self._last_hash = row.hash
 
     def follow_on(self, previous: str) -> None:
-        """Hold the first row against what a signed statement says of the row before it."""
+        """Check the first row against the hash that a signed statement has for the row before it."""
         self._last_hash = previous
 
     def _compare(self, row: Sealed, previous: str) -> None:
@@ -128,15 +128,15 @@ class ChainCheck:
             self._others.append(row.seq)
 
     def findings(self) -> list[Finding]:
-        """Everything that does not fit, in the order of the rows."""
+        """All mismatches, in the order of the rows."""
         found = [*self.gaps, *_explain(self._suspects), *(changed(seq) for seq in self._others)]
         return sorted(found, key=lambda finding: (finding.first, finding.last))
 
 
 def _explain(suspects: list[tuple[Sealed, str]]) -> list[Finding]:
-    """Which of the rows that do not fit were exchanged, and which are left over as changed."""
+    """Split mismatched rows into exchanged and changed ones."""
     known = {row.hash for row, _ in suspects} | {previous for _, previous in suspects}
-    # A row behind an exchanged one is blamed for its neighbour: behind one of the other hashes it fits where it stands.
+    # A row after an exchanged one mismatches because of its neighbour: after one of the other hashes it matches.
     guilty = [row for row, _ in suspects if row.hash not in _hashes_at(row.seq, row, known)]
     found = []
     for row in guilty:
@@ -147,7 +147,7 @@ def _explain(suspects: list[tuple[Sealed, str]]) -> list[Finding]:
 
 
 def _hashes_at(seq: int, row: Sealed, known: set[str]) -> set[str]:
-    """What the row's hash would be at a place, behind each of the known hashes."""
+    """The hashes that the row would have at a position, after each of the known hashes."""
     return {hash_of(previous, seq, row.content) for previous in known}
 
 

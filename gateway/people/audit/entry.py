@@ -1,6 +1,6 @@
-"""The record of who did what: one row in the transaction of each change.
+"""Audit rows: one in the transaction of each change.
 
-Rows name people by id only, never by name, telephone or card: so a person can be forgotten and the chain still holds.
+Rows name people by id only, never by name, telephone or card, so a person can be forgotten and the chain stays valid.
 """
 
 from enum import StrEnum
@@ -13,7 +13,7 @@ from gateway.storage.records import AuditRow
 
 
 class Via(StrEnum):
-    """By what way a change came."""
+    """The channel of a change."""
 
     WEB = "web"
     READING = "reading"
@@ -24,19 +24,19 @@ class Via(StrEnum):
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """Who or what made a change. `actor` is a person's id, or `system:` and the part that acted."""
+    """Who or what made a change. `actor` is a person's id, or `system:` and the component that acted."""
 
     actor: str
     via: Via
     origin: str = ""
     """Address from which a person acted."""
     why: str = ""
-    """The fact, activation or alarm from which the change follows."""
+    """The fact, activation or alarm that caused the change."""
     grants: Grants = msgspec.field(default_factory=dict)
-    """What the person might do then; the roles that count on the thing's site go into the row."""
+    """The person's roles at the time; those that apply on the object's site go into the row."""
 
     def role(self, site: str) -> str:
-        """Roles held on a site, or on all sites, in a fixed order and joined by commas."""
+        """Roles held on a site, or on all sites, in a fixed order, joined by commas."""
         held = {*self.grants.get(ALL_SITES, ()), *self.grants.get(site, ())}
         return ",".join(sorted(str(role) for role in held))
 

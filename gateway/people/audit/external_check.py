@@ -1,6 +1,6 @@
-"""Holds the audit against what is kept of it outside of the database. Pure: no files, no clock.
+"""Checks the audit against its copies outside the database. Pure: no files, no clock.
 
-Whoever may write the database cannot change this too, or would have to change it in all places at once.
+A person with write access to the database only cannot change these copies too.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,46 +13,46 @@ from gateway.people.audit.head import Head, Identity, Restore
 from gateway.people.audit.key import Day
 
 _WRITTEN_WITHIN_MS: Final = 60_000
-"""A checkpoint file stands within this time after its day was closed."""
+"""A checkpoint file exists within this time after its day was closed."""
 
 
 class Outside(msgspec.Struct, frozen=True):
-    """What was found outside of the database."""
+    """The copies found outside the database."""
 
     copies: Sequence[Day] = ()
-    """Checkpoints, of the service itself or kept elsewhere."""
+    """Checkpoints of the service itself or from elsewhere."""
     heads: Sequence[Head] = ()
     head_missing: bool = False
-    """The private key is here, and the head that this service keeps beside it is not."""
+    """The private key is present, but the head that this service keeps beside it is missing."""
     own_checkpoints: frozenset[str] | None = None
-    """Days of which the service's own folder has a file; None: it was not looked at."""
+    """Days that have a file in the service's own folder; None: it was not read."""
     restores: Sequence[Restore] = ()
     now: int = 0
     """Epoch ms."""
 
     def was_restored(self, at: int) -> bool:
-        """Whether what was written at this moment went with a backup that was restored later."""
+        """Whether data written at this moment was lost by a later restore of a backup."""
         return any(restore.backup_at < at <= restore.restored_at for restore in self.restores)
 
 
 class Inside(msgspec.Struct, frozen=True):
-    """What the database says: its signed days, how its audit began, and where its rows begin and end."""
+    """The content of the database: its signed days, the beginning of its audit, and its first and last row."""
 
     days: Sequence[Day]
     identity: Identity | None
     first: int
     last: int
     hashes: Mapping[int, str]
-    """Hashes of the rows that days and heads end with, by their number."""
+    """Hashes of the last rows of days and heads, by their number."""
 
 
 def compare(outside: Outside, inside: Inside) -> tuple[list[Finding], list[str]]:
-    """What does not agree, and what is worth knowing though nothing is wrong with it."""
+    """Mismatches, and notes that are no faults."""
     findings: list[Finding] = []
     notes: list[str] = []
     for finding, at in (*_of_copies(outside, inside), *_of_heads(outside, inside)):
         if outside.was_restored(at):
-            notes.append(f"restored: {finding.text}; a backup was restored since, and what came after it is not here")
+            notes.append(f"restored: {finding.text}; a backup was restored since, and later data is not in it")
         else:
             findings.append(finding)
     findings += _of_beginning(outside, inside)
@@ -69,14 +69,14 @@ def _of_copies(outside: Outside, inside: Inside) -> Iterator[tuple[Finding, int]
             text = f"{copy.day} was signed (rows {copy.first} to {copy.last}) and is missing"
             yield Finding(What.DAY_REMOVED, copy.first, copy.last, text), copy.at
         elif (day.first, day.last, day.previous, day.hash) != (copy.first, copy.last, copy.previous, copy.hash):
-            text = f"the checkpoint of {copy.day} says otherwise: rows since then were made anew"
+            text = f"the checkpoint of {copy.day} does not match: rows were rewritten"
             yield Finding(What.FORGED, copy.first, copy.last, text), copy.at
 
 
 def _of_heads(outside: Outside, inside: Inside) -> Iterator[tuple[Finding, int]]:
     for head in outside.heads:
         if inside.identity is not None and head.database != inside.identity.database:
-            text = f"the head is of database {head.database}, and this is {inside.identity.database}"
+            text = f"the head belongs to database {head.database}, but this is {inside.identity.database}"
             yield Finding(What.OTHER_DATABASE, 0, 0, text), head.at
         elif head.last > inside.last:
             text = (
@@ -85,7 +85,7 @@ def _of_heads(outside: Outside, inside: Inside) -> Iterator[tuple[Finding, int]]
             )
             yield Finding(What.END_CUT, inside.last + 1, head.last, text), head.at
         elif inside.hashes.get(head.last, head.hash) != head.hash:
-            text = f"row {head.last} is not the one that was sealed: rows since then were made anew"
+            text = f"row {head.last} is not the one that was sealed: rows were rewritten"
             yield Finding(What.FORGED, head.last, inside.last, text), head.at
 
 
@@ -94,25 +94,25 @@ def _of_beginning(outside: Outside, inside: Inside) -> Iterator[Finding]:
         text = "the statement with which the audit of this database began is missing: the database was emptied"
         yield Finding(What.EMPTIED, 0, 0, text)
     if outside.head_missing and inside.identity is not None:
-        text = "the head of this service is missing beside its data: whether the end was cut off cannot be told"
+        text = "the head of this service is missing beside its data: a cut-off end cannot be detected"
         yield Finding(What.HEAD_MISSING, 0, 0, text)
 
 
 def _missing_checkpoints(outside: Outside, inside: Inside) -> Iterator[Finding]:
-    """On PostgreSQL each service has files of the days that it has closed itself: those up to the day of its head."""
+    """On PostgreSQL each service has files of the days that it closed itself: those up to the day of its head."""
     if outside.own_checkpoints is None:
         return
     until = max((head.day for head in outside.heads), default="9999")
     for day in inside.days:
         is_due = day.closed and day.day <= until and day.at + _WRITTEN_WITHIN_MS < outside.now
         if is_due and day.day not in outside.own_checkpoints:
-            text = f"{day.day} is closed and has no file among the checkpoints"
+            text = f"{day.day} is closed and has no checkpoint file"
             yield Finding(What.CHECKPOINT_MISSING, day.first, day.last, text)
 
 
 def _of_lag(outside: Outside, inside: Inside) -> Iterator[str]:
     if not outside.heads:
-        yield "no head was given: an end that was cut off shows only where a signed day is left of it"
+        yield "no head was given: a cut-off end is detected only if a signed day of it is left"
         return
     behind = inside.last - max(head.last for head in outside.heads)
     if behind > 0:

@@ -1,7 +1,7 @@
-"""What the service keeps of the audit outside of the database: the head after each sealing, a checkpoint a closed day.
+"""Copies of the audit outside the database: the head after each sealing, and a checkpoint for each closed day.
 
-Neither is ever set back. Where the database does not agree with the head, rows that were sealed are missing: the head
-stays as it is, for `gengfu verify-audit`, and `trouble` says so until they agree or somebody takes the file away.
+Neither ever moves back. If the database does not match the head, sealed rows are missing: the head stays as it is, for
+`gengfu verify-audit`, and `trouble` reports it until they match or the file is moved away.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _RETRY_MS: Final = 60 * 1000
 
 
 class HeadKeeper:
-    """Keeps the head of one service in its file."""
+    """Writes the head of one service to its file."""
 
     def __init__(self, database: Database, epoch: int, key: AuditKey, file: Path, clock: Callable[[], int]) -> None:
         self._database = database
@@ -42,14 +42,14 @@ class HeadKeeper:
         self._head: Head | None = None
         self._compared = False
         self.trouble = ""
-        """Why the database is not the one whose head was kept; "" where it is."""
+        """Why the database does not match the stored head; "" if it does."""
 
     def look_again(self) -> None:
-        """Somebody else has changed what is signed: compare before the next head is written."""
+        """Another process has changed the signed data: compare before the next head is written."""
         self._compared = False
 
     async def keep(self) -> None:
-        """Write the head where it has moved on. Raises LeaseLost, OSError."""
+        """Write the head if it has advanced. Raises LeaseLost, OSError."""
         if not self._compared:
             await self._compare()
         if self._identity is None or self.trouble:
@@ -64,7 +64,7 @@ class HeadKeeper:
         self._head = head
 
     async def _compare(self) -> None:
-        """Hold the file against the database; make the statement with which the audit begins where there is none."""
+        """Check the file against the database; sign the statement of the audit's beginning if there is none."""
         try:
             self._head = await asyncio.to_thread(read_head, self._file)
         except NotReadable as error:
@@ -91,7 +91,7 @@ class HeadKeeper:
         if head is None:
             return ""
         if self._identity is None:
-            return "the statement with which the audit began is missing in the database"
+            return "the signed beginning of the audit is missing in the database"
         if head.database != self._identity.database:
             return f"{self._file} is the head of another database"
         async with self._database.reading() as connection:
@@ -105,12 +105,12 @@ class HeadKeeper:
 
     def _report(self, trouble: str) -> None:
         if trouble and trouble != self.trouble:
-            log.error("the audit is not what was sealed; run gengfu verify-audit", why=trouble)
+            log.error("the audit does not match what was sealed; run gengfu verify-audit", why=trouble)
         self.trouble = trouble
 
 
 class CheckpointKeeper:
-    """Keeps a signed checkpoint file for each closed day."""
+    """Writes a signed checkpoint file for each closed day."""
 
     def __init__(self, database: Database, key: AuditKey, folder: Path, clock: Callable[[], int]) -> None:
         self._database = database
@@ -119,30 +119,30 @@ class CheckpointKeeper:
         self._clock = clock
         self._due_at: int | None = 0
         self.trouble: str | None = None
-        """Why the last try to write files did not work, "" where it did; None before the first."""
+        """Why the last attempt to write files failed, "" if it succeeded; None before the first."""
 
     def call(self) -> None:
-        """There may be a closed day without its file."""
+        """A closed day may lack its file."""
         self._due_at = 0
 
     async def keep(self) -> None:
-        """Write what is missing, if it is time; what cannot be written is reported, and tried again in a minute."""
+        """Write missing files if it is time; failures are reported and retried in a minute."""
         if self._due_at is None or self._clock() < self._due_at:
             return
         async with self._database.reading() as connection:
             closed = [day for day in await read_days(connection) if day.closed]
         try:
             trouble = await asyncio.to_thread(_write_checkpoints, self._folder, closed, self._key)
-        except OSError as error:  # the folder may be on another machine; rows are sealed and signed all the same
+        except OSError as error:  # the folder may be remote; rows are sealed and signed anyway
             trouble = f"{self._folder}: {words_for_file(error)}"
         if trouble and trouble != self.trouble:
-            log.error("a closed day has no checkpoint; tried again each minute", why=trouble)
+            log.error("the checkpoint of a closed day cannot be written; retrying each minute", why=trouble)
         self.trouble = trouble
         self._due_at = self._clock() + _RETRY_MS if trouble else None
 
 
 def _write_checkpoints(folder: Path, days: Sequence[Day], key: AuditKey) -> str:
-    """A file for each day that has none; one that is there is never written again. Returns what is wrong, or ""."""
+    """Write a file for each day that has none; existing files are never changed. Returns the error, or ""."""
     folder.mkdir(parents=True, exist_ok=True)
     key.write_public(folder)
     wrong = ""
@@ -151,5 +151,5 @@ def _write_checkpoints(folder: Path, days: Sequence[Day], key: AuditKey) -> str:
         if not file.exists():
             write_durably(file, content)
         elif file.read_bytes() != content:
-            wrong = f"{file} is not the checkpoint of that day; move it away to have it written again"
+            wrong = f"{file} is not the checkpoint of that day; move it away, then it is written again"
     return wrong

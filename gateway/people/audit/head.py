@@ -1,8 +1,8 @@
-"""Where the audit ends, kept outside of the database: a signed count and hash in a file of the data folder.
+"""The head of the audit, outside the database: a signed count and hash in a file of the data folder.
 
-Who may only write the database can remove the newest rows together with all that is signed of them. The file then says
-that there were more. It is written after each sealing, so after a crash it may be one sealing behind; it is never ahead
-of the database, and is never set back.
+A person with write access to the database can remove the newest rows together with their signatures. The file then
+shows that there were more. It is written after each sealing, so after a crash it may be one sealing behind; it is never
+ahead of the database and never moves back.
 """
 
 import os
@@ -19,15 +19,15 @@ RESTORED_FILE: Final = "audit.restored"
 
 
 class Identity(Statement, frozen=True):
-    """With this the audit of a database began: its id, and the end of the chain at that moment.
+    """The beginning of a database's audit: its id, and the end of the chain at that moment.
 
-    A database without it has never been sealed, or somebody has emptied it.
+    A database without it has never been sealed, or was emptied.
     """
 
     database: str
     at: int
     last: int
-    """0 of a fresh database; more where the rows before were sealed by a version that made no such statement."""
+    """0 for a new database; more if earlier rows were sealed by a version without this statement."""
     hash: str
     key: str
     signature: str = ""
@@ -35,7 +35,7 @@ class Identity(Statement, frozen=True):
 
 
 class Head(Statement, frozen=True):
-    """The last sealed row of a database: how many there are, and the hash of the last."""
+    """The last sealed row of a database: its number and its hash."""
 
     database: str
     last: int
@@ -49,23 +49,23 @@ class Head(Statement, frozen=True):
 
 
 class Restore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """That a backup was restored: what was written between the two moments (epoch ms) is not in the database."""
+    """A restore of a backup: data written between the two moments (epoch ms) is not in the database."""
 
     backup_at: int
     restored_at: int
 
 
 class NotReadable(Exception):
-    """A file is there and is not what it should be; the text says which."""
+    """A file is invalid; the text names it."""
 
 
 def head_file(settings: Settings) -> Path:
-    """Where this service keeps the head."""
+    """The file of this service's head."""
     return settings.storage.data_dir / HEAD_FILE
 
 
 def read_head(file: Path) -> Head | None:
-    """The head in a file, None where there is none. Raises NotReadable, OSError."""
+    """The head in a file, None if there is none. Raises NotReadable, OSError."""
     try:
         return msgspec.json.decode(file.read_bytes(), type=Head)
     except FileNotFoundError:
@@ -75,12 +75,12 @@ def read_head(file: Path) -> Head | None:
 
 
 def write_head(file: Path, head: Head) -> None:
-    """Put the head into its file, whole or not at all. Raises OSError."""
+    """Write the head to its file, atomically. Raises OSError."""
     write_durably(file, msgspec.json.encode(head) + b"\n")
 
 
 def read_restores(folder: Path) -> list[Restore]:
-    """What is noted of restores into a data folder, oldest first. Raises NotReadable, OSError."""
+    """The recorded restores into a data folder, oldest first. Raises NotReadable, OSError."""
     try:
         return msgspec.json.decode((folder / RESTORED_FILE).read_bytes(), type=list[Restore])
     except FileNotFoundError:
@@ -90,12 +90,12 @@ def read_restores(folder: Path) -> list[Restore]:
 
 
 def note_restore(folder: Path, restore: Restore) -> None:
-    """Note a restore beside those that the backup knew of. Raises NotReadable, OSError."""
+    """Record a restore beside those recorded in the backup. Raises NotReadable, OSError."""
     write_durably(folder / RESTORED_FILE, msgspec.json.encode([*read_restores(folder), restore]) + b"\n")
 
 
 def write_durably(file: Path, content: bytes) -> None:
-    """Write a file so that after a power cut it is as before or as now. Raises OSError."""
+    """Write a file atomically: after a power failure it has the old or the new content. Raises OSError."""
     partial = file.with_name(f"{file.name}.part")
     with partial.open("wb") as writing:
         writing.write(content)

@@ -1,7 +1,7 @@
 """The key that signs the audit (Ed25519), and the statement that it signs for each day.
 
-The private key is made at the first start, readable by its owner only, and never leaves its file but into an encrypted
-backup. The public key stands beside it in a file of its own: take it elsewhere, with the checkpoints.
+The private key is created at the first start, readable by its owner only, and is copied into encrypted backups only.
+The public key is in a file beside it: keep a copy elsewhere, with the checkpoints.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,33 +22,33 @@ PUBLIC_PATTERN: Final = "audit-*.pub"
 
 
 def key_file(settings: Settings) -> Path:
-    """Where the private key is; the public ones stand beside it."""
+    """File of the private key; the public ones are beside it."""
     return Path(settings.audit.key_file or settings.storage.data_dir / "audit.key")
 
 
 def checkpoints_folder(settings: Settings) -> Path:
-    """Where the signed checkpoints are put, a file a day."""
+    """Folder of the signed checkpoints, one file per day."""
     return Path(settings.audit.checkpoints_dir or settings.storage.data_dir / "checkpoints")
 
 
 class AuditKeyError(Exception):
-    """A key file cannot be used; the text says which and what to do."""
+    """A key file cannot be used; the text names it and says what to do."""
 
 
 class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the key signs. Subclasses end with the fields `key` and `signature`."""
+    """A signed statement. Subclasses end with the fields `key` and `signature`."""
 
     PURPOSE: ClassVar[bytes] = b""
-    """So that a signature over one kind of statement can never be taken for one over another."""
+    """Prefix of the signed bytes, so that a signature is valid for one kind of statement only."""
 
     @property
     def signed_by(self) -> tuple[str, str]:
-        """The key's name, and the signature."""
+        """The name of the key, and the signature."""
         content = msgspec.structs.asdict(self)
         return content["key"], content["signature"]
 
     def signed_bytes(self) -> bytes:
-        """What the signature is over."""
+        """The signed bytes."""
         content = {name: value for name, value in msgspec.structs.asdict(self).items() if name != "signature"}
         return self.PURPOSE + canonical(content)
 
@@ -57,7 +57,7 @@ Signed = TypeVar("Signed", bound=Statement)
 
 
 class Day(Statement, frozen=True):
-    """What is signed for a day: the rows sealed on it, and the chain's hash before and after them."""
+    """The statement of a day: the rows sealed on it, and the chain's hash before and after them."""
 
     day: str
     """UTC, as 2026-11-22. A row belongs to the day on which it was sealed."""
@@ -69,7 +69,7 @@ class Day(Statement, frozen=True):
     """Hash of the row `last`."""
     at: int
     closed: bool
-    """False while more rows may come."""
+    """False while the day is not over."""
     key: str
     signature: str = ""
     PURPOSE: ClassVar[bytes] = b"gengfu audit day\n"
@@ -83,12 +83,12 @@ class AuditKey:
         self.id = key_id(private.public_key())
 
     def sign(self, statement: Signed) -> Signed:
-        """The statement, with this key's name and signature."""
+        """Sign the statement with this key."""
         named = msgspec.structs.replace(statement, key=self.id, signature="")
         return msgspec.structs.replace(named, signature=self._private.sign(named.signed_bytes()).hex())
 
     def write_public(self, folder: Path) -> None:
-        """Put the public half into a folder, where it is not there yet."""
+        """Write the public key into a folder if it is not there yet."""
         file = folder / f"audit-{self.id}.pub"
         if not file.exists():
             pem = serialization.PublicFormat.SubjectPublicKeyInfo
@@ -96,12 +96,12 @@ class AuditKey:
 
 
 def key_id(public: Ed25519PublicKey) -> str:
-    """A key's name: the first 16 digits of its SHA-256."""
+    """The name of a key: the first 16 digits of its SHA-256."""
     return sha256(public.public_bytes_raw()).hexdigest()[:16]
 
 
 def is_signed(statement: Statement, keys: Mapping[str, Ed25519PublicKey]) -> bool:
-    """Whether a statement bears a good signature of the key that it names. Raises KeyError for an unknown key."""
+    """Whether a statement has a valid signature of the key that it names. Raises KeyError for an unknown key."""
     key, signature = statement.signed_by
     try:
         keys[key].verify(bytes.fromhex(signature), statement.signed_bytes())
@@ -111,7 +111,7 @@ def is_signed(statement: Statement, keys: Mapping[str, Ed25519PublicKey]) -> boo
 
 
 def open_key(file: Path) -> AuditKey:
-    """The key in a file; made, with its public half beside it, where there is none yet.
+    """Load the key from a file; create it, with its public key beside it, if there is none yet.
 
     Raises:
         AuditKeyError: no private Ed25519 key, or readable by others.
@@ -139,9 +139,9 @@ def _read_private(file: Path) -> Ed25519PrivateKey:
     try:
         private = serialization.load_pem_private_key(file.read_bytes(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise AuditKeyError(f"{file}: no private key in PEM; put the right one back from the backup") from error
+        raise AuditKeyError(f"{file}: not a private key in PEM; restore it from the backup") from error
     if not isinstance(private, Ed25519PrivateKey):
-        raise AuditKeyError(f"{file}: an Ed25519 key is needed")
+        raise AuditKeyError(f"{file}: not an Ed25519 key")
     return private
 
 
@@ -152,8 +152,8 @@ def read_public_keys(files: Iterable[Path]) -> dict[str, Ed25519PublicKey]:
         try:
             public: Any = serialization.load_pem_public_key(file.read_bytes())
         except (ValueError, UnsupportedAlgorithm) as error:
-            raise AuditKeyError(f"{file}: no public key in PEM") from error
+            raise AuditKeyError(f"{file}: not a public key in PEM") from error
         if not isinstance(public, Ed25519PublicKey):
-            raise AuditKeyError(f"{file}: an Ed25519 key is needed")
+            raise AuditKeyError(f"{file}: not an Ed25519 key")
         found[key_id(public)] = public
     return found

@@ -1,9 +1,9 @@
-"""The one sealer: chains audit rows in commit order, signs each day, and removes days that need not be kept.
+"""The sealer: chains audit rows in commit order, signs each day, and removes expired days.
 
-Writers never wait for the chain: they write rows without a number, and the owner of the alarms numbers and chains what
-is committed, twice a second. A row is found by having no number, not by a cursor over ids, so one that becomes visible
-late is never stepped over. Between two passes the order is that of the commits; within one it is that of the ids, which
-is the same because one transaction writes at a time (see `database.py`).
+Writers never wait for the chain: they write rows without a number, and the leader numbers and chains committed rows
+twice a second. Rows are selected by their missing number, not by a cursor over ids, so a row that becomes visible late
+is never skipped. Between two passes the order is that of the commits; within one it is that of the ids, which is the
+same because one transaction writes at a time (see `database.py`).
 """
 
 from collections.abc import Callable, Sequence
@@ -33,18 +33,18 @@ log = structlog.get_logger(__name__)
 SEAL_S: Final = 0.5
 _ERASE_EVERY_MS: Final = 3600 * 1000
 ERASED: Final = "audit.erase"
-"""The act under which it is noted that old days were removed."""
+"""The act of the audit row about removed days."""
 DAY_MS: Final = 24 * 3600 * 1000
 _AT_ONCE: Final = 500
 _SEALER: Final = Cause("system:audit", Via.CLOCK)
 
 
 class RecordNotKept(Exception):
-    """Rows are sealed, and what should be kept of them elsewhere is not, or does not agree; the text says what."""
+    """Rows are sealed, but their copies outside the database are missing or do not match; the text says which."""
 
 
 class Sealer:
-    """Works for one epoch of the owner; every transaction checks that it still is the owner."""
+    """Works for one epoch of the leader; every transaction checks the lease."""
 
     def __init__(
         self, database: Database, epoch: int, key: AuditKey, folder: Path, head: Path, kept_days: int,
@@ -53,12 +53,12 @@ class Sealer:
         """Make a sealer.
 
         Args:
-            database: whose audit is sealed.
-            epoch: of the owner.
-            key: signs.
+            database: the database of the audit.
+            epoch: of the leader.
+            key: signs the statements.
             folder: of the checkpoint files.
             head: file of the head.
-            kept_days: for how many days rows are kept.
+            kept_days: retention of rows in days.
             clock: epoch ms.
         """
         self._database = database
@@ -67,24 +67,24 @@ class Sealer:
         self._kept_ms = kept_days * DAY_MS
         self._clock = clock
         self._tip: Day | None = None
-        """The newest day, as we signed it; None until the first look."""
+        """The newest day as signed; None before the first pass."""
         self._head = HeadKeeper(database, epoch, key, head, clock)
         self._checkpoints = CheckpointKeeper(database, key, folder, clock)
         self._erase_due_at = 0
 
     def findings(self) -> dict[str, Value]:
-        """For the platform's reading; `checkpoint_ok` only once files were tried."""
+        """Fields of the platform's reading; `checkpoint_ok` only after the first attempt to write files."""
         tried = self._checkpoints.trouble is not None
         checkpoint: dict[str, Value] = {"checkpoint_ok": not self._checkpoints.trouble} if tried else {}
         return {"audit_ok": not self._head.trouble, **checkpoint}
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the audit or with what is kept of it elsewhere; "" where nothing is."""
+        """What is wrong with the audit or its copies outside the database; "" if nothing is."""
         return self._head.trouble or self._checkpoints.trouble or ""
 
     async def tick(self) -> None:
-        """One pass: chain and sign; each hour look for old days. Raises LeaseLost."""
+        """One pass: chain and sign; each hour remove expired days. Raises LeaseLost."""
         await self.seal()
         await self._head.keep()
         now = self._clock()
@@ -96,7 +96,7 @@ class Sealer:
         await self._checkpoints.keep()
 
     async def seal(self) -> None:
-        """Chain every row that is committed; close the day where a new one has begun. Raises LeaseLost."""
+        """Chain every committed row; close the day if a new one has begun. Raises LeaseLost."""
         while True:
             tip, rows = await self._look()
             if tip is not None and not tip.closed and day_of(self._clock()) > tip.day:
@@ -107,13 +107,13 @@ class Sealer:
                 break
 
     async def _look(self) -> tuple[Day | None, Sequence[Any]]:
-        """The end of the chain, and the oldest rows that are not in it yet."""
+        """The end of the chain, and the oldest rows that are not chained yet."""
         async with self._database.reading() as connection:
             oldest = select(*COLUMNS).where(audit.c.seq.is_(None)).order_by(audit.c.id).limit(_AT_ONCE)
             rows = (await connection.execute(oldest)).mappings().all()
             tip = await newest_day(connection)
         if self._tip is not None and tip != self._tip:
-            log.error("somebody has touched the audit; run gengfu verify-audit")
+            log.error("the audit was changed from outside; run gengfu verify-audit")
             self._head.look_again()
         self._tip = tip
         return tip, rows
@@ -121,7 +121,7 @@ class Sealer:
     async def _write(self, tip: Day | None, rows: Sequence[Any]) -> None:
         async with self._database.reading() as connection:
             last, previous = await end_of_chain(connection, tip)
-        # Before the transaction: others who write wait for no more than they must.
+        # Before the transaction, to keep the write lock short.
         sealed = seal([{**row, "form": FORM} for row in rows], last, previous)
         async with self._database.transaction() as connection:
             await lease.verify(connection, self._epoch)
@@ -132,7 +132,7 @@ class Sealer:
     async def _sign(self, connection: AsyncConnection, tip: Day | None, sealed: list[Sealed], previous: str) -> Day:
         now, end = self._clock(), sealed[-1]
         if tip is None or tip.closed:
-            # A clock that was set back must not open a day again that is closed.
+            # A clock that was set back must not reopen a closed day.
             day = day_of(now if tip is None else max(now, start_of(tip.day) + DAY_MS))
             fresh = Day(day, sealed[0].seq, end.seq, previous, end.hash, now, closed=False, key="")
             signed = self._key.sign(fresh)
@@ -152,9 +152,9 @@ class Sealer:
         log.info("audit day closed", day=signed.day, rows=signed.last - signed.first + 1)
 
     async def erase_old(self) -> None:
-        """Remove closed days older than the setting, whole and oldest first; what is signed of them stays.
+        """Remove closed days older than the setting, as a whole and oldest first; their signed statements stay.
 
-        That they go is noted in the chain before they are gone, so at no moment is there a gap that nobody explains.
+        The removal is recorded in the chain before the rows are deleted, so a gap is always explained.
         """
         async with self._database.reading() as connection:
             days = await read_days(connection)

@@ -1,4 +1,4 @@
-"""How the audit is read from the database: rows as they are hashed, signed days, and how the audit began."""
+"""Reads the audit from the database: rows in their hashed form, signed days, and the signed beginning."""
 
 import json
 from typing import Any, Final
@@ -14,49 +14,49 @@ from gateway.storage.tables import audit, audit_day, audit_identity
 
 _BODIES: Final = ("before", "after")
 COLUMNS: Final = [cast(audit.c[name], Text).label(name) if name in _BODIES else audit.c[name] for name in OF_FORM]
-"""The columns that are hashed; JSON as the text that it is."""
+"""The hashed columns; JSON as stored text."""
 
 
 def content_of(row: RowMapping) -> dict[str, Any]:
-    """What is hashed of a sealed row that was read as COLUMNS."""
+    """The hashed content of a sealed row that was read as COLUMNS."""
     if row["form"] is not None:
         return {name: row[name] for name in OF_FORM}
     return {name: _parsed(row[name]) if name in _BODIES else row[name] for name in CONTENT}
 
 
 def _parsed(text: str | None) -> Any:
-    """JSON of a row whose hash is over its parsed content; what we have not written so is left as text, and not fit."""
+    """JSON of a row whose hash is over its parsed content; JSON in another format stays text, and does not match."""
     if text is None:
         return None
     try:
         value = json.loads(text)
-    except ValueError:  # somebody has put this there: it must be found, and stop nothing
+    except ValueError:  # manipulated: it must be found, and must not stop the check
         return text
-    as_written = value is not None and json.dumps(value) == text  # NULL is how nothing is written, never `null`
+    as_written = value is not None and json.dumps(value) == text  # an empty value is stored as NULL, never as `null`
     return value if as_written else text
 
 
 async def read_days(connection: AsyncConnection) -> list[Day]:
-    """What is signed, oldest first."""
+    """Signed days, oldest first."""
     found = await connection.execute(select(audit_day).order_by(audit_day.c.last, audit_day.c.day))
     return [Day(**row) for row in found.mappings()]
 
 
 async def newest_day(connection: AsyncConnection) -> Day | None:
-    """What was signed last."""
+    """The newest signed day."""
     newest = select(audit_day).order_by(audit_day.c.day.desc()).limit(1)
     row = (await connection.execute(newest)).mappings().one_or_none()
     return None if row is None else Day(**row)
 
 
 async def read_identity(connection: AsyncConnection) -> Identity | None:
-    """How the audit of this database began; None where it has not begun, or somebody has removed it."""
+    """The signed beginning of this database's audit; None if it has not begun, or was removed."""
     row = (await connection.execute(select(audit_identity).limit(1))).mappings().one_or_none()
     return None if row is None else Identity(**row)
 
 
 class Unsealed(msgspec.Struct, frozen=True):
-    """A row that has no place in the chain."""
+    """A row that is not in the chain."""
 
     id: int
     at: int
@@ -66,7 +66,7 @@ class Unsealed(msgspec.Struct, frozen=True):
 
 
 async def read_unsealed(connection: AsyncConnection) -> list[Unsealed]:
-    """Rows that are not sealed, or have a number that no sealer gives."""
+    """Rows that are not sealed, or have an invalid number."""
     highest = await connection.scalar(select(func.max(audit.c.id)).where(audit.c.seq > 0)) or 0
     outside = or_(audit.c.seq.is_(None), audit.c.seq < 1, audit.c.hash.is_(None))
     rows = await connection.execute(select(audit.c.id, audit.c.at, audit.c.seq).where(outside).order_by(audit.c.id))
@@ -74,7 +74,7 @@ async def read_unsealed(connection: AsyncConnection) -> list[Unsealed]:
 
 
 async def end_of_chain(connection: AsyncConnection, tip: Day | None) -> tuple[int, str]:
-    """Number and hash to go on from: what is signed, unless somebody has put rows behind it."""
+    """Number and hash to continue from: the signed end, unless rows were added after it."""
     statement = select(audit.c.seq, audit.c.hash).where(audit.c.seq.is_not(None)).order_by(audit.c.seq.desc()).limit(1)
     row = (await connection.execute(statement)).one_or_none()
     signed = (0, BEGINNING) if tip is None else (tip.last, tip.hash)
@@ -82,6 +82,6 @@ async def end_of_chain(connection: AsyncConnection, tip: Day | None) -> tuple[in
 
 
 async def hash_at(connection: AsyncConnection, seq: int) -> str | None:
-    """The hash of a sealed row, None where there is no such row."""
+    """The hash of a sealed row, None if there is no such row."""
     found = await connection.scalar(select(audit.c.hash).where(audit.c.seq == seq))
     return None if found is None else str(found)

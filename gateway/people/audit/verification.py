@@ -1,8 +1,7 @@
-"""Proves that the audit is whole, from the database or from an exported file, and says what is not.
+"""Verifies the audit from the database or from an exported file, and reports every fault.
 
-The chain shows a row that was removed, changed or exchanged. The signed days show what was chained anew from somewhere
-on, and an end that was cut off. Copies of the days that were kept elsewhere show what was signed anew with a stolen
-key.
+The chain shows removed, changed and exchanged rows. The signed days show rows that were chained again, and a cut-off
+end. Copies of the days kept elsewhere show rows that were signed again with a stolen key.
 """
 
 import contextlib
@@ -39,16 +38,16 @@ LEAST_KEPT_DAYS: Final = 365
 NOTHING: Final = Outside()
 _PAGE: Final = 1_000
 _SEALED_WITHIN_MS: Final = 60_000
-"""The sealer comes twice a second; so much is left to a database that is slow."""
+"""The sealer runs twice a second; this is the allowance for a slow database."""
 Keys = Mapping[str, Ed25519PublicKey]
 
 
 class NotAnExport(Exception):
-    """A file is no export of the audit, or no checkpoint; the text says where it fails."""
+    """A file is no valid export or checkpoint of the audit; the text names the place."""
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """What was looked at, and what is wrong with it."""
+    """What was checked, and its faults."""
 
     rows: int
     first: int
@@ -57,11 +56,11 @@ class Proof(msgspec.Struct, frozen=True):
     keys: tuple[str, ...]
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
-    """What is worth knowing though nothing is wrong with it."""
+    """Notes that are no faults."""
 
 
 class Beside(msgspec.Struct, frozen=True):
-    """What the database holds beside the sealed rows."""
+    """Data of the database beside the sealed rows."""
 
     days: Sequence[Day] = ()
     identity: Identity | None = None
@@ -69,7 +68,7 @@ class Beside(msgspec.Struct, frozen=True):
 
 
 class Erased(msgspec.Struct, frozen=True):
-    """The note that a day was removed, and when."""
+    """The record of the removal of a day, and its time."""
 
     at: int
     day: date
@@ -77,13 +76,13 @@ class Erased(msgspec.Struct, frozen=True):
     kept_days: int
 
     def was_old(self) -> bool:
-        """Whether the day had been kept as long as any day must be."""
+        """Whether the day had been kept for the minimum retention."""
         ended = start_of(self.day.isoformat()) + DAY_MS
         return self.kept_days >= LEAST_KEPT_DAYS and ended + self.kept_days * DAY_MS <= self.at
 
 
 class AuditCheck:
-    """Takes the signed days first and then every row; `proof` says what does not fit."""
+    """Takes the signed days first and then every row; `proof` has the faults."""
 
     def __init__(self, beside: Beside, keys: Keys, outside: Outside = NOTHING) -> None:
         self._days = sorted(beside.days, key=lambda day: (day.first, day.last))
@@ -105,11 +104,11 @@ class AuditCheck:
         if row.seq in self._wanted:
             self._hashes[row.seq] = row.hash
         if row.content["act"] == ERASED:
-            with contextlib.suppress(msgspec.ValidationError, TypeError, ValueError):  # not ours: it counts for nothing
+            with contextlib.suppress(msgspec.ValidationError, TypeError, ValueError):  # not ours: ignored
                 self._notes.append(_note_in(row))
 
     def proof(self) -> Proof:
-        """Everything that was found, in the order of the rows."""
+        """All findings, in the order of the rows."""
         chain = self._chain
         inside = Inside(self._days, self._identity, chain.first, chain.last, self._hashes)
         disagreeing, notes = compare(self._outside, inside)
@@ -126,7 +125,7 @@ class AuditCheck:
         )
 
     def _beginning(self) -> Iterator[Finding]:
-        """Rows may be missing before the first one only where it is noted that their days were old."""
+        """Rows before the first one may be missing only if the removal of their days is recorded."""
         last = self._chain.first - 1
         if last < 1:
             return
@@ -134,7 +133,7 @@ class AuditCheck:
         if not notes:
             yield removed(1 + max((note.last for note in self._notes if note.last < last), default=0), last)
         elif not any(note.was_old() for note in notes):
-            yield Finding(What.ERASED_EARLY, 1, last, f"rows up to {last} were erased before their time")
+            yield Finding(What.ERASED_EARLY, 1, last, f"rows up to {last} were removed before their retention ended")
 
     def _end(self) -> Iterator[Finding]:
         last, signed = self._chain.last, self._days[-1].last if self._days else 0
@@ -143,40 +142,38 @@ class AuditCheck:
                 What.END_CUT, last + 1, signed, f"rows {last + 1} to {signed} are missing: the end was cut off"
             )
         elif last > signed:
-            yield Finding(What.BEYOND_END, signed + 1, last, f"rows {signed + 1} to {last} stand behind the signed end")
+            yield Finding(What.BEYOND_END, signed + 1, last, f"rows {signed + 1} to {last} are after the signed end")
 
     def _signatures(self) -> Iterator[Finding]:
         identity = () if self._identity is None else (self._identity,)
         for statement in (*self._days, *self._outside.copies, *self._outside.heads, *identity):
             name, first, last = _place_of(statement)
             if statement.key not in self._keys:
-                text = f"{name} is signed with key {statement.key}, which is not known here; give it with --key"
+                text = f"{name} is signed with the unknown key {statement.key}; give it with --key"
                 yield Finding(What.UNKNOWN_KEY, first, last, text)
             elif not is_signed(statement, self._keys):
-                yield Finding(What.NOT_SIGNED, first, last, f"the signature of {name} is false")
+                yield Finding(What.NOT_SIGNED, first, last, f"the signature of {name} is invalid")
 
     def _order_of_days(self) -> Iterator[Finding]:
         last, digest = 0, BEGINNING
         for day in self._days:
             if day.first > last + 1:
-                text = f"what was signed of rows {last + 1} to {day.first - 1} is missing"
+                text = f"the statement of rows {last + 1} to {day.first - 1} is missing"
                 yield Finding(What.DAY_REMOVED, last + 1, day.first - 1, text)
             elif day.first != last + 1 or day.previous != digest:
-                yield Finding(What.DAY_DIFFERS, day.first, day.last, f"{day.day} does not follow on the day before it")
+                yield Finding(What.DAY_DIFFERS, day.first, day.last, f"{day.day} does not continue the day before it")
             last, digest = day.last, day.hash
 
     def _out_of_chain(self) -> Iterator[Finding]:
-        """Rows with which the sealer can have nothing to do, or that it must have met and has not sealed."""
+        """Rows outside the chain, or unsealed rows that the sealer must have passed."""
         signed_at = self._days[-1].at if self._days else 0
         for row in self._unsealed:
             if row.seq is not None:
-                text = f"the row with id {row.id} stands outside of the chain, with the number {row.seq}"
+                text = f"the row with id {row.id} is outside the chain, with the number {row.seq}"
             elif row.is_passed:
-                text = f"the row with id {row.id} stands among sealed rows and is not sealed: it was put there"
+                text = f"the row with id {row.id} is between sealed rows and is not sealed: it was inserted"
             elif row.at + _SEALED_WITHIN_MS < signed_at:
-                text = (
-                    f"the row with id {row.id} is older than what was sealed last and is not sealed: it was put there"
-                )
+                text = f"the row with id {row.id} is older than the last sealed row and is not sealed: it was inserted"
             else:
                 continue
             yield Finding(What.UNSEALED, 0, 0, text)
@@ -184,7 +181,7 @@ class AuditCheck:
     def _waiting(self) -> Iterator[str]:
         found = len(list(self._out_of_chain()))
         if len(self._unsealed) > found:
-            yield f"{len(self._unsealed) - found} rows wait to be sealed, which the service does within a second"
+            yield f"{len(self._unsealed) - found} rows are not sealed yet; the service seals them within a second"
 
     def _rows_of_days(self) -> Iterator[Finding]:
         for seq, day in self._ends.items():
@@ -194,7 +191,7 @@ class AuditCheck:
 
 
 def _place_of(statement: Day | Head | Identity) -> tuple[str, int, int]:
-    """What a statement is called, and the rows that it is about."""
+    """The name of a statement, and its rows."""
     match statement:
         case Day():
             return statement.day, statement.first, statement.last
@@ -212,7 +209,7 @@ def _note_in(row: Sealed) -> Erased:
 
 
 async def check_database(database: Database, keys: Keys, outside: Outside = NOTHING) -> Proof:
-    """Check all that is sealed; rows of the last second are not yet."""
+    """Check all sealed rows; those of the last second may not be sealed yet."""
     check: AuditCheck | None = None
     async for beside, rows in _pages(database):
         check = check or AuditCheck(beside, keys, outside)
@@ -222,7 +219,7 @@ async def check_database(database: Database, keys: Keys, outside: Outside = NOTH
 
 
 async def _pages(database: Database) -> AsyncIterator[tuple[Beside, list[Sealed]]]:
-    """What stands beside the rows, with each page of sealed rows, all as of one moment; once at least."""
+    """Pages of sealed rows, each with the data beside the rows, all from one snapshot; at least one page."""
     async with database.snapshot() as connection:
         days, identity = await read_days(connection), await read_identity(connection)
         beside, last = Beside(days, identity, await read_unsealed(connection)), 0
@@ -245,7 +242,7 @@ async def export(database: Database, file: Path) -> int:
     """Write the sealed audit as JSON lines: the signed days, then each row with its hash. Returns the number of rows.
 
     Raises:
-        FileExistsError: nothing is ever written over.
+        FileExistsError: existing files are never overwritten.
         OSError: the file cannot be written.
     """
     count, first_page = 0, True
@@ -263,7 +260,7 @@ def _line(body: Mapping[str, Any]) -> bytes:
 
 
 def check_file(file: Path, keys: Keys, outside: Outside = NOTHING) -> Proof:
-    """Check an export, without any database. Raises NotAnExport, OSError."""
+    """Check an export without a database. Raises NotAnExport, OSError."""
     with file.open("rb") as reading:
         lines = _read_lines(reading)
         days: list[Day] = []
@@ -278,7 +275,7 @@ def check_file(file: Path, keys: Keys, outside: Outside = NOTHING) -> Proof:
             check.take(row)
             following = next(lines, None)
             if isinstance(following, Day):
-                raise NotAnExport("a signed day stands behind the first row")
+                raise NotAnExport("a signed day is after the first row")
             row = following
     return check.proof()
 
@@ -294,11 +291,11 @@ def _read_lines(reading: IO[bytes]) -> Iterator[Day | Sealed]:
             content = {name: body["row"][name] for name in columns}
             yield Sealed(int(body["row"]["seq"]), content, str(body["hash"]))
         except (ValueError, KeyError, TypeError) as error:
-            raise NotAnExport(f"line {number} is no line of an export: {error!r}") from error
+            raise NotAnExport(f"line {number} is not valid in an export: {error!r}") from error
 
 
 def read_checkpoints(folder: Path) -> list[Day]:
-    """Checkpoints that were kept elsewhere. Raises NotAnExport, OSError."""
+    """Read checkpoints kept elsewhere. Raises NotAnExport, OSError."""
     return [_read_checkpoint(file) for file in sorted(folder.iterdir()) if file.suffix == ".json"]
 
 
@@ -310,5 +307,5 @@ def _read_checkpoint(file: Path) -> Day:
 
 
 def sentences(findings: Iterable[Finding]) -> list[str]:
-    """For people: one line a finding."""
+    """The report for people: one line per finding."""
     return [f"{finding.what.value}: {finding.text}" for finding in findings]

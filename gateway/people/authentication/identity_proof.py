@@ -1,7 +1,7 @@
-"""The door for single sign-on: what proves who somebody is.
+"""Interface of identity proofs, which permits single sign-on.
 
-A proof only names the account; opening the login, its cookie, its lifetime and its audit row are the same for every
-proof. Passwords are the one that exists; a company's identity provider (OpenID Connect) would be another.
+A proof only names the account; creating the login, its cookie, its lifetime and its audit row are the same for every
+proof. Passwords are the only implementation; a company's identity provider (OpenID Connect) would be another.
 """
 
 from enum import StrEnum
@@ -13,7 +13,7 @@ from gateway.people.authentication.throttle import Attempt
 
 
 class Refusal(StrEnum):
-    """Why somebody is not let in."""
+    """Why a login is refused."""
 
     WRONG = "bad_credentials"
     CODE_NEEDED = "second_factor_needed"
@@ -22,7 +22,7 @@ class Refusal(StrEnum):
 
 
 class LoginRefused(Exception):
-    """Not let in; `wait_ms` says when to try again, where that is the reason."""
+    """The login is refused; `wait_ms` is the time until the next attempt, if that is the reason."""
 
     def __init__(self, reason: Refusal, wait_ms: int = 0) -> None:
         super().__init__(reason.value)
@@ -31,30 +31,30 @@ class LoginRefused(Exception):
 
 
 class Claim(NamedTuple):
-    """What somebody gives to prove who they are."""
+    """Credentials of a login attempt."""
 
     username: str
     secret: str
     code: str = ""
-    """Of the second factor, or a recovery code."""
+    """Second-factor code or recovery code."""
 
 
 class Proven(NamedTuple):
-    """Whose account a claim is, and `stamp`: the state of the credentials that the claim was checked against."""
+    """The account of a claim, and `stamp`: the state of the credentials against which the claim was checked."""
 
     id: str
     stamp: str
 
 
 class IdentityProof(Protocol):
-    """Finds out whose account a claim is."""
+    """Determines the account of a claim."""
 
     async def prove(self, claim: Claim, attempt: Attempt, now: int) -> Proven:
-        """The account, as of the moment at which its credentials were read.
+        """The account, as of the time at which its credentials were read.
 
         Raises:
-            LoginRefused: it is not proved.
-            TooManyLogins: the machine has no room to look at it now.
+            LoginRefused: the credentials are not valid.
+            TooManyLogins: the queue of password checks is full.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Rows of logins: what other acts on an account do to them, in their own transaction."""
+"""Rows of logins: functions for the transactions of other changes of an account."""
 
 import hashlib
 from typing import Final
@@ -9,24 +9,24 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.storage.tables import known_device, login
 
 MOST_LOGINS: Final = 100
-"""Logins of one person at a time. A login takes no more than a right password, so without a limit their number is
-bounded by nothing."""
+"""Logins of one person at a time. Each needs only a right password, so without a limit their number would be
+unbounded."""
 MOST_DEVICES: Final = 100
-"""Browsers in which one person is known."""
+"""Known browsers of one person."""
 
 
 def digest_of(secret: str) -> str:
-    """What is kept of a cookie or a token. Both are 256 bits of chance: one round of SHA-256 cannot be guessed back."""
+    """The stored digest of a cookie or a token. Both have 256 random bits, so one round of SHA-256 is enough."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 async def end_logins(connection: AsyncConnection, person: str, keep: str = "") -> None:
-    """End every login of a person but the one whose id is `keep`."""
+    """End every login of a person except the one with the id `keep`."""
     await connection.execute(delete(login).where(login.c.person == person, login.c.id != keep))
 
 
 async def end_surplus_logins(connection: AsyncConnection, person: str, newest: str) -> list[str]:
-    """End the oldest logins of a person beyond `MOST_LOGINS`, never the one whose id is `newest`. Returns their ids."""
+    """End the oldest logins of a person beyond `MOST_LOGINS`, never the one with the id `newest`. Returns their ids."""
     others = select(login.c.id).where(login.c.person == person, login.c.id != newest)
     oldest = others.order_by(login.c.created_at.desc(), login.c.id.desc()).offset(MOST_LOGINS - 1)
     ended = list((await connection.execute(oldest)).scalars())
@@ -36,7 +36,7 @@ async def end_surplus_logins(connection: AsyncConnection, person: str, newest: s
 
 
 async def forget_surplus_devices(connection: AsyncConnection, person: str) -> None:
-    """Know no more than `MOST_DEVICES` browsers of a person: those that were used last."""
+    """Keep the `MOST_DEVICES` most recently used browsers of a person."""
     theirs = select(known_device.c.digest).where(known_device.c.person == person)
     oldest = theirs.order_by(known_device.c.last_used_at.desc(), known_device.c.digest).offset(MOST_DEVICES)
     for digest in (await connection.execute(oldest)).scalars().all():
@@ -45,5 +45,5 @@ async def forget_surplus_devices(connection: AsyncConnection, person: str) -> No
 
 
 async def mark_for_rotation(connection: AsyncConnection, person: str) -> None:
-    """Who may do something else now gets another cookie with the next answer."""
+    """After a change of roles the next answer sets a new cookie."""
     await connection.execute(update(login).where(login.c.person == person).values(rotate=True))

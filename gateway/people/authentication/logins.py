@@ -1,8 +1,8 @@
-"""Logins: who is behind a cookie or a token, how one begins, how it ends.
+"""Logins: finding the person of a cookie or a token, creating logins, ending them.
 
-Cookies and tokens are 256 bits of chance, and only their SHA-256 is kept. What was read from the database is believed
-for a second; whatever is changed in this process is read again at once. So a login that ends, in whatever process,
-is over everywhere a second later.
+Cookies and tokens have 256 random bits, and only their SHA-256 is stored. Data from the database is cached for a
+second; changes of this process invalidate the cache at once. So a login that ends in any process is over everywhere a
+second later.
 """
 
 import asyncio
@@ -38,9 +38,9 @@ log = structlog.get_logger(__name__)
 
 _BELIEVED_MS: Final = 1_000
 _DEVICES: Final = 100
-"""Browsers by which one person is known; of more, those that were used longest ago are forgotten."""
+"""Known browsers of one person; beyond that, the least recently used ones are forgotten."""
 _GRACE_MS: Final = 30_000
-"""For how long the cookie before a rotation is good: requests that were under way carry it."""
+"""How long the cookie before a rotation stays valid: requests under way carry it."""
 _REMEMBERED: Final = 20_000
 _KEEP_EVERY_S: Final = 10
 _FORGET_EVERY_S: Final = 3_600
@@ -48,7 +48,7 @@ _AT_ONCE: Final = 500
 
 
 class Way(StrEnum):
-    """How somebody shows who they are."""
+    """Kinds of logins."""
 
     COOKIE = "cookie"
     TOKEN = "token"  # noqa: S105 - the name of a way
@@ -56,7 +56,7 @@ class Way(StrEnum):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """A person with a good login, or a machine with a good token. `ends_at` in epoch milliseconds."""
+    """A person with a valid login, or a machine with a valid token. `ends_at` in epoch milliseconds."""
 
     person: Person
     way: Way
@@ -68,7 +68,7 @@ class Session(msgspec.Struct, frozen=True):
 
 
 class ClientInfo(msgspec.Struct, frozen=True):
-    """From where somebody logs in: address, what the browser calls itself, and the cookie of a known device."""
+    """The origin of a login: address, User-Agent, and the cookie of a known device."""
 
     address: str
     agent: str = ""
@@ -76,7 +76,7 @@ class ClientInfo(msgspec.Struct, frozen=True):
 
 
 class Entered(msgspec.Struct, frozen=True):
-    """Somebody is in: the cookie's value, and the device's."""
+    """A new login: its cookie, and that of the device."""
 
     session: Session
     cookie: str
@@ -84,7 +84,7 @@ class Entered(msgspec.Struct, frozen=True):
 
 
 class LoginRecord(msgspec.Struct, frozen=True):
-    """A login as its person sees it."""
+    """A login as shown to its person."""
 
     id: str
     created_at: int
@@ -94,7 +94,7 @@ class LoginRecord(msgspec.Struct, frozen=True):
 
 
 class NoSuchLogin(Exception):
-    """It is over, or was never."""
+    """It has ended, or never existed."""
 
 
 _LOCAL: Final = Session(
@@ -103,21 +103,21 @@ _LOCAL: Final = Session(
 
 
 class Logins:
-    """Opens, finds and ends logins."""
+    """Creates, finds and ends logins."""
 
     def __init__(self, database: Database, accounts: Accounts, proof: IdentityProof) -> None:
         self._database = database
         self._accounts = accounts
         self._proof = proof
         self._believed: dict[str, tuple[Session, int, int]] = {}
-        """Digest -> standing, when it was read, and after how many changes of accounts."""
+        """Digest -> state of the login, when it was read, and the number of account changes then."""
         self._used: dict[str, int] = {}
-        """Login's or token's id -> last use that the database does not know of yet."""
+        """Login's or token's id -> last use that is not written to the database yet."""
 
-    # -- who is it -------------------------------------------------------------------------------------
+    # -- finding ---------------------------------------------------------------------------------------
 
     async def whose(self, secret: str, way: Way, now: int) -> Session | None:
-        """Who is behind a cookie or a token; "" and what is over is nobody."""
+        """The person or machine of a cookie or a token; None for "" and for an ended one."""
         if not secret:
             return None
         digest = digest_of(secret)
@@ -126,11 +126,11 @@ class Logins:
         return self._session(digest, way, now)
 
     def local(self) -> Session | None:
-        """Whoever sits at this machine, until the first account exists."""
+        """The local person: anyone on this machine, until the first account exists."""
         return None if self._accounts.present or self._accounts.demo else _LOCAL
 
     async def still(self, sessions: Collection[Session], now: int) -> dict[str, Session]:
-        """Those that stand now, by digest, with what they may now: asked for all live listeners at once."""
+        """The logins that are still valid, by digest, with their current permissions; one query for all listeners."""
         found: dict[str, Session] = {}
         for way in (Way.COOKIE, Way.TOKEN):
             digests = list({one.digest for one in sessions if one.way is way})
@@ -142,11 +142,11 @@ class Logins:
         return found if local is None else {**found, "": local}
 
     def is_known(self, secret: str) -> bool:
-        """Whether this was a good cookie or token a moment ago."""
+        """Whether this cookie or token was valid a moment ago."""
         return bool(secret) and digest_of(secret) in self._believed
 
     def note_use(self, session: Session, now: int) -> None:
-        """A request came: the login does not stand idle. What the live feed sends is no use."""
+        """Record a use of the login for its idle timeout. Messages of the live feed do not count."""
         if session.login:
             self._used[session.login] = now
 
@@ -173,7 +173,7 @@ class Logins:
             del self._believed[next(iter(self._believed))]
 
     def _disbelieve(self, which: str) -> None:
-        """Read a login again, by whichever of its cookies somebody comes."""
+        """Read a login again, by its current or its previous cookie."""
         self._believed = {digest: kept for digest, kept in self._believed.items() if kept[0].login != which}
 
     async def _read_tokens(self, connection: AsyncConnection, digests: list[str], now: int) -> dict[str, Session]:
@@ -199,20 +199,20 @@ class Logins:
                 found[digest] = Session(who, Way.COOKIE, digest, row["id"], until, rotate)
         return found
 
-    # -- beginning -------------------------------------------------------------------------------------
+    # -- creating --------------------------------------------------------------------------------------
 
     async def log_in(self, claim: Claim, place: ClientInfo, replaces: Session | None, now: int) -> Entered:
-        """Let somebody in, with a cookie that nobody has seen before; the browser's login before this one ends.
+        """Log a person in with a new cookie; the browser's previous login ends.
 
         Raises:
             LoginRefused: see `identity_proof.py`.
-            TooManyLogins: the machine has no room to check a password now.
+            TooManyLogins: the queue of password checks is full.
         """
         proven = await self._proof.prove(claim, await self.attempt(claim.username, place), now)
         return await self._open(proven, place, replaces, now)
 
     async def attempt(self, username: str, place: ClientInfo) -> Attempt:
-        """A try at an account, with the browser where it is known to be this person's."""
+        """A login attempt, with the device if it is known to be this person's."""
         name, digest = normalised_username(username), digest_of(place.device)
         statement = (
             select(person.c.id)
@@ -256,11 +256,11 @@ class Logins:
             self._disbelieve(one)
         session = await self.whose(cookie, Way.COOKIE, now)
         if session is None:
-            raise NoSuchLogin("the account was disabled at this very moment")
+            raise NoSuchLogin("the account has just been disabled")
         return Entered(session, cookie, device)
 
     async def rotate(self, session: Session, now: int) -> str | None:
-        """Another cookie for a login whose person may do something else now; None where another request was first."""
+        """A new cookie for a login after a change of roles; None if another request was first."""
         cookie = secrets.token_urlsafe(32)
         async with self._database.transaction() as connection:
             rotated = await connection.execute(
@@ -275,7 +275,7 @@ class Logins:
         return cookie if rotated.rowcount else None
 
     async def renew(self, session: Session) -> str | None:
-        """Another cookie for a login that goes on, as after a new password; the one before is over at once."""
+        """A new cookie for a login that continues, as after a new password; the previous one is invalid at once."""
         cookie = secrets.token_urlsafe(32)
         async with self._database.transaction() as connection:
             renewed = await connection.execute(
@@ -293,7 +293,7 @@ class Logins:
         await self.revoke(session.person.id, session.login, cause, now)
 
     async def of_person(self, identity: str, now: int) -> list[LoginRecord]:
-        """A person's logins that stand now, newest first."""
+        """A person's valid logins, newest first."""
         async with self._database.reading() as connection:
             rows = await _logins_where(connection, login.c.person == identity, demo=self._accounts.demo)
         session = [row for row, grants in rows if self._ends_at(row, grants) > now]
@@ -316,7 +316,7 @@ class Logins:
     # -- in the background -----------------------------------------------------------------------------
 
     async def run(self, clock: Callable[[], int]) -> None:
-        """Keep what was used, forget what is over, see what others changed; until cancelled."""
+        """Write uses, delete ended logins, read changes of other processes, until cancelled."""
         for second in itertools.count(1):
             await asyncio.sleep(1)
             try:
@@ -326,7 +326,11 @@ class Logins:
                 if second % _FORGET_EVERY_S == 1:
                     await self.forget_ended(clock())
             except DatabaseTrouble as error:
-                log.warning("logins wait: the database does not answer", why=in_plain_words(error), detail=str(error))
+                log.warning(
+                    "logins cannot be updated: the database does not respond",
+                    why=in_plain_words(error),
+                    detail=str(error),
+                )
 
     async def keep_uses(self) -> None:
         """Write when logins and tokens were used last."""
@@ -347,7 +351,7 @@ class Logins:
             raise
 
     async def forget_ended(self, now: int) -> None:
-        """Remove logins that are over by themselves."""
+        """Remove expired logins."""
         async with self._database.reading() as connection:
             rows = await _logins_where(connection, login.c.created_at <= now, demo=self._accounts.demo)
         ended = [row["id"] for row, grants in rows if self._ends_at(row, grants) <= now]
@@ -370,7 +374,7 @@ class Logins:
 
 
 async def _logins_where(connection: AsyncConnection, condition: Any, *, demo: bool) -> list[tuple[Any, Any]]:
-    """Logins of people who are let in, each with its person's roles."""
+    """Logins of enabled people, each with its person's roles."""
     statement = (
         select(login, person.c.username, person.c.name, role_grant.c.site, role_grant.c.role)
         .join(person, person.c.id == login.c.person)
@@ -386,7 +390,7 @@ async def _logins_where(connection: AsyncConnection, condition: Any, *, demo: bo
 
 
 async def _know_device(connection: AsyncConnection, before: str, identity: str, now: int) -> str:
-    """The browser is known from now on. Several people may share one; its cookie is always one that we gave it."""
+    """Record the browser as known. Several people may share one; its cookie is always one of ours."""
     digest = digest_of(before)
     there = set(
         (await connection.execute(select(known_device.c.person).where(known_device.c.digest == digest))).scalars()

@@ -1,7 +1,7 @@
-"""The second factor of administrators and managers: codes of a phone (TOTP, RFC 6238), and recovery codes.
+"""The second factor of administrators and managers: TOTP codes (RFC 6238), and recovery codes.
 
-Optional. The secret is needed to check a code, so it is sealed and not hashed (`secret_seal.py`); recovery codes are
-hashed, and let in also where the key is lost.
+Optional. The secret is needed to check a code, so it is encrypted and not hashed (`secret_seal.py`); recovery codes are
+hashed, and work even if the key is lost.
 """
 
 import secrets
@@ -25,26 +25,26 @@ log = structlog.get_logger(__name__)
 
 _STEP_MS: Final = 30_000
 _DRIFT: Final = (0, -1, 1)
-"""Steps by which a phone's clock may be wrong."""
+"""Tolerance for a phone's clock, in steps."""
 _CODES: Final = 10
 _ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 _CODE_LENGTH: Final = 16
-"""79 bits of chance."""
+"""79 random bits."""
 
 
 _HAS_SECRET: Final = person.c.totp_secret.is_not(None)
 
 
 class WrongCode(Exception):
-    """The code is not the one of now."""
+    """The code is not the current one."""
 
 
 class NotBegun(Exception):
-    """There is no second factor to be confirmed, or to be taken away."""
+    """There is no second factor to confirm or to remove."""
 
 
 def matching_step(secret: str, code: str, now: int, last_step: int) -> int | None:
-    """The time step whose code this is: of now or next to it, and newer than the last that was taken. Pure."""
+    """The time step of a code: the current one or next to it, and newer than the last accepted one. Pure."""
     wanted = code.replace(" ", "")
     if not (wanted.isascii() and wanted.isdigit()):
         return None
@@ -77,14 +77,14 @@ async def take_code(transaction: Transaction, seal: SecretSeal, row: Mapping[str
 
 
 class SecondFactors:
-    """Sets up and takes away."""
+    """Sets up and removes second factors."""
 
     def __init__(self, database: Database, seal: SecretSeal) -> None:
         self._database = database
         self._seal = seal
 
     async def seal_plain(self) -> None:
-        """Seal what an earlier version has left as it was. Raises CannotUnseal."""
+        """Seal secrets of an earlier version. Raises CannotUnseal."""
         async with self._database.reading() as connection:
             rows = (await connection.execute(select(person.c.id, person.c.totp_secret).where(_HAS_SECRET))).all()
         for identity, secret in rows:
@@ -95,7 +95,7 @@ class SecondFactors:
                     await connection.execute(update(person).where(same).values(totp_secret=sealed))
 
     async def begin(self, identity: str, username: str, cause: Cause, now: int) -> tuple[str, str]:
-        """A fresh secret, and its address for the phone's camera; good once a code has confirmed it."""
+        """A new secret, and its otpauth address; in force once a code has confirmed it."""
         secret = pyotp.random_base32()
         sealed = self._seal.seal(identity, secret)
         async with self._database.transaction() as transaction:
@@ -111,14 +111,14 @@ class SecondFactors:
         return secret, pyotp.TOTP(secret, name=username, issuer="Gengfu").provisioning_uri()
 
     async def confirm(self, identity: str, code: str, cause: Cause, now: int) -> list[str]:
-        """From now on the code is asked for. Returns the recovery codes, which are shown once. Raises WrongCode."""
+        """Turn the second factor on. Returns the recovery codes, which are shown once. Raises WrongCode."""
         self._seal.read_key()
         fresh = ["".join(secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH)) for _ in range(_CODES)]
         async with self._database.transaction() as transaction:
             found = select(person.c.totp_secret).where(person.c.id == identity, person.c.totp_confirmed.is_(False))
             sealed = (await transaction.execute(found.with_for_update())).scalar_one_or_none()
             if sealed is None:
-                raise NotBegun("there is no second factor to be confirmed")
+                raise NotBegun("there is no second factor to confirm")
             step = matching_step(self._seal.open(identity, sealed), code, now, 0)
             if step is None:
                 raise WrongCode("this is not the code of now; check the phone's clock")

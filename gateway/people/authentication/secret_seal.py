@@ -1,7 +1,7 @@
-"""Seals what must be read again and stands in the database: the secrets of second factors (AES-256-GCM).
+"""Encrypts the secrets of second factors in the database (AES-256-GCM).
 
-The key is in a file beside the database, not in it: who reads the database, or a backup that is not encrypted, makes
-no codes with it. What is sealed is bound to its person, so it cannot be moved to another account.
+The key is in a file beside the database, not in it: the database, or an unencrypted backup, is not enough to generate
+codes. A sealed secret is bound to its person, so it cannot be moved to another account.
 """
 
 import base64
@@ -23,25 +23,25 @@ _PLAIN_LENGTH: Final = 32
 
 
 def seal_file(settings: Settings) -> Path:
-    """Where the key is."""
+    """File of the key."""
     return Path(settings.people.key_file or settings.storage.data_dir / "second_factor.key")
 
 
 class CannotUnseal(Exception):
-    """The key is missing, unreadable or another one; the text says which file and what to do."""
+    """The key is missing, unreadable or a different one; the text names the file and says what to do."""
 
 
 class SecretSeal:
-    """Seals and opens with the key of a file, which is made when something is sealed for the first time."""
+    """Encrypts and decrypts with the key of a file, which is created at the first encryption."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._cipher: AESGCM | None = None
 
     def read_key(self) -> None:
-        """Read the key before a transaction needs it, where it was not read yet: a disk may be slow.
+        """Read the key before a transaction needs it: a disk may be slow.
 
-        A key that cannot be read is told by who needs it.
+        An unreadable key is reported by the first use.
         """
         with contextlib.suppress(CannotUnseal):
             if self._file.exists():
@@ -53,7 +53,7 @@ class SecretSeal:
             try:
                 make_key_file(self._file, base64.b64encode(AESGCM.generate_key(256)) + b"\n")
             except OSError as error:
-                raise CannotUnseal(f"{self._file}: the key of second factors cannot be made: {error}") from error
+                raise CannotUnseal(f"{self._file}: the key of second factors cannot be created: {error}") from error
         nonce = os.urandom(_NONCE)
         sealed = self._key().encrypt(nonce, base64.b32decode(secret), person.encode())
         return base64.b64encode(nonce + sealed).decode()
@@ -66,7 +66,7 @@ class SecretSeal:
         try:
             plain = self._key().decrypt(content[:_NONCE], content[_NONCE:], person.encode())
         except InvalidTag as error:
-            raise CannotUnseal(f"{self._file}: not the key with which this second factor was set up") from error
+            raise CannotUnseal(f"{self._file}: this is not the key with which this second factor was set up") from error
         return base64.b32encode(plain).decode()
 
     def _key(self) -> AESGCM:
@@ -77,10 +77,10 @@ class SecretSeal:
             except KeyReadable as error:
                 raise CannotUnseal(str(error)) from error
             except (OSError, ValueError, binascii.Error) as error:
-                raise CannotUnseal(f"{self._file}: no key of second factors: {error}") from error
+                raise CannotUnseal(f"{self._file}: the key of second factors cannot be read: {error}") from error
         return self._cipher
 
 
 def is_sealed(text: str) -> bool:
-    """Whether it is sealed, or from a version that did not."""
+    """Whether it is sealed; earlier versions stored it unsealed."""
     return len(text) > _PLAIN_LENGTH

@@ -1,8 +1,8 @@
-"""Whether a request may still change something at the moment of its change.
+"""Checks in the transaction of a change that the request's login is still valid.
 
 A request is admitted before its body has arrived and before its handler has waited for the database. In that time its
-login may end, its account may be disabled or its token revoked. So the transaction that makes the change looks again:
-what was ended before the transaction began changes nothing.
+login may end, its account may be disabled or its token revoked. So the transaction of the change checks again: a login
+that ended before the transaction began changes nothing.
 """
 
 from collections.abc import Collection, Mapping
@@ -18,14 +18,14 @@ from gateway.storage.tables import login, person, role_grant
 
 
 class Over(StrEnum):
-    """Why a request may change nothing any more."""
+    """Why a request may no longer change anything."""
 
     LOGIN_ENDED = "login_ended"
     ROLE_REVOKED = "role_revoked"
 
 
-class StandingOver(Exception):
-    """What a request was admitted by does not hold any more."""
+class AccessEnded(Exception):
+    """The login or permission of the request is no longer valid."""
 
     def __init__(self, reason: Over) -> None:
         super().__init__(reason.value)
@@ -40,16 +40,16 @@ class SessionCheck:
         self._now = now
 
     async def begin(self, connection: AsyncConnection) -> None:
-        """Raises StandingOver."""
+        """Raises AccessEnded."""
         session = self._session
-        if session.way is Way.TOKEN:  # what a token permits never changes
+        if session.way is Way.TOKEN:  # the permissions of a token never change
             if not await token_is_good(connection, session.login, self._now):
-                raise StandingOver(Over.LOGIN_ENDED)
+                raise AccessEnded(Over.LOGIN_ENDED)
         elif session.way is Way.COOKIE:
             await self._check_login(connection)
 
     async def end(self, connection: AsyncConnection) -> None:
-        """Nothing more: one transaction writes at a time."""
+        """Nothing to do: one transaction writes at a time."""
 
     async def _check_login(self, connection: AsyncConnection) -> None:
         statement = (
@@ -61,9 +61,9 @@ class SessionCheck:
         )
         rows = (await connection.execute(statement)).all()
         if not rows:
-            raise StandingOver(Over.LOGIN_ENDED)
+            raise AccessEnded(Over.LOGIN_ENDED)
         if not _pairs(self._session.person.grants) <= {(site, role) for site, role in rows}:
-            raise StandingOver(Over.ROLE_REVOKED)
+            raise AccessEnded(Over.ROLE_REVOKED)
 
 
 def _pairs(grants: Mapping[str, Collection[Any]]) -> set[tuple[str, str]]:

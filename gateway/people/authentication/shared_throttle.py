@@ -1,8 +1,8 @@
-"""What slows a guesser, counted for all services on one database and over restarts.
+"""Throttling of login attempts, counted for all services on one database and over restarts.
 
-A try reads what is counted for it, which is a look by key; what it adds is written a second later, together with all
-else of that second. So guessing costs no transaction a try, and the alarms' writer nothing. Several services count
-apart for that second, and a service that is killed loses it.
+An attempt reads its counts by key; its own count is written a second later, together with all others of that second. So
+an attempt costs no transaction and does not delay the writer of alarms. Several services count separately for that
+second, and a service that is killed loses it.
 """
 
 import asyncio
@@ -36,15 +36,15 @@ class SharedThrottle:
         self._database = database
         self._throttle = Throttle()
         self._added: dict[Key, tuple[int, int]] = {}
-        """Counted here and not yet written: how many, and when the last one was."""
+        """Counted here and not yet written: number and time of the last one."""
         self._forgiven: set[Key] = set()
-        """To be removed before that is added."""
+        """To be removed before the counts are added."""
         self._written = 0
 
     async def admit(self, attempt: Attempt, now: int) -> int:
-        """Count a try, unless it has to wait: milliseconds until it is looked at, 0: at once.
+        """Count an attempt, unless it has to wait. Returns the milliseconds to wait; 0: check it now.
 
-        It is counted before its password is checked, so that a thousand at once are a thousand.
+        It is counted before its password is checked, so that concurrent attempts all count.
         """
         await self._learn(attempt, now)
         wait = self._throttle.wait(attempt, now)
@@ -55,7 +55,7 @@ class SharedThrottle:
         return wait
 
     def forgive(self, attempt: Attempt, now: int) -> None:
-        """It was right. See `Throttle.forgive`."""
+        """The attempt was successful. See `Throttle.forgive`."""
         for key, taken in self._throttle.forgive(attempt, now).items():
             count, at = self._added.pop(key, (0, 0))
             if key[0] in {Counted.ADDRESS, Counted.ACCOUNT}:
@@ -65,14 +65,14 @@ class SharedThrottle:
         self._added[attempt.success()] = self._added.get(attempt.success(), (0, 0))[0] + 1, now
 
     async def forget_account(self, username: str) -> None:
-        """An administrator has let this person in again: for every service, at once."""
+        """Clear the counts of an account after a reset by an administrator, for every service."""
         self._throttle.forget_account(username)
         for key in [key for key in self._added if account_of(key) == username]:
             self._added.pop(key)
         await forget_failures(self._database, username)
 
     async def run(self, clock: Callable[[], int]) -> None:
-        """Write what was counted, each second, until cancelled."""
+        """Write counts each second until cancelled."""
         for second in itertools.count(1):
             await asyncio.sleep(_KEEP_S)
             try:
@@ -80,10 +80,10 @@ class SharedThrottle:
                 if second % _FORGET_EVERY == 1:
                     await self.forget_old(clock())
             except DatabaseTrouble as error:
-                log.warning("failed logins are counted here only: the database does not answer", why=str(error))
+                log.warning("failed logins are counted in this process only: the database fails", why=str(error))
 
     async def keep(self) -> None:
-        """Write what was counted and forgiven since the last time."""
+        """Write counts and removals since the last time."""
         added, forgiven = dict(self._added), set(self._forgiven)
         if not added and not forgiven:
             return
@@ -104,17 +104,17 @@ class SharedThrottle:
         self._forgiven -= forgiven
 
     async def forget_old(self, now: int) -> None:
-        """Remove what counts for nothing any more."""
+        """Remove expired counts."""
         await delete_in_chunks(self._database, login_failure, login_failure.c.last_at < now - _LONGEST)
 
     async def _learn(self, attempt: Attempt, now: int) -> None:
-        """Know what all services have counted for this try."""
+        """Read what all services have counted for this attempt."""
         keys = attempt.slowed_by()
         while True:
             written = self._written
             async with self._database.reading() as connection:
                 found = await _read(connection, keys)
-            if written == self._written:  # else part of what is read was our own, and would count twice or not at all
+            if written == self._written:  # otherwise our own counts would be read back and count twice or not at all
                 break
         for key in keys:
             count, at = (0, 0) if key in self._forgiven else found.get(key, (0, 0))
@@ -125,7 +125,7 @@ class SharedThrottle:
 
 
 async def forget_failures(database: Database, username: str) -> None:
-    """Remove what is counted for an account: as many rows as there are addresses from which somebody guessed."""
+    """Remove the counts of an account: one row for each address with failed attempts."""
     await delete_in_chunks(database, login_failure, login_failure.c.account == digest_of(username))
 
 

@@ -1,6 +1,6 @@
-"""How long somebody must wait before the next try at a password. Pure; times are milliseconds.
+"""Delay before the next password attempt. Pure; times are milliseconds.
 
-A guesser is slowed, nobody is ever locked out: docs/decisions/0012 says why each delay is what it is.
+Guessing is slowed down, and no account is ever locked: docs/decisions/0012 explains each delay.
 """
 
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ import msgspec
 _MINUTE: Final = 60_000
 _HOUR: Final = 60 * _MINUTE
 MOST_KEPT: Final = 50_000
-"""Counts in memory; the oldest are forgotten beyond that."""
+"""Counts in memory; beyond that the oldest are dropped."""
 
 
 class Counted(StrEnum):
-    """What failures are counted by."""
+    """The keys by which failures are counted."""
 
     DEVICE = "device"
     PAIR = "pair"
@@ -36,29 +36,29 @@ class Slowing(msgspec.Struct, frozen=True):
 
 
 SLOWING: Final[Mapping[Counted, Slowing]] = {
-    # A browser in which this person has logged in before; nothing else slows it.
+    # A browser in which this person has logged in before; no other count applies to it.
     Counted.DEVICE: Slowing(10, 1_000, 30_000, _HOUR),
-    # One name from one address: a guesser, or somebody who has forgotten.
+    # One name from one address: a guesser, or a person who has forgotten the password.
     Counted.PAIR: Slowing(5, 1_000, 5 * _MINUTE, _HOUR),
-    # Many names from one address. A whole estate may stand behind one address, so it is never slowed much.
+    # Many names from one address. A whole site may share one address, so the delay stays short.
     Counted.ADDRESS: Slowing(50, 1_000, 10_000, 15 * _MINUTE),
     # One name from many addresses (NIST SP 800-63B: at most 100 failures in a row without a limit).
     Counted.ACCOUNT: Slowing(100, 1_000, 10_000, 24 * _HOUR),
-    # Right passwords of one account, from anywhere: each costs a tenth of a second of a processor and several rows.
+    # Right passwords of one account, from anywhere: each costs a tenth of a second of CPU and several rows.
     Counted.SUCCESS: Slowing(100, 1_000, 30_000, 15 * _MINUTE),
 }
 Key = tuple[Counted, str]
 
 
 class Attempt(NamedTuple):
-    """A try: at which account, from where; `device` is set where the browser is known to be this person's."""
+    """An attempt: account and address; `device` is set if the browser is known to be this person's."""
 
     username: str
     address: str
     device: str | None
 
     def counted_by(self) -> list[Key]:
-        """What its failure is counted by."""
+        """Keys by which its failure is counted."""
         if self.device is not None:
             return [(Counted.DEVICE, self.device)]
         place = network_of(self.address)
@@ -69,24 +69,24 @@ class Attempt(NamedTuple):
         ]
 
     def slowed_by(self) -> list[Key]:
-        """What it may have to wait for."""
+        """Keys that may delay it."""
         return [*self.counted_by(), self.success()]
 
     def success(self) -> Key:
-        """What its success is counted by."""
+        """Keys by which its success is counted."""
         return Counted.SUCCESS, self.username
 
 
 def account_of(key: Key) -> str:
-    """The user name by which it is counted; "" where it is by an address or a browser only."""
+    """The user name of the key; "" if it is for an address or a browser only."""
     kind, text = key
     if kind is Counted.PAIR:
-        return text.rpartition(" ")[0]  # a name that somebody has made up may have blanks in it
+        return text.rpartition(" ")[0]  # an invented name may contain blanks
     return text if kind in {Counted.ACCOUNT, Counted.SUCCESS} else ""
 
 
 def network_of(address: str) -> str:
-    """An address as one counts by it: of IPv6 the first 64 bits, because everybody has a whole net of those."""
+    """The address for counting: of IPv6 the first 64 bits, because a client has a whole /64 network."""
     try:
         found = ip_address(address)
     except ValueError:
@@ -95,30 +95,30 @@ def network_of(address: str) -> str:
 
 
 class Throttle:
-    """The counts. A try is counted before its password is checked, so that a thousand at once are a thousand."""
+    """The counts. An attempt is counted before its password is checked, so that concurrent attempts all count."""
 
     def __init__(self) -> None:
         self._failures: dict[Key, tuple[int, int]] = {}
-        """Key -> how many, and when the last one was."""
+        """Key -> number, and time of the last one."""
 
     def wait(self, attempt: Attempt, now: int) -> int:
-        """Milliseconds until the next try is looked at; 0: at once."""
+        """Milliseconds until the next attempt is checked; 0: now."""
         return max(0, *(self._due_at(key, now) - now for key in attempt.slowed_by()))
 
     def count(self, attempt: Attempt, now: int) -> None:
-        """Take note of a try that is being looked at."""
+        """Count an attempt that is being checked."""
         for key in attempt.counted_by():
             self._count(key, now)
 
     def forgive(self, attempt: Attempt, now: int) -> dict[Key, int]:
-        """It was right: take back what this person's own failures can be, and count the success.
+        """Remove the counts that can be this person's own failures after a success, and count the success.
 
-        A browser and a pair of name and address lose all that they have. The account loses only what was counted for
-        it at this address, as NIST SP 800-63B (5.2.2) says: what others have guessed elsewhere stays. The address
-        loses this one try: what was guessed there at other accounts stays.
+        The counts of the browser and of the pair of name and address are cleared. The account loses only the counts
+        from this address, as NIST SP 800-63B (5.2.2) says: attempts from elsewhere stay. The address loses this one
+        attempt: attempts at other accounts stay.
 
         Returns:
-            Key -> how many were taken back.
+            Key -> number of removed counts.
         """
         counts = {key: self._failures.get(key, (0, 0)) for key in attempt.counted_by()}
         here = next((count for (kind, _), (count, _) in counts.items() if kind is Counted.PAIR), 0)
@@ -131,19 +131,19 @@ class Throttle:
 
     def _count(self, key: Key, now: int) -> None:
         before = self._failures[key][0] if self._is_remembered(key, now) else 0
-        self._failures.pop(key, None)  # so that the dictionary stays in the order of age
+        self._failures.pop(key, None)  # keeps the dictionary in the order of age
         self._failures[key] = (before + 1, now)
         while len(self._failures) > MOST_KEPT:
             del self._failures[next(iter(self._failures))]
 
     def set(self, key: Key, count: int, at: int) -> None:
-        """What is known from elsewhere."""
+        """Set the counts of all services."""
         self._failures.pop(key, None)
         if count:
             self._failures[key] = (count, at)
 
     def forget_account(self, username: str) -> None:
-        """An administrator has let this person in again."""
+        """Clear the counts of an account after a reset by an administrator."""
         for key in [key for key in self._failures if account_of(key) == username]:
             self._failures.pop(key, None)
 

@@ -1,4 +1,4 @@
-"""API tokens for machines: named, for certain acts on certain sites, with an end, and shown once."""
+"""API tokens for machines: named, limited to permissions and sites, with an expiry, and shown once."""
 
 import secrets
 from collections.abc import Sequence
@@ -37,12 +37,12 @@ class TokenRecord(msgspec.Struct, frozen=True):
 
     @property
     def grants(self) -> dict[str, list[Permission]]:
-        """What it permits, as `may` reads it."""
+        """Its permissions, as an argument of `may`."""
         return dict.fromkeys(self.sites, self.permissions)
 
 
 class NewToken(msgspec.Struct, frozen=True):
-    """A token to make: good for `days` days."""
+    """A token to create, valid for `days` days."""
 
     name: str
     sites: Sequence[str]
@@ -51,22 +51,22 @@ class NewToken(msgspec.Struct, frozen=True):
 
 
 class NotAToken(Exception):
-    """A token that cannot be; the text says why."""
+    """An invalid token; the text says why."""
 
 
 class NoSuchToken(Exception):
-    """There is none, or it is revoked already."""
+    """There is no such token, or it is revoked already."""
 
 
 class Tokens:
-    """Makes, lists and revokes."""
+    """Creates, lists and revokes tokens."""
 
     def __init__(self, database: Database, accounts: Accounts) -> None:
         self._database = database
         self._accounts = accounts
 
     async def add(self, new: NewToken, cause: Cause, now: int) -> tuple[TokenRecord, str]:
-        """The token, and what the machine sends: nobody sees it again. Raises NotAToken."""
+        """Create a token. Returns it and its secret, which is not stored. Raises NotAToken."""
         _check(new)
         secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
         row = {
@@ -91,20 +91,20 @@ class Tokens:
         return _record(row), secret
 
     async def every(self) -> list[TokenRecord]:
-        """All tokens, newest first; those too that are revoked or over."""
+        """All tokens, newest first, including revoked and expired ones."""
         statement = select(api_token).where(api_token.c.demo == self._accounts.demo).order_by(api_token.c.id.desc())
         async with self._database.reading() as connection:
             return [_record(row) for row in (await connection.execute(statement)).mappings()]
 
     async def find(self, identity: str) -> TokenRecord:
-        """One of them. Raises NoSuchToken."""
+        """One token. Raises NoSuchToken."""
         found = [token for token in await self.every() if token.id == identity]
         if not found:
             raise NoSuchToken("there is no such token")
         return found[0]
 
     async def revoke(self, identity: str, cause: Cause, now: int) -> TokenRecord:
-        """Let the machine in no more. Raises NoSuchToken."""
+        """Revoke a token. Raises NoSuchToken."""
         await self.find(identity)
         async with self._database.transaction() as transaction:
             revoked = await transaction.execute(
@@ -123,7 +123,7 @@ class Tokens:
 async def read_tokens(
     connection: AsyncConnection, digests: Sequence[str], now: int, *, demo: bool
 ) -> list[TokenRecord]:
-    """Those that are good now."""
+    """Tokens that are valid now."""
     statement = select(api_token).where(
         api_token.c.digest.in_(digests), api_token.c.revoked_at.is_(None), api_token.c.expires_at > now,
         api_token.c.demo == demo,
@@ -132,7 +132,7 @@ async def read_tokens(
 
 
 async def token_is_good(connection: AsyncConnection, identity: str, now: int) -> bool:
-    """Whether a token, by its id, lets its machine in."""
+    """Whether the token with this id is valid."""
     statement = select(api_token.c.id).where(
         api_token.c.id == identity, api_token.c.revoked_at.is_(None), api_token.c.expires_at > now
     )
@@ -140,20 +140,20 @@ async def token_is_good(connection: AsyncConnection, identity: str, now: int) ->
 
 
 async def write_token_use(connection: AsyncConnection, identity: str, at: int) -> None:
-    """Keep when it was used last."""
+    """Record the last use."""
     await connection.execute(update(api_token).where(api_token.c.id == identity).values(last_used_at=at))
 
 
 def _check(new: NewToken) -> None:
     if not (new.name.strip() and len(new.name) <= 64 and new.name.isprintable()):
-        raise NotAToken("a token has a name of 1 to 64 characters: say which machine it is for")
+        raise NotAToken("a token needs a name of 1 to 64 characters: name the machine")
     if not new.sites or not new.permissions:
-        raise NotAToken("a token is for one site and one act at least")
+        raise NotAToken("a token needs at least one site and one permission")
     forbidden = sorted(set(new.permissions) & NEVER_A_MACHINES)
     if forbidden:
-        raise NotAToken(f"no machine may {', '.join(forbidden)}")
+        raise NotAToken(f"a token cannot permit {', '.join(forbidden)}")
     if not 1 <= new.days <= MOST_DAYS:
-        raise NotAToken(f"a token is good for 1 to {MOST_DAYS} days")
+        raise NotAToken(f"a token is valid for 1 to {MOST_DAYS} days")
 
 
 def _record(row: Any) -> TokenRecord:

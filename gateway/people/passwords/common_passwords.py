@@ -1,4 +1,4 @@
-"""Words that guessers try first: our own list, of what stands in people's passwords everywhere and in this trade."""
+"""Words that guessers try first: our own list of common parts of passwords, in general and in this trade."""
 
 from typing import Final
 
@@ -18,7 +18,7 @@ KEYBOARD_ROWS: Final = (
     "147258369",
     "741852963",
 )
-"""Keys that lie side by side, and what is counted off."""
+"""Adjacent keys, and sequences of letters and digits."""
 
 _PASSWORDS: Final = """
     password passwort passwd passw pass pwd parola contrasena senha motdepasse kennwort secret geheim login signin

@@ -1,6 +1,6 @@
-"""Argon2id, off the event loop: what takes a tenth of a second must not hold up an alarm.
+"""Argon2id in threads: a hash takes a tenth of a second and must not delay alarms.
 
-The threads are few and the queue before them is short: a flood of logins is turned away, not piled up.
+There are few threads and the queue is short, so a flood of logins is refused, not queued.
 """
 
 import asyncio
@@ -15,16 +15,16 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from gateway.people.passwords.rules import MOST, normalised
 
 _THREADS: Final = 2
-"""Each takes 64 MiB while it works."""
+"""Each hash takes 64 MiB."""
 _MOST_WAITING: Final = 32
 
 
 class TooManyLogins(Exception):
-    """More passwords wait to be checked than the machine can; try again in a moment."""
+    """The queue of password checks is full; try again in a moment."""
 
 
 class PasswordHashes:
-    """Makes and checks password hashes."""
+    """Creates and checks password hashes."""
 
     def __init__(self) -> None:
         self._hasher = PasswordHasher()
@@ -33,7 +33,7 @@ class PasswordHashes:
         self._nobodys = ""
 
     async def open(self) -> None:
-        """Make the hash against which the passwords of unknown names are checked."""
+        """Create the hash against which passwords of unknown names are checked."""
         self._nobodys = await self.make("a password that nobody has")
 
     def close(self) -> None:
@@ -44,7 +44,7 @@ class PasswordHashes:
         return await self._work(password)
 
     async def is_right(self, hashed: str | None, password: str) -> bool:
-        """Whether the password is right; without a hash it never is, after the same work. Raises TooManyLogins."""
+        """Whether the password is right; without a hash False, after the same work. Raises TooManyLogins."""
         return await self._check(hashed or self._nobodys, password) and hashed is not None
 
     async def _work(self, password: str) -> str:
@@ -65,9 +65,9 @@ class PasswordHashes:
 
     @contextlib.contextmanager
     def _place(self) -> Iterator[None]:
-        """A place in the queue before the threads."""
+        """A slot in the queue of the threads."""
         if self._waiting >= _MOST_WAITING:
-            raise TooManyLogins(f"{_MOST_WAITING} passwords wait to be checked")
+            raise TooManyLogins(f"{_MOST_WAITING} passwords are waiting to be checked")
         self._waiting += 1
         try:
             yield
@@ -76,5 +76,5 @@ class PasswordHashes:
 
 
 def _shortened(password: str) -> str:
-    """One character more than any password has is enough to be wrong."""
+    """Truncated to one character more than the longest password, which is enough to be wrong."""
     return normalised(password)[: MOST + 1]

@@ -1,4 +1,4 @@
-"""Proof by name and password, and a code where the account asks for one."""
+"""Identity proof by name and password, and by a code if the account requires one."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from gateway.storage.tables import person
 
 
 class Passwords:
-    """The proof that every account has."""
+    """The identity proof of every account."""
 
     def __init__(
         self, database: Database, hashes: PasswordHashes, throttle: SharedThrottle, seal: SecretSeal, *, demo: bool
@@ -29,7 +29,7 @@ class Passwords:
         self._demo = demo
 
     async def prove(self, claim: Claim, attempt: Attempt, now: int) -> Proven:
-        """See `IdentityProof`. Names that nobody has cost the same work as those that somebody has."""
+        """See `IdentityProof`. Unknown names cost the same work as known ones."""
         wait = await self._throttle.admit(attempt, now)
         if wait:
             raise LoginRefused(Refusal.SLOWED, wait)
@@ -43,7 +43,7 @@ class Passwords:
         return _proven(row)
 
     async def is_own(self, identity: str, password: str, attempt: Attempt, now: int) -> Proven:
-        """Ask somebody who is logged in for the password again. Raises LoginRefused."""
+        """Check the password of a logged-in person again. Raises LoginRefused."""
         wait = await self._throttle.admit(attempt, now)
         if wait:
             raise LoginRefused(Refusal.SLOWED, wait)
@@ -62,7 +62,7 @@ class Passwords:
             raise LoginRefused(Refusal.WRONG)
 
     def holding(self, proven: Proven) -> "ProofHeld":
-        """Takes part in the transaction that acts on a proof, and undoes it where the proof holds no more."""
+        """Joins the transaction that relies on a proof, and rolls it back if the proof is no longer valid."""
         return ProofHeld(self, proven)
 
     async def _take_code(self, row: Any, code: str, now: int) -> None:
@@ -94,10 +94,10 @@ class ProofHeld:
         await self._proof.require_unchanged(connection, self._proven)
 
     async def end(self, connection: AsyncConnection) -> None:
-        """Nothing more: the row is locked until the commit."""
+        """Nothing to do: the row is locked until the commit."""
 
 
 def _proven(row: Any) -> Proven:
-    """The second factor counts once it is confirmed: until then it is asked of nobody."""
+    """A second factor is required only once it is confirmed."""
     second_factor = row["totp_secret"] if row["totp_confirmed"] else None
     return Proven(str(row["id"]), digest_of(f"{row['password_hash']} {second_factor}"))

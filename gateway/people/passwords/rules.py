@@ -1,6 +1,6 @@
-"""Which passwords are refused, after NIST SP 800-63B: too short, or among those that a guesser tries first. Pure.
+"""Password rules after NIST SP 800-63B: minimum length, and no easily guessed passwords. Pure.
 
-No letters of a certain kind are asked for, and nobody has to change a good password: both only make them worse.
+There are no rules on kinds of characters and no forced changes: both make passwords worse.
 """
 
 import re
@@ -12,9 +12,9 @@ from typing import Final
 from gateway.people.passwords.common_passwords import KEYBOARD_ROWS, WORDS
 
 MOST: Final = 256
-"""Characters; NIST asks for at least 64."""
+"""Characters; NIST requires at least 64."""
 _UNGUESSED: Final = 5
-"""Characters that must be left when every piece that a guesser would try is taken out."""
+"""Characters that must be left after all easily guessed pieces are removed."""
 _LOOK_ALIKES: Final = str.maketrans("013457@$!", "oleastasi")
 _RUN: Final = 3
 _REPEATED: Final = re.compile(r"(.{1,4}?)\1+")
@@ -29,17 +29,17 @@ class Weakness(StrEnum):
 
 
 def normalised(text: str) -> str:
-    """The same letters typed on another keyboard are the same password (NFKC)."""
+    """Normalize (NFKC): the same letters typed on another keyboard are the same password."""
     return unicodedata.normalize("NFKC", text)
 
 
 def weakness_of(password: str, least: int, context: Iterable[str] = ()) -> Weakness | None:
-    """Why it cannot be taken, or None.
+    """Why the password is refused, or None.
 
     Args:
         password: as typed.
-        least: the fewest characters.
-        context: words that a guesser knows: the person's name, the site, the service.
+        least: minimum length.
+        context: words known to a guesser: the person's name, the site, the service.
     """
     text = normalised(password)
     if len(text) < least:
@@ -50,7 +50,7 @@ def weakness_of(password: str, least: int, context: Iterable[str] = ()) -> Weakn
 
 
 def _unguessed(text: str, context: Iterable[str]) -> str:
-    """What is left of a password when common words, names, runs and repetitions are taken out."""
+    """The rest of a password after common words, names, runs and repetitions are removed."""
     plain = text.casefold()
     known = [piece for words in context for piece in re.split(r"[\W_]+", normalised(words).casefold())]
     words = sorted(WORDS | {piece for piece in known if len(piece) > 1}, key=len, reverse=True)
@@ -61,13 +61,13 @@ def _taken_out(text: str, words: Iterable[str]) -> str:
     for word in words:
         text = text.replace(word, " ")
     text = "".join(re.findall(r"\w", _without_runs(text)))
-    # What is repeated counts once; a single letter left in the end is nothing.
+    # A repetition counts once; a single remaining letter does not count.
     shorter = _REPEATED.sub(r"\1", text)
     return shorter if len(set(shorter)) > 2 else ""
 
 
 def _without_runs(text: str) -> str:
-    """Without what lies in a row: on the keyboard, in the alphabet, among the digits; forwards or backwards."""
+    """Remove runs: on the keyboard, in the alphabet, of digits; forwards or backwards."""
     kept, start = [], 0
     while start < len(text):
         length = _run_at(text, start)

@@ -1,4 +1,4 @@
-"""Attachments of tickets: added once for each id, listed, found; files that no row tells of are taken away."""
+"""Attachments of tickets: add once per id, list, find; remove files without a row."""
 
 import asyncio
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ _EVERY_S: Final = 3600.0
 
 
 class NewAttachment(msgspec.Struct, frozen=True):
-    """What somebody attaches. `id` is the client's, or ours; `position` tells whether a photo has kept it."""
+    """A file to attach. `id` is the client's, or ours; `position`: whether a photo kept its position."""
 
     id: str
     ticket: str
@@ -40,11 +40,11 @@ class NewAttachment(msgspec.Struct, frozen=True):
 async def add(
     database: Database, files: AttachmentFiles, new: NewAttachment, checked: Checked, cause: Cause, now: int
 ) -> Row:
-    """Keep a file and its row. What has this id already stays as it is, and is the answer.
+    """Store a file and its row. An existing attachment with this id stays as it is and is returned.
 
     Raises:
-        NoSuchTicket: it has gone meanwhile.
-        Refused: another ticket's attachment has this id, the ticket has too many, or the disk does not take it.
+        NoSuchTicket: it was removed meanwhile.
+        Refused: another ticket's attachment has this id, the ticket has too many, or the disk fails.
     """
     async with files.one_at_a_time(new.id):
         return await _add(database, files, new, checked, cause, now)
@@ -58,8 +58,8 @@ async def _add(
         site = await _require_place(connection, new, known)
     if known is not None:
         return known
-    # Before the row and outside of its transaction: a slow disk must keep nobody waiting who writes. Where no row
-    # follows, the sweep takes the file away.
+    # Before the row and outside its transaction: a slow disk must not block other writers. If no row follows, the
+    # sweep removes the file.
     await files.put(checked, new.id)
     row = {
         "id": new.id, "ticket": new.ticket, "site": site, "name": new.name, "media_type": checked.media_type,
@@ -76,7 +76,7 @@ async def _add(
 
 
 async def _require_place(connection: AsyncConnection, new: NewAttachment, known: Row | None) -> str:
-    """Whether it can be attached. Returns the ticket's site. Raises NoSuchTicket, Refused."""
+    """Check that it can be attached. Returns the ticket's site. Raises NoSuchTicket, Refused."""
     if known is not None and known["ticket"] != new.ticket:
         raise Refused("attachment_id_taken", "send it again with another id")
     site = await connection.scalar(select(ticket.c.site).where(ticket.c.number == new.ticket))
@@ -123,7 +123,7 @@ async def of_ticket(database: Database, number: str) -> list[Row]:
 
 
 class AttachmentSweep:
-    """Takes away files that no row tells of: retention removes rows, and a crash may come before one."""
+    """Removes files without a row: retention removes rows, and a crash may happen before one is written."""
 
     def __init__(self, database: Database, files: AttachmentFiles, epoch: int) -> None:
         self._database = database
@@ -138,11 +138,11 @@ class AttachmentSweep:
             except lease.LeaseLost:
                 raise
             except Exception as error:  # noqa: BLE001 - files that stay must not end the watch
-                log.error("files without an attachment are not taken away now; tried again in an hour", why=repr(error))
+                log.error("files without an attachment cannot be removed now; retrying in an hour", why=repr(error))
             await asyncio.sleep(_EVERY_S)
 
     async def sweep(self) -> None:
-        """Set aside what no row tells of, put back what one tells of after all, forget what is old."""
+        """Quarantine files without a row, restore those that have one after all, remove old ones."""
         for part in in_portions(await self._files.kept()):
             if await self._without_row(part):
                 await self._set_aside(part)
@@ -158,12 +158,12 @@ class AttachmentSweep:
             return await _without_row(connection, identities)
 
     async def _set_aside(self, identities: Sequence[str]) -> None:
-        """What is just being added is younger than what is looked at here."""
+        """Only old files are checked here: a newer one may still get its row."""
         async with self._database.reading() as connection:
             await lease.verify(connection, self._epoch)
             without = await _without_row(connection, identities)
         await self._files.move_aside(without)
-        log.warning("files without an attachment are set aside for a week", files=len(without))
+        log.warning("files without an attachment quarantined for a week", files=len(without))
 
 
 async def _without_row(connection: AsyncConnection, identities: Sequence[str]) -> set[str]:

@@ -1,6 +1,6 @@
-"""EXIF data of a photo without where it was taken, and without who owns the camera.
+"""EXIF data of a photo without its position and without the camera's owner.
 
-What stays is a list of fields, so that what nobody has thought of goes: makers hide places in notes of their own.
+An allowlist of fields stays; all others are removed: makers store positions in notes of their own.
 """
 
 from typing import Final
@@ -9,7 +9,7 @@ from PIL import Image
 
 _EXIF_IFD: Final = 0x8769
 _MOST: Final = 1024 * 1024
-"""Bytes; a JPEG has room for 64 KiB."""
+"""Bytes; a JPEG holds at most 64 KiB."""
 _OF_THE_PICTURE: Final = frozenset(
     {
         271, 272,  # make, model
@@ -32,10 +32,10 @@ _OF_THE_SHOT: Final = frozenset(
 
 
 def without_position(exif: bytes) -> bytes:
-    """The fields that stay, as a TIFF header and its directories; empty where none stays or it cannot be read.
+    """The allowed fields, as a TIFF header and its directories; empty if there is none or it cannot be read.
 
     Args:
-        exif: a TIFF header and its directories, with or without the word Exif and two NULs before it.
+        exif: a TIFF header and its directories, with or without the prefix Exif and two NULs.
     """
     try:
         return _rewritten(exif) if len(exif) <= _MOST else b""

@@ -1,8 +1,8 @@
-"""The files of attachments: received, checked, kept under their id, read. What is attached to what, the rows say.
+"""The files of attachments: receive, check, store under their id, read. The rows link them to tickets.
 
-`incoming/` holds what is on its way, `<first two of id>/<id>` what is kept, `unreferenced/` what no row tells of any
-more. A file gets its place before its row is written, so no row stands without its file; and outside the row's
-transaction, so a slow disk keeps nobody waiting who writes. What has its place and no row may get it for `PLACING_S`.
+`incoming/` holds uploads in progress, `<first two of id>/<id>` stored files, `unreferenced/` files without a row. A
+file is stored before its row is written, so no row lacks its file; and outside the row's transaction, so a slow disk
+does not block other writers. A stored file without a row may still get it within `PLACING_S`.
 """
 
 import asyncio
@@ -27,19 +27,19 @@ from gateway.tickets.attachments.picture_bytes import picture
 from gateway.tickets.attachments.types import MediaType, Refused, require_type
 
 RESERVE: Final = 512 * 1024 * 1024
-"""Bytes of the disk that no upload takes: alarms are written there too."""
+"""Bytes of the disk reserved for alarms, which are written there too."""
 AT_ONCE: Final = 8
 OF_ONE: Final = 3
-"""Uploads at once, of all and of one person."""
+"""Concurrent uploads, in total and of one person."""
 SILENT_S: Final = 30.0
 LONGEST_S: Final = 600.0
-"""How long an upload may be silent, and last."""
+"""Longest pause and longest duration of an upload."""
 ABANDONED_S: Final = 3600.0
-"""What is on its way for so long has been left there by a crash."""
+"""Older files in `incoming/` were left by a crash."""
 UNREFERENCED_S: Final = 7 * 24 * 3600.0
-"""For so long a file without a row is set aside: a database that was exchanged by mistake can be put back."""
+"""How long a file without a row is quarantined: a database that was replaced by mistake can be restored."""
 PLACING_S: Final = 600.0
-"""For so long after a file got its place its row may still be on its way."""
+"""How long after a file was stored its row may still be written."""
 _CHUNK: Final = 256 * 1024
 _THREADS: Final = 2
 _INCOMING: Final = "incoming"
@@ -50,7 +50,7 @@ Answer = TypeVar("Answer")
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """A file that may be kept: where it lies, and what it is."""
+    """A checked file: its path and type."""
 
     file: Path
     media_type: str
@@ -59,10 +59,10 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 class AttachmentFiles:
-    """Owns the folder, and the threads that work in it."""
+    """Owns the folder and the threads that work in it."""
 
     def __init__(self, folder: Path, limit: int) -> None:
-        """Describe it; nothing is made before the first upload.
+        """Create the object; the folder is created at the first upload.
 
         Args:
             folder: of the files.
@@ -77,13 +77,13 @@ class AttachmentFiles:
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    # -- on its way ------------------------------------------------------------------------------------------------
+    # -- uploads ---------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def place(self, person: str) -> Iterator[Path]:
-        """A file for an upload, while the block lasts; whatever happens, nothing stays of it. Raises Refused."""
+        """A temporary file for an upload; it is removed at the end of the block. Raises Refused."""
         if len(self._under_way) >= AT_ONCE or self._under_way.count(person) >= OF_ONE:
-            raise Refused("uploads_busy", "other files are just being received; try again in a moment")
+            raise Refused("uploads_busy", "too many uploads at once; try again in a moment")
         self._under_way.append(person)
         target = self._folder / _INCOMING / secrets.token_hex(16)
         try:
@@ -91,11 +91,11 @@ class AttachmentFiles:
         finally:
             self._under_way.remove(person)
             for file in (target, _cleaned(target)):
-                with contextlib.suppress(OSError):  # the sweep takes what cannot be removed now
+                with contextlib.suppress(OSError):  # the sweep removes it later
                     file.unlink(missing_ok=True)
 
     async def receive(self, read: Callable[[int], Awaitable[bytes]], target: Path) -> None:
-        """Write what is read, a piece at a time, until it ends.
+        """Write the upload in chunks until its end.
 
         Raises:
             Refused: it is too large or too slow, or the disk is full.
@@ -105,9 +105,7 @@ class AttachmentFiles:
                 async with asyncio.timeout(LONGEST_S):
                     await self._take(read, file)
         except TimeoutError:
-            raise Refused(
-                "upload_too_slow", "it stopped on its way; send it again where the network is better"
-            ) from None
+            raise Refused("upload_too_slow", "the upload stalled; send it again with a better connection") from None
 
     async def _take(self, read: Callable[[int], Awaitable[bytes]], file: IO[bytes]) -> None:
         received = 0
@@ -123,25 +121,25 @@ class AttachmentFiles:
 
     @property
     def too_large(self) -> str:
-        """What to do with a file that is larger."""
-        return f"a file has at most {self.limit // 1024 // 1024} MB; send it smaller, or in parts"
+        """The answer to a larger file."""
+        return f"a file has at most {self.limit // 1024 // 1024} MB; send a smaller one, or split it"
 
     def _begin(self, target: Path) -> IO[bytes]:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if shutil.disk_usage(target.parent).free < RESERVE + 2 * self.limit:
-            raise OSError(errno.ENOSPC, "the rest of the disk is kept for alarms")
-        # Not buffered: an error of the disk is met where the piece is written, never at the close.
+            raise OSError(errno.ENOSPC, "the free space is reserved for alarms")
+        # Unbuffered: a disk error occurs at the write, never at the close.
         return os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", buffering=0)
 
     async def check(self, file: Path, declared: MediaType, *, keep_position: bool) -> Checked:
-        """Hold a file against what it was said to be, and cut out what does not stay. Raises Refused."""
+        """Check a file against its declared type, and remove metadata. Raises Refused."""
         return await self._run(_check, file, declared, keep_position)
 
-    # -- kept ------------------------------------------------------------------------------------------------------
+    # -- stored ----------------------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
     async def one_at_a_time(self, identity: str) -> AsyncIterator[None]:
-        """Hold back whoever sends the same id at the same time, until the first answer is known."""
+        """Serialize concurrent uploads of the same id."""
         turn = self._turns.get(identity)
         if turn is None:
             turn = self._turns[identity] = asyncio.Lock()
@@ -149,21 +147,21 @@ class AttachmentFiles:
             yield
 
     async def put(self, checked: Checked, identity: str) -> None:
-        """Give a file its place, on disk before this returns.
+        """Store a file; it is on disk before this returns.
 
         Raises:
-            Refused: another file is just being attached under this id, or the disk does not take it.
+            Refused: another file is being attached under this id, or the disk fails.
         """
         await self._run(self._put, checked, identity)
 
     def _put(self, checked: Checked, identity: str) -> None:
         target = self._path(identity)
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:  # as one step, also between several processes
+        try:  # atomic, also across processes
             os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         except FileExistsError:
             if _is_being_placed(target) and _digest(target) != checked.sha256:
-                raise Refused("uploads_busy", "another file is just being received; try again in a moment") from None
+                raise Refused("uploads_busy", "another upload has this id; try again in a moment") from None
         self._place(checked.file, target)
 
     def _place(self, file: Path, target: Path) -> None:
@@ -173,52 +171,52 @@ class AttachmentFiles:
             _sync_folder(folder)
 
     async def open(self, identity: str) -> IO[bytes]:
-        """A kept file, to be read and closed. Raises FileNotFoundError, or Refused where the disk does not answer."""
+        """Open a stored file. Raises FileNotFoundError, or Refused if the disk does not respond."""
         return await self._run(self._path(identity).open, "rb")
 
     def _path(self, identity: str) -> Path:
-        """Of an id that a row has: never of what somebody sends."""
+        """The path for an id of a row; never call it with input of a request."""
         return self._folder / identity[:2] / identity
 
     # -- without a row ---------------------------------------------------------------------------------------------
 
     async def kept(self) -> list[str]:
-        """The ids of all files that are kept, but for those that have just got their place."""
+        """The ids of all stored files, except very recent ones."""
         return await self._run(
             lambda: sorted(file.name for file in self._folder.glob("??/*") if not _is_being_placed(file))
         )
 
     async def set_aside(self) -> list[str]:
-        """The ids of all files that no row told of."""
+        """The ids of all quarantined files."""
         return await self._run(lambda: sorted(file.name for file in (self._folder / _UNREFERENCED).glob("*")))
 
     async def move_aside(self, identities: Iterable[str]) -> None:
-        """Take away files that no row tells of; their week begins."""
+        """Quarantine files without a row for a week."""
         await self._run(self._move_aside, list(identities))
 
     def _move_aside(self, identities: Iterable[str]) -> None:
         (self._folder / _UNREFERENCED).mkdir(mode=0o700, exist_ok=True)
         for identity in identities:
-            aside = self._folder / _UNREFERENCED / identity
+            quarantined = self._folder / _UNREFERENCED / identity
             if not _is_being_placed(self._path(identity)):
-                self._path(identity).replace(aside)
-                os.utime(aside)
+                self._path(identity).replace(quarantined)
+                os.utime(quarantined)
 
     async def put_back(self, identities: Iterable[str]) -> None:
-        """A row tells of them after all."""
+        """Restore quarantined files that have a row after all."""
         await self._run(self._put_back, list(identities))
 
     def _put_back(self, identities: Iterable[str]) -> None:
         for identity in identities:
-            aside = self._folder / _UNREFERENCED / identity
-            if self._path(identity).exists():  # sent again meanwhile: that is what the row tells of
-                aside.unlink()
+            quarantined = self._folder / _UNREFERENCED / identity
+            if self._path(identity).exists():  # uploaded again meanwhile: the row refers to that file
+                quarantined.unlink()
             else:
                 self._path(identity).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._place(aside, self._path(identity))
+                self._place(quarantined, self._path(identity))
 
     async def forget_old(self) -> int:
-        """Remove what was set aside a week ago, and what uploads that broke off have left. Returns how many."""
+        """Remove files quarantined a week ago, and remains of aborted uploads. Returns their number."""
         return await self._run(self._forget_old)
 
     def _forget_old(self) -> int:
@@ -234,15 +232,15 @@ class AttachmentFiles:
     async def _run(
         self, work: Callable[Arguments, Answer], *args: Arguments.args, **options: Arguments.kwargs
     ) -> Answer:
-        """Off the event loop. Trouble with the disk is told as such."""
+        """Run in a thread. Disk errors become Refused."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(*args, **options))
         except FileNotFoundError:
             raise
         except OSError as error:
             if error.errno in _FULL:
-                raise Refused("disk_full", "tell the administrator; the file is not kept, alarms go on") from error
-            raise Refused("attachments_unavailable", "the disk does not take or give it; try again") from error
+                raise Refused("disk_full", "the file is not stored; ask an administrator for disk space") from error
+            raise Refused("attachments_unavailable", "the disk cannot write or read it; try again") from error
 
 
 def _check(file: Path, declared: MediaType, keep_position: bool) -> Checked:
@@ -266,33 +264,33 @@ def _check(file: Path, declared: MediaType, keep_position: bool) -> Checked:
 
 
 def _write(file: IO[bytes], piece: bytes) -> None:
-    """All of it: a disk that is almost full takes a part first."""
+    """Write everything: a nearly full disk may accept only a part at first."""
     rest = memoryview(piece)
     while rest:
         rest = rest[file.write(rest) :]
 
 
 def _require_end(reading: IO[bytes]) -> None:
-    """A PDF that is cut short has no end mark. What is in it is not looked into."""
+    """A truncated PDF has no end mark. Its content is not inspected."""
     size = reading.seek(0, os.SEEK_END)
     reading.seek(max(0, size - 1024))
     if b"%%EOF" not in reading.read():
-        raise Refused("not_what_it_says", "the PDF ends in the middle; send it again")
+        raise Refused("not_what_it_says", "the PDF is truncated; send it again")
 
 
 def _require_readable(file: Path, declared: MediaType, size: tuple[int, int]) -> None:
-    """Whether Pillow finds the picture that we have found; it reads the head only."""
+    """Check with Pillow that type and size of the picture match; only its header is read."""
     try:
         with Image.open(file, formats=(declared.pillow,)) as image:
             found = image.size
     except Exception as error:
-        raise Refused("not_what_it_says", "the picture cannot be read; take or send it anew") from error
+        raise Refused("not_what_it_says", "the picture cannot be read; take or send it again") from error
     if found != size:
-        raise Refused("not_what_it_says", "the picture's size is not what it says; take or send it anew")
+        raise Refused("not_what_it_says", "the picture's size does not match its header; take or send it again")
 
 
 def _sealed(file: Path, declared: MediaType) -> Checked:
-    """On disk, with its size and checksum."""
+    """Flush to disk; returns size and checksum."""
     digest = _digest(file)
     with file.open("rb+") as reading:
         size = reading.seek(0, os.SEEK_END)
@@ -309,7 +307,7 @@ def _digest(file: Path) -> str:
 
 
 def _is_being_placed(file: Path) -> bool:
-    """Whether it has got its place so lately that its row may still be on its way."""
+    """Whether it was stored so recently that its row may still be written."""
     return time.time() - file.stat().st_mtime < PLACING_S
 
 

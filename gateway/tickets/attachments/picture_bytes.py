@@ -1,8 +1,7 @@
-"""Which bytes of a picture stay. The picture itself is never decoded: not a pixel changes, and no bomb goes off.
+"""Selects the bytes of a picture to store. The picture is never decoded: no pixel changes, no decompression bomb.
 
-Goes: where it was taken (EXIF, XMP) unless that is asked for, comments, previews, and what stands behind the picture's
-end: the film of a "motion photo", or a page that hides there. Stays: the picture, its colours, when it was taken.
-No I/O.
+Removed: position (EXIF, XMP) unless requested, comments, previews, and data after the end of the picture, such as the
+film of a "motion photo" or a hidden page. Kept: the picture, its colours, its time. No I/O.
 """
 
 import re
@@ -18,43 +17,43 @@ from gateway.tickets.attachments.types import JPEG, PNG, WEBP, MediaType, Refuse
 
 MOST_PIXELS: Final = 50_000_000
 _MOST_PARTS: Final = 50_000
-"""Segments or chunks; a photo has some dozens, a large PNG some thousands."""
+"""Segments or chunks; a photo has dozens, a large PNG thousands."""
 Data = bytes | mmap
 Piece = tuple[int, int] | bytes
-"""A stretch of the file (start, end), or bytes that stand in its place."""
+"""A range of the file (start, end), or replacement bytes."""
 
 
 class Kept(msgspec.Struct):
-    """What is found of a picture: its size, and what of its file stays, in order."""
+    """A parsed picture: its size, and the kept pieces of its file, in order."""
 
     pieces: list[Piece] = []
     width: int = 0
     height: int = 0
 
     def measure(self, width: int, height: int) -> None:
-        """Note a size that the file names; the largest counts. Raises Refused."""
+        """Record a size in the file; the largest counts. Raises Refused."""
         if width <= 0 or height <= 0:
             raise _damaged("it has no size")
         if width * height > MOST_PIXELS:
             most = MOST_PIXELS // 1_000_000
-            raise Refused("too_many_pixels", f"{width} x {height}: {most} million pixels at the most; send it smaller")
+            raise Refused("too_many_pixels", f"{width} x {height}: at most {most} million pixels; send a smaller one")
         if width * height > self.width * self.height:
             self.width, self.height = width, height
 
 
 def picture(data: Data, kind: MediaType, *, keep_position: bool) -> Kept:
-    """What of a picture stays. Raises Refused where it is none, is cut short or too large."""
+    """The kept pieces of a picture. Raises Refused if it is invalid, truncated or too large."""
     try:
         kept = _WALKS[kind](data, keep_position)
     except IndexError:
-        raise _damaged("it ends in the middle") from None
+        raise _damaged("it is truncated") from None
     if not kept.width:
         raise _damaged("it has no size")
     return kept
 
 
 def _damaged(why: str) -> Refused:
-    return Refused("not_what_it_says", f"the picture cannot be read: {why}; take or send it anew")
+    return Refused("not_what_it_says", f"the picture cannot be read: {why}; take or send it again")
 
 
 def _number(data: Data, at: int, size: int, order: str = "big") -> int:
@@ -70,7 +69,7 @@ _ALONE: Final = frozenset({0x01, *range(0xD0, 0xD8)})
 _SCAN, _END, _APP0, _APP1, _APP2, _APP14, _COMMENT = 0xDA, 0xD9, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
 _BEHIND_SCAN: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _AT_A_TIME: Final = 256 * 1024
-"""Bytes that are searched in one go: other threads wait so long."""
+"""Bytes searched in one call, which blocks other threads."""
 _EXIF: Final = b"Exif\0\0"
 _XMP: Final = b"http://ns.adobe.com/x"
 _LONGEST_SEGMENT: Final = 0xFFFF - 2
@@ -96,7 +95,7 @@ def _jpeg(data: Data, keep_position: bool) -> Kept:
         if code == _SCAN:
             end = _behind_scan(data, end)
         if end > len(data) or end < at + 2:
-            raise _damaged("it ends in the middle")
+            raise _damaged("it is truncated")
         kept.pieces += _segment(data, code, start, end, keep_position)
         at = end
     raise _damaged("it has too many segments")
@@ -107,11 +106,11 @@ def _behind_scan(data: Data, at: int) -> int:
         found = _BEHIND_SCAN.search(data, start, start + _AT_A_TIME + 1)
         if found is not None:
             return found.start()
-    raise _damaged("it ends in the middle")
+    raise _damaged("it is truncated")
 
 
 def _segment(data: Data, code: int, start: int, end: int, keep_position: bool) -> list[Piece]:
-    """What stays of a segment. A list of previews (MPF) would point behind the end, where nothing is any more."""
+    """The kept part of a segment. A list of previews (MPF) is dropped: it would point behind the new end."""
     begins = bytes(data[start + 4 : min(end, start + 4 + 32)])
     if code == _APP1 and begins.startswith(_EXIF) and not keep_position:
         exif = without_position(bytes(data[start + 4 : end]))
@@ -144,7 +143,7 @@ def _png(data: Data, keep_position: bool) -> Kept:
         kind = bytes(data[at + 4 : at + 8])
         end = at + 12 + _number(data, at, 4)
         if end > len(data):
-            raise _damaged("it ends in the middle")
+            raise _damaged("it is truncated")
         if (at == 8) != (kind == b"IHDR"):
             raise _damaged("its header is not where it should be")
         if kind == b"IHDR":
@@ -161,7 +160,7 @@ def _png(data: Data, keep_position: bool) -> Kept:
 
 
 def _png_stays(data: Data, kind: bytes, at: int, keep_position: bool) -> bool:
-    if not kind[0] & 0x20 or kind in _PNG_STAYS:  # a capital letter: nobody can show it without
+    if not kind[0] & 0x20 or kind in _PNG_STAYS:  # a capital letter: the chunk is critical for display
         return True
     xmp = kind == b"iTXt" and data[at + 8 : at + 8 + len(_XMP_KEYWORD)] == _XMP_KEYWORD
     return keep_position and (kind == b"eXIf" or xmp)
@@ -181,7 +180,7 @@ _FLAGS: Final = {b"EXIF": 0x08, b"XMP ": 0x04}
 def _webp(data: Data, keep_position: bool) -> Kept:
     whole = 8 + _number(data, 4, 4, "little")
     if whole > len(data):
-        raise _damaged("it ends in the middle")
+        raise _damaged("it is truncated")
     kept, at, header, found = Kept(), 12, b"", 0
     for _ in range(_MOST_PARTS):
         if at + 8 > whole:
@@ -189,7 +188,7 @@ def _webp(data: Data, keep_position: bool) -> Kept:
         kind, size = bytes(data[at : at + 4]), _number(data, at + 4, 4, "little")
         end = at + 8 + size + size % 2
         if end > whole:
-            raise _damaged("it ends in the middle")
+            raise _damaged("it is truncated")
         _measure_webp(kept, data, kind, at + 8)
         if kind == b"VP8X":
             header = bytes(data[at:end])
@@ -206,7 +205,7 @@ def _webp(data: Data, keep_position: bool) -> Kept:
 
 
 def _riff(kept: Kept, header: bytes, found: int) -> Kept:
-    """The file's head, which says what is in it and how long it is."""
+    """The file's header with its content flags and length."""
     if header:
         flags = header[8] & ~sum(_FLAGS.values()) | found
         kept.pieces.insert(0, header[:8] + bytes([flags]) + header[9:])

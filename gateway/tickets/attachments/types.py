@@ -1,4 +1,4 @@
-"""What may be attached, how it is known by its first bytes, and by which name it is shown. Pure."""
+"""Accepted file types, their detection by the first bytes, and display names. Pure."""
 
 import re
 import unicodedata
@@ -13,13 +13,13 @@ _HEIC_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"
 
 
 class MediaType(msgspec.Struct, frozen=True):
-    """A kind of file that is taken."""
+    """An accepted file type."""
 
     name: str
     endings: tuple[str, ...]
-    """Of file names; the first is given to what has none of them."""
+    """File extensions; the first one is added to names without one of them."""
     pillow: str = ""
-    """What Pillow calls it; "" for what is no picture."""
+    """Pillow's name of the format; "" if it is not a picture."""
 
 
 JPEG: Final = MediaType("image/jpeg", (".jpg", ".jpeg"), "JPEG")
@@ -30,7 +30,7 @@ TAKEN: Final = {kind.name: kind for kind in (JPEG, PNG, WEBP, PDF)}
 
 
 class Refused(Exception):
-    """A file that is not taken; the text says what to do. `code` is the problem's."""
+    """The file is refused; the text says what to do. `code` is the problem's."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
@@ -38,28 +38,28 @@ class Refused(Exception):
 
 
 def declared_type(content_type: str) -> MediaType:
-    """What somebody says that they send. Raises Refused where it is not taken."""
+    """The declared type. Raises Refused if it is not accepted."""
     if content_type in _HEIC:
         raise _heic()
     found = TAKEN.get(content_type)
     if found is None:
-        raise Refused("unsupported_type", f"send one of {', '.join(TAKEN)}, and say which in Content-Type")
+        raise Refused("unsupported_type", f"send one of {', '.join(TAKEN)}, and set Content-Type")
     return found
 
 
 def require_type(head: bytes, declared: MediaType) -> None:
-    """Hold the first bytes (16 are enough) against what was declared. Raises Refused."""
+    """Check the first bytes (16 are enough) against the declared type. Raises Refused."""
     found = type_of(head)
     if found is declared:
         return
     if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
         raise _heic()
-    content = f"it is {found.name}" if found else "it is no file of a kind that is taken"
+    content = f"it is {found.name}" if found else "its type is not accepted"
     raise Refused("not_what_it_says", f"it was sent as {declared.name}, but {content}")
 
 
 def type_of(head: bytes) -> MediaType | None:
-    """The kind of file that begins so; None for all others."""
+    """The type by the first bytes; None for all others."""
     if head.startswith(b"\xff\xd8\xff"):
         return JPEG
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -72,15 +72,15 @@ def type_of(head: bytes) -> MediaType | None:
 def _heic() -> Refused:
     return Refused(
         "unsupported_type",
-        "HEIC and AVIF are not taken: set the phone's camera to JPEG (iPhone: Camera, Formats, Most Compatible), or "
+        "HEIC and AVIF are not accepted: set the phone's camera to JPEG (iPhone: Camera, Formats, Most Compatible), or "
         "send a screenshot of the photo",
     )
 
 
 def shown_name(given: str, kind: MediaType) -> str:
-    """The name that people see and a browser saves under: one line, no folder, an ending of its real kind.
+    """The name for display and download: one line, no folder, the extension of its real type.
 
-    Also what turns the direction of writing goes, so that `photo<RLO>gpj.exe` looks like what it is.
+    Characters that change the direction of writing are removed, so that `photo<RLO>gpj.exe` cannot look like a photo.
     """
     last = re.split(r"[/\\]", given)[-1]
     plain = "".join(

@@ -1,18 +1,18 @@
-"""The lives of tickets as tables: what is not in them is not permitted."""
+"""Lifecycles of tickets as tables of the permitted transitions."""
 
 from enum import StrEnum
 from typing import Final
 
 
 class TicketType(StrEnum):
-    """Repair: something is to be mended. Emergency: somebody is or may be in danger."""
+    """Repair: something needs repair. Emergency: somebody is or may be in danger."""
 
     REPAIR = "repair"
     EMERGENCY = "emergency"
 
 
 class Action(StrEnum):
-    """What people, or the alarm behind a ticket, do to it."""
+    """Actions of people, or of the ticket's alarm."""
 
     ACKNOWLEDGE = "acknowledge"
     ASSIGN = "assign"
@@ -31,7 +31,7 @@ class Action(StrEnum):
 
 
 class NotPermitted(Exception):
-    """This cannot be done to a ticket in this state; the text says what can."""
+    """The action is not permitted in this state; the text lists permitted ones."""
 
 
 FIRST_STATE: Final = "open"
@@ -39,12 +39,12 @@ CLOSED: Final = {
     TicketType.REPAIR: frozenset({"closed", "cancelled"}),
     TicketType.EMERGENCY: frozenset({"reviewed", "stood_down"}),
 }
-"""States in which a ticket is over."""
+"""Final states of a ticket."""
 GATHERS_NO_MORE: Final = {
     TicketType.REPAIR: CLOSED[TicketType.REPAIR],
     TicketType.EMERGENCY: CLOSED[TicketType.EMERGENCY] | {"resolved"},
 }
-"""States in which its alarms may open a new one: nobody is sent for an emergency that only waits for its review."""
+"""States in which its alarms may open a new ticket: an emergency that only awaits review dispatches nobody."""
 
 STEPS: Final[dict[TicketType, dict[tuple[str, Action], str]]] = {
     TicketType.REPAIR: {
@@ -77,5 +77,5 @@ def after(kind: TicketType, state: str, action: Action) -> str:
     following = STEPS[kind].get((state, action))
     if following is None:
         permitted = ", ".join(name for before, name in STEPS[kind] if before == state) or "nothing more"
-        raise NotPermitted(f"a {kind} ticket that is {state} permits {permitted}; not {action}")
+        raise NotPermitted(f"a {kind} ticket in the state {state} permits {permitted}, not {action}")
     return following

@@ -86,7 +86,7 @@ def test_chunks_that_are_left_out_exchanged_or_added_are_found(passphrase: str) 
 
 
 def test_another_passphrase_opens_nothing() -> None:
-    with pytest.raises(BackupDamaged, match="another passphrase"):
+    with pytest.raises(BackupDamaged, match="wrong passphrase"):
         opened(sealed(b"secret", "one"), "two")
 
 
@@ -112,7 +112,7 @@ def test_an_encryption_that_somebody_took_out_of_the_header_is_found() -> None:
 @pytest.mark.parametrize("n", [0, 1, 3, 2**30, -2])
 def test_a_header_cannot_make_us_take_all_the_memory(n: int) -> None:
     encoded = msgspec.json.encode(Header(0, "", "", salt="00", n=n))
-    with pytest.raises(BackupDamaged, match="cannot be made"):
+    with pytest.raises(BackupDamaged, match="invalid key parameters"):
         SealedReader(io.BytesIO(MAGIC + len(encoded).to_bytes(4, "big") + encoded), "x")
 
 

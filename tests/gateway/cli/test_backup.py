@@ -120,7 +120,7 @@ def test_a_passphrase_that_is_not_set_is_asked_for(folder: Path) -> None:
     assert gengfu("backup", "--to", folder / "b", "--data-dir", folder, **SECRET).exit_code == 0
     (file,) = (folder / "b").glob("*.backup")
     wrong = gengfu("restore", file, "--into", folder / "new", answer="wrong\n")
-    assert (wrong.exit_code, "another passphrase" in wrong.output) == (1, True)
+    assert (wrong.exit_code, "wrong passphrase" in wrong.output) == (1, True)
     right = gengfu("restore", file, "--into", folder / "new", answer=SECRET["GENGFU_BACKUP__PASSPHRASE"] + "\n")
     assert right.exit_code == 0, right.output
     assert (folder / "new" / "gengfu.db").is_file()
@@ -132,7 +132,7 @@ def test_each_mistake_is_one_sentence_that_says_what_to_do(folder: Path) -> None
         (("backup", "--data-dir", folder), "name a folder with --to"),
         (("backup", "--to", folder / "b", "--data-dir", folder / "nowhere"), "name its folder with --data-dir"),
         (("restore", folder / "missing", "--into", folder / "new"), "No such file"),
-        (("restore", folder / "photo.jpg", "--into", folder / "new"), "no backup of Gengfu"),
+        (("restore", folder / "photo.jpg", "--into", folder / "new"), "not a backup of Gengfu"),
     ]:
         result = gengfu(*arguments)
         assert (result.exit_code, sentence in result.output) == (1, True), result.output

@@ -80,10 +80,10 @@ async def test_beyond_the_limit_strangers_are_counted_not_listed(database: Datab
     await ledger.enter([HQ], [P1], CLOCK, T0)  # adopted: does not count
     topics = [PUMP.replace("P-1", f"X-{number}") for number in range(4)]
     await ledger.meet([reading for topic in topics for reading in heard(topic)], T0)
-    assert ledger.turned_away == 2
+    assert ledger.rejected == 2
     again = await make_ledger(database, unknown_limit=2)
     await again.meet(heard(PUMP.replace("P-1", "X-9")), T0)
-    assert (again.turned_away, len(again.equipment)) == (1, 3)
+    assert (again.rejected, len(again.equipment)) == (1, 3)
 
 
 def fail_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ async def test_strangers_beyond_the_limit_fill_neither_memory_nor_table(database
         topic = PUMP.replace("P-1", f"X-{number}")
         ledger.hear(message(topic, b"1"), heard(topic))
         await ledger.meet(heard(topic), T0)
-    assert len(ledger._heard) == 2
+    assert len(ledger._received) == 2
     await ledger.keep_last_messages()
     assert {row["equipment"] for row in await rows_of(database, last_message)} == {"X-0", "X-1"}
 
@@ -239,4 +239,4 @@ async def test_equipment_whose_name_is_too_long_for_the_records_is_counted_not_l
     longest, longer = (PUMP.replace("HQ", "S" * 64).replace("P-1", "P" * letters) for letters in (63, 64))
     await ledger.meet([*heard(longest), *heard(longer)], T0)
     assert list(ledger.equipment) == [("S" * 64, "P" * 63)]
-    assert ledger.turned_away == 1
+    assert ledger.rejected == 1

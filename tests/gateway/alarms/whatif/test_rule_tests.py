@@ -240,16 +240,16 @@ async def test_an_empty_history_is_said_and_not_drawn(api: ApiServer) -> None:
     lines: list[str] = []
     tell(answer, lines.append)
     assert "0 readings, the first at none." in lines[1]
-    assert any("there is no reading of this equipment" in line for line in lines)
+    assert any("this equipment has no reading" in line for line in lines)
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["pump.pressure_low", "HQ:P-1", "--set", "below"], "write KEY=VALUE"),
-        (["pump.pressure_low", "HQ:P-1", "--start", "yesterday"], "is no time"),
-        (["{file}", "HQ:P-1"], "say with --id which rule: a, b"),
-        (["{file}", "HQ:P-1", "--id", "c"], "there is no such rule"),
+        (["pump.pressure_low", "HQ:P-1", "--start", "yesterday"], "is not a time"),
+        (["{file}", "HQ:P-1"], "choose a rule with --id: a, b"),
+        (["{file}", "HQ:P-1", "--id", "c"], "this file has no such rule"),
     ],
 )
 def test_what_the_command_cannot_understand_is_one_sentence(arguments: list[str], says: str, tmp_path: Path) -> None:

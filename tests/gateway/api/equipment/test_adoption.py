@@ -91,7 +91,7 @@ async def test_a_command_says_why_it_could_not(api: ApiServer) -> None:
         with pytest.raises(RemoteError, match="Your role does not permit this"):
             await adopt(remote, "HQ:S-1", "", "", print)
     async with logged_in("http://127.0.0.1:1", "", "") as remote:
-        with pytest.raises(RemoteError, match="does not answer as Gengfu does"):
+        with pytest.raises(RemoteError, match="does not answer like Gengfu"):
             await list_unknown(remote, print)
 
 

@@ -203,7 +203,7 @@ async def test_what_is_no_http_is_one_line_in_the_log_a_problem_and_counted(
     assert b'"code":"bad_request"' in answer
     assert b"nosniff" in answer
     assert b"Server:" not in answer
-    assert [entry["event"] for entry in logged] == ["a request is no HTTP"]
+    assert [entry["event"] for entry in logged] == ["a request is not HTTP"]
     assert caplog.records == [], "no traceback by way of aiohttp's own logger"
     assert counted(listener, "malformed") == 1
 

@@ -34,8 +34,8 @@ PASSWORD = "nine kettles sing before dawn"
     [
         ({}, ""),
         ({"host": "::1"}, ""),
-        ({"host": EVERYWHERE}, "in the clear"),
-        ({"host": "192.0.2.1"}, "in the clear"),
+        ({"host": EVERYWHERE}, "sent unencrypted"),
+        ({"host": "192.0.2.1"}, "sent unencrypted"),
         ({"host": "192.0.2.1", **TLS}, ""),
         ({"host": EVERYWHERE, **TLS}, "http.public_url"),  # it would answer to no name
         ({"host": EVERYWHERE, "public_url": "https://watch.example.net", **TLS}, ""),

@@ -329,7 +329,7 @@ async def test_a_fire_is_shelved_by_a_shift_leader_and_another_one(api: ApiServe
     come(api, "min")
     wanted = {"version": row["version"], "minutes": 10, "reason": "painters on the third floor"}
     status, waiting = await api.post(f"/api/v1/alarms/{row['id']}/shelve", wanted)
-    assert (status, waiting["reason"]) == (202, "an alarm of life safety is shelved by two people")
+    assert (status, waiting["reason"]) == (202, "shelving a life-safety alarm needs two people")
     assert await rows_of(api.services.database, shelf) == []
     assert (await decide(api, "min", waiting))[1]["code"] == "same_person"
     assert (await decide(api, "tao", waiting))[1]["outcome"] == "done"
