@@ -296,7 +296,7 @@ def note_events(store: Store, feed: LiveFeed, readings: Sequence[Reading]) -> No
     """Let events count for when an equipment was seen last; they are on record by now."""
     events = [one for one in readings if one.topic.channel is Channel.EVENT and one.digest and is_life(one)]
     for one in events:
-        store.hear((one.topic.site, one.topic.equipment), one.topic.kind.value, one.received_at)
+        store.note_received((one.topic.site, one.topic.equipment), one.topic.kind.value, one.received_at)
     feed.note(events)
 
 

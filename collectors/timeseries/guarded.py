@@ -11,8 +11,8 @@ from typing import Final
 import structlog
 
 from collectors.timeseries.store import (
+    CHUNK_ROWS,
     DEFAULT_POINTS,
-    PORTION,
     History,
     Latest,
     Refused,
@@ -58,8 +58,8 @@ class GuardedStore:
         with contextlib.suppress(StoreFailed), self._guarding("update_latest"):
             self._store.update_latest(readings)
 
-    def hear(self, equipment: tuple[str, str], kind: str, received_at: int) -> None:
-        self._store.hear(equipment, kind, received_at)
+    def note_received(self, equipment: tuple[str, str], kind: str, received_at: int) -> None:
+        self._store.note_received(equipment, kind, received_at)
 
     def latest(self) -> Mapping[tuple[str, str], Latest]:
         return self._store.latest()
@@ -79,7 +79,7 @@ class GuardedStore:
             return await self._store.history(series, field, start, end, points)
 
     async def readings(
-        self, series: Series, start: int, end: int, after: int = -1, most: int = PORTION
+        self, series: Series, start: int, end: int, after: int = -1, most: int = CHUNK_ROWS
     ) -> list[Reading]:
         with self._guarding("readings"):
             return await self._store.readings(series, start, end, after, most)

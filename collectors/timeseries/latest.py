@@ -37,7 +37,7 @@ class LatestTable(Mapping[Who, Latest]):
             newest[who] = reading
         return heard
 
-    def hear(self, who: Who, kind: str, received_at: int) -> None:
+    def note_received(self, who: Who, kind: str, received_at: int) -> None:
         """Something that is no value, an event, was received of an equipment at a time (epoch ms)."""
         known = self[who] if who in self else self._merged.setdefault(who, Latest(kind, 0, {}))
         known.heard_at = max(known.heard_at, received_at)

@@ -23,7 +23,7 @@ from collectors.device_clocks import Doubt
 from collectors.wire.reading import Reading, Value
 
 DEFAULT_POINTS = 500
-PORTION = 2_000
+CHUNK_ROWS = 2_000
 """Readings that are handed out at once: little enough that nobody else waits for the store meanwhile."""
 
 
@@ -113,7 +113,7 @@ class Store(Protocol):
     def update_latest(self, readings: Sequence[Reading]) -> None:
         """Let `latest` show readings that will be written later. Does not wait for anything."""
 
-    def hear(self, equipment: tuple[str, str], kind: str, received_at: int) -> None:
+    def note_received(self, equipment: tuple[str, str], kind: str, received_at: int) -> None:
         """Let `latest` show that something which is no value, an event, was received at a time (epoch ms)."""
 
     def latest(self) -> Mapping[tuple[str, str], Latest]:
@@ -136,7 +136,7 @@ class Store(Protocol):
         """
 
     async def readings(
-        self, series: Series, start: int, end: int, after: int = -1, most: int = PORTION
+        self, series: Series, start: int, end: int, after: int = -1, most: int = CHUNK_ROWS
     ) -> list[Reading]:
         """The next readings of a range as they were kept, in order of their time keys; none where there are no more.
 

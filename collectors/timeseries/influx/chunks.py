@@ -11,7 +11,7 @@ _WEEKS: Final = 4
 Item = TypeVar("Item")
 
 
-def portions(items: Sequence[Item], key: Callable[[Item], int]) -> Iterator[Sequence[Item]]:
+def chunks(items: Sequence[Item], key: Callable[[Item], int]) -> Iterator[Sequence[Item]]:
     """Cut what is to be written so that no request has too many lines or spans too many weeks.
 
     Args:

@@ -74,9 +74,9 @@ class DirtyMinutes:
         again, self._again = self._again, set()
         return again
 
-    async def some(self, portion: int, now: int) -> list[Mark]:
-        """Marks whose minute is over, a portion of them, neighbours together."""
-        return await self._on(self._some, portion, now)
+    async def some(self, most: int, now: int) -> list[Mark]:
+        """Marks whose minute is over, a most of them, neighbours together."""
+        return await self._on(self._some, most, now)
 
     async def of(self, series: Series, start: int, end: int) -> list[int]:
         """The dirty minutes of a series in a range."""
@@ -142,9 +142,9 @@ class DirtyMinutes:
             rows = [(*mark.series, mark.minute) for mark in marks]
             connection.executemany(f"DELETE FROM dirty WHERE {_IS_SERIES} AND minute = ?", rows)
 
-    def _some(self, portion: int, now: int) -> list[Mark]:
+    def _some(self, most: int, now: int) -> list[Mark]:
         is_over = "minute + 60000 <= ?1 OR minute > ?1"  # one in the future is not the current one either
-        rows = self._opened().execute(f"SELECT * FROM dirty WHERE {is_over} LIMIT ?2", (now, portion))
+        rows = self._opened().execute(f"SELECT * FROM dirty WHERE {is_over} LIMIT ?2", (now, most))
         return [Mark(Series(*names), minute) for *names, minute in rows]
 
     def _number(self) -> int:

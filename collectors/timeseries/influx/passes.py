@@ -18,7 +18,7 @@ from collectors.wire.fields import Kind
 
 log = structlog.get_logger(__name__)
 
-_PORTION: Final = 3_000
+_CHUNK_MINUTES: Final = 3_000
 """Minutes at a time."""
 _PUT_OFF_S: Final = 3600.0
 _FAILURES_OF_A_SERVER: Final = 3
@@ -35,7 +35,7 @@ class _Pass(msgspec.Struct):
 
 
 class Passes:
-    """Makes rollups, a portion of minutes at a time."""
+    """Makes rollups, a chunk of minutes at a time."""
 
     def __init__(self, dirty: DirtyMinutes) -> None:
         self.refused = 0
@@ -45,7 +45,7 @@ class Passes:
         """Until when (monotonic seconds) a day is left alone."""
 
     async def roll_up(self, server: InfluxHttp, now: int, oldest: int) -> int:
-        """Sum up a portion of minutes, or look at them again; return how many. What is being written to waits.
+        """Sum up a chunk of minutes, or look at them again; return how many. What is being written to waits.
 
         Args:
             server: where samples and rollups are.
@@ -60,16 +60,16 @@ class Passes:
             self._dirty.lost_marks = False
         busy = self._dirty.settle()
         self._put_off = {day: until for day, until in self._put_off.items() if until > time.monotonic()}
-        most = _PORTION + len(self._put_off) * DAY // 60_000
+        most = _CHUNK_MINUTES + len(self._put_off) * DAY // 60_000
         marks = [
             mark for mark in await self._dirty.some(most, now) if mark not in busy and _day(mark) not in self._put_off
         ]
         one_pass = _Pass()
         try:
-            await self._sum_up(server, marks[:_PORTION], oldest, one_pass)
+            await self._sum_up(server, marks[:_CHUNK_MINUTES], oldest, one_pass)
         finally:
             await self._dirty.clear(one_pass.done)
-        return len(marks[:_PORTION])
+        return len(marks[:_CHUNK_MINUTES])
 
     async def _sum_up(self, server: InfluxHttp, marks: list[Mark], oldest: int, one_pass: _Pass) -> None:
         """All at once; in halves where that fails for a reason that lies in some of them."""

@@ -21,7 +21,7 @@ _by_key: Final = attrgetter("key")
 
 
 class Verdict(NamedTuple):
-    """Readings (or fields of them) that will never be taken, and portions to send again."""
+    """Readings (or fields of them) that will never be taken, and chunks to send again."""
 
     refused: list[Refused]
     again: list[list[Reading]]

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from collectors.timeseries import stretches
 from collectors.timeseries.influx.answers import Result, Unacceptable
-from collectors.timeseries.influx.chunks import portions
+from collectors.timeseries.influx.chunks import chunks
 from collectors.timeseries.influx.dirty_minutes import DirtyMinutes, Mark
 from collectors.timeseries.influx.http import InfluxHttp
 from collectors.timeseries.influx.influxql import KEYS_PER_MS, SUFFIX, rows_of, source
@@ -133,8 +133,8 @@ async def _sum_up_samples(server: InfluxHttp, spans: list[_Span]) -> list[Rollup
             counts = {name: row[f"count_{name}"] for name in counted - numbers if row.get(f"count_{name}")}
             if counts:
                 others.append(_Minute(index, at, counts))
-    for portion in _portions(others):
-        await _add_stretches(server, spans, portion, rollups)
+    for chunk in _minute_chunks(others):
+        await _add_stretches(server, spans, chunk, rollups)
     return rollups
 
 
@@ -146,26 +146,24 @@ def _whole(figures: Mapping[str, float | None]) -> Fields:
     return {name: value for name, value in known.items() if name.rpartition(" ")[0] in whole}
 
 
-def _portions(minutes: list[_Minute]) -> Iterator[list[_Minute]]:
+def _minute_chunks(minutes: list[_Minute]) -> Iterator[list[_Minute]]:
     """As many minutes at a time as have not too many values."""
-    portion: list[_Minute] = []
+    chunk: list[_Minute] = []
     values = 0
     for minute in minutes:
         values += sum(minute.counts.values())
-        if portion and values > _VALUES:
-            yield portion
-            portion, values = [], sum(minute.counts.values())
-        portion.append(minute)
-    if portion:
-        yield portion
+        if chunk and values > _VALUES:
+            yield chunk
+            chunk, values = [], sum(minute.counts.values())
+        chunk.append(minute)
+    if chunk:
+        yield chunk
 
 
-async def _add_stretches(
-    server: InfluxHttp, spans: list[_Span], portion: list[_Minute], rollups: list[Rollups]
-) -> None:
+async def _add_stretches(server: InfluxHttp, spans: list[_Span], chunk: list[_Minute], rollups: list[Rollups]) -> None:
     asked: list[tuple[int, list[str]]] = []
     statements: list[str] = []
-    for index, some in groupby(portion, lambda minute: minute.span):
+    for index, some in groupby(chunk, lambda minute: minute.span):
         minutes, series = list(some), spans[index].series
         names = sorted({name for minute in minutes for name in minute.counts})
         columns = ", ".join(f'"{name}"' for name in names)
@@ -235,8 +233,8 @@ async def _put(
         if wrong:
             outcome.written.add(day)
     await server.ask(*removals)
-    for portion in portions(lines, lambda line: line.at * KEYS_PER_MS):
-        await _write(server, portion, outcome)
+    for chunk in chunks(lines, lambda line: line.at * KEYS_PER_MS):
+        await _write(server, chunk, outcome)
 
 
 async def _write(server: InfluxHttp, lines: Sequence[_Line], outcome: Outcome) -> None:

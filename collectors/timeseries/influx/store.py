@@ -21,7 +21,7 @@ from collectors.timeseries.influx import history as influx_history
 from collectors.timeseries.influx import rollups as influx_rollups
 from collectors.timeseries.influx.access import Access
 from collectors.timeseries.influx.answers import TOO_LARGE, Unacceptable
-from collectors.timeseries.influx.chunks import portions
+from collectors.timeseries.influx.chunks import chunks
 from collectors.timeseries.influx.dirty_minutes import DirtyMinutes, Mark
 from collectors.timeseries.influx.history import EMPTY, LAST_MS
 from collectors.timeseries.influx.http import InfluxHttp
@@ -32,8 +32,8 @@ from collectors.timeseries.influx.refusals import judge
 from collectors.timeseries.latest import LatestTable, Who
 from collectors.timeseries.rollups import DAY, MINUTE, minute_of
 from collectors.timeseries.store import (
+    CHUNK_ROWS,
     DEFAULT_POINTS,
-    PORTION,
     History,
     Latest,
     LatestValue,
@@ -110,16 +110,16 @@ class InfluxStore:
         readings, refused = self._without_expired(readings)
         marks = {Mark(series_of(reading), minute_of(reading.key)) for reading in readings}
         await self._dirty.mark(marks)
-        for portion in portions(readings, _key_of):
-            refused += await self._send(portion)
+        for chunk in chunks(readings, _key_of):
+            refused += await self._send(chunk)
         await self._dirty.mark(marks)  # a rollup that was made meanwhile did not see them all
         return refused
 
     def update_latest(self, readings: Sequence[Reading]) -> None:
         self._latest.absorb(readings)
 
-    def hear(self, equipment: Who, kind: str, received_at: int) -> None:
-        self._latest.hear(equipment, kind, received_at)
+    def note_received(self, equipment: Who, kind: str, received_at: int) -> None:
+        self._latest.note_received(equipment, kind, received_at)
 
     def latest(self) -> LatestTable:
         return self._latest
@@ -144,7 +144,7 @@ class InfluxStore:
         return await influx_history.read(self._server(), dirty, series, field, start, end, points, whole_from)
 
     async def readings(
-        self, series: Series, start: int, end: int, after: int = -1, most: int = PORTION
+        self, series: Series, start: int, end: int, after: int = -1, most: int = CHUNK_ROWS
     ) -> list[Reading]:
         return await influx_history.readings(self._server(), series, max(start, 0), end, after, most)
 
@@ -153,7 +153,7 @@ class InfluxStore:
             return await influx_rollups.erase_before(self._server(), self._dirty, moment)
 
     async def roll_up(self) -> int:
-        """Make rollups of a portion of the minutes that were written to and are over; return how many minutes."""
+        """Make rollups of a chunk of the minutes that were written to and are over; return how many minutes."""
         async with self._rolling:  # one pass at a time: each begins by forgetting what was written before it
             if time.monotonic() < self._rest_until:
                 return 0
@@ -187,8 +187,8 @@ class InfluxStore:
                     f"InfluxDB, or what stands before it, takes not even one line: {fault}"
                 ) from fault
             refused, again = judge(readings, fault)
-            for portion in again:
-                refused += await self._send(portion)
+            for chunk in again:
+                refused += await self._send(chunk)
             return refused
         return []
 

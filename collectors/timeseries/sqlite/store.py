@@ -28,7 +28,7 @@ from collectors.timeseries.sqlite.erasure import Erased, Erasure
 from collectors.timeseries.sqlite.file import open_for_reading, open_for_writing
 from collectors.timeseries.sqlite.history import Asked
 from collectors.timeseries.sqlite.rollups import KEYS_PER_MINUTE, Found, Mark
-from collectors.timeseries.store import DEFAULT_POINTS, PORTION, History, Latest, Refused, Series, StoreUnavailable
+from collectors.timeseries.store import CHUNK_ROWS, DEFAULT_POINTS, History, Latest, Refused, Series, StoreUnavailable
 from collectors.wire.fields import Channel, Kind
 from collectors.wire.reading import Reading, Value
 from collectors.wire.topics import Topic
@@ -38,13 +38,13 @@ log = structlog.get_logger(__name__)
 _KEYS_PER_MS: Final = 1_000_000
 _LAST_MS: Final = 2**63 // _KEYS_PER_MS
 """No key lies beyond it."""
-_PORTIONS: Final = (2_000, 400, 80, 16, 4, 1)
+_ROWS_PER_STATEMENT: Final = (2_000, 400, 80, 16, 4, 1)
 """Rows a statement: few different sizes, so that SQLite keeps the statements prepared; 10,000 values at the most."""
 _READERS: Final = 3
 """One of them may be adding up rollups."""
 _ROLL_UP_EVERY_S: Final = 2.0
 _REST: Final = 3.0
-"""Rest after a portion of rollups, as a multiple of the time it took."""
+"""Rest after a chunk of rollups, as a multiple of the time it took."""
 _MOST_MINUTES: Final = 1_000
 """Minutes of one pass of rollups."""
 _MARKS_REMEMBERED: Final = 200_000
@@ -101,7 +101,7 @@ class SqliteStore:
         self._marked: set[Mark] = set()
         """Dirty minutes that are surely in the file."""
         self._again: set[Mark] = set()
-        """Minutes that were written to since a portion of dirty ones was taken."""
+        """Minutes that were written to since a chunk of dirty ones was taken."""
 
     async def open(self) -> None:
         try:
@@ -141,8 +141,8 @@ class SqliteStore:
     def update_latest(self, readings: Sequence[Reading]) -> None:
         self._latest.absorb(readings)
 
-    def hear(self, equipment: Who, kind: str, received_at: int) -> None:
-        self._latest.hear(equipment, kind, received_at)
+    def note_received(self, equipment: Who, kind: str, received_at: int) -> None:
+        self._latest.note_received(equipment, kind, received_at)
 
     def latest(self) -> LatestTable:
         return self._latest
@@ -160,7 +160,7 @@ class SqliteStore:
         return await self._on(self._readers, self._history, series, field, start, end, points)
 
     async def readings(
-        self, series: Series, start: int, end: int, after: int = -1, most: int = PORTION
+        self, series: Series, start: int, end: int, after: int = -1, most: int = CHUNK_ROWS
     ) -> list[Reading]:
         return await self._on(self._readers, self._readings, series, start, end, after, most)
 
@@ -292,7 +292,7 @@ class SqliteStore:
             # By series: rows that stand together in the file are written together. The sort keeps each series' order.
             values = [(ids[topic], key, came, quality, fields) for topic, key, came, quality, fields in rows]
             values.sort(key=itemgetter(0))
-            for part in _portions(values):
+            for part in _statement_rows(values):
                 statement = _INSERT + ",".join([_ROW] * len(part)) + _MERGE
                 connection.execute(statement, list(chain.from_iterable(part)))
             connection.executemany(_LATEST_SQL, bodies)
@@ -422,9 +422,9 @@ _Row = tuple[int, int, int, int, str]
 """Series, key, time of receipt, quality, fields."""
 
 
-def _portions(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
+def _statement_rows(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
     first = 0
-    for size in _PORTIONS:
+    for size in _ROWS_PER_STATEMENT:
         while len(rows) - first >= size:
             yield rows[first : first + size]
             first += size
