@@ -77,7 +77,7 @@ def table(figures: list[Figure]) -> str:
     )
     head = f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine}.\n\n"
     rows = "\n".join(figure.row() for figure in figures)
-    return f"{head}| what | load | median | spread | asked for |\n|---|---|---|---|---|\n{rows}\n"
+    return f"{head}| what | load | median | spread | target |\n|---|---|---|---|---|\n{rows}\n"
 
 
 def write(name: str, text: str, path: Path) -> None:
