@@ -1,1 +1,1 @@
-"""What is measured, beside what a user would take instead; `make bench` runs all of it."""
+"""Benchmarks of the service and of alternatives that a user might choose; `make bench` runs all of them."""

@@ -1,4 +1,4 @@
-"""`make bench`: runs benchmarks and writes the figures of each, as measured, into its part of `docs/performance.md`."""
+"""`make bench`: runs benchmarks and writes the figures, as measured, into `docs/performance.md`."""
 
 import os
 import platform
@@ -38,11 +38,11 @@ BENCHMARKS: Final[dict[str, Callable[[], list[Figure]]]] = {
     "latency": latency.run,
     "rule_test": rule_test.run,
 }
-"""Name -> what measures; all of them, in this order, without arguments."""
+"""Name -> benchmark; without arguments all of them run, in this order."""
 LONG: Final[dict[str, Callable[[], list[Figure]]]] = {"soak": soak.run, "year_old": year_old.run}
-"""Only when they are named: they take long."""
+"""Run only when named: they take long."""
 STUDIES: Final = {"real_data": (real_data.PARTS, DOCS / "alarms.md")}
-"""Only when they are named: not about speed, and the same on every machine. Part -> what makes it; which document."""
+"""Run only when named: not about speed, and the same on every machine. Section -> its function; its document."""
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
     wanted = sys.argv[1:] or list(BENCHMARKS)
     unknown = [name for name in wanted if name not in known | STUDIES]
     if unknown:
-        sys.exit(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(known | STUDIES)}")
+        sys.exit(f"no such benchmark: {', '.join(unknown)}; known: {', '.join(known | STUDIES)}")
     for name in wanted:
         print(f"{name}:", flush=True)
         if name in STUDIES:
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def study(name: str) -> None:
-    """Write each part of a study into its place."""
+    """Write each section of a study into its place."""
     parts, document = STUDIES[name]
     for part, make in parts.items():
         text = make()
@@ -71,17 +71,17 @@ def study(name: str) -> None:
 
 
 def table(figures: list[Figure]) -> str:
-    """Date, machine and a row a figure."""
+    """Date, machine and one row for each figure."""
     machine = (
         f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}"
     )
     head = f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine}.\n\n"
     rows = "\n".join(figure.row() for figure in figures)
-    return f"{head}| what | load | median | spread | asked for |\n|---|---|---|---|---|\n{rows}\n"
+    return f"{head}| what | load | median | spread | target |\n|---|---|---|---|---|\n{rows}\n"
 
 
 def write(name: str, text: str, path: Path) -> None:
-    """Replace one benchmark's figures in a document; the words around them stay."""
+    """Replace one benchmark's figures in a document; the text around them is unchanged."""
     document = path.read_text(encoding="utf-8")
     part = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
     if part.search(document) is None:

@@ -1,7 +1,7 @@
-"""Ten thousand open alarms: listed, shown to whoever opens the page, taken up at a start; and the cost of one reading.
+"""Ten thousand open alarms: listed, shown when the page is opened, loaded at a start; and the cost of one reading.
 
-Alarms and the HTTP server are the real ones, on SQLite, all in one process with the client. Counted is the processor's
-time of all its threads, which other work on the machine changes least.
+Alarms and the HTTP server are the real ones, on SQLite, all in one process with the client. The figures are processor
+time of all its threads, which other work on the machine affects least.
 """
 
 import asyncio
@@ -64,10 +64,8 @@ async def _measure(folder: Path) -> list[Figure]:
     return [
         Figure("a page of the list", f"{shape}; 500 of them over HTTP", page, "ms", "100 ms"),
         Figure("the whole list", f"{shape}; the first message of the live feed over HTTP", whole, "ms", "100 ms"),
-        Figure(
-            "taken up at a start", f"{shape}; memory of the rules, alarms without a rule", restored, "ms", "2,000 ms"
-        ),
-        Figure("who asks again", f"{OPEN:,} that stand acknowledged, none due; once a second", due, "ms", ""),
+        Figure("loaded at a start", f"{shape}; memory of the rules, alarms without a rule", restored, "ms", "2,000 ms"),
+        Figure("reminders due", f"{OPEN:,} acknowledged alarms, none due; once a second", due, "ms", ""),
     ]
 
 
@@ -80,7 +78,7 @@ async def _fill(database: Database, rule: Any) -> None:
 
 
 async def _timed(work: Callable[[], Awaitable[Any]]) -> list[float]:
-    """Milliseconds of the processor, of each round."""
+    """Milliseconds of processor time of each round."""
     took = []
     for _ in range(ROUNDS):
         began = time.process_time()
@@ -105,7 +103,7 @@ async def _look_for_due(database: Database) -> None:
 
 
 def _judging() -> list[float]:
-    """Microseconds of the processor for one reading that changes nothing, as almost all do."""
+    """Microseconds of processor time for one reading that changes nothing, like most readings."""
     rules = load_rules([RULES])
     took = []
     for _ in range(ROUNDS):

@@ -1,4 +1,4 @@
-"""The size of the estate: what a message costs and what an equipment holds, with 100, 1,000 and 10,000 of them."""
+"""The size of the estate: cost of a message and memory of an equipment, with 100, 1,000 and 10,000 of them."""
 
 import time
 from itertools import pairwise
@@ -34,7 +34,7 @@ def run() -> list[Figure]:
 
 
 def _cost_and_memory(size: int) -> tuple[float, float]:
-    """Microseconds of processor time a message, and MB held afterwards; the equipment is known before."""
+    """Microseconds of processor time per message, and MB of memory afterwards; the equipment is known before."""
     with own_folder() as folder, own_broker(folder) as port:
         _make_known(port, folder, size)
         with serving(port, folder / "data", _SETTINGS, ["--rules", str(RULES)]) as service:
@@ -57,5 +57,5 @@ def _start() -> Figure:
             began = time.perf_counter()
             with serving(port, folder / "data", _SETTINGS):
                 seconds.append(time.perf_counter() - began)
-    shape = f"{STARTED_WITH:,} equipments with values; until the broker lets it in"
+    shape = f"{STARTED_WITH:,} equipments with values; until it is connected to the broker"
     return Figure("start", shape, seconds, "s", "3 s")

@@ -1,8 +1,8 @@
-"""History: what a page waits for. A day at 1 Hz and a year at 10 s, drawn in 1,000 points, out of both stores.
+"""History: the response time of a chart. A day at 1 Hz and a year at 10 s, drawn in 1,000 points, from both stores.
 
-Numbers come as buckets. Of booleans and texts a page sees the changes: of one that never changes, of one that changes
-less often than there are points, and of one that changes 400 times a day. Also how soon a late sample shows in the
-year, and what marking minutes costs the ingest. The InfluxDB is Debian's 1.6.
+Numbers are returned as buckets, booleans and texts as changes: one that never changes, one that changes less often than
+there are points, and one that changes 400 times a day. Also the delay until a late sample shows in the year, and the
+cost of marking minutes for the ingest. The InfluxDB is Debian's 1.6.
 """
 
 import asyncio
@@ -31,13 +31,13 @@ _BATCH = 20_000
 _LATE_S = 5.0
 YEAR_MS = 365 * DAY_MS
 RUNS_MS, VISITS_MS = 12 * 3_600_000, DAY_MS // 400
-"""How long the pump runs or stands, and how long it stays in one mode."""
+"""How long the pump runs or stops, and how long it stays in one mode."""
 CHANGES = {
     "leak": (1, "one boolean that never changes"),
     "running": (YEAR_MS // RUNS_MS, "one boolean, two changes a day"),
     "mode": (POINTS, "one text, 400 changes a day, the newest 1,000 of them"),
 }
-"""Field -> how many changes a year of it shows, and what it is."""
+"""Field -> number of changes in a year's chart, and its description."""
 
 
 def run() -> list[Figure]:
@@ -92,7 +92,7 @@ async def _store(name: str, folder: Path) -> AsyncIterator[Store]:
 
 
 async def _fill(store: Store, equipment: str, every_ms: int, length_ms: int) -> None:
-    """A pump with five fields, as it would report."""
+    """A pump with five fields and realistic values."""
     for first in range(0, length_ms, every_ms * _BATCH):
         moments = range(first, min(first + every_ms * _BATCH, length_ms), every_ms)
         assert await store.write([_reading(equipment, at) for at in moments]) == []
@@ -134,7 +134,7 @@ async def _changes(store: Store, field: str, shown: int) -> list[float]:
 
 
 async def _late(store: Store, number: int) -> float:
-    """Milliseconds until a late sample is in the figures of its day."""
+    """Milliseconds until a late sample is included in its day."""
     series, at = Series("bench", "pump", "YEAR", "telemetry"), (100 + number) * DAY_MS + 5_001
     late = _reading("YEAR", at)
     late.fields["discharge_pressure"] = 9.0 + number

@@ -1,9 +1,9 @@
 """Ingest: a real Mosquitto, QoS 1, 200 pumps, five fields, six rules each; every message acknowledged after commit.
 
-Ours is the whole service as `gengfu serve` runs it (decoding, rules, HTTP, live feed), with its history in SQLite and
-in InfluxDB; a round is over when everything is acknowledged and nothing waits on disk. Beside it, in turn, in one run:
-a bare paho subscriber that acknowledges by hand and does nothing; and Node-RED with a flow that decodes, checks one
-threshold and writes batches to InfluxDB (it acknowledges on receipt; its round is over when InfluxDB has every point).
+The service runs completely, as with `gengfu serve` (decoding, rules, HTTP, live feed), with its history in SQLite and
+in InfluxDB; a round ends when everything is acknowledged and the spool is empty. It alternates in one run with a bare
+paho subscriber that acknowledges manually and does nothing, and with Node-RED with a flow that decodes, checks one
+threshold and writes batches to InfluxDB (it acknowledges on receipt; its round ends when InfluxDB has every point).
 """
 
 import statistics

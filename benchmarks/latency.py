@@ -1,7 +1,7 @@
-"""Latency: from the publish of a fire event to its alarm at a listener of the live feed, while others report.
+"""Latency: from the publish of a fire event to its alarm in the live feed, while other equipment reports.
 
-A real Mosquitto, the whole service on SQLite, 2,000 messages a second from 200 pumps in the background. Each fire is a
-point of its own; the panels have been heard before.
+A real Mosquitto, the whole service on SQLite, 2,000 messages a second from 200 pumps in the background. Each fire is at
+a different point; the panels have reported before.
 """
 
 import asyncio
@@ -50,35 +50,35 @@ async def _round(folder: Path) -> list[float]:
     broker = Mosquitto(folder / "mosquitto").start()
     service = Service(folder / "data", broker.port, "--rules", str(RULES)).start_ready()
     publisher = Publisher(broker.port)
-    heard: dict[tuple[str, str], float] = {}
-    told = asyncio.Event()
+    received: dict[tuple[str, str], float] = {}
+    arrived = asyncio.Event()
 
-    def hear(message: Message) -> None:
+    def receive(message: Message) -> None:
         if message["type"] == "alarm":
             alarm = message["alarm"]
-            heard.setdefault((alarm["equipment"], alarm["part"]), time.perf_counter())
-            told.set()
+            received.setdefault((alarm["equipment"], alarm["part"]), time.perf_counter())
+            arrived.set()
 
     try:
-        async with listening(service.http_port, hear):
+        async with listening(service.http_port, receive):
             await publisher.publish([_mains(number) for number in range(PANELS)])
             with _background(broker.port) as load:
                 await asyncio.sleep(_LEAD_S)
                 sent = await _send_fires(publisher)
                 async with asyncio.timeout(_PATIENCE_S):
-                    while not sent.keys() <= heard.keys():
-                        told.clear()
-                        await told.wait()
+                    while not sent.keys() <= received.keys():
+                        arrived.clear()
+                        await arrived.wait()
                 load.terminate()
     finally:
         publisher.close()
         service.stop()
         broker.stop()
-    return [(heard[who] - at) * 1_000 for who, at in sent.items()]
+    return [(received[who] - at) * 1_000 for who, at in sent.items()]
 
 
 def _background(port: int) -> subprocess.Popen[str]:
-    """2,000 messages a second for longer than the round takes."""
+    """2,000 messages a second, for longer than the round."""
     messages = int(RATE * (_LEAD_S + EVENTS * _EVERY_S + _PATIENCE_S))
     command = [sys.executable, "-m", "benchmarks.rig.load", str(port), str(messages), str(PUMPS), str(RATE)]
     load = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""Memory: the whole service under a steady load; what it holds after the first minute and ten minutes later."""
+"""Memory: the whole service under a steady load; its size after the first minute and ten minutes later."""
 
 import time
 

@@ -1,8 +1,8 @@
-"""A year of past in a database and in a history store, as the service would have written it; the same each time.
+"""Fills a database and a history store with a year of past data, as the service would have written it; deterministic.
 
-Alarms are spread evenly. Each is over: it was raised, answered and returned, its ticket was worked off, and all of that
-is in journal, audit (chained and signed) and, of the last 30 days, facts that everybody has read. Tests may use it with
-few alarms.
+Alarms are spread evenly. Each is closed: it was raised, acknowledged and returned to normal, its ticket was completed,
+and all of that is in journal, audit (chained and signed) and, for the last 30 days, in facts that all consumers have
+read. Tests may use it with few alarms.
 """
 
 import uuid
@@ -46,26 +46,26 @@ PANELS: Final = 20
 _FACT_DAYS: Final = 30
 _MINUTE_MS: Final = 60_000
 _FIRE_EVERY: Final = 20
-"""One alarm in so many is of a fire panel, with its event."""
+"""One alarm in this many is of a fire panel, with its event."""
 _AT_ONCE: Final = 2_000
-"""Alarms a transaction."""
+"""Alarms in a transaction."""
 _CONSUMERS: Final = ("alarms", "tickets", "suppression")
 _TABLES: Final = (event, alarm, activation, ticket, ticket_alarm, ticket_activation, journal, audit, fact)
 _FACTS: Final = ("alarm.raised", "ticket.opened", "alarm.acknowledged", "alarm.returned", "ticket.changed")
 _SAMPLES: Final = 60
-"""Readings of one minute: what a pump sends while something is looked at."""
+"""Readings in one minute of a pump."""
 Row = dict[str, Any]
 
 
 async def fill_database(database: Database, key: AuditKey, alarms: int, end: int, days: int = DAYS) -> None:
-    """Write so many past alarms with all that goes with them into a migrated, empty database.
+    """Write past alarms with all their dependent rows into a migrated, empty database.
 
     Args:
-        database: where the service has not run yet.
+        database: one in which the service has not run yet.
         key: signs the audit; the one of the data folder in which the service will run.
         alarms: how many.
-        end: epoch ms; the last one closed a day before it.
-        days: for how long there have been alarms.
+        end: epoch ms; the last one was closed a day before it.
+        days: the period of the alarms.
     """
     chain = _Chain(key)
     numbers: dict[str, int] = defaultdict(int)
@@ -87,7 +87,7 @@ async def fill_database(database: Database, key: AuditKey, alarms: int, end: int
 
 
 async def _finish(database: Database, days: list[Row]) -> None:
-    """Signed days, read facts, and the statistics that a database has of tables that grew for a year."""
+    """Signed days, read facts, and the statistics of a database whose tables grew for a year."""
     async with database.transaction() as connection:
         if days:
             await connection.execute(insert(audit_day), days)
@@ -97,7 +97,7 @@ async def _finish(database: Database, days: list[Row]) -> None:
 
 
 def _one(number: int, raised_at: int, of_day: int, end: int) -> Iterator[tuple[Table, Row]]:
-    """One alarm and all that came of it."""
+    """One alarm and its dependent rows."""
     is_fire = number % _FIRE_EVERY == 0
     kind, rule = ("fire_panel", "fire_panel.fire") if is_fire else ("pump", "pump.bearing_very_hot")
     equipment = f"FP-{number % PANELS}" if is_fire else f"P-{number % PUMPS}"
@@ -149,7 +149,7 @@ def _one(number: int, raised_at: int, of_day: int, end: int) -> Iterator[tuple[T
 
 
 def _identity(at: int, number: int) -> str:
-    """As `gateway.storage.identity.new_id` makes them: they sort by time."""
+    """Like `gateway.storage.identity.new_id`: the ids sort by time."""
     return str(uuid.UUID(int=at << 80 | 0x7 << 76 | 0x2 << 62 | number))
 
 
@@ -182,7 +182,7 @@ class _Chain:
 
 
 async def fill_history(file: Path, readings: int, end: int) -> None:
-    """Write so many readings of pumps, spread over a year, and make their rollups. Some may be missing at the end."""
+    """Write readings of pumps, spread over a year, and make their rollups. Some may be missing at the end."""
     store = SqliteStore(file)
     await store.open()
     minutes = max(1, readings // (PUMPS * _SAMPLES))
@@ -201,6 +201,6 @@ def _reading(pump: int, at: int) -> Reading:
 
 
 def year_before(now: int) -> int:
-    """The end of the past that is written: the last midnight (UTC) before a moment, both epoch ms."""
+    """The end of the past data: the last midnight (UTC) before a moment, both epoch ms."""
     day = datetime.fromtimestamp(now / 1_000, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return int(day.timestamp() * 1_000)

@@ -1,7 +1,7 @@
-"""What rules find in data that nobody here made: through the engine of the service, on the data's own time.
+"""The results of rules on third-party data: with the service's own engine, on the data's own time.
 
 Not a measurement of speed: the same data gives the same figures on every machine, and
-tests/benchmarks/test_real_data.py checks them. The data lies beside the checkout (../shared/data) and is not ours.
+tests/benchmarks/test_real_data.py checks them. The data is beside the checkout (../shared/data) and not part of it.
 """
 
 import csv
@@ -38,7 +38,7 @@ _HOUR_MS: Final = 3_600_000
 
 
 def tried(rule: Rule, readings: Sequence[Reading]) -> list[Activation]:
-    """What a rule raises on readings, with the clock running for a minute after the last."""
+    """The alarms of a rule on readings, with the clock running for a minute after the last."""
     trial = Trial([rule], _WINDOW_MS)
     trial.take(msgspec.structs.replace(reading) for reading in readings)
     trial.finish(readings[-1].received_at + 60_000)
@@ -64,7 +64,7 @@ def ms(text: str, form: str = "%Y-%m-%d %H:%M:%S") -> int:
 
 
 class Experiment(NamedTuple):
-    """One file. Times are epoch ms; delays in seconds from the labelled begin, one a detected anomaly."""
+    """One file. Times are epoch ms; delays in seconds from the labelled begin, one for each detected anomaly."""
 
     anomalies: int
     delays_s: list[float]
@@ -73,7 +73,7 @@ class Experiment(NamedTuple):
 
 
 def experiment(number: int, rule: Rule) -> Experiment:
-    """An anomaly is detected by an alarm that stands in it; an alarm that begins outside of any is false."""
+    """An anomaly is detected by an alarm that is active in it; an alarm that begins outside of any is false."""
     file = SKAB / f"{number}.csv"
     topic = Topic("demo", Kind.PUMP, "SKAB-1", Channel.TELEMETRY)
     rows = [(row.at_ms or 0, dict(row.fields)) for row in read_rows(file, load_mapping("skab"))]
@@ -135,7 +135,7 @@ HEAT_RULES: Final = ("en54.fixed_54", "en54.fixed_65", "en54.rate_of_rise")
 
 
 def ignition(burn: str) -> int:
-    """Epoch ms, as the events beside the data say."""
+    """Epoch ms, from the events file of the data."""
     (event,) = [row for row in rows_of(FIRES / f"{burn}_Events.csv") if row["Event"] == "Ignition"]
     return ms(event["Time"], "%Y-%m-%d-%H:%M:%S")
 
@@ -175,7 +175,7 @@ _MODE: Final = {"ACTIVE": "normal", "INACTIVE": "stopped"}
 
 
 def lift_readings() -> list[Reading]:
-    """What each lift would have sent: that it is there or not, and if it is, how it is. In order of time."""
+    """The messages of each lift, in order of time: whether it is online, and if so, its state."""
     readings = []
     for row in rows_of(LIFTS):
         at, code, state = ms(row["date"], "%Y-%m-%dT%H:%M:%S"), f"DB-{row['equipmentnumber']}", row["state"]
@@ -188,7 +188,7 @@ def lift_readings() -> list[Reading]:
 
 
 def lift_alarms() -> Counter[tuple[str, str]]:
-    """(rule, lift) -> alarms. All lifts at once, as in service; lifts that tell changes only need no clock."""
+    """(rule, lift) -> alarms. All lifts at once, as in service; lifts that report only changes need no clock."""
     readings = lift_readings()
     evaluator = RuleEvaluator([RULES[name] for name in LIFT_RULES], {}, _WINDOW_MS)
     outcome = evaluator.take(readings)
@@ -249,4 +249,4 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "lifts": _lift_table,
     "machine": _machine_table,
 }
-"""What makes each table, by the mark of its place in the document."""
+"""The function of each table, by the marker of its place in the document."""

@@ -1,4 +1,4 @@
-"""A rule tried on a long history while the service works: how long it takes, and what other requests feel of it."""
+"""A rule test on a long history while the service works: its duration, and its effect on other requests."""
 
 import asyncio
 import statistics
@@ -27,7 +27,7 @@ _TOPIC = Topic("bench", Kind.PUMP, "P-1", Channel.TELEMETRY)
 
 
 class _Round(NamedTuple):
-    """Seconds of the test, and milliseconds of each request before and beside it."""
+    """Seconds of the test, and milliseconds of each request before and during it."""
 
     seconds: float
     before: list[float]
@@ -44,7 +44,7 @@ def run() -> list[Figure]:
     shape = f"{READINGS:,} readings of five fields, one rule and its proposals, SQLite"
     beside = f"GET /alarms every {_PAUSE_S * 1000:.0f} ms"
     return [
-        Figure("a rule tried on the history", shape, [one.seconds for one in rounds], "s", ""),
+        Figure("a rule tested on the history", shape, [one.seconds for one in rounds], "s", ""),
         Figure("request without a test, p50", beside, [statistics.median(one.before) for one in rounds], "ms", ""),
         Figure("request beside a test, p50", beside, [statistics.median(one.beside) for one in rounds], "ms", ""),
         Figure("request without a test, p99", beside, [_p99(one.before) for one in rounds], "ms", ""),
@@ -79,7 +79,7 @@ async def _round(folder: Path) -> _Round:
 
 
 async def _fill(file: Path, start: int) -> None:
-    """A second a reading; the bearing is too hot for five seconds of each ten minutes."""
+    """One reading per second; the bearing is too hot for five seconds of each ten minutes."""
     store = SqliteStore(file)
     await store.open()
     for first in range(0, READINGS, 10_000):
@@ -104,7 +104,7 @@ async def _known(session: aiohttp.ClientSession) -> None:
 
 
 async def _requests(session: aiohttp.ClientSession, meanwhile: "asyncio.Task[Any]") -> list[float]:
-    """Milliseconds of requests, one after the other, until something else is done."""
+    """Milliseconds of requests, one after the other, until a task is done."""
     spent = []
     while not meanwhile.done():
         began = time.perf_counter()

@@ -1,6 +1,6 @@
-"""The spool: a gigabyte of readings that waited on disk, read at a start and brought into the store.
+"""The spool: a gigabyte of readings on disk, read at a start and written to the store.
 
-Spool, write buffer and store as the service has them, in this process; nothing else writes meanwhile.
+Spool, write buffer and store are those of the service, in this process; nothing else writes meanwhile.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ def _measure(name: str, store: Stored) -> list[Figure]:
 
 
 def fill(folder: Path) -> int:
-    """Put a gigabyte of readings into a spool; how many."""
+    """Write a gigabyte of readings to a spool; return how many."""
     spool = Spool(folder, 2 * GIGABYTE, lambda _reason, _count: None)
     spool.open(lambda _readings: None)
     rng, first = random.Random(1), time.time_ns() // 1_000_000 - 3_600_000
@@ -77,7 +77,7 @@ def _sample(topic: Topic, at: int, rng: random.Random) -> Reading:
 
 
 async def _drain(folder: Path, stored: Stored) -> tuple[float, float]:
-    """Seconds to read what there is, and to bring it into the store."""
+    """Seconds to read the spool, and to write it to the store."""
     async with stored(folder) as store:
         history = HistoryMetrics(CollectorRegistry())
         spool = Spool(folder / "spool", 2 * GIGABYTE, history.lose)

@@ -1,8 +1,8 @@
-"""A database that is a year old beside a new one, in one run: what is slower because there is a past?
+"""A database that is a year old compared with a new one, in one run: what does past data slow down?
 
-The new one has alarms of four days and no history: as many as fill a page of each list. Both services run at the same
-time, each with its own broker, and are measured in turn, first on SQLite, then on PostgreSQL. History is in SQLite in
-either case. `YEAR_OLD_SCALE` (0 to 1) makes the past smaller for a trial.
+The new one has alarms of four days and no history: as many as fill a page of each list. Both services run at the
+same time, each with its own broker, and are measured alternately, first on SQLite, then on PostgreSQL. History is in
+SQLite in either case. `YEAR_OLD_SCALE` (0 to 1) makes the past smaller for a trial.
 """
 
 import asyncio
@@ -44,10 +44,10 @@ NEW_ALARMS: Final = min(2_000, ALARMS)
 NEW_DAYS: Final = 4
 ROUNDS: Final = 5 if SCALE == 1 else 2
 FIRES: Final = 20
-"""A round."""
+"""In a round."""
 TICKS: Final = 20
 PAGES: Final = 10
-"""Requests of each page a round."""
+"""Requests of each page in a round."""
 LISTS: Final = {
     "alarms": "/alarms?limit=100",
     "open alarms": "/alarms?state=open&limit=100",
@@ -62,7 +62,7 @@ LISTS: Final = {
 }
 _GOAL: Final = "1.2"
 _TWELFTH: Final = RetentionSettings(alarm_days=335, maintenance_days=335, fire_days=335)
-"""By these a month of the past is over; shorter periods than the settings of a service take are only for this."""
+"""Retention that expires a month of the past; shorter than the settings of a service permit."""
 _PATIENCE_S: Final = 60.0
 _ALONE_S: Final = 3.0
 
@@ -89,7 +89,7 @@ def _on_postgres() -> list[Figure]:
 
 
 class _Side:
-    """One of the two: a data folder, a database, a broker, a service that comes and goes."""
+    """One of the two: a data folder, a database, a broker, a service that is started and stopped."""
 
     def __init__(self, folder: Path, address: str) -> None:
         folder.mkdir()
@@ -115,24 +115,24 @@ class _Side:
 
     async def latency(self) -> float:
         """The median of some fires, from the publish to the live feed, ms."""
-        heard: dict[str, float] = {}
-        told = asyncio.Event()
+        received: dict[str, float] = {}
+        arrived = asyncio.Event()
 
-        def hear(message: Message) -> None:
+        def receive(message: Message) -> None:
             if message["type"] == "alarm":
-                heard.setdefault(message["alarm"]["part"], time.perf_counter())
-                told.set()
+                received.setdefault(message["alarm"]["part"], time.perf_counter())
+                arrived.set()
 
         publisher, took = Publisher(self.broker.port), []
-        async with listening(self.http_port, hear), asyncio.timeout(_PATIENCE_S):
+        async with listening(self.http_port, receive), asyncio.timeout(_PATIENCE_S):
             for _ in range(FIRES):
                 self._fires += 1
                 sent, part = time.perf_counter(), f"9-{self._fires}"
                 await publisher.publish([_fire(self._fires)])
-                while part not in heard:
-                    told.clear()
-                    await told.wait()
-                took.append(1_000 * (heard[part] - sent))
+                while part not in received:
+                    arrived.clear()
+                    await arrived.wait()
+                took.append(1_000 * (received[part] - sent))
         publisher.close()
         return statistics.median(took)
 
@@ -189,7 +189,7 @@ async def _database(side: _Side) -> AsyncIterator[Database]:
 
 
 class _Pair:
-    """What was measured of the new one and of the old one, round by round."""
+    """The measurements of the new and the old one, round by round."""
 
     def __init__(self) -> None:
         self.new: list[float] = []
@@ -222,7 +222,7 @@ async def _services(sides: list[_Side]) -> _Pairs:
 
 
 async def _ticks(sides: list[_Side]) -> _Pairs:
-    """What the owner does each second, without a service."""
+    """The tick of the leader, without a service."""
     pairs = {("tick of tickets", "ms"): _Pair(), ("tick of alarms", "ms"): _Pair()}
     clock = Clock(time.time_ns() // 1_000_000 + 3_600_000)
     async with _database(sides[0]) as new, _database(sides[1]) as old:
@@ -258,7 +258,7 @@ def _ratio(name: str, unit: str, pair: _Pair, shape: str) -> Figure:
 
 
 class _Watched:
-    """Times a database's transactions: how long each one held the writer, and how long one of ours waits for it."""
+    """Times a database's transactions: how long each one held the writer, and how long another one waits for it."""
 
     def __init__(self, database: Database) -> None:
         self.held: list[float] = []
@@ -274,7 +274,7 @@ class _Watched:
         self.held.append(1_000 * (time.perf_counter() - began))
 
     async def write_on(self) -> None:
-        """Write something small all the time, as alarms would, until cancelled."""
+        """Write small rows continuously, as alarms would, until cancelled."""
         while True:
             began = time.perf_counter()
             async with self._begin() as connection:
@@ -293,7 +293,7 @@ def _beside(work: Awaitable[None]) -> Any:
 
 
 async def _retention(sides: list[_Side], shape: str, end: int) -> list[Figure]:
-    """A month is over at once, in the database and in the history."""
+    """A month expires at once, in the database and in the history."""
     async with _database(sides[1]) as database:
         desk = await open_desk(database, *shipped_rules(), clock=Clock(end))
         watched = _Watched(database)
@@ -302,7 +302,7 @@ async def _retention(sides: list[_Side], shape: str, end: int) -> list[Figure]:
         with _beside(watched.write_on()):
             removed = await Retention(database, desk.epoch, _TWELFTH, desk.clock).enforce()
         took = time.perf_counter() - began
-    gone = f"{shape}; {sum(removed.values()):,} rows and what goes with them, {took:.0f} s"
+    gone = f"{shape}; {sum(removed.values()):,} rows and their dependent rows, {took:.0f} s"
     figures = [
         Figure("retention: longest transaction", gone, [max(watched.held)], "ms", "50 ms"),
         Figure(
@@ -320,7 +320,7 @@ async def _retention(sides: list[_Side], shape: str, end: int) -> list[Figure]:
 
 
 async def _erase_history(side: _Side, shape: str, moment: int) -> Figure:
-    """How long a write of one reading takes at the most while a month of readings is erased."""
+    """The longest write of one reading while a month of readings is deleted."""
     store = SqliteStore(side.folder / "history.db")
     await store.open()
     took: list[float] = []
@@ -341,7 +341,7 @@ async def _erase_history(side: _Side, shape: str, moment: int) -> Figure:
 
 
 async def _longest_alone(work: Awaitable[None], took: list[float]) -> float:
-    """The longest of what `work` notes in a few seconds, in which nothing else is done; it is then forgotten."""
+    """The longest time that `work` notes in a few seconds without other work; the notes are then cleared."""
     with _beside(work):
         await asyncio.sleep(_ALONE_S)
     longest = max(took)

@@ -1,12 +1,12 @@
-"""The loop of ingest: message -> readings -> sinks -> acknowledgement.
+"""The ingest loop: message -> readings -> sinks -> acknowledgement.
 
     next_batch -> decode -> decide (alarms, committed) -> [settling] -> write (durable) -> acknowledge
 
-Two stages run at once: while one part of a batch is written, the next is decoded and decided. Parts are bounded by
-readings and by the time that they take on the loop, so that the lease is renewed and pages are answered in between; a
-message with many samples is decided in several, and acknowledged with the last of them. They settle in order of
-arrival, so acknowledgements do too. A store that is slow or down holds back neither: after two seconds the write
-buffer keeps the readings on disk instead.
+Two stages run concurrently: while one chunk of a batch is written, the next is decoded and decided. A chunk is limited
+by its readings and by the processor time that it takes on the event loop, so that the lease is renewed and requests
+are served in between. A message with many samples is decided in several chunks and acknowledged with the last of them.
+Chunks settle in order of arrival, and so do acknowledgements. A slow or unavailable store blocks neither stage: after
+two seconds the write buffer spools the readings to disk.
 """
 
 import asyncio
@@ -43,23 +43,23 @@ from collectors.wire.reading import Quality, Reading
 from collectors.wire.topics import Topic
 
 BATCH: Final = 4_000
-"""Messages. Small enough for decisions to come every few milliseconds, large enough to share one fsync."""
+"""Messages. Small enough for a decision every few milliseconds, large enough to share one fsync."""
 MOST_SETTLING: Final = 40_000
-"""Readings that are decided and not yet durable: enough for the seconds in which the store is given up. A message
-without any counts as one."""
+"""Limit of readings that are decided and not yet durable: enough for the seconds until a write to the store times out.
+A message without readings counts as one."""
 _SETTLED_AT_ONCE: Final = 8_000
-"""Of them one write may hold."""
+"""Limit of readings in one write."""
 _MOST_DECIDED: Final = 4_000
-"""Readings of one decision."""
+"""Limit of readings in one decision."""
 _FEWEST_DECIDED: Final = 50
 _LOOP_S: Final = 0.05
-"""Seconds of processor time for which decoding, or deciding, a part may hold the loop."""
+"""Seconds of processor time for which decoding, or deciding, a chunk may block the loop."""
 _LOOKED_AT_EVERY: Final = 64
-"""Messages that are decoded between two looks at that time."""
+"""Messages that are decoded between two checks of that time."""
 _LARGE: Final = 32 * 1024
-"""Bytes. A larger payload is decoded in a thread: JSON of a few megabytes takes longer than the loop may be held."""
+"""Bytes. A larger payload is decoded in a thread: JSON of a few megabytes would block the loop for too long."""
 _LATE_NS: Final = 1_000_000_000
-"""A message that has waited for so long to be judged says that we are behind."""
+"""Ingest is behind when a message waits longer than this to be evaluated."""
 
 
 class Source(Protocol):
@@ -70,37 +70,38 @@ class Source(Protocol):
 
 
 class Keeper(Protocol):
-    """What makes readings durable; see `write_buffer.WriteBuffer`."""
+    """Makes readings durable; see `write_buffer.WriteBuffer`."""
 
     async def write(self, readings: Sequence[Reading]) -> None: ...
 
 
 _topic_of: Final = attrgetter("topic")
 Decide = Callable[[Sequence[Reading]], Awaitable[None]]
-"""Returns when what follows from the readings is committed."""
+"""Returns when the decisions that follow from the readings are committed."""
 Quarantine = Callable[[Sequence[Quarantined]], Awaitable[None]]
-"""Returns when the messages put aside are kept."""
+"""Returns when the quarantined messages are stored."""
 Announce = Callable[[Sequence[Reading]], None]
-"""Told of readings that are durable: the live feed."""
+"""Receives readings that are durable: the live feed."""
 Address = Callable[[Topic], Topic]
-"""Gives a topic the code of the equipment that it means."""
-Hear = Callable[[Message, Sequence[Reading]], None]
-"""Told of each message and its readings before anything is decided: who keeps the last message of unknown equipment."""
+"""Resolves the equipment of a topic to its current code."""
+Receive = Callable[[Message, Sequence[Reading]], None]
+"""Receives each message and its readings before anything is decided: the ledger stores the last message of unknown
+equipment."""
 
 
-class _Part(msgspec.Struct):
-    """What is decided and made durable together: readings, and the messages of which none are left after these."""
+class _Chunk(msgspec.Struct):
+    """Readings that are decided and made durable together, and the messages whose last reading is among them."""
 
     messages: list[Message]
     readings: list[Reading]
-    aside: list[Quarantined]
+    unreadable: list[Quarantined]
     own: int = 0
-    """How many of the messages are the service's own."""
+    """Number of the service's own messages among them."""
     own_readings: list[Reading] = []
 
     @property
     def weight(self) -> int:
-        """By which settling is bounded."""
+        """Size for the limits of settling."""
         return max(len(self.messages), len(self.readings))
 
 
@@ -109,16 +110,16 @@ async def no_decision(_readings: Sequence[Reading]) -> None:
 
 
 def as_sent(topic: Topic) -> Topic:
-    """Where no ledger knows better."""
+    """The address without a ledger: the topic as it was sent."""
     return topic
 
 
 def no_audience(_readings: Sequence[Reading]) -> None:
-    """Where nobody looks on."""
+    """The announcement without a live feed."""
 
 
 class Collector:
-    """Takes messages from a source and brings each to its end before it is acknowledged."""
+    """Takes messages from a source and processes each completely before it is acknowledged."""
 
     def __init__(
         self,
@@ -130,7 +131,7 @@ class Collector:
         decide: Decide = no_decision,
         announce: Announce = no_audience,
         decoder: Decoder | None = None,
-        hear: Hear | None = None,
+        receive: Receive | None = None,
         first_arrival: int = 0,
         own: Mapping[str, ReadOwn] | None = None,
         babbling: Babbling | None = None,
@@ -139,7 +140,7 @@ class Collector:
         unread: UnreadTopics | None = None,
         address: Address = as_sent,
     ) -> None:
-        """Wire it up; `own` topics are the service's messages to itself: judged, but neither counted nor kept."""
+        """Connect the sinks; `own` topics are the service's messages to itself: evaluated, not counted or stored."""
         self._source = source
         self._buffer = buffer
         self._sequences = sequences
@@ -147,23 +148,23 @@ class Collector:
         self._decide = decide
         self._announce = announce
         self._reader = MessageReader(decoder or Decoder(), own or {}, first_arrival, inspect, unread)
-        self._hear = hear
+        self._receive = receive
         self._address = address
         self._metrics = metrics
-        self._settling: deque[_Part] = deque()
+        self._settling: deque[_Chunk] = deque()
         self._unsettled = 0
         self._moved = asyncio.Condition()
         self._babbling = babbling
         self._clocks = clocks or DeviceClocks()
-        self._heard_at = 0
+        self._received_at = 0
         self._judging_since: float | None = None
         self._longest_judging_s = 0.0
         self._most_decided = _MOST_DECIDED
         self.oldest_unjudged_ns = 0
-        """When the oldest message was received that was taken and is not judged yet, in epoch ns; 0: none is."""
+        """When the oldest message was received that was taken and is not evaluated yet, in epoch ns; 0: none is."""
 
     def longest_judging_s(self) -> float:
-        """The longest that messages were judged since this was last asked; those count that still are."""
+        """The longest evaluation since the last call, in seconds; an evaluation that is still running counts."""
         self._note_judging()
         longest, self._longest_judging_s = self._longest_judging_s, 0.0
         return longest
@@ -185,16 +186,16 @@ class Collector:
             if messages:
                 self.oldest_unjudged_ns = messages[0].received_ns
             self._count_babble(messages)
-            async for part in self._parts_of(messages):
-                self._leave_out_babble(part)
-                await self._judge(part)
-                await self._pass_on(part)
+            async for chunk in self._chunks_of(messages):
+                self._leave_out_babble(chunk)
+                await self._judge(chunk)
+                await self._pass_on(chunk)
             self.oldest_unjudged_ns = 0
             self._note_judging()
             self._judging_since = None
 
     async def _next_messages(self) -> list[Message]:
-        """What has come; nothing after a second in which somebody loud has fallen silent."""
+        """The next messages; an empty list after a second without any while equipment is above the rate limit."""
         if self._babbling is None or not self._babbling.restless:
             return await self._source.next_batch(BATCH)
         with contextlib.suppress(TimeoutError):
@@ -204,138 +205,138 @@ class Collector:
 
     # -- decoding --------------------------------------------------------------------------------------
 
-    async def _parts_of(self, messages: Sequence[Message]) -> AsyncIterator[_Part]:
-        """Decode messages into parts that hold the loop for a short time each; without messages one empty part."""
-        part, began = _Part([], [], []), time.thread_time()
+    async def _chunks_of(self, messages: Sequence[Message]) -> AsyncIterator[_Chunk]:
+        """Decode messages into chunks that block the loop for a short time each; without messages one empty chunk."""
+        chunk, began = _Chunk([], [], []), time.thread_time()
         for number, message in enumerate(messages):
             if len(message.payload) > _LARGE:
                 content = await asyncio.to_thread(self._reader.read, message)
                 began = time.thread_time()
             else:
                 content = self._reader.read(message)
-            if self._hear is not None and content.is_read:
-                self._hear(message, content.readings)
+            if self._receive is not None and content.is_read:
+                self._receive(message, content.readings)
             self._reader.look_closer(message, content)
             rest = content.readings
-            while len(part.readings) + len(rest) > self._most_decided:
-                room = self._most_decided - len(part.readings)
-                part.readings += rest[:room]
+            while len(chunk.readings) + len(rest) > self._most_decided:
+                room = self._most_decided - len(chunk.readings)
+                chunk.readings += rest[:room]
                 rest = rest[room:]
-                yield self._counted(part)
-                part, began = _Part([], [], []), time.thread_time()
+                yield self._counted(chunk)
+                chunk, began = _Chunk([], [], []), time.thread_time()
                 self.oldest_unjudged_ns = message.received_ns
-            self._finish(part, message, content, rest)
+            self._finish(chunk, message, content, rest)
             if number % _LOOKED_AT_EVERY == 0 and time.thread_time() - began > _LOOP_S:
-                yield self._counted(part)
-                part, began = _Part([], [], []), time.thread_time()
+                yield self._counted(chunk)
+                chunk, began = _Chunk([], [], []), time.thread_time()
                 self.oldest_unjudged_ns = message.received_ns
-        if part.messages or not messages:
-            yield self._counted(part)
+        if chunk.messages or not messages:
+            yield self._counted(chunk)
 
-    def _finish(self, part: _Part, message: Message, content: Content, rest: list[Reading]) -> None:
-        """Put a message into the part that holds the last of its readings."""
-        part.messages.append(message)
+    def _finish(self, chunk: _Chunk, message: Message, content: Content, rest: list[Reading]) -> None:
+        """Add a message to the chunk that holds the last of its readings."""
+        chunk.messages.append(message)
         if content.own:
-            part.own += 1
-            part.own_readings += rest
+            chunk.own += 1
+            chunk.own_readings += rest
             return
-        part.readings += rest
+        chunk.readings += rest
         if content.faults:
-            part.aside += quarantined(message, content.faults, content.site)
+            chunk.unreadable += quarantined(message, content.faults, content.site)
             for fault in content.faults[:FAULTS_SHOWN]:
                 self._metrics.faults.labels(fault.reason.value).inc()
 
-    def _counted(self, part: _Part) -> _Part:
-        self._metrics.messages.inc(len(part.messages) - part.own)
-        self._metrics.readings.inc(len(part.readings))
-        for reading in part.readings:
+    def _counted(self, chunk: _Chunk) -> _Chunk:
+        self._metrics.messages.inc(len(chunk.messages) - chunk.own)
+        self._metrics.readings.inc(len(chunk.readings))
+        for reading in chunk.readings:
             if reading.quality:
                 for flag in Quality(reading.quality).names():
                     self._metrics.doubtful.labels(flag).inc()
-        return part
+        return chunk
 
     # -- babbling --------------------------------------------------------------------------------------
 
     def _count_babble(self, messages: Sequence[Message]) -> None:
-        """Count who sends how much."""
+        """Count the messages of each topic."""
         if self._babbling is None:
             return
         if messages:
-            self._heard_at = messages[-1].received_ns // 1_000_000
-            self._babbling.count(map(_topic_of, messages), messages[-1].connection, self._heard_at)
+            self._received_at = messages[-1].received_ns // 1_000_000
+            self._babbling.count(map(_topic_of, messages), messages[-1].connection, self._received_at)
         else:
-            self._heard_at += TURN_MS
+            self._received_at += TURN_MS
 
-    def _leave_out_babble(self, part: _Part) -> None:
+    def _leave_out_babble(self, chunk: _Chunk) -> None:
         babbling = self._babbling
         if babbling is None:
             return
         before = babbling.sampled
-        part.readings = babbling.sift(part.readings, self._heard_at)
-        part.readings += babbling.turn(self._heard_at, self._speaker_of)
+        chunk.readings = babbling.sift(chunk.readings, self._received_at)
+        chunk.readings += babbling.turn(self._received_at, self._sender_of)
         if babbling.sampled > before:
             self._metrics.sampled.inc(babbling.sampled - before)
 
-    def _speaker_of(self, text: str) -> Topic | None:
-        topic = self._reader.speaker_of(text)
+    def _sender_of(self, text: str) -> Topic | None:
+        topic = self._reader.sender_of(text)
         return None if topic is None else self._address(topic)
 
     # -- deciding --------------------------------------------------------------------------------------
 
-    async def _judge(self, part: _Part) -> None:
-        """Have a part decided, and learn from it how many readings the next one may hold."""
-        await self._sequences.recognise(part.readings)
-        part.readings += self._clocks.note(part.readings)
+    async def _judge(self, chunk: _Chunk) -> None:
+        """Decide a chunk, and adapt the size of the next one to the time that it took."""
+        await self._sequences.recognise(chunk.readings)
+        chunk.readings += self._clocks.note(chunk.readings)
         began = time.thread_time()
-        await self._decide([*part.readings, *part.own_readings] if part.own_readings else part.readings)
+        await self._decide([*chunk.readings, *chunk.own_readings] if chunk.own_readings else chunk.readings)
         spent = time.thread_time() - began
         if spent > _LOOP_S:
-            self._most_decided = max(_FEWEST_DECIDED, int(len(part.readings) * _LOOP_S / spent))
-        elif len(part.readings) >= self._most_decided:
+            self._most_decided = max(_FEWEST_DECIDED, int(len(chunk.readings) * _LOOP_S / spent))
+        elif len(chunk.readings) >= self._most_decided:
             self._most_decided = min(_MOST_DECIDED, 2 * self._most_decided)
-        await asyncio.sleep(0)  # a decision of which nothing follows has not given way to anybody
+        await asyncio.sleep(0)  # a decision without consequences has not yielded to other tasks
 
-    async def _pass_on(self, part: _Part) -> None:
+    async def _pass_on(self, chunk: _Chunk) -> None:
         async with self._moved:
             await self._moved.wait_for(lambda: self._unsettled < MOST_SETTLING)
-            self._settling.append(part)
-            self._unsettled += part.weight
+            self._settling.append(chunk)
+            self._unsettled += chunk.weight
             self._moved.notify_all()
 
     # -- settling --------------------------------------------------------------------------------------
 
     async def _settle(self) -> None:
         while True:
-            part, weight = await self._next_to_settle()
-            if part.aside:
-                await self._quarantine(part.aside)
-            states = [reading for reading in part.readings if reading.topic.channel is not Channel.EVENT]
+            chunk, weight = await self._next_to_settle()
+            if chunk.unreadable:
+                await self._quarantine(chunk.unreadable)
+            states = [reading for reading in chunk.readings if reading.topic.channel is not Channel.EVENT]
             if states:
                 await self._keep(states)
-            self._source.acknowledge(part.messages)
+            self._source.acknowledge(chunk.messages)
             async with self._moved:
                 self._unsettled -= weight
                 self._moved.notify_all()
             self._metrics.buffer.set(self._unsettled)
-            self._metrics.acknowledged.inc(len(part.messages) - part.own)
-            if not part.messages:
+            self._metrics.acknowledged.inc(len(chunk.messages) - chunk.own)
+            if not chunk.messages:
                 continue
-            self._metrics.acknowledgement.observe((time.time_ns() - part.messages[0].received_ns) / 1e9)
+            self._metrics.acknowledgement.observe((time.time_ns() - chunk.messages[0].received_ns) / 1e9)
 
-    async def _next_to_settle(self) -> tuple[_Part, int]:
-        """All that waits, oldest first, as one part, and its weight: what came during one write shares the next."""
+    async def _next_to_settle(self) -> tuple[_Chunk, int]:
+        """All pending chunks, oldest first, as one, and its weight: what came during one write shares the next."""
         async with self._moved:
             await self._moved.wait_for(lambda: self._settling)
-            part = self._settling.popleft()
-            weight = part.weight
+            chunk = self._settling.popleft()
+            weight = chunk.weight
             while self._settling and weight + self._settling[0].weight <= _SETTLED_AT_ONCE:
                 further = self._settling.popleft()
                 weight += further.weight
-                part.messages += further.messages
-                part.readings += further.readings
-                part.aside += further.aside
-                part.own += further.own
-            return part, weight
+                chunk.messages += further.messages
+                chunk.readings += further.readings
+                chunk.unreadable += further.unreadable
+                chunk.own += further.own
+            return chunk, weight
 
     async def _keep(self, states: list[Reading]) -> None:
         self._metrics.buffer.set(self._unsettled)
@@ -344,7 +345,7 @@ class Collector:
 
 
 def as_quarantined(refused: Sequence[Refused]) -> list[Quarantined]:
-    """Readings that the store will never take, for the quarantine: their fields, and the store's reason."""
+    """Readings that the store rejects permanently, for the quarantine: their fields, and the store's reason."""
     return [_as_quarantined(reading, why) for reading, why in refused]
 
 

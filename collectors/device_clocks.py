@@ -1,15 +1,15 @@
-"""Which sample is the current value, when it is stale, and when a device's clock is in doubt. Pure.
+"""Determines the current value, its freshness, and whether a device's clock is doubtful. Pure.
 
-One rule for all who look at readings: what is found out here stands on the reading as a flag.
+The result is a flag on the reading, so that every consumer of readings applies the same rule.
 
-* The current value of a field is the one measured last. Where the clock that measured cannot be believed (ahead,
-  behind, never set, or no time given) the time of receipt takes the place of the time of measurement: `rank_of`.
-* A value is as fresh as the receipt of the last sample that was news: `is_life`. A bridge that repeats a message with
-  an unchanged time, and a broker that hands out what it has kept, bring none. Older samples that come late are no
-  current value, so they make none fresh.
+* The current value of a field is the one measured last. If the clock that measured it is not reliable (ahead, behind,
+  never set, or no time given), the time of receipt replaces the time of measurement: `rank_of`.
+* A value is as fresh as the receipt of the last new sample: `is_life`. A message that a bridge repeats with an
+  unchanged time, or that a broker retained, is not new. Older samples that arrive late are not the current value, so
+  they do not refresh it.
 * A clock is ahead when it shows more than five minutes after the receipt, and never set when it shows a time before
-  2000. It is behind when for a minute nothing but samples more than five minutes old has come, at the pace at which
-  time goes by: a device that was cut off sends what it has kept much faster than that.
+  2000. It is behind when for a minute only samples more than five minutes old have arrived, at the pace of real
+  time: a device that was disconnected sends its stored samples much faster than that.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,15 +20,15 @@ from collectors.wire.reading import Quality, Reading, Value
 from collectors.wire.topics import Topic
 
 BEHIND_MS: Final = 300_000
-"""As far as a clock may be ahead (`Quality.FUTURE`)."""
+"""The same limit as for a clock that is ahead (`Quality.FUTURE`)."""
 SURE_AFTER_MS: Final = 60_000
 NEVER_SET_MS: Final = 946_684_800_000
-"""2000-01-01: nothing that sends was measured before."""
+"""2000-01-01: no device measured anything before."""
 _FASTEST: Final = 2
-"""Times the pace of time: faster than that, kept samples are caught up with."""
+"""Multiple of real time: a device that is faster is sending stored samples."""
 _MOST_CHANNELS: Final = 50_000
 _MOST_FORMS: Final = 16
-"""Sets of fields of one channel of which the last old time is known."""
+"""Sets of fields of one channel whose last old time is remembered."""
 _NO_TIME: Final = int(Quality.NO_TIME)
 _FUTURE: Final = int(Quality.FUTURE)
 _WRONG: Final = int(Quality.CLOCK_WRONG)
@@ -37,7 +37,7 @@ _NOT_LIFE: Final = int(Quality.REPEATED | Quality.RETAINED)
 
 
 class Doubt(StrEnum):
-    """What is wrong with a device's clock."""
+    """The fault of a device's clock."""
 
     NONE = ""
     AHEAD = "ahead"
@@ -46,23 +46,23 @@ class Doubt(StrEnum):
 
 
 class Doubtful(NamedTuple):
-    """The clock of an equipment is in doubt, or (`doubt` is NONE) can be believed again."""
+    """The clock of an equipment is doubtful, or (`doubt` is NONE) reliable again."""
 
     site: str
     equipment: str
     doubt: Doubt
     lag_ms: int
-    """How far behind the time of receipt it is; below 0 where it is ahead."""
+    """How far behind the time of receipt it is; negative if it is ahead."""
 
 
-Tell = Callable[[Doubtful, int], Reading]
-"""Makes an event of it, at a time (epoch ms)."""
+MakeEvent = Callable[[Doubtful, int], Reading]
+"""Makes an event of a change, at a time (epoch ms)."""
 Who = tuple[str, str]
 """(site, equipment)."""
 
 
 def rank_of(reading: Reading) -> int:
-    """By which time a sample takes its place among others (epoch ms); the greatest is the current value."""
+    """The time by which samples are ordered (epoch ms); the greatest is the current value."""
     quality = reading.quality
     if quality & _BY_RECEIPT or (quality & _NO_TIME and not reading.redelivered):
         return reading.received_at
@@ -70,19 +70,19 @@ def rank_of(reading: Reading) -> int:
 
 
 def is_life(reading: Reading) -> bool:
-    """Whether the device itself has said something new."""
+    """Whether the sample is new, and so shows that the device is alive."""
     return not reading.quality & _NOT_LIFE
 
 
 def doubt_of(reading: Reading) -> Doubt:
-    """What this sample shows of its device's clock."""
+    """The state of the device's clock by this sample."""
     if reading.quality & _WRONG:
         return Doubt.NEVER_SET if reading.measured_at < NEVER_SET_MS else Doubt.BEHIND
     return Doubt.AHEAD if reading.quality & _FUTURE else Doubt.NONE
 
 
 class _Channel:
-    """What is known of the times that one channel sends."""
+    """State of the timestamps of one channel."""
 
     __slots__ = ("doubt", "fields", "first_at", "newest", "old_since", "past")
 
@@ -90,23 +90,23 @@ class _Channel:
         self.newest = -1
         self.fields: dict[str, Value] = {}
         self.doubt = Doubt.NONE
-        # Where a run of old samples began: by receipt, and by their own time.
+        # Start of a run of old samples: by receipt, and by their own time.
         self.old_since, self.first_at = 0, 0
-        # Form of a sample -> the last time that was older than the newest, and its fields.
+        # Set of fields -> the last time that was older than the newest, and its fields.
         self.past: dict[tuple[str, ...], tuple[int, dict[str, Value]]] = {}
 
 
 class DeviceClocks:
-    """Looks at the time of every sample, in the order of arrival."""
+    """Checks the time of every sample, in the order of arrival."""
 
-    def __init__(self, tell: Tell | None = None, standing: Iterable[Who] = ()) -> None:
-        """Begin with those whose clock is on record as doubtful; `tell` makes an event of what is found."""
-        self._tell = tell
+    def __init__(self, make_event: MakeEvent | None = None, doubtful: Iterable[Who] = ()) -> None:
+        """Begin with the clocks that are on record as `doubtful`; `make_event` makes an event of each change."""
+        self._make_event = make_event
         self._channels: dict[Topic, _Channel] = {}
-        self._doubtful: dict[Who, set[Topic | None]] = {who: {None} for who in standing}
+        self._doubtful: dict[Who, set[Topic | None]] = {who: {None} for who in doubtful}
 
     def note(self, readings: Sequence[Reading]) -> list[Reading]:
-        """Flag readings that repeat, or whose clock is wrong; return events of clocks that have become so or right."""
+        """Flag readings that repeat or whose clock is wrong; return events of clocks that became doubtful or good."""
         events: list[Reading] = []
         channels = self._channels
         for reading in readings:
@@ -143,14 +143,14 @@ class DeviceClocks:
             before -= {topic, None}
             if not before:
                 del self._doubtful[who]
-        if (who in self._doubtful) is (before is not None) or self._tell is None:
+        if (who in self._doubtful) is (before is not None) or self._make_event is None:
             return []
         lag = reading.received_at - reading.measured_at
-        return [self._tell(Doubtful(*who, doubt, lag), reading.received_at)]
+        return [self._make_event(Doubtful(*who, doubt, lag), reading.received_at)]
 
 
 def _compare(channel: _Channel, reading: Reading) -> None:
-    """A sample that is not newer than the newest: is it the same again?"""
+    """Flag a sample that is not newer than the newest if it repeats an earlier one."""
     at, fields = reading.measured_at, reading.fields
     if at == channel.newest:
         if fields == channel.fields:
@@ -184,6 +184,6 @@ def _doubt(channel: _Channel, reading: Reading) -> Doubt:
 
 
 def _catches_up(channel: _Channel, reading: Reading) -> bool:
-    """Whether its samples were measured further apart than they come."""
+    """Whether its samples were measured further apart than they arrive."""
     passed = reading.received_at - channel.old_since
     return reading.measured_at - channel.first_at > _FASTEST * passed + BEHIND_MS // 10

@@ -1,4 +1,4 @@
-"""What ingest counts, for `/metrics`."""
+"""The metrics of ingest, for `/metrics`."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -6,18 +6,18 @@ from collectors.spool.spool import Loss, Spool
 
 
 class IngestMetrics:
-    """Counters of the way of a message, in a registry of their own so that two services in a test do not share."""
+    """Counters of messages, in a registry of their own so that two services in a test do not share them."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.messages = Counter("gengfu_messages", "Messages received from the broker", registry=registry)
         self.acknowledged = Counter(
             "gengfu_messages_acknowledged",
-            "Messages brought to their end and acknowledged",
+            "Messages processed and acknowledged",
             registry=registry,
         )
         self.readings = Counter("gengfu_readings", "Readings decoded from messages", registry=registry)
         self.faults = Counter(
-            "gengfu_decode_failures", "Messages, samples or fields put aside", ["reason"], registry=registry
+            "gengfu_decode_failures", "Messages, samples or fields quarantined", ["reason"], registry=registry
         )
         self.doubtful = Counter(
             "gengfu_doubtful_readings", "Readings kept with a quality flag", ["flag"], registry=registry
@@ -26,9 +26,7 @@ class IngestMetrics:
             "gengfu_sampled_readings", "Readings of babbling equipment that were left out", registry=registry
         )
         self.waiting = Gauge("gengfu_messages_waiting", "Messages received and not yet decoded", registry=registry)
-        self.buffer = Gauge(
-            "gengfu_buffer_depth", "Messages that are decided and wait to become durable", registry=registry
-        )
+        self.buffer = Gauge("gengfu_buffer_depth", "Messages that are decided and not yet durable", registry=registry)
         self.connected = Gauge("gengfu_broker_connected", "1 while the broker is connected", registry=registry)
         self.rejected = Counter(
             "gengfu_equipment_rejected",
@@ -44,24 +42,24 @@ class IngestMetrics:
 
 
 class HistoryMetrics:
-    """Counters of what becomes of readings on their way into the store."""
+    """Counters of readings on their way into the store."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.lost_in_all = 0
-        """Readings lost since the start, whatever the reason."""
+        """Readings lost since the start, for any reason."""
         self.lost = Counter(
-            "gengfu_history_lost_readings", "Readings of the past that are gone", ["reason"], registry=registry
+            "gengfu_history_lost_readings", "Readings lost before they reached the store", ["reason"], registry=registry
         )
         self.refused = Counter(
-            "gengfu_history_refused_readings", "Readings that the store never takes, put aside", registry=registry
+            "gengfu_history_refused_readings", "Readings rejected by the store and quarantined", registry=registry
         )
-        self.reachable = Gauge("gengfu_history_reachable", "1 while the store takes readings", registry=registry)
-        self.waiting = Gauge("gengfu_spool_readings", "Readings that wait on disk for the store", registry=registry)
-        self.bytes = Gauge("gengfu_spool_bytes", "Bytes of the readings that wait on disk", registry=registry)
+        self.reachable = Gauge("gengfu_history_reachable", "1 while the store accepts readings", registry=registry)
+        self.waiting = Gauge("gengfu_spool_readings", "Readings in the spool on disk", registry=registry)
+        self.bytes = Gauge("gengfu_spool_bytes", "Bytes of the spool on disk", registry=registry)
         self.used = Gauge("gengfu_spool_used_ratio", "Share of the spool's permitted size in use", registry=registry)
         self.rollups = Gauge(
             "gengfu_history_refused_rollups",
-            "Rollups since the start that the store never takes; dropped",
+            "Rollups rejected by the store since the start; dropped",
             registry=registry,
         )
         self.reachable.set(1)
@@ -69,7 +67,7 @@ class HistoryMetrics:
             self.lost.labels(loss.value)
 
     def lose(self, reason: Loss, readings: int) -> None:
-        """Count readings that are lost. Any thread may call it."""
+        """Count lost readings. Any thread may call it."""
         self.lost.labels(reason.value).inc(readings)
         self.lost_in_all += readings
 

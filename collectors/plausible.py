@@ -1,7 +1,7 @@
-"""Which values a field can have in this world: a table of data, and how it is applied. Pure.
+"""Plausible ranges of fields: a table of data, and how it is applied. Pure.
 
-A value outside its range is a sensor that is broken, missing or read with the wrong scale. It is stored and shown, and
-judged by no rule but the one that says so. Booleans have no range: a call for help is never implausible.
+A value outside its range comes from a sensor that is broken, missing or read with the wrong scale. It is stored and
+shown; only the rule `doubtful` evaluates it. Booleans have no range: a call for help is never implausible.
 """
 
 import math
@@ -15,7 +15,7 @@ from collectors.wire.fields import FIELDS, Channel, FieldType, Kind
 
 
 class Range(msgspec.Struct, frozen=True):
-    """Lowest and highest plausible value, ends included; values within them that stand for "no value"; and why."""
+    """Lowest and highest plausible value, inclusive; sentinels within them that mean "no value"; and why."""
 
     low: float
     high: float
@@ -30,7 +30,7 @@ _TEMPERATURE: Final = Range(
 _MACHINE: Final = Range(-50, 300, "Pt100 on machines; winding class H ends at 180 °C, a broken one shows 850 or -200")
 _WATER: Final = Range(-0.1, 4.0, "-0.1 MPa is vacuum; PN 25 valves are the most in a tall building: 610 is kPa")
 _CURRENT: Final = Range(0, 2000, "main breakers of building pumps end at 1,600 A")
-_LEVEL: Final = Range(-1, 60, "tanks and wells of buildings; a probe may stand 1 m below its zero")
+_LEVEL: Final = Range(-1, 60, "tanks and wells of buildings; a probe may be mounted 1 m below its zero")
 _HOURS: Final = Range(0, 500_000, "57 years")
 _COUNT: Final = Range(0, 2**32, "a counter of 32 bits")
 
@@ -84,7 +84,7 @@ def ranges_of(kind: Kind, channel: Channel) -> Mapping[str, Range]:
 
 
 def is_plausible(kind: Kind, field: str, value: object) -> bool:
-    """Whether a value of a kind's telemetry can be true. What has no range always can."""
+    """Whether a value of a kind's telemetry is plausible. A field without a range always is."""
     found = RANGES.get((kind, field))
     if found is None or type(value) is not float:
         return True
@@ -92,15 +92,15 @@ def is_plausible(kind: Kind, field: str, value: object) -> bool:
 
 
 def implausible_in(kind: Kind, fields: Mapping[str, object]) -> list[str]:
-    """The fields of a telemetry sample whose values cannot be true."""
+    """The fields of a telemetry sample whose values are implausible."""
     return [name for name, value in fields.items() if not is_plausible(kind, name, value)]
 
 
 @lru_cache(maxsize=4096)
 def usual_bounds(kind: Kind, channel: Channel, names: tuple[str, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Lows and highs within which values need no closer look: plausible, and none of the sentinels among them.
+    """Lower and upper bounds within which values need no further check: plausible and free of sentinels.
 
-    What has no range has the finite floats, so that NaN and infinity lie outside of all of them.
+    A field without a range is bounded by the finite floats, so that NaN and infinity are outside of every range.
     """
     bounds = [_bounds(kind, channel, name) for name in names]
     return tuple(low for low, _ in bounds), tuple(high for _, high in bounds)
@@ -116,7 +116,7 @@ def _bounds(kind: Kind, channel: Channel, name: str) -> tuple[float, float]:
 
 
 def without_range(kinds: Iterable[Kind]) -> list[tuple[Kind, str]]:
-    """Numbers of the wire contract's telemetry that have no range yet: none, a test holds it."""
+    """Numbers of the wire contract's telemetry that have no range yet; a test requires that there are none."""
     return [
         (kind, field.name)
         for kind in kinds

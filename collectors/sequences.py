@@ -1,9 +1,9 @@
-"""Remembers at what time a sample without a time first came, so that its second delivery is the same sample.
+"""Remembers when a sample without a time was first received, so that its redelivery is the same sample.
 
-Only samples with `seq` and without `at` come here. The memory is one small SQLite file, written before the sample
-goes any further. It forgets after an hour, and at once where a device counts from the beginning again, on whichever of
-its channels. Events are not looked up in it, but for the taps of a guard's round: a number that came before says
-nothing about a fire. Messages that come again come in their order, so what they say in the end is right all the same.
+It handles only samples with `seq` and without `at`. The memory is one small SQLite file, written before the sample is
+processed further. Entries expire after an hour, and at once when a device restarts its counter, on any of its
+channels. Events are not looked up in it, except the taps of a guard's round: a repeated number says nothing about a
+fire. Redelivered messages arrive in order, so the final state is correct without it.
 """
 
 import asyncio
@@ -36,15 +36,15 @@ _SCHEMA: Final = (
 _FORGET_OLD: Final = (
     "DELETE FROM seen WHERE sample IN (SELECT sample FROM seen WHERE received_at < ? ORDER BY received_at LIMIT ?)"
 )
-_REMEMBER: Final = (  # one that is over and not removed yet is as good as gone
+_REMEMBER: Final = (  # an expired row that is not removed yet counts as absent
     "INSERT INTO seen VALUES (?1,?2,?3,?4,?5) ON CONFLICT (sample) DO UPDATE"
     " SET received_at = excluded.received_at, key = excluded.key WHERE received_at < ?6"
 )
 _FORGOTTEN_AT_ONCE: Final = 100
 _FORGET: Final = "DELETE FROM seen WHERE topic = ?1 AND EXISTS (SELECT 1 FROM seen WHERE topic = ?1 AND seq > ?2)"
-"""`topic` holds what the channels of a device have in common: it has one counter for all of them."""
+"""`topic` holds the common part of a device's topics: it has one counter for all channels."""
 _FIRST_NUMBERS: Final = 1
-"""A counter begins at 0 or 1: after higher numbers, one of these says that the device has started again."""
+"""A counter begins at 0 or 1: after higher numbers, one of these means that the device has restarted."""
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -52,7 +52,7 @@ _TAP_FIELDS: Final = frozenset({"tag", "checkpoint"})
 
 
 def needs_memory(reading: Reading) -> bool:
-    """Whether a second delivery of this reading is known by its sequence number, and by nothing else."""
+    """Whether a redelivery of this reading can be recognised by its sequence number only."""
     if reading.seq is None or not reading.quality & Quality.NO_TIME:
         return False
     return reading.topic.channel is not Channel.EVENT or _is_tap(reading)
@@ -76,11 +76,11 @@ class SequenceMemory:
         self._tries = _TRIES
 
     async def open(self) -> None:
-        """Open the file; one that cannot be used now is tried again with the next readings that need it."""
+        """Open the file; a file that cannot be used now is tried again with the next readings that need it."""
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._opened)
         except (sqlite3.Error, OSError) as error:
-            log.error("the sequence memory cannot be opened; tried again", file=str(self._path), why=str(error))
+            log.error("the sequence memory cannot be opened; trying again", file=str(self._path), why=str(error))
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -88,10 +88,10 @@ class SequenceMemory:
         self._thread.shutdown()
 
     async def recognise(self, readings: Sequence[Reading]) -> None:
-        """Give readings that came before the time at which they first came.
+        """Give redelivered readings the time of their first receipt.
 
-        A damaged file is replaced. One in other trouble is tried again for two seconds; after that readings go on as
-        if they came for the first time, and later ones do not wait until it has worked again.
+        A damaged file is replaced. After any other error it is tried again for two seconds; then readings are treated
+        as new, and later ones do not wait until an attempt has succeeded.
         """
         doubtful = [reading for reading in readings if needs_memory(reading)]
         if not doubtful:
@@ -109,14 +109,14 @@ class SequenceMemory:
                 self._tries = _TRIES
                 return
         self._tries = 1
-        # Alarms of all equipment wait behind this: a sample that counts twice is the lesser evil.
+        # Alarms of all equipment wait for this: a sample that counts twice does less harm.
         log.error(
-            "sequence numbers cannot be remembered: a second delivery may count twice",
+            "sequence numbers cannot be remembered: a redelivery may count twice",
             file=str(self._path), readings=len(doubtful), why=why,
         )  # fmt: skip
 
     def _opened(self) -> sqlite3.Connection:
-        """The connection, to a new file in place of one that is damaged. Raises sqlite3.Error, OSError."""
+        """The connection; a damaged file is replaced by a new one. Raises sqlite3.Error, OSError."""
         if self._connection is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -159,7 +159,7 @@ class SequenceMemory:
         with memory as connection:
             newest = max(reading.received_at for reading in readings)
             oldest = newest - REMEMBERED_MS
-            # Twice as many as may come, so that it never grows; not all at once: alarms wait behind this.
+            # Twice as many as may arrive, so that the table never grows; not all at once: alarms wait for this.
             connection.execute(_FORGET_OLD, (oldest, _FORGOTTEN_AT_ONCE + 2 * len(readings)))
             for reading in readings:
                 device = _device_of(reading.topic)

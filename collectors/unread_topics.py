@@ -1,17 +1,17 @@
-"""Topics that are published under a root that is listened to, and that nobody reads: a bounded list of them."""
+"""A bounded list of topics that are published under a subscribed root and that no mapping reads."""
 
 from typing import Final
 
 import msgspec
 
 MOST_TOPICS: Final = 500
-"""Topics that are remembered; what comes beyond them is counted."""
+"""Topics that are listed; messages on further ones are counted."""
 SAMPLE_BYTES: Final = 256
 _TOPIC_LENGTH: Final = 512
 
 
 class UnreadTopic(msgspec.Struct):
-    """One topic: since when, how often, and the beginning of its newest message. Times are epoch ms."""
+    """One topic: first and last receipt (epoch ms), number of messages, and the first bytes of the newest one."""
 
     topic: str
     reason: str
@@ -23,17 +23,17 @@ class UnreadTopic(msgspec.Struct):
 
 
 class UnreadTopics:
-    """What is noticed beside the patterns of the mappings and the shape of the wire contract."""
+    """Topics that match neither a mapping nor the wire contract."""
 
     def __init__(self, most: int = MOST_TOPICS) -> None:
         self.beyond = 0
-        """Messages on topics for which there was no room."""
+        """Messages on topics beyond the limit."""
         self._most = most
         self._topics: dict[str, UnreadTopic] = {}
         self._changed: set[str] = set()
 
     def note(self, topic: str, reason: str, detail: str, payload: bytes, received_at: int) -> None:
-        """A message came on a topic that nobody reads."""
+        """Record a message on a topic that is not read."""
         topic = topic[:_TOPIC_LENGTH]
         known = self._topics.get(topic)
         if known is None:
@@ -48,15 +48,15 @@ class UnreadTopics:
         self._changed.add(topic)
 
     def take_changed(self) -> list[UnreadTopic]:
-        """Those that have changed since the last time, as they are now."""
+        """Topics that have changed since the last call, in their current state."""
         changed, self._changed = self._changed, set()
         return [msgspec.structs.replace(self._topics[topic]) for topic in changed if topic in self._topics]
 
     def put_back(self, topics: list[UnreadTopic]) -> None:
-        """What could not be written is taken the next time."""
+        """Return topics that could not be written; the next call takes them again."""
         self._changed |= {item.topic for item in topics}
 
     def forget(self) -> None:
-        """Make room for others: what is still published comes again."""
+        """Clear the list; topics that are still published appear again."""
         self._topics.clear()
         self._changed.clear()

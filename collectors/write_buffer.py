@@ -1,11 +1,11 @@
-"""Between the collector and the store: a write comes back when the readings are durable, in the store or on disk.
+"""Between the collector and the store: a write returns when the readings are durable, in the store or on disk.
 
     directly:  write -> store                     while the store takes a batch within two seconds
-    by disk:   write -> spool ... run -> store    from the first trouble on, until the spool is empty again
+    by disk:   write -> spool ... run -> store    from the first failure until the spool is empty again
 
-So a store that is down, slow or full holds back no acknowledgement and with it no message that comes behind, and the
-order of arrival stays. Each reading ends in one of four ways: accepted; refused by the store for good (counted, put
-aside); kept until the store takes it; lost, where the spool is full or there is no disk (counted, by reason).
+So a store that is down, slow or full delays no acknowledgement and no message that follows, and the order of arrival
+is preserved. Each reading ends in one of four ways: accepted; rejected by the store permanently (counted,
+quarantined); spooled until the store accepts it; lost because the spool is full or the disk fails (counted by reason).
 """
 
 import asyncio
@@ -26,41 +26,41 @@ from collectors.wire.reading import Reading
 log = structlog.get_logger(__name__)
 
 PATIENCE_S: Final = 2.0
-"""What a write may take before the readings go to disk instead."""
+"""Timeout of a write, after which the readings go to disk instead."""
 _FIRST_RETRY_S: Final = 0.1
 _LAST_RETRY_S: Final = 5.0
 _DRAINED_AT_ONCE: Final = 10_000
 """Readings."""
 _TRIES_BEFORE_LOSS: Final = 10
-"""While neither store nor disk takes a batch, half a second apart: the broker keeps it meanwhile, alarms go on."""
+"""While neither store nor disk accepts a batch, half a second apart: the broker keeps it meanwhile, alarms continue."""
 _TRY_AGAIN_S: Final = 0.5
 _FAILURES_OF_A_STORE: Final = 5
-"""Single readings in a row, with none taken before: it is the store that fails, and not over them."""
+"""Single readings that fail in a row, none accepted before: the store itself fails, whatever the readings."""
 _TRIES_OF_ONE: Final = 10
-"""Of a reading that is alone, after which it is refused."""
+"""Attempts for a single reading, after which it is rejected."""
 Sleep = Callable[[float], Awaitable[None]]
-SetAside = Callable[[Sequence[Refused]], Awaitable[None]]
-"""Returns when readings that the store will never take are kept for the administrator."""
+QuarantineRefused = Callable[[Sequence[Refused]], Awaitable[None]]
+"""Returns when readings that the store rejects permanently are quarantined for the administrator."""
 
 IsPaused = Callable[[], bool]
-"""Whether the store may not be written now, because it takes disk space that alarms need."""
+"""Whether writes to the store are paused because they use disk space that alarms need."""
 PAUSED: Final = "the disk is almost full: history is stopped, readings wait in the spool; free space on it"
 
 
 def never_paused() -> bool:
-    """For a store that shares no disk with the alarms."""
+    """For a store that does not share a disk with the alarms."""
     return False
 
 
 class _Sifted(msgspec.Struct):
-    """What became of readings: how many the store has taken, what it refused, and over which it failed."""
+    """The outcome of readings: how many the store accepted, which it rejected, and for which it failed."""
 
     taken: int = 0
     refused: list[Refused] = []
     failed: list[Refused] = []
 
     def require_a_store(self, *, is_patient: bool) -> None:
-        """Raise StoreUnavailable where none was taken, unless that was tried often enough."""
+        """Raise StoreUnavailable if none was accepted, unless that was tried often enough."""
         if self.failed and not self.taken and is_patient:
             raise StoreUnavailable(self.failed[0].why)
 
@@ -72,7 +72,7 @@ class WriteBuffer:
         self,
         store: Store,
         spool: Spool,
-        set_aside: SetAside,
+        quarantine: QuarantineRefused,
         metrics: HistoryMetrics,
         *,
         sleep: Sleep = asyncio.sleep,
@@ -80,10 +80,10 @@ class WriteBuffer:
         is_paused: IsPaused = never_paused,
     ) -> None:
         self.trouble = ""
-        """Why the store does not take readings now, "" while it does."""
+        """Why the store does not accept readings now, "" while it does."""
         self._store = store
         self._spool = spool
-        self._set_aside = set_aside
+        self._quarantine = quarantine
         self._metrics = metrics
         self._sleep = sleep
         self._patience_s = patience_s
@@ -93,19 +93,19 @@ class WriteBuffer:
         self._filled = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._unfinished: asyncio.Task[list[Refused]] | None = None
-        """A write that the store has not answered yet; its readings are on disk too."""
+        """A write that is still pending in the store; its readings are on disk too."""
         self._tries_left = _TRIES_BEFORE_LOSS
         self._is_disk_ready = False
 
     async def open(self) -> None:
-        """Take up what waits from an earlier run. A folder that cannot be used now is tried again when it is needed."""
+        """Load the spool of an earlier run. A folder that cannot be used now is tried again when it is needed."""
         self._metrics.watch(self._spool)
         try:
             await self._make_disk_ready()
         except OSError as error:
-            log.error("the folder for readings that wait cannot be used; tried again",
+            log.error("the spool folder cannot be used; trying again",
                       why=words_for_file(error), detail=str(error))  # fmt: skip
-            self._filled.set()  # what an earlier run left there is looked for again
+            self._filled.set()  # so that the spool of an earlier run is looked for again
 
     async def _make_disk_ready(self) -> None:
         """Raises OSError."""
@@ -114,7 +114,7 @@ class WriteBuffer:
         await self._on_disk(self._spool.open, self._store.update_latest)
         self._is_disk_ready = True
         if self._spool.waiting:
-            log.info("readings of an earlier run wait on disk", readings=self._spool.waiting)
+            log.info("readings of an earlier run are in the spool", readings=self._spool.waiting)
             self._is_direct = False
             self._filled.set()
 
@@ -127,12 +127,12 @@ class WriteBuffer:
 
     @property
     def lost(self) -> int:
-        """Readings lost since the start, for whatever reason."""
+        """Readings lost since the start, for any reason."""
         return self._metrics.lost_in_all
 
     @property
     def is_behind(self) -> bool:
-        """Whether readings go by disk: the store is in trouble, or has not caught up yet."""
+        """Whether readings go by disk: the store fails, or has not caught up yet."""
         return not self._is_direct
 
     @property
@@ -142,11 +142,11 @@ class WriteBuffer:
 
     @property
     def waiting(self) -> int:
-        """Readings on disk that the store does not have yet; 0 says that it has every one."""
+        """Readings on disk that the store does not have yet; 0: it has all of them."""
         return max(self._spool.waiting, 0 if self._is_direct else 1)
 
     async def write(self, readings: Sequence[Reading]) -> None:
-        """Return when every reading is durable, put aside, or lost and counted."""
+        """Return when every reading is durable, quarantined, or lost and counted."""
         if self._is_direct and await self._write_directly(readings):
             return
         async with self._one_at_a_time:
@@ -156,16 +156,16 @@ class WriteBuffer:
             self._filled.set()
 
     async def run(self) -> None:
-        """Bring what waits on disk into the store, until cancelled."""
+        """Write spooled readings to the store, until cancelled."""
         trouble = ""
         while True:
             await self._filled.wait()
             await self._let_finish()
             try:
                 await self._drain_some()
-            except Exception as error:  # noqa: BLE001 - whatever it is, alarms must not end with it
+            except Exception as error:  # noqa: BLE001 - no error here may stop alarms
                 if _reason(error) != trouble:
-                    log.error("what waits on disk cannot be read or removed; tried again", why=_reason(error))
+                    log.error("spooled readings cannot be read or removed; trying again", why=_reason(error))
                 trouble = _reason(error)
                 await self._sleep(_LAST_RETRY_S)
             else:
@@ -186,7 +186,7 @@ class WriteBuffer:
     # -- directly --------------------------------------------------------------------------------------
 
     async def _write_directly(self, readings: Sequence[Reading]) -> bool:
-        """Whether the store has them; False: it cannot or may not, or not in time."""
+        """Whether the store has them; False: it failed, is paused, or timed out."""
         if self._is_paused():
             self._note(PAUSED)
             return False
@@ -202,7 +202,7 @@ class WriteBuffer:
             return False
         try:
             refused = writing.result()
-        except Exception as error:  # noqa: BLE001 - whatever a store does, alarms must not end with it
+        except Exception as error:  # noqa: BLE001 - no error of a store may stop alarms
             self._note(_reason(error), error)
             return False
         self._note("")
@@ -212,13 +212,13 @@ class WriteBuffer:
     # -- by disk ---------------------------------------------------------------------------------------
 
     async def _keep(self, readings: Sequence[Reading]) -> None:
-        """On disk; else in the store; else, after some seconds, lost."""
+        """Write to disk; else to the store; else, after some seconds, count as lost."""
         while True:
             try:
                 await self._make_disk_ready()
                 await self._on_disk(self._spool.append, readings)
             except OSError as error:
-                log.error("readings wait: neither the store nor the disk takes them",
+                log.error("readings are held back: neither the store nor the disk accepts them",
                           why=words_for_file(error), detail=str(error))  # fmt: skip
             else:
                 self._tries_left = _TRIES_BEFORE_LOSS
@@ -235,7 +235,7 @@ class WriteBuffer:
             await self._sleep(_TRY_AGAIN_S)
 
     async def _let_finish(self) -> None:
-        """Await a slow write: two at once would make the store slower still."""
+        """Await a slow write: two at once would make the store even slower."""
         if self._unfinished is not None:
             await asyncio.wait({self._unfinished})
             if not self._unfinished.cancelled() and (error := self._unfinished.exception()) is not None:
@@ -251,7 +251,7 @@ class WriteBuffer:
                 self._require_space()
                 await self._sift(readings, sifted)
                 sifted.require_a_store(is_patient=len(readings) > 1 or tries < _TRIES_OF_ONE)
-            except Exception as error:  # noqa: BLE001 - whatever a store does, alarms must not end with it
+            except Exception as error:  # noqa: BLE001 - no error of a store may stop alarms
                 self._note(_reason(error), error)
                 await self._sleep(pause)
                 pause = min(pause * 2, _LAST_RETRY_S)
@@ -265,9 +265,9 @@ class WriteBuffer:
             raise StoreUnavailable(PAUSED)
 
     async def _sift(self, readings: Sequence[Reading], sifted: _Sifted) -> None:
-        """Write readings, in halves where the store fails in a way that it does not explain.
+        """Write readings; halve them if the store fails in an unexpected way.
 
-        So a reading over which a store stumbles is found, and does not hold back all others for ever.
+        So a reading that makes a store fail is found and does not block all others for ever.
         """
         try:
             sifted.refused += await self._store.write(readings)
@@ -275,7 +275,7 @@ class WriteBuffer:
         except StoreUnavailable:
             raise
         except Exception as error:
-            log.warning("the store fails over readings", readings=len(readings), why=_reason(error))
+            log.warning("the store fails to write readings", readings=len(readings), why=_reason(error))
             if len(readings) > 1:
                 middle = len(readings) // 2
                 await self._sift(readings[:middle], sifted)
@@ -292,17 +292,17 @@ class WriteBuffer:
             return
         self._metrics.refused.inc(len(refused))
         try:
-            await self._set_aside(refused)
-        except Exception as error:  # noqa: BLE001 - whatever it is, alarms must not end with it
-            log.error("refused readings could not be kept for the administrator", readings=len(refused),
+            await self._quarantine(refused)
+        except Exception as error:  # noqa: BLE001 - no error here may stop alarms
+            log.error("rejected readings could not be quarantined", readings=len(refused),
                       first=refused[0].why, why=_reason(error))  # fmt: skip
 
     def _note(self, trouble: str, error: BaseException | None = None) -> None:
-        """Say once what is the matter, and once that it is over."""
+        """Log once that the store fails, and once that it works again."""
         if trouble and trouble != self.trouble:
-            log.error("readings go to disk: the store does not take them", why=trouble, detail=_detail(error))
+            log.error("readings go to disk: the store does not accept them", why=trouble, detail=_detail(error))
         elif self.trouble and not trouble:
-            log.info("the store takes readings again", waiting=self._spool.waiting)
+            log.info("the store accepts readings again", waiting=self._spool.waiting)
         self.trouble = trouble
         self._metrics.reachable.set(not trouble)
 
@@ -311,10 +311,10 @@ class WriteBuffer:
 
 
 def _reason(error: BaseException) -> str:
-    """What is the matter: a store explains itself; of any other error the kind is told too."""
+    """The reason of a failure: the store's own text; for any other error with its type."""
     return str(error) if isinstance(error, StoreUnavailable) else f"{type(error).__name__}: {error}"
 
 
 def _detail(error: BaseException | None) -> str | None:
-    """What stands behind it, for the log."""
+    """The cause of an error, for the log."""
     return None if error is None or error.__cause__ is None else str(error.__cause__)

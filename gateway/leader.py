@@ -130,7 +130,7 @@ class Leader:
         for site, code, kind, received_at in await last_events(self._given.database):
             known = store.latest().get((site, code))
             if known is None or known.heard_at < received_at:
-                store.hear((site, code), kind, received_at)
+                store.note_received((site, code), kind, received_at)
                 updated.add((site, code))
         return updated
 

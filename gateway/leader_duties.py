@@ -298,7 +298,7 @@ def note_events(store: Store, feed: LiveFeed, readings: Sequence[Reading]) -> No
     """Count events for when an equipment was last seen; they are stored by now."""
     events = [one for one in readings if one.topic.channel is Channel.EVENT and one.digest and is_life(one)]
     for one in events:
-        store.hear((one.topic.site, one.topic.equipment), one.topic.kind.value, one.received_at)
+        store.note_received((one.topic.site, one.topic.equipment), one.topic.kind.value, one.received_at)
     feed.note(events)
 
 

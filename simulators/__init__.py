@@ -1,1 +1,1 @@
-"""Devices and guards that speak only over the wire."""
+"""Simulated devices and guards that communicate only over MQTT."""

@@ -1,11 +1,11 @@
-"""Whether the names in a file may stand in a topic: said before anything is sent, not by the broker."""
+"""Checks that the names in a file are valid in a topic, before anything is sent."""
 
 from collectors.wire.fields import Channel, Kind
 from collectors.wire.topics import Topic, TopicError, parse_topic
 
 
 def check_address(site: str, kind: Kind, equipment: str) -> None:
-    """Check the names that people choose.
+    """Check names from a file.
 
     Raises:
         TopicError: one of them has characters that a topic may not have.

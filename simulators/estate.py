@@ -1,4 +1,4 @@
-"""The estate: which equipment is simulated, with the names people know it by.
+"""The estate: the simulated equipment, with its display names.
 
 estate = load_estate("demo")            # or a path to a YAML file of the same form
 for item in estate.equipment:
@@ -34,11 +34,11 @@ class Estate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def load_estate(name: str | Path = "demo") -> Estate:
-    """Read an estate by path, or by the name of one that comes with Gengfu.
+    """Read an estate by path, or by the name of an included one.
 
     Raises:
-        YamlFileError: not found, malformed, an unknown zone, a code twice, one that may not stand in a topic, or that
-            something hangs from and that is not there.
+        YamlFileError: not found, malformed, an unknown zone, a duplicate code, a code that is invalid in a topic, or a
+            reference to equipment that is missing.
     """
     path = find_file(name, ESTATES)
     estate = read_yaml(path, Estate)
@@ -69,7 +69,7 @@ def _is_zone(name: str) -> bool:
 
 def _problem(site: str, item: AnySpec, seen: set[str]) -> str:
     if item.code in seen:
-        return f"code {item.code} stands twice"
+        return f"code {item.code} occurs twice"
     try:
         check_address(site, item.kind, item.code)
     except TopicError as error:

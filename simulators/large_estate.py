@@ -1,4 +1,4 @@
-"""An estate of any size for load: a plausible mix of equipment, with the rhythms of a large one.
+"""An estate of any size for load tests: a plausible mix of equipment, with the report periods of a large one.
 
 Of a hundred: 19 lifts, 16 pumps in pairs, 2 fire panels, 6 patrol readers, 57 sensors. Codes count up: L-1, P-1, F-1,
 R-1, S-1. At rate 1 a hundred of them send some 7 messages a second.
@@ -17,7 +17,7 @@ from simulators.devices.pump import PumpSpec
 from simulators.devices.sensor import Detected, Measured, SensorSpec
 from simulators.estate import Estate
 
-# The pattern that repeats, spread so that a small estate has a bit of each.
+# The pattern that repeats, spread so that a small estate has some of each kind.
 _PATTERN: Final = ("FLLPPSSSRSSSSLSSPPSLSSSLSPPSSSLSSLSPPSSSRSLSSSLPPSLSSR"
                    "FLSSPPSLSSSLSPPSSLSSRSSPPLSSSLSSLSRSLSLSSSSRSS")  # fmt: skip
 _KINDS: Final = {

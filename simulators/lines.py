@@ -1,7 +1,7 @@
 """The lines between simulated devices and the broker: one for all, or one each with a last will of its own.
 
-MQTT permits one last will a connection, and the wire contract has a status an equipment. So a last will that the broker
-itself says takes a connection an equipment; where there are too many for that, the simulator says it in its place.
+MQTT permits one last will for each connection, and the wire contract has one status for each equipment. So a last will
+of the broker needs a connection for each equipment; if there are too many, the simulator publishes it instead.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from simulators.publisher import BrokerAddress, Publisher
 from simulators.simulation import Message
 
 MOST_OWN: Final = 64
-"""Equipments with a connection each; every connection is a thread here and a session at the broker."""
+"""Limit of equipments with a connection each; every connection is a thread here and a session at the broker."""
 _LAST_WILL: Final = b'{"online":false}'
 
 
@@ -25,7 +25,7 @@ class Lines(Protocol):
     """Takes the messages of a simulation."""
 
     async def send(self, message: Message) -> None:
-        """Send one message, or break the line that it speaks of."""
+        """Send one message, or break the line of its equipment."""
 
 
 class SharedLine:
@@ -39,7 +39,7 @@ class SharedLine:
 
 
 class OwnLines:
-    """A connection an equipment. A device that goes offline breaks it, and the broker says so.
+    """One connection for each equipment. A device that goes offline breaks it, and the broker publishes the last will.
 
     async with OwnLines(address, estate) as lines:
         await lines.send(message)
@@ -54,7 +54,7 @@ class OwnLines:
         self._publishers: dict[str, Publisher] = {}
 
     async def __aenter__(self) -> Self:
-        """Connect everybody.
+        """Connect all equipment.
 
         Raises:
             PublisherError: refused, or no answer in time.

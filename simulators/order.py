@@ -1,4 +1,4 @@
-"""What somebody orders on the command line: which estate, which scenario, over which lines."""
+"""The options of the command line: which estate, which scenario, over which lines."""
 
 import asyncio
 import contextlib
@@ -30,11 +30,11 @@ class Connections(StrEnum):
 
 
 class OrderError(ValueError):
-    """What was ordered does not go together."""
+    """The options contradict each other."""
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """Names or paths, "" for the default; `equipment` makes an estate of so many instead."""
+    """Names or paths, "" for the default; `equipment` generates an estate of that size instead."""
 
     estate: str = ""
     scenario: str = ""
@@ -46,7 +46,7 @@ class Wish(msgspec.Struct, frozen=True):
         """Read both.
 
         Raises:
-            OrderError: an estate is given, and the size of another.
+            OrderError: both an estate and a size are given.
             YamlFileError: one of the files cannot be used.
         """
         if self.estate and self.equipment:
@@ -67,7 +67,7 @@ def read_start(text: str) -> int | None:
     """Epoch milliseconds of an RFC 3339 time, None for "".
 
     Raises:
-        OrderError: no such time, or one without a zone.
+        OrderError: an invalid time, or one without a zone.
     """
     if not text:
         return None
@@ -81,10 +81,10 @@ def read_start(text: str) -> int | None:
 
 
 async def simulate_wish(wish: Wish, address: BrokerAddress, pace: Pace, stop: asyncio.Event) -> None:
-    """Simulate what was ordered until `stop` is set.
+    """Simulate with these options until `stop` is set.
 
     Raises:
-        OrderError: what was ordered does not go together.
+        OrderError: the options contradict each other.
         YamlFileError: a file cannot be used, or the scenario does not fit the estate.
         PublisherError: the broker cannot be used.
     """

@@ -1,10 +1,10 @@
-"""Where messages go: a Publisher, or a list in a test."""
+"""The sink of messages: a Publisher, or a list in a test."""
 
 from typing import Protocol
 
 
 class Outlet(Protocol):
-    """Takes messages; may make the caller wait while it cannot take more."""
+    """Takes messages; may block the caller while it is full."""
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Take one message."""

@@ -1,10 +1,10 @@
-"""Publishes over MQTT with QoS 1, never more than so many messages unacknowledged.
+"""Publishes over MQTT with QoS 1 and a limit of unacknowledged messages.
 
     async with Publisher(BrokerAddress("127.0.0.1", 1883)) as publisher:
         await publisher.publish(topic, payload)      # waits while too many are unacknowledged
         await publisher.flush()                      # returns when the broker has all
 
-paho runs its network in a thread of its own; it reconnects by itself and sends what was unacknowledged again.
+paho runs its network in a separate thread; it reconnects automatically and resends unacknowledged messages.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _PARTING_S: Final = 5.0
 
 
 class BrokerAddress(msgspec.Struct, frozen=True):
-    """Where the broker is and how to log in. With `ca_file` the connection is TLS, checked against it."""
+    """Address and credentials of the broker. With `ca_file` the connection uses TLS, verified against it."""
 
     host: str = "127.0.0.1"
     port: int = 1883
@@ -32,19 +32,19 @@ class BrokerAddress(msgspec.Struct, frozen=True):
     ca_file: Path | None = None
 
     def __str__(self) -> str:
-        """For people; without the password."""
+        """For display; without the password."""
         return f"{self.host}:{self.port}"
 
 
 class PublisherError(OSError):
-    """The broker cannot be used; the text says which broker and why."""
+    """The broker cannot be used; the text names the broker and the reason."""
 
 
 class Publisher:
     """One connection to a broker.
 
-    `in_flight` bounds the unacknowledged messages: a slow broker slows the publisher and fills no memory. `last_will`
-    is what the broker says, retained, when the connection breaks.
+    `in_flight` limits the unacknowledged messages: a slow broker slows the publisher and does not fill memory.
+    `last_will` is published by the broker, retained, when the connection breaks.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Publisher:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait a little for the last acknowledgements, then part."""
+        """Wait a little for the last acknowledgements, then disconnect."""
         try:
             await asyncio.wait_for(self.flush(), _PARTING_S)
         except TimeoutError:
@@ -103,16 +103,16 @@ class Publisher:
             await self._part()
 
     async def break_off(self) -> None:
-        """Break the connection without a good-bye, as a power cut does: the broker says the last will."""
+        """Break the connection without a DISCONNECT, as a power cut does: the broker publishes the last will."""
         await asyncio.to_thread(self._client.loop_stop)
         connection = self._client.socket()
         if connection is not None:
             connection.close()
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Hand a message over: does not wait for its acknowledgement unless too many are outstanding."""
+        """Queue a message; waits for acknowledgements only if too many are outstanding."""
         await self._free.acquire()
-        # the return code says "not connected" at times: the message is queued then and goes out later
+        # the return code may be "not connected": then the message is queued and sent later
         self._client.publish(topic, payload, qos=1, retain=retain)
 
     async def flush(self) -> None:
@@ -138,14 +138,14 @@ class Publisher:
         client.on_publish = self._on_publish
         return client
 
-    # The callbacks run in paho's thread and must not raise there: they only hand over to the event loop.
+    # The callbacks run in paho's thread and must not raise there: they only schedule work on the event loop.
 
     def _on_connect(self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:  # noqa: ARG002 - paho's signature
         refused = f"{self._address} refused the connection: {reason}" if reason.is_failure else ""
         self._hand_over(self._answered, refused)
 
     def _on_connect_fail(self, client: Client, userdata: Any) -> None:  # noqa: ARG002 - paho's signature
-        # paho tells no reason, but calls from inside its except clause
+        # paho gives no reason, but calls from inside its except clause
         self._failure = str(sys.exc_info()[1] or self._failure)
 
     def _on_publish(self, client: Client, userdata: Any, mid: int, reason: Any, properties: Any) -> None:  # noqa: ARG002 - paho's signature

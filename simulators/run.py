@@ -25,7 +25,7 @@ _FAREWELL_S: Final = 3.0
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
-    """How the simulated time goes, and how often is reported in it.
+    """The pace of simulated time and of reports.
 
     `clock` is the real time in epoch milliseconds. `speed` is simulated seconds a second; `rate` 2 sends telemetry
     twice as often. `start_ms` is the simulated time at the start, None for now. With `keep_times` messages carry the
@@ -39,7 +39,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     keep_times: bool = False
 
     def stamping(self, start_ms: int, elapsed_s: float) -> Stamp:
-        """What `at` says of what was measured by `elapsed_s`."""
+        """The `at` of samples measured at `elapsed_s`."""
         if self.keep_times:
             return lambda moment_s: start_ms + round(moment_s * 1000)
         now_ms = self.clock()
@@ -80,13 +80,13 @@ async def simulate(
     if announce:
         elapsed_s = (asyncio.get_running_loop().time() - began) * pace.speed
         at_ms = pace.stamping(start_ms, elapsed_s)(elapsed_s)
-        # a broker that is gone already needs no farewell
+        # a broker that is gone needs no last status
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(_announce(estate, lines, online=False, at_ms=at_ms), _FAREWELL_S)
 
 
 async def _run(simulation: Simulation, lines: Lines, pace: Pace, start_ms: int) -> None:
-    """The event loop's clock tells what is due; the wall's only stamps, and may be set."""
+    """The event loop's clock determines what is due; the wall clock may be set and is only used for timestamps."""
     loop = asyncio.get_running_loop()
     start = loop.time()
     while True:

@@ -1,4 +1,4 @@
-"""What a device says at one moment, and how it stands on the wire (wire contract: one JSON object)."""
+"""A device's report at one moment, and its encoding on the wire (wire contract: one JSON object)."""
 
 from typing import TypeAlias
 
@@ -18,10 +18,10 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 def encode_sample(fields: dict[str, Value], at_ms: int, seq: int) -> bytes:
-    """The payload. `at` is epoch milliseconds; with `at` and `seq` a second delivery is known as such."""
+    """The payload. `at` is epoch milliseconds; with `at` and `seq` a redelivery is recognised."""
     return msgspec.json.encode({"at": at_ms, "seq": seq, **fields})
 
 
 def encode_samples(rows: list[tuple[dict[str, Value], int, int]]) -> bytes:
-    """The payload of a device that kept some: fields, `at` and `seq` of each."""
+    """The payload of a device with stored samples: fields, `at` and `seq` of each."""
     return msgspec.json.encode([{"at": at_ms, "seq": seq, **fields} for fields, at_ms, seq in rows])

@@ -1,4 +1,4 @@
-"""When which equipment reports, and what. Has no clock: it is told the seconds since the start."""
+"""Determines when equipment reports, and what. Has no clock: the seconds since the start are passed in."""
 
 import heapq
 import math
@@ -19,25 +19,25 @@ from simulators.faults.scenario import Scenario, place
 from simulators.samples import Sample, encode_sample, encode_samples
 
 Stamp: TypeAlias = Callable[[float], int]
-"""Seconds since the start -> the `at` of what was measured then, epoch milliseconds."""
+"""Seconds since the start -> the `at` of samples measured then, epoch milliseconds."""
 _KEPT: Final = 3_600
-"""Samples that a device keeps while its line is down; the oldest go first."""
+"""Samples that a device stores while its line is down; the oldest are dropped first."""
 _AT_ONCE: Final = 25
-"""Samples that it sends in one message afterwards: well below the 20 KiB of the smallest broker."""
+"""Samples that it sends in one message afterwards: well below the smallest limit of a broker, 20 KiB."""
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One message as it goes to the broker."""
+    """One message to the broker."""
 
     topic: str
     payload: bytes
     retained: bool = False
     line_broken: bool = False
-    """This is the last will: a connection of the device's own is to break, and the broker says it."""
+    """It is the last will: the device's own connection must break, so that the broker publishes it."""
 
 
 class _Reporter:
-    """One equipment: its model, its rhythm, its sequence numbers and what it keeps while its line is down."""
+    """One equipment: its model, its period, its sequence numbers and the samples stored while its line is down."""
 
     def __init__(self, site: str, spec: AnySpec, device: FaultyDevice, first_s: float, period_s: float) -> None:
         self._topics = {channel: str(Topic(site, spec.kind, spec.code, channel)) for channel in Channel}
@@ -49,10 +49,10 @@ class _Reporter:
         self.due_s = min(first_s, device.next_moment())
 
     def report(self, elapsed_s: float, now_ms: Callable[[float], int], stamp: Stamp) -> Iterator[Message]:
-        """What is said at this step; sets the next due time.
+        """The messages of this step; sets the next due time.
 
         Due times are multiples of the period, not "now plus period": no drift. Periods that were missed are skipped,
-        so a broker that was away is not flooded; moments at which a fault changes something are not.
+        so a broker that was unavailable is not flooded; moments at which a fault changes something are not skipped.
         """
         moment_s = self.due_s
         if moment_s == self._periodic_s:
@@ -82,7 +82,7 @@ class _Reporter:
                 kept.append((sample, at_ms, self._seq))
 
     def _deliver(self) -> Iterator[Message]:
-        """What was kept, oldest first, some in one array."""
+        """The stored samples, oldest first, some in one array."""
         kept, self._kept = self._kept, {}
         for channel, samples in kept.items():
             rows = [(sample.fields, at_ms, seq) for sample, at_ms, seq in samples]
@@ -91,10 +91,10 @@ class _Reporter:
 
 
 class Simulation:
-    """An estate going through a scenario. The same seed and the same times give the same run.
+    """An estate with a scenario. The same seed and the same times give the same run.
 
     `start_ms` is the simulated time at the start, `speed` the simulated seconds in a second. A device reports as often
-    a second whatever the speed, `rate` times as often as its description says.
+    per second at any speed, `rate` times as often as in its description.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Simulation:
         devices = build_devices(estate.equipment, seed, ZoneInfo(estate.time_zone))
         for number, (spec, device) in enumerate(zip(estate.equipment, devices, strict=True)):
             period_s = spec.every_s * speed / rate
-            # spread over the period, so that not everything reports in one burst
+            # spread over the period, so that reports do not come in one burst
             first_s = period_s * number / len(estate.equipment)
             faulty = FaultyDevice(device, windows.get(spec.code, ()))
             reporter = _Reporter(estate.site, spec, faulty, first_s, period_s)

@@ -1,4 +1,4 @@
-"""The reference: paho-mqtt as its documentation shows it, acknowledging each message by hand and doing nothing else.
+"""The reference: paho-mqtt as its documentation shows it, acknowledging each message manually and doing nothing else.
 
 `python -m benchmarks.reference.bare_subscriber PORT MESSAGES` prints "ready" and then the seconds from the first
 message to the acknowledgement of the last.

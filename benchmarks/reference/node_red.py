@@ -1,4 +1,4 @@
-"""The reference that users would take instead: Node-RED, with a flow made of its own nodes only.
+"""The reference of an alternative: Node-RED, with a flow of its own nodes only.
 
 mqtt in (QoS 1, JSON) -> function: one threshold, line protocol -> join: 5,000 lines or half a second -> http request
 """
@@ -18,7 +18,7 @@ from tests.servers.mosquitto import free_port
 _HERE: Final = Path(__file__).parent
 _BUCKET: Final = "nodered"
 _PLACE: Final = {"z": "tab", "x": 100, "y": 100}
-"""Node-RED takes a node without a place on the tab for a configuration."""
+"""Node-RED treats a node without a position on the tab as a configuration node."""
 _FUNCTION: Final = """
 const pump = msg.topic.split("/")[3], sample = msg.payload;
 if (sample.bearing_temperature > 82) node.warn(`${pump} is hot`);
@@ -67,7 +67,7 @@ def running(mqtt_port: int, influx: str, folder: Path) -> Iterator[None]:
 
 
 def wait_for_points(influx: str, points: int) -> None:
-    """Return when InfluxDB has so many points of the flow."""
+    """Return when InfluxDB has the given number of points of the flow."""
     wait_until(lambda: _points(influx) >= points)
 
 

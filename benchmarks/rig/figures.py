@@ -1,11 +1,11 @@
-"""A measured figure and how it is written down."""
+"""A measured figure and its row in the document."""
 
 import statistics
 from typing import NamedTuple
 
 
 class Figure(NamedTuple):
-    """Name, load shape, the values of the rounds, their unit, and what was asked for."""
+    """Name, load shape, the values of the rounds, their unit, and the target."""
 
     name: str
     shape: str

@@ -1,4 +1,4 @@
-"""What the benchmarks of the live feed share: a publisher on one socket and a listener on the WebSocket."""
+"""Shared by the benchmarks of the live feed: a publisher on one socket and a listener on the WebSocket."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ Message = dict[str, Any]
 
 
 class Publisher:
-    """Publishes with QoS 1 over one connection; answers of the broker are read and thrown away."""
+    """Publishes with QoS 1 over one connection; responses of the broker are read and discarded."""
 
     def __init__(self, port: int) -> None:
         self._link = connect(port)
@@ -23,7 +23,7 @@ class Publisher:
         asyncio.get_running_loop().add_reader(self._link, lambda: self._link.recv(65_536))
 
     async def publish(self, messages: list[tuple[str, Message]]) -> None:
-        """Send all of them in one go."""
+        """Send all of them at once."""
         packets = []
         for topic, body in messages:
             self._mid = self._mid % 65_535 + 1
@@ -36,16 +36,16 @@ class Publisher:
 
 
 @contextlib.asynccontextmanager
-async def listening(http_port: int, hear: Callable[[Message], None]) -> AsyncIterator[None]:
-    """Hand every message of the live feed to `hear`, from the snapshot on, while the block lasts."""
+async def listening(http_port: int, receive: Callable[[Message], None]) -> AsyncIterator[None]:
+    """Pass every message of the live feed to `receive`, from the snapshot on, while the block lasts."""
     async with aiohttp.ClientSession() as session:
         address = f"http://127.0.0.1:{http_port}/api/v1/live"
         async with session.ws_connect(address, max_msg_size=0) as socket:
-            hear(await socket.receive_json())
+            receive(await socket.receive_json())
 
             async def read() -> None:
                 async for frame in socket:
-                    hear(msgspec.json.decode(frame.data))
+                    receive(msgspec.json.decode(frame.data))
                 raise ConnectionError("the live feed closed the connection")
 
             reading = asyncio.create_task(read())

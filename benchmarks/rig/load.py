@@ -1,7 +1,7 @@
-"""A publisher that costs little: packets are made beforehand and sent in blocks over one socket (MQTT 3.1.1, QoS 1).
+"""A cheap publisher: packets are made in advance and sent in blocks over one socket (MQTT 3.1.1, QoS 1).
 
-Run as a process of its own: `python -m benchmarks.rig.load PORT MESSAGES PUMPS [RATE]`. Prints "ready", waits for a
-line on standard input, sends (as fast as the broker takes it, or RATE messages a second), and prints the seconds until
+Run as a separate process: `python -m benchmarks.rig.load PORT MESSAGES PUMPS [RATE]`. Prints "ready", waits for a
+line on standard input, sends (as fast as the broker accepts, or RATE messages a second), and prints the seconds until
 the broker had acknowledged everything.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 _WINDOW = 8_000
-"""Messages that may be unacknowledged by the broker."""
+"""Limit of messages that the broker has not acknowledged."""
 _BLOCK = 500
 _BLOCKS_A_SECOND = 100
 """At a given rate: small ones, as devices send them."""
@@ -49,7 +49,7 @@ def make_packet(topic: bytes, payload: bytes, mid: int) -> bytes:
 
 
 def make_blocks(messages: int, pumps: int, rate: int) -> Iterator[tuple[int, bytes]]:
-    """(messages, bytes) a block. At a rate each sample is measured when it is sent; else a pump's are a ms apart."""
+    """(messages, bytes) of each block. With a rate, samples have the time of sending; else they are 1 ms apart."""
     start_ms = time.time_ns() // 1_000_000
     rng = random.Random(1)
     size = min(rate // _BLOCKS_A_SECOND, _BLOCK) or _BLOCK
@@ -74,7 +74,7 @@ def connect(port: int) -> socket.socket:
     link.sendall(b"\x10" + bytes([len(body)]) + body)
     answer = link.recv(4)
     if answer != b"\x20\x02\x00\x00":
-        raise ConnectionError(f"the broker answers {answer.hex()}")
+        raise ConnectionError(f"the broker responds with {answer.hex()}")
     return link
 
 

@@ -1,4 +1,4 @@
-"""What benchmarks have in common: the service as a process of its own, a load beside it, and looks at both."""
+"""Shared by the benchmarks: the service as a separate process, a load, and measurements of both."""
 
 import os
 import re
@@ -30,7 +30,7 @@ class Running:
         self._pid = process.pid
 
     def metric(self, name: str) -> float:
-        """A metric's value; -1 while the service does not answer or does not have it."""
+        """A metric's value; -1 while the service does not respond or does not have it."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/metrics", timeout=5) as answer:
                 found = re.search(rf"^{re.escape(name)} (\S+)$", answer.read().decode(), re.MULTILINE)
@@ -39,13 +39,13 @@ class Running:
         return float(found[1]) if found else -1.0
 
     def wait_for(self, messages: int) -> None:
-        """Return when so many messages are acknowledged and nothing waits on disk."""
+        """Return when the given number of messages is acknowledged and the spool is empty."""
         wait_until(lambda: self.metric("gengfu_messages_acknowledged_total") >= messages)
         wait_until(lambda: self.metric("gengfu_spool_readings") == 0)
 
     @property
     def resident_mb(self) -> float:
-        """Memory that the process holds."""
+        """Memory of the process."""
         status = Path(f"/proc/{self._pid}/status").read_text(encoding="ascii")
         found = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
         assert found is not None
@@ -53,7 +53,7 @@ class Running:
 
     @property
     def cpu_s(self) -> float:
-        """Processor time that the process has used."""
+        """Processor time of the process."""
         fields = Path(f"/proc/{self._pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
 
@@ -78,7 +78,7 @@ def own_broker(folder: Path) -> Iterator[int]:
 def serving(
     mqtt_port: int, data_dir: Path, settings: Mapping[str, str] = _NO_SETTINGS, options: Sequence[str] = ()
 ) -> Iterator[Running]:
-    """The service, listening to the broker when the block begins; `settings` are names as in the environment."""
+    """The service, connected to the broker when the block begins; `settings` are environment variables."""
     http = free_port()
     command = [
         str(Path(sys.executable).with_name("gengfu")), "serve", "--mqtt-port", str(mqtt_port), "--http-port", str(http),
@@ -96,7 +96,7 @@ def serving(
 
 @contextmanager
 def load_on(port: int, messages: int, pumps: int, rate: int = 0) -> Iterator[None]:
-    """A publisher that begins when the block does, as fast as it can or at a rate; waited for at the block's end."""
+    """A publisher that begins with the block, as fast as possible or at a rate; awaited at the block's end."""
     command = [sys.executable, "-m", "benchmarks.rig.load", *map(str, (port, messages, pumps, rate))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as publisher:
         assert publisher.stdin is not None
@@ -112,5 +112,5 @@ def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.perf_counter() + _DEADLINE_S
     while not condition():
         if time.perf_counter() > deadline:
-            raise TimeoutError("the benchmark did not get to its end")
+            raise TimeoutError("the benchmark did not finish")
         time.sleep(0.1)

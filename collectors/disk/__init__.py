@@ -1,1 +1,1 @@
-"""Space on the disk of the data folder: what is kept in reserve for alarms, and what stops when it gets short."""
+"""Disk space of the data folder: the reserve for alarms, and what stops when space runs short."""

@@ -1,7 +1,7 @@
-"""Which errors mean that an SQLite file is damaged, and what happens to such a file.
+"""Recognises damaged SQLite files and renames them.
 
-It is kept beside its old place under a dated name, for the administrator, and a new file is begun: what was in it is
-no reason to stop watching a building.
+A damaged file stays in its folder under a dated name, for the administrator, and a new file is created, so that
+monitoring continues without the old content.
 """
 
 import sqlite3
@@ -15,7 +15,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 MARK: Final = ".damaged-"
-"""Stands between the name of a file that was kept aside and when or why that was."""
+"""Separates the original name of a renamed file from the time or reason of renaming."""
 _BESIDE: Final = ("-wal", "-shm")
 """Files that SQLite keeps beside a database; they belong to it."""
 _DAMAGE_CODES: Final = frozenset(
@@ -34,17 +34,17 @@ _DAMAGE_WORDS: Final = (
     "malformed JSON",
     "Could not decode to UTF-8",
 )
-"""What SQLite, or Python's module for it, says of a file whose pages are whole and whose content is not ours."""
+"""Messages of SQLite, or of Python's module for it, for a file with intact pages but foreign content."""
 _PRIMARY: Final = 0xFF
 """The lower byte of an extended result code is the primary one (sqlite.org/rescode.html)."""
 
 
 class ForeignFile(sqlite3.DatabaseError):
-    """A whole database, but of another program, or of a later version of this one."""
+    """An intact database of another program, or of a later version of this one."""
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether an error says that the file will never be readable, rather than that it is locked, full or away."""
+    """Whether an error means that the file will never be readable, rather than locked, full or unreachable."""
     if isinstance(error, ForeignFile | msgspec.DecodeError | UnicodeDecodeError):
         return True
     if not isinstance(error, sqlite3.Error):
@@ -56,9 +56,9 @@ def is_damage(error: BaseException) -> bool:
 
 
 def keep_aside(path: Path, why: str) -> Path:
-    """Rename a damaged database, with what SQLite keeps beside it; return its new path. Raises OSError.
+    """Rename a damaged database and its companion files; return its new path. Raises OSError.
 
-    A file that somebody has removed meanwhile leaves nothing to keep.
+    A file that was removed meanwhile is skipped.
     """
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     kept = path.with_name(f"{path.name}{MARK}{stamp}")
@@ -72,13 +72,13 @@ def keep_aside(path: Path, why: str) -> Path:
         beside = path.with_name(path.name + suffix)
         if beside.exists():
             beside.replace(kept.with_name(kept.name + suffix))
-    log.error("a database file is damaged; it is kept under another name and a new one is begun",
+    log.error("a database file is damaged; it was renamed and a new one is created",
               file=str(path), kept_as=str(kept), why=why)  # fmt: skip
     return kept
 
 
 def kept_aside(folder: Path) -> list[Path]:
-    """Damaged files that lie in a data folder, and in those of its collectors, until the administrator removes them."""
+    """Damaged files in a data folder and in those of its collectors, until the administrator removes them."""
     patterns = (f"*.db{MARK}*", f"collect-*/*.db{MARK}*", f"spool/*{MARK}*")
     found = [path for pattern in patterns for path in folder.glob(pattern)]
     return sorted(path for path in found if not path.name.endswith(_BESIDE))

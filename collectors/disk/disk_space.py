@@ -1,11 +1,11 @@
-"""Looks after the space on the disk of the data folder, so that a full disk stops history and never an alarm.
+"""Monitors the disk of the data folder, so that a full disk stops history and never an alarm.
 
     free space    > 3 reserves   everything is written
-                  < 2 reserves   history pauses; readings are kept in the spool and acknowledged from there
-                  none left      alarms take the reserve `reserve.alarms`, the spool takes `reserve.readings`
+                  < 2 reserves   history pauses; readings are spooled and acknowledged from there
+                  none left      alarms use the reserve `reserve.alarms`, the spool uses `reserve.readings`
 
-Limits and decisions are in `disk_states`. What was released for alarms is left to them: readings are not written
-into that space. The reserves are made whole again, and history goes on, when there is space again.
+Limits and decisions are in `disk_states`. Space that was released for alarms is left to them: readings are not written
+into it. When there is space again, the reserves are restored and history continues.
 """
 
 import os
@@ -39,14 +39,14 @@ _ADVICE: Final = (
 
 
 class Space(NamedTuple):
-    """Bytes of a disk: what can be written, and all."""
+    """Bytes of a disk: free, and in total."""
 
     free: int
     size: int
 
 
 def measure(folder: Path) -> Space:
-    """Raises OSError where the disk does not answer."""
+    """Raises OSError if the disk does not respond."""
     disk = os.statvfs(folder)
     return Space(disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize)
 
@@ -68,12 +68,12 @@ class DiskSpace:
         """Bytes of the reserve for readings that were released and are not written yet."""
 
     def open(self) -> None:
-        """Make the reserves, or release of them what the start needs. Never raises."""
+        """Allocate the reserves, or release what the start needs. Never raises."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._look(self._restore, partial(self._act, database_full=False))  # a new folder has no reserve yet
 
     def look(self) -> None:
-        """See how much space there is, and do what follows from it. Never raises: the next look tries again."""
+        """Measure free space and act on it. Never raises: the next call tries again."""
         self._look(partial(self._act, database_full=False), self._restore)
 
     def _look(self, *steps: Callable[[], None]) -> None:
@@ -82,15 +82,15 @@ class DiskSpace:
                 for step in steps:
                     step()
             except OSError as error:
-                log.error("the disk of the data folder does not answer", folder=str(self._folder), why=str(error))
+                log.error("the disk of the data folder does not respond", folder=str(self._folder), why=str(error))
 
     # -- for alarms ------------------------------------------------------------------------------------
 
     def make_room(self, *, surely: bool = True) -> bool:
-        """The database was refused room on disk: release what is kept for it. Whether it is worth another try at once.
+        """Release reserve for the database after a write failed for lack of space; return whether to retry at once.
 
         Args:
-            surely: False for an error that a full disk may explain, as may others; then free space is looked at.
+            surely: False for an error that may have other causes than a full disk; then free space is measured.
         """
         with self._lock:
             try:
@@ -104,7 +104,7 @@ class DiskSpace:
 
     @property
     def reserve_in_use(self) -> bool:
-        """Whether the reserve for alarms is not whole."""
+        """Whether the reserve for alarms is incomplete."""
         try:
             return self._alarms.left < self._limits.reserve
         except OSError:
@@ -114,7 +114,7 @@ class DiskSpace:
 
     @property
     def history_stopped(self) -> bool:
-        """Whether history may not be written now; measured anew each time, for it may be written quickly."""
+        """Whether writing of history is stopped; measured on each call, because history can grow quickly."""
         with self._lock:
             try:
                 self._decide(database_full=False)
@@ -123,7 +123,7 @@ class DiskSpace:
         return self.state is not DiskState.NORMAL
 
     def take_room_for_readings(self, size: int) -> bool:
-        """Whether so many bytes of readings may be written: not into the space that was released for alarms."""
+        """Whether `size` bytes of readings may be written outside the space that was released for alarms."""
         with self._lock:
             try:
                 free, for_alarms = self._measure(self._folder).free, self._limits.reserve - self._alarms.left
@@ -137,25 +137,25 @@ class DiskSpace:
             return True
 
     def make_room_for_readings(self) -> bool:
-        """Release a portion of what is kept for readings. Whether there was any."""
+        """Release a chunk of the reserve for readings; return whether there was any."""
         with self._lock:
             try:
                 left = self._readings.left
-                self._readings.shrink(left - self._limits.portion // READINGS_SHARE)
+                self._readings.shrink(left - self._limits.chunk // READINGS_SHARE)
                 released = left - self._readings.left
             except OSError as error:
                 log.error("the reserve for readings cannot be released", folder=str(self._folder), why=str(error))
                 return False
             self._released_for_readings += released
         if released:
-            log.warning("the disk is full: readings that wait take a portion of their reserve", bytes=released)
+            log.warning("the disk is full: the spool uses a chunk of its reserve", bytes=released)
         return released > 0
 
-    # -- for people ------------------------------------------------------------------------------------
+    # -- for operators ---------------------------------------------------------------------------------
 
     @property
     def trouble(self) -> str:
-        """What is the matter and what to do, "" while there is space."""
+        """The problem and its remedy, "" while there is space."""
         if self.state is DiskState.NORMAL:
             return ""
         free = f"{self._free // _MEGABYTE} MB are free"
@@ -164,7 +164,7 @@ class DiskSpace:
             return f"the disk is full and the reserve for alarms is used up ({free}): alarms may stop. {advice}"
         if self.reserve_in_use:
             return f"the disk is full, alarms are using their reserve ({free}), history is stopped. {advice}"
-        return f"the disk is almost full ({free}): history is stopped, alarms work on. {advice}"
+        return f"the disk is almost full ({free}): history is stopped, alarms continue. {advice}"
 
     # -- inside ----------------------------------------------------------------------------------------
 
@@ -180,20 +180,20 @@ class DiskSpace:
             if self.trouble:
                 log.error("history is stopped", why=self.trouble)
             else:
-                log.info("there is space on the disk again: history goes on", bytes=found.free)
+                log.info("there is space on the disk again: history continues", bytes=found.free)
         return found
 
     def _act(self, *, database_full: bool) -> None:
         found = self._decide(database_full=database_full)
         if self.state is DiskState.FREE_RESERVE:
-            self._alarms.shrink(found.reserve_left - self._limits.portion)
+            self._alarms.shrink(found.reserve_left - self._limits.chunk)
             log.error(
-                "the disk is full: a portion of the reserve for alarms is released",
-                bytes=min(found.reserve_left, self._limits.portion), left=self._alarms.left,
+                "the disk is full: a chunk of the reserve for alarms is released",
+                bytes=min(found.reserve_left, self._limits.chunk), left=self._alarms.left,
             )  # fmt: skip
 
     def _restore(self) -> None:
-        """Make the reserves as large as they should be, where there is space."""
+        """Restore the reserves to full size, if there is space."""
         if self.state is DiskState.FREE_RESERVE:
             return
         found, limits = self._found(database_full=False), self._limits
@@ -201,7 +201,7 @@ class DiskSpace:
             self._alarms.shrink(limits.reserve)
         elif missing_of_reserve(found, limits):
             self._alarms.enlarge(limits.reserve)
-            log.info("the reserve for alarms is whole", bytes=limits.reserve)
+            log.info("the reserve for alarms is complete", bytes=limits.reserve)
         wanted = limits.reserve // READINGS_SHARE
         if self._readings.left < wanted and self._measure(self._folder).free >= limits.resume_above:
             self._readings.enlarge(wanted)

@@ -1,30 +1,30 @@
-"""What a disk that fills up means: which writing stops first, and when the reserve is released. A pure decision."""
+"""Decides what stops when a disk fills up, and when the reserve is released. Pure."""
 
 from enum import StrEnum
 from typing import Final, NamedTuple
 
 _SHARE: Final = 16
-"""On a small disk the reserve is at most this part of the whole."""
+"""On a small disk the reserve is at most this fraction (1/n) of the disk."""
 _STOP: Final = 2
 _RESUME: Final = 3
-"""Reserves' worth of free space; the gap between the two keeps history from stopping and starting in turns."""
+"""Free space in multiples of the reserve; the deadband between the two keeps history from toggling."""
 _FLOOR: Final = 16
 READINGS_SHARE: Final = 4
-"""The reserve for readings is this part of the one for alarms."""
-PORTIONS: Final = 4
-"""The reserve is released in so many portions: another program that writes on takes one of them, not all."""
+"""The reserve for readings is this fraction (1/n) of the one for alarms."""
+RESERVE_CHUNKS: Final = 4
+"""Number of chunks in which the reserve is released: another program that keeps writing takes one, not all."""
 
 
 class DiskState(StrEnum):
-    """What is to be done."""
+    """The required action."""
 
     NORMAL = "normal"
     STOP_HISTORY = "stop_history"
-    """History, rollups and most of the quarantine pause; alarms and readings that wait go on."""
+    """History, rollups and most of the quarantine pause; alarms and the spool continue."""
     FREE_RESERVE = "free_reserve"
-    """Release a portion of the reserve, then try again at once."""
+    """Release a chunk of the reserve, then try again at once."""
     EXHAUSTED = "exhausted"
-    """Nothing is left to release: only people can help."""
+    """The reserve is used up: an administrator must free space."""
 
 
 class Limits(NamedTuple):
@@ -36,13 +36,13 @@ class Limits(NamedTuple):
     floor: int
 
     @property
-    def portion(self) -> int:
-        """What is released at a time."""
-        return -(-self.reserve // PORTIONS)
+    def chunk(self) -> int:
+        """Bytes that are released at a time."""
+        return -(-self.reserve // RESERVE_CHUNKS)
 
 
 class Found(NamedTuple):
-    """How a disk is found, in bytes; whether the database was just refused room, and whether history is stopped."""
+    """State of a disk in bytes; whether the database has just run out of space, and whether history is stopped."""
 
     free: int
     reserve_left: int
@@ -57,10 +57,10 @@ def limits_of(reserve: int, disk: int) -> Limits:
 
 
 def decide(found: Found, limits: Limits) -> DiskState:
-    """What is to be done about a disk.
+    """The required action for a disk.
 
-    When space is short but the database has not been refused any, only the first portion is released: the others are
-    kept for the moment at which an alarm needs them.
+    When space is short but the database has not run out of it, only the first chunk is released: the others are
+    kept for alarms.
     """
     if found.database_full:
         return DiskState.FREE_RESERVE if found.reserve_left else DiskState.EXHAUSTED
@@ -75,6 +75,6 @@ def decide(found: Found, limits: Limits) -> DiskState:
 
 
 def missing_of_reserve(found: Found, limits: Limits) -> int:
-    """Bytes by which the reserve can be enlarged now, all that is missing or nothing."""
+    """Bytes by which the reserve can be enlarged now: all that is missing, or 0."""
     missing = limits.reserve - found.reserve_left
     return missing if missing > 0 and found.free >= missing + limits.resume_above else 0

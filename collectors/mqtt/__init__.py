@@ -1,1 +1,1 @@
-"""The MQTT connection: packets, the network thread and the bounded queue of messages that have come."""
+"""The MQTT connection: packets, the network thread and the bounded queue of received messages."""

@@ -1,9 +1,9 @@
-"""The broker's side of ingest: an MQTT session on the asyncio loop, acknowledged by hand.
+"""An MQTT session on the asyncio loop, with manual acknowledgements.
 
-The connection is served by a thread of its own: a loop that is busy, or has no room, costs neither the keep-alive nor
-the session. Acknowledgements are kept back until the owner says so, go out in order of arrival and never for an
-earlier connection, because a broker uses packet ids again after a reconnect. Whether to connect again is decided on the
-loop: a process whose loop does not run takes the session away from nobody.
+A separate thread serves the connection, so a loop that is busy or has no room loses neither the keep-alive nor the
+session. Acknowledgements are sent only when the caller says so, in order of arrival and never for an earlier
+connection, because a broker reuses packet ids after a reconnect. Whether to reconnect is decided on the loop: a process
+whose loop does not run cannot take over the session of another one.
 
     socket --64 KiB reads--> network thread --> inbox --next_batch--> collector
     socket <---one write per batch--- acknowledge <-----------------------'
@@ -38,14 +38,14 @@ _SESSION_EXPIRY_S: Final = 7 * 24 * 3600
 _FIRST_RETRY_S: Final = 0.5
 _LAST_RETRY_S: Final = 15.0
 _PARTING_S: Final = 2.0
-"""For the network thread to end. One that is just opening a connection may take longer; nobody waits for it."""
+"""Timeout for the network thread to end. A thread that is opening a connection may take longer and is not awaited."""
 _REFUSALS: Final = frozenset({"Bad user name or password", "Not authorized", "Client identifier not valid", "Banned",
                               "Bad authentication method"})  # fmt: skip
 _TAKEN_OVER: Final = "Session taken over"
 
 
 class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the broker is and who we are there. TLS is on when `ca_file` or `tls` is given."""
+    """Address and credentials of the broker. TLS is on when `ca_file` or `tls` is given."""
 
     host: str = "127.0.0.1"
     port: int = 1883
@@ -60,15 +60,15 @@ class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
     key_file: str = ""
     keepalive_s: int = 30
     max_packet_kb: int = 5120
-    """Larger packets are not taken: MQTT 5 has the broker discard them, with 3.1.1 only their head is kept."""
+    """Larger packets are not accepted: with MQTT 5 the broker discards them, with 3.1.1 only their head is kept."""
 
 
 class BrokerRefused(Exception):
-    """The broker will not have us (wrong password, not authorized): trying again does not help."""
+    """The broker rejects us (wrong password, not authorized): trying again does not help."""
 
 
 def always() -> bool:
-    """Where nobody else connects under our name."""
+    """For a client name that no other process uses."""
     return True
 
 
@@ -84,10 +84,10 @@ class Broker:
         own: Sequence[str] = (),
         may_connect: Callable[[], bool] = always,
     ) -> None:
-        """Keep one session; without an `own` topic, where we only hear ourselves, it works as well.
+        """Keep one session; `own` topics, on which only the service itself publishes, are optional.
 
-        `may_connect` is asked before each connection: a client that connects under the same name takes the session
-        away from the one that has it.
+        `may_connect` is called before each connection: a client that connects under the same name takes over the
+        session of the one that has it.
         """
         self.address = address
         self._may_connect = may_connect
@@ -99,21 +99,21 @@ class Broker:
         self._loop = asyncio.get_running_loop()
         self._inbox = Inbox()
         self._arrived = asyncio.Event()
-        self._is_told = False
-        """Whether the loop is about to hear that something has arrived."""
+        self._is_wake_queued = False
+        """Whether a wake-up of the loop is queued."""
         self._refusal: str | None = None
         self._closing = False
         self._thread: threading.Thread | None = None
         self._client = self._make_client()
         self._network = Network(self._client, self._take, lambda: self._inbox.is_full)
 
-    # -- the owner's side ------------------------------------------------------------------------------
+    # -- called on the loop ----------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Connect, and reconnect with a growing, jittered pause, until cancelled or closed.
 
         Raises:
-            BrokerRefused: the broker refuses our name, password or certificate.
+            BrokerRefused: the broker rejects our name, password or certificate.
         """
         attempt = 0
         while not self._closing:
@@ -132,7 +132,7 @@ class Broker:
             await self._pause(attempt)
 
     async def next_batch(self, most: int) -> list[Message]:
-        """Wait for messages and take up to `most` of them, oldest first; fewer where they are large."""
+        """Wait for messages and take up to `most` of them, oldest first; fewer if they are large."""
         while not self._inbox:
             self._arrived.clear()
             if not self._inbox:
@@ -145,12 +145,12 @@ class Broker:
 
     @property
     def connected(self) -> bool:
-        """Whether the broker has accepted us and the connection stands."""
+        """Whether the broker has accepted us and the connection is up."""
         return not self.trouble
 
     @property
     def waiting(self) -> int:
-        """Messages that have come and were not taken yet."""
+        """Messages that were received and not taken yet."""
         return len(self._inbox)
 
     @property
@@ -160,20 +160,20 @@ class Broker:
 
     @property
     def oldest_ns(self) -> int:
-        """When the oldest message was received that was not taken yet, in epoch ns; 0 where none waits."""
+        """When the oldest message was received that was not taken yet, in epoch ns; 0 if there is none."""
         return self._inbox.oldest_ns
 
     def acknowledge(self, messages: Iterable[Message]) -> None:
-        """Acknowledge messages in the order given; those of an earlier connection when they are sent again."""
+        """Acknowledge messages in the order given; those of an earlier connection when they are redelivered."""
         self._acknowledge_ids(self._inbox.finish(messages))
 
     def publish(self, topic: str, payload: bytes) -> None:
-        """Say something ourselves, over this connection; while there is none it goes out with the next one."""
+        """Publish a message over this connection; while there is none, over the next one."""
         self._client.publish(topic, payload, qos=1)
         self._network.wake()
 
     async def close(self) -> None:
-        """Say good-bye to the broker; what was not acknowledged stays there."""
+        """Disconnect; messages that were not acknowledged stay at the broker."""
         self._closing = True
         if self._client.is_connected():
             self._client.disconnect()
@@ -206,14 +206,14 @@ class Broker:
         return client
 
     async def _in_thread(self, work: Callable[[], None]) -> None:
-        """Do it in a thread that a process which ends does not wait for; raises what it raises."""
+        """Run it in a daemon thread; raises what it raises."""
         done: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._work, args=(work, done), name="broker", daemon=True)
         self._thread.start()
         try:
             await done
         finally:
-            del done  # an error and the frames that it came through would hold each other, and a socket with them
+            del done  # an error and its frames would keep each other alive, and a socket with them
 
     def _work(self, work: Callable[[], None], done: "asyncio.Future[None]") -> None:
         try:
@@ -224,7 +224,7 @@ class Broker:
             self._on_loop(partial(_set_done, done, None))
 
     def _on_loop(self, work: Callable[[], None]) -> None:
-        """Have the loop do it; nothing where the loop has ended meanwhile."""
+        """Schedule it on the loop; do nothing if the loop has ended."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(work)
 
@@ -246,13 +246,13 @@ class Broker:
             client.connect(address.host, address.port, address.keepalive_s)
 
     async def _pause(self, attempt: int) -> None:
-        """Wait before the next try; the jitter keeps a fleet from coming back all at once."""
+        """Wait before the next attempt; the jitter keeps a fleet from reconnecting all at once."""
         longest = min(_LAST_RETRY_S, _FIRST_RETRY_S * 2 ** min(attempt, 10))
         if not self._closing:
             await asyncio.sleep(random.uniform(_FIRST_RETRY_S / 2, longest))  # noqa: S311 - jitter, no secret
 
     def _note(self, trouble: str) -> None:
-        """Say once what is the matter, and once that it is over."""
+        """Log once that the connection fails, and once that it is up again."""
         if trouble != self.trouble:
             if trouble:
                 log.warning("broker not connected", why=trouble)
@@ -268,9 +268,9 @@ class Broker:
         if reason.is_failure:
             name = str(reason)
             if name in _REFUSALS:
-                self._refusal = f"the broker at {self.address.host}:{self.address.port} answers: {name}"
+                self._refusal = f"the broker at {self.address.host}:{self.address.port} rejects the connection: {name}"
             return
-        if self._closing:  # the answer came after our good-bye
+        if self._closing:  # the answer came after our DISCONNECT
             client.disconnect()
             return
         if not flags.session_present:
@@ -278,10 +278,10 @@ class Broker:
         self._take_up(client, is_known=flags.session_present)
 
     def _take_up(self, client: Client, *, is_known: bool) -> None:
-        """The broker has accepted us: say what we want to hear."""
+        """The broker has accepted us: subscribe."""
         client.subscribe([(topic, 1) for topic in (*self.subscriptions, *self._own)])
         if is_known:
-            self._note("")  # our subscription has lasted
+            self._note("")  # our subscription still exists
 
     def _on_subscribe(
         self, client: Client, _userdata: object, _mid: int, reasons: list[ReasonCode], _properties: object
@@ -293,11 +293,11 @@ class Broker:
             )
         refused = next((reason for reason in wanted if reason.is_failure), None)
         if refused is None:
-            self._note("")  # in a new session only now is anything kept for us
+            self._note("")  # in a new session the broker queues messages only from now on
             return
         topics = ", ".join(self.subscriptions)
         self._refusal = f"the broker at {self.address.host}:{self.address.port} refuses {topics}: {refused}"
-        client.disconnect()  # connected and deaf would be worse
+        client.disconnect()  # connected without a subscription would be worse
 
     def _on_disconnect(
         self,
@@ -315,7 +315,7 @@ class Broker:
             self._note(f"connection lost: {reason}{taken}")
 
     def _take(self, packets: list[Packet]) -> None:
-        """Put what has come into the inbox, and tell the loop once."""
+        """Put received packets into the inbox, and wake the loop once."""
         connection, now = self._inbox.connection, time.time_ns()
         messages = [
             Message(
@@ -325,12 +325,12 @@ class Broker:
             for topic, payload, mid, head, oversize in packets
         ]  # fmt: skip
         self._acknowledge_ids(self._inbox.put(messages))
-        if not self._is_told:
-            self._is_told = True
-            self._on_loop(self._tell)
+        if not self._is_wake_queued:
+            self._is_wake_queued = True
+            self._on_loop(self._wake_loop)
 
-    def _tell(self) -> None:
-        self._is_told = False
+    def _wake_loop(self) -> None:
+        self._is_wake_queued = False
         self._arrived.set()
 
     def _acknowledge_ids(self, mids: Sequence[int]) -> None:
@@ -340,7 +340,7 @@ class Broker:
 
 
 def _set_done(done: "asyncio.Future[None]", error: Exception | None) -> None:
-    if done.done():  # nobody waits any more
+    if done.done():  # the waiting task was cancelled
         return
     if error is None:
         done.set_result(None)

@@ -1,4 +1,4 @@
-"""paho's client with a buffered socket, acknowledgements that leave in one write, and a keep-alive of our own."""
+"""paho's client with a buffered socket, acknowledgements in one write, and a keep-alive of our own."""
 
 import struct
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class MqttClient(Client):
     """One session; the network thread reads and writes, any thread may queue packets."""
 
     largest_packet = LARGEST_PACKET
-    """Bytes of a PUBLISH packet that is taken as a whole."""
+    """Bytes of the largest PUBLISH packet that is accepted."""
 
     def _create_socket(self) -> Any:
         is_v5 = self._protocol == MQTTProtocolVersion.MQTTv5
@@ -45,6 +45,6 @@ class MqttClient(Client):
         self._send_pingreq()
 
     def give_up(self, reason: MQTTErrorCode) -> None:
-        """End the connection from our side, without a good-bye."""
+        """Close the connection from our side, without a DISCONNECT."""
         self._sock_close()
         self._do_on_disconnect(packet_from_broker=False, v1_rc=reason)

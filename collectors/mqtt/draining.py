@@ -1,7 +1,7 @@
-"""The last connection of a collector that goes for good: it takes what waits for its name, and hears nothing new.
+"""The last connection of a collector that is decommissioned: it drains its queued messages and receives no new ones.
 
-Mosquitto deals messages of a shared subscription to a session that is away, too. So the subscription must end first,
-then what was dealt before is taken, and then the session is ended.
+Mosquitto also assigns messages of a shared subscription to a disconnected session. So the subscription is ended first,
+then the queued messages are taken, and then the session is ended.
 """
 
 import asyncio
@@ -23,15 +23,15 @@ class DrainingBroker(Broker):
     def __init__(self, address: BrokerAddress, subscriptions: Sequence[str], *, persistent: bool = True) -> None:
         super().__init__(address, subscriptions, persistent=persistent)
         self.found_session = False
-        """Whether the broker knew the name."""
+        """Whether the broker had a session of this name."""
         self._answered_to: int | None = None
         self._client.on_unsubscribe = self._on_unsubscribe
 
     async def settle(self) -> None:
-        """End the subscriptions and return when the broker has said so.
+        """End the subscriptions and return when the broker has confirmed it.
 
-        It answers in order: what it had sent before is here by then, and also what our acknowledgements before that
-        have called forth.
+        It answers in order: by then all messages that it sent before have arrived, and also those that it sent in
+        reply to our earlier acknowledgements.
         """
         while True:
             while not self.connected:  # noqa: ASYNC110 - the connection's own task keeps it up
@@ -51,12 +51,12 @@ class DrainingBroker(Broker):
     def _on_unsubscribe(
         self, _client: Client, _userdata: object, mid: int, _reasons: list[ReasonCode], _properties: Properties | None
     ) -> None:
-        # A broker that knows no such subscription has ended it as well.
+        # A broker without such a subscription confirms it as well.
         self._answered_to = mid
 
 
 async def end_session(address: BrokerAddress, subscriptions: Sequence[str]) -> None:
-    """Let the broker forget a name and all that it keeps for it. Raises BrokerRefused."""
+    """Remove a session and its queued messages from the broker. Raises BrokerRefused."""
     broker = DrainingBroker(address, subscriptions, persistent=False)
     async with asyncio.TaskGroup() as group:
         group.create_task(broker.run(), name="broker.end_session")

@@ -1,4 +1,4 @@
-"""A source that can be shut, so that a process ends with what is in hand and leaves the rest to the broker."""
+"""A source that can be closed, so that a process finishes the messages in hand and leaves the rest to the broker."""
 
 import asyncio
 import contextlib
@@ -12,14 +12,14 @@ _LOOK_AGAIN_S: Final = 0.1
 
 
 class Waiting(Protocol):
-    """Where messages wait to be taken; see `broker.Broker`."""
+    """A queue of messages; see `broker.Broker`."""
 
     @property
     def waiting(self) -> int: ...
 
 
 class InHand:
-    """The broker as a source that can be shut: then nothing more is taken, and what was taken is finished."""
+    """The broker as a source that can be closed: then no more messages are taken, and those taken are finished."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -32,7 +32,7 @@ class InHand:
 
     async def next_batch(self, most: int) -> list[Message]:
         if self._shut:
-            await asyncio.Event().wait()  # for good: the collector is cancelled when it has finished
+            await asyncio.Event().wait()  # for ever: the collector is cancelled when it has finished
         batch = await self._source.next_batch(most)
         self._messages += len(batch)
         self.taken += len(batch)
@@ -46,12 +46,12 @@ class InHand:
             self._empty.set()
 
     async def emptied(self, behind: Waiting) -> None:
-        """Return when all that has come so far, and what waits behind, is brought to its end."""
-        while self._messages or behind.waiting:  # noqa: ASYNC110 - minutes may pass, and once in a life
+        """Return when all messages received so far, and those queued `behind`, are processed."""
+        while self._messages or behind.waiting:  # noqa: ASYNC110 - takes minutes, once in the life of a collector
             await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def finish(self, within_s: float) -> int:
-        """Take nothing more; return how many messages are still not brought to their end after that time."""
+        """Take no more messages; return how many are still not processed after that time."""
         self._shut = True
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._empty.wait(), within_s)

@@ -1,8 +1,8 @@
-"""What has come and was not taken yet, bounded by messages and by bytes; and what is in hand, to know it again.
+"""The queue of received messages, bounded by number and bytes, and the messages in hand, to recognise redeliveries.
 
-A broker sends again, after a reconnect, what it has no acknowledgement for, under the same packet id and marked DUP
-(MQTT 3.1.1 and 5, section 4.4). What is still in hand is not worked on twice: its acknowledgement goes out on the new
-connection. Any thread may call everything here.
+After a reconnect a broker sends every message again that was not acknowledged, under the same packet id and marked DUP
+(MQTT 3.1.1 and 5, section 4.4). A message that is still in hand is not processed twice: its acknowledgement is sent on
+the new connection. All methods are thread-safe.
 """
 
 import threading
@@ -14,13 +14,13 @@ from collectors.mqtt.message import Message
 
 MOST_MESSAGES: Final = 50_000
 MOST_BYTES: Final = 64 * 1024 * 1024
-"""Of payloads. Beyond either the socket is not read until half is taken; the broker holds the rest."""
+"""Of payloads. Beyond either limit the socket is not read until half is taken; the broker queues the rest."""
 _TAKEN_BYTES: Final = 8 * 1024 * 1024
-"""Payloads of one `take` are together no larger, unless the first one is."""
+"""Limit of the payloads of one `take`, unless the first one is larger."""
 
 
 class Inbox:
-    """A queue of one connection after another; a queue for more urgent messages would be a second one of these."""
+    """The queue across successive connections; a queue for more urgent messages would be a second instance."""
 
     def __init__(self, most_messages: int = MOST_MESSAGES, most_bytes: int = MOST_BYTES) -> None:
         self._most_messages = most_messages
@@ -30,7 +30,7 @@ class Inbox:
         self._waiting: deque[Message] = deque()
         self._bytes = 0
         self._is_full = False
-        # By packet id: what came and is not acknowledged yet, and what was finished while its connection was gone.
+        # By packet id: messages that are not acknowledged yet, and those finished after their connection had ended.
         self._in_hand: dict[int, Message] = {}
         self._finished: dict[int, Message] = {}
 
@@ -39,7 +39,7 @@ class Inbox:
 
     @property
     def size(self) -> int:
-        """Bytes of the payloads that wait."""
+        """Bytes of the queued payloads."""
         return self._bytes
 
     @property
@@ -49,17 +49,17 @@ class Inbox:
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more should be read; it has room again when half has been taken."""
+        """Whether reading must pause; there is room again when half has been taken."""
         return self._is_full
 
     @property
     def oldest_ns(self) -> int:
-        """When the oldest message that waits was received, in epoch ns; 0 where none waits."""
+        """When the oldest queued message was received, in epoch ns; 0 if there is none."""
         with self._lock:
             return self._waiting[0].received_ns if self._waiting else 0
 
     def put(self, messages: Sequence[Message]) -> list[int]:
-        """Take in what has come on this connection; returns the packet ids that can be acknowledged at once."""
+        """Add messages received on this connection; returns the packet ids that can be acknowledged at once."""
         acknowledged: list[int] = []
         with self._lock:
             in_hand, finished, waiting = self._in_hand, self._finished, self._waiting
@@ -83,7 +83,7 @@ class Inbox:
         return acknowledged
 
     def take(self, most: int) -> list[Message]:
-        """Up to `most` messages, oldest first, and not much more than 8 MiB of them."""
+        """Up to `most` messages, oldest first, of about 8 MiB at most."""
         taken: list[Message] = []
         with self._lock:
             waiting, size = self._waiting, 0
@@ -97,7 +97,7 @@ class Inbox:
         return taken
 
     def finish(self, messages: Iterable[Message]) -> list[int]:
-        """Note messages as brought to their end; returns the packet ids to acknowledge on this connection, in order."""
+        """Mark messages as processed; returns the packet ids to acknowledge on this connection, in order."""
         mids: list[int] = []
         with self._lock:
             in_hand, connection = self._in_hand, self._connection
@@ -114,7 +114,7 @@ class Inbox:
         return mids
 
     def end_connection(self) -> None:
-        """From here on every earlier packet id belongs to a dead connection; what waits will be sent again."""
+        """All earlier packet ids become invalid; queued messages will be redelivered."""
         with self._lock:
             self._connection += 1
             for message in self._waiting:
@@ -125,7 +125,7 @@ class Inbox:
             self._is_full = self._is_above(1)
 
     def forget_session(self) -> None:
-        """The broker has begun a new session: packet ids of the last one mean nothing any more."""
+        """The broker has begun a new session: packet ids of the last one are invalid."""
         with self._lock:
             self._in_hand.clear()
             self._finished.clear()

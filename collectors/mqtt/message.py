@@ -4,7 +4,7 @@ import msgspec
 
 
 class Message(msgspec.Struct, gc=False):
-    """One message as it came; `connection` says on which connection its `mid` is valid."""
+    """One message as received; `connection` is the number of the connection on which its `mid` is valid."""
 
     topic: str
     payload: bytes
@@ -14,4 +14,4 @@ class Message(msgspec.Struct, gc=False):
     redelivered: bool = False
     retained: bool = False
     oversize: int = 0
-    """Bytes of the whole payload where it was too large to be taken; then `payload` holds its first bytes only."""
+    """Bytes of the whole payload if it was too large; then `payload` holds only its first bytes."""

@@ -1,7 +1,7 @@
-"""Serves the socket of one connection in a thread of its own, so that the broker hears of us whatever the loop does.
+"""Serves the socket of one connection in a separate thread, so that the keep-alive does not depend on the loop.
 
-Reading stops while nobody has room for more; pings go out all the same, and so the broker keeps the session. Only the
-time in which we listened counts as the broker's silence: a process that was stopped, or has not read, heard nothing.
+Reading pauses while the inbox is full; pings are still sent, so the broker keeps the session. Only time spent reading
+counts towards the broker's silence, not time in which the process was stopped or reading was paused.
 """
 
 import contextlib
@@ -18,9 +18,9 @@ from collectors.mqtt.packets import BufferedSocket, Packet
 
 _READS_A_WAKE: Final = 8
 _LOOK_S: Final = 1.0
-"""At least so often the thread looks whether there is room again, and at the keep-alive."""
+"""Longest interval at which the thread checks for room in the inbox and for the keep-alive."""
 _PARTING_S: Final = 1.0
-"""For what is queued, the good-bye last, to leave when we are to end."""
+"""Timeout for queued packets, the DISCONNECT last, when the connection is closed."""
 _SILENT: Final = 1.5
 """Keep-alive intervals without any packet after which the connection is lost (MQTT 3.1.1, section 3.1.2.10)."""
 
@@ -33,51 +33,51 @@ class Network:
 
         Args:
             client: connected, or about to be.
-            take: is handed PUBLISH packets, in the thread.
-            is_full: whether nothing more should be read now.
+            take: receives PUBLISH packets, in the thread.
+            is_full: whether reading must pause.
         """
         self._client = client
         self._take = take
         self._is_full = is_full
-        self._bell: socket.socket | None = None
+        self._wake_sender: socket.socket | None = None
         self._ending = False
         self.is_paused = False
-        """Whether reading has stopped for want of room."""
+        """Whether reading is paused because the inbox is full."""
 
     def wake(self) -> None:
-        """Have the thread look around: something is queued to be written, or there is room again."""
-        bell = self._bell
-        if bell is not None:
-            with contextlib.suppress(OSError):  # so many wake-ups wait that one more says nothing, or it ends just now
-                bell.send(b"\0")
+        """Wake the thread: a packet is queued for writing, or there is room again."""
+        wake_sender = self._wake_sender
+        if wake_sender is not None:
+            with contextlib.suppress(OSError):  # enough wake-ups are queued, or the thread is ending
+                wake_sender.send(b"\0")
 
     def end(self) -> None:
-        """Have `serve` return within a second, when what is queued has left."""
+        """Make `serve` return within a second, after queued packets are sent."""
         self._ending = True
         self.wake()
 
     def serve(self) -> None:
         """Serve the connection until it ends."""
-        ears, bell = socket.socketpair()
-        with ears, bell:
-            ears.setblocking(False)
-            bell.setblocking(False)
-            self._bell = bell
+        wake_receiver, wake_sender = socket.socketpair()
+        with wake_receiver, wake_sender:
+            wake_receiver.setblocking(False)
+            wake_sender.setblocking(False)
+            self._wake_sender = wake_sender
             try:
-                self._serve(ears)
+                self._serve(wake_receiver)
             finally:
-                self._bell = None
+                self._wake_sender = None
                 self.is_paused = False
 
-    def _serve(self, ears: socket.socket) -> None:
+    def _serve(self, wake_receiver: socket.socket) -> None:
         client, looked_at = self._client, time.monotonic()
         pinged_at, silent_s, parting_s = looked_at, 0.0, 0.0
         while (sock := client.socket()) is not None:
             self.is_paused = self._is_full()
-            readable, writable, gone = self._wait(sock.fileno(), ears)
+            readable, writable, gone = self._wait(sock.fileno(), wake_receiver)
             now = time.monotonic()
             passed, looked_at = min(now - looked_at, _LOOK_S), now
-            if gone and self.is_paused:  # what was not read comes again
+            if gone and self.is_paused:  # unread messages will be redelivered
                 client.give_up(MQTTErrorCode.MQTT_ERR_CONN_LOST)
                 return
             if readable or gone:
@@ -99,32 +99,32 @@ class Network:
                 pinged_at = now
                 client.ping()
 
-    def _wait(self, descriptor: int, ears: socket.socket) -> tuple[bool, bool, bool]:
-        """Wait for something to do: something to read, room to write, the end of the connection."""
+    def _wait(self, descriptor: int, wake_receiver: socket.socket) -> tuple[bool, bool, bool]:
+        """Wait until the socket is readable or writable, or the connection ends."""
         client, poll = self._client, select.poll()
         wants = select.POLLRDHUP | (select.POLLOUT if client.want_write() else 0)
         if not self.is_paused:
             wants |= select.POLLIN
-        poll.register(ears, select.POLLIN)
+        poll.register(wake_receiver, select.POLLIN)
         poll.register(descriptor, wants)
         hidden = not self.is_paused and client.has_hidden_bytes
         longest_s = min(_LOOK_S, client.keepalive / 4 or _LOOK_S)
         found = dict(poll.poll(0 if hidden else round(1000 * longest_s)))
-        if ears.fileno() in found:
+        if wake_receiver.fileno() in found:
             with contextlib.suppress(BlockingIOError):
-                ears.recv(4096)
+                wake_receiver.recv(4096)
         events = found.get(descriptor, 0)
         gone = bool(events & (select.POLLERR | select.POLLHUP | select.POLLNVAL | select.POLLRDHUP))
         return hidden or bool(events & select.POLLIN), bool(events & select.POLLOUT), gone
 
     def _read(self) -> None:
-        """Take what has come, a bounded part at a time."""
+        """Read from the socket, a limited number of times."""
         for _ in range(_READS_A_WAKE):
             if not self._read_once() or self._is_full():
                 break
 
     def _read_once(self) -> bool:
-        """Take what one look at the socket brings; whether there may be more."""
+        """Read once from the socket; return whether there may be more."""
         buffer = self._client.buffer
         if buffer is not None:
             try:
@@ -136,11 +136,11 @@ class Network:
             if not ended:
                 self._take_packets(buffer)
                 return True
-        # paho goes on with the packet it is in the middle of, or finds the end too and tells us.
+        # paho continues with a packet that it has begun, or finds the end too and calls back.
         self._client.loop_read()
         buffer = self._client.buffer
         if buffer is not None:
-            self._take_packets(buffer)  # what came behind that packet
+            self._take_packets(buffer)  # what followed that packet
         return False
 
     def _take_packets(self, buffer: BufferedSocket) -> None:

@@ -1,8 +1,8 @@
-"""Takes PUBLISH packets out of the bytes of a socket, as MQTT 3.1.1 and 5 lay them out (section 3.3 of both).
+"""Parses PUBLISH packets from the bytes of a socket (MQTT 3.1.1 and 5, section 3.3 of both).
 
-paho asks for a packet in three reads, two of them of one byte, and spends longer on it than everything behind it
-together. Packets of any other kind are still paho's. A packet above the permitted size is never held as a whole: its
-first bytes are taken, the others are dropped as they come.
+paho reads a packet in three reads, two of them of one byte, and spends more time on it than all later processing. paho
+still handles packets of any other type. A packet above the permitted size is never held as a whole: its first bytes
+are kept, the others are dropped as they arrive.
 """
 
 import ssl
@@ -13,31 +13,31 @@ QOS_2: Final = 0x04
 DUP: Final = 0x08
 RETAIN: Final = 0x01
 OVERSIZE_HEAD: Final = 8 * 1024
-"""Bytes that are kept of the payload of a packet that is too large: as much as the quarantine shows."""
+"""Bytes that are kept of the payload of an oversize packet: as many as the quarantine shows."""
 LARGEST_PACKET: Final = 268_435_460
-"""Bytes: what the protocol permits."""
+"""Bytes: the protocol's limit."""
 _RECEIVE_BYTES: Final = 64 * 1024
 _LONGEST_HEADER: Final = 80 * 1024
-"""Bytes: topic (65,535) and what stands around it. Longer properties hide the payload of an oversize packet."""
+"""Bytes: topic (65,535) and the fields around it. Longer properties hide the payload of an oversize packet."""
 
 
 class Packet(NamedTuple):
-    """A PUBLISH packet, as far as it matters here."""
+    """The relevant fields of a PUBLISH packet."""
 
     topic: bytes
     payload: bytes
     mid: int
     head: int
-    """The first byte: its DUP and RETAIN bits tell how the message came."""
+    """The first byte, with the DUP and RETAIN bits."""
     oversize: int = 0
-    """Bytes of the payload where the packet was too large; then `payload` holds the first ones only."""
+    """Bytes of the payload if the packet was too large; then `payload` holds only the first ones."""
 
 
 class BufferedSocket:
-    """A socket that reads 64 KiB at a time and takes PUBLISH packets out of what has come."""
+    """A socket that reads 64 KiB at a time and parses PUBLISH packets from its buffer."""
 
     def __init__(self, raw: Any, *, has_properties: bool, largest: int = LARGEST_PACKET) -> None:
-        """Wrap a socket; `largest` is how many bytes a packet may have to be taken as a whole."""
+        """Wrap a socket; `largest` is the limit in bytes of a packet that is taken as a whole."""
         self._raw = raw
         self._has_properties = has_properties
         self._largest = largest
@@ -47,7 +47,7 @@ class BufferedSocket:
         self._malformed = False
 
     def recv(self, size: int) -> bytes:
-        """What paho reads for itself: the rest of the buffer first."""
+        """Read for paho: the rest of the buffer first."""
         if self._at >= len(self._buffer):
             self._buffer, self._at = self._raw.recv(_RECEIVE_BYTES), 0
         piece = self._buffer[self._at : self._at + size]
@@ -55,7 +55,7 @@ class BufferedSocket:
         return piece
 
     def fill(self) -> int:
-        """Read what has come; how many bytes, 0 at the end of the connection. Raises BlockingIOError or OSError."""
+        """Read available bytes; return their number, 0 at the end. Raises BlockingIOError or OSError."""
         try:
             data = self._raw.recv(_RECEIVE_BYTES)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -68,17 +68,17 @@ class BufferedSocket:
 
     @property
     def has_hidden_bytes(self) -> bool:
-        """TLS may hold decrypted bytes that make no descriptor readable."""
+        """Whether TLS holds decrypted bytes, for which the descriptor is not readable."""
         return isinstance(self._raw, ssl.SSLSocket) and self._raw.pending() > 0
 
     @property
     def has_other_packet(self) -> bool:
-        """Whether what comes next is for paho: any packet but a PUBLISH of QoS 0 or 1 in good shape."""
+        """Whether the next packet is for paho: anything but a well-formed PUBLISH of QoS 0 or 1."""
         waits = self._at < len(self._buffer)
         return waits and (self._malformed or not _is_plain_publish(self._buffer[self._at]))
 
     def take_publishes(self) -> list[Packet]:
-        """Every complete PUBLISH packet, and the head of one too large, up to the next packet of another kind."""
+        """Every complete PUBLISH packet, and the head of an oversize one, up to the next packet of another type."""
         buffer, at, end, has_properties = self._buffer, self._at, len(self._buffer), self._has_properties
         taken: list[Packet] = []
         while at < end and _is_plain_publish(head := buffer[at]):
@@ -95,7 +95,7 @@ class BufferedSocket:
                 length, after_length = _remaining_length(buffer, body)
                 body = after_length + length
             if not after_topic <= body <= stop:
-                self._malformed = True  # paho will say so and part
+                self._malformed = True  # paho will report it and disconnect
                 break
             topic = buffer[start + 2 : after_topic]
             if is_oversize:
@@ -116,7 +116,7 @@ def _is_plain_publish(head: int) -> bool:
 
 
 def _remaining_length(buffer: bytes, at: int) -> tuple[int, int]:
-    """A length of one to four bytes, and where what it measures begins; (0, 0) while it is not all here."""
+    """A length of one to four bytes, and the offset after it; (0, 0) if it is incomplete."""
     value = shift = 0
     for index in range(at, min(at + 4, len(buffer))):
         digit = buffer[index]

@@ -1,4 +1,4 @@
-"""Which format a topic has: `gengfu/...` is native, of the others the mapping with the most specific pattern."""
+"""Chooses the format of a topic: `gengfu/...` is native, others have the mapping with the most specific pattern."""
 
 from collections.abc import Sequence
 from typing import Final, TypeAlias
@@ -14,7 +14,7 @@ from collectors.wire.topics import ROOT, SUBSCRIPTION, Names, Topic, TopicError,
 
 
 class NamedTopic(msgspec.Struct, frozen=True):
-    """The route of a native topic whose site or equipment has a name beside its code."""
+    """The route of a native topic whose site or equipment has a name that differs from its code."""
 
     topic: Topic
     names: Names
@@ -28,18 +28,18 @@ class NamedTopic(msgspec.Struct, frozen=True):
 
 
 class Beside(msgspec.Struct, frozen=True):
-    """The route of a gateway's own housekeeping: nobody needs to read it."""
+    """The route of a gateway's housekeeping topics, which carry no readings."""
 
     mapping: str
 
 
 Route: TypeAlias = Topic | NamedTopic | MappedTopic | Beside | Fault
-"""How a topic's messages are read: natively, by a mapping, or why not at all."""
+"""How a topic's messages are read: natively, by a mapping, or the fault why they are not."""
 _OURS: Final = f"{ROOT}/"
 
 
 class Decoder:
-    """Knows the formats that are in use; the collector asks it once a topic."""
+    """The formats that are in use; the collector calls it once for each topic."""
 
     def __init__(self, mappings: Sequence[MessageMapping] = ()) -> None:
         ranked = [(pattern.rank, pattern, mapping) for mapping in mappings for pattern in mapping.patterns]
@@ -58,11 +58,11 @@ class Decoder:
             bound = pattern.match(text)
             if bound is not None:
                 return MappedTopic(mapping, bound)
-        return Fault(Reason.NO_MAPPING, "no mapping takes this topic; collect.mappings says which are in use")
+        return Fault(Reason.NO_MAPPING, "no mapping reads this topic; collect.mappings lists those in use")
 
 
 def decode_by(route: Route, payload: bytes, received_at: int, arrival: int = 0) -> Decoded:
-    """Read a message by its route; nothing where that is a fault or housekeeping."""
+    """Read a message by its route; no readings if that is a fault or housekeeping."""
     if isinstance(route, Topic):
         return native.decode(route, payload, received_at, arrival)
     if isinstance(route, Fault | Beside):
@@ -80,10 +80,10 @@ def _native_route(text: str) -> Topic | NamedTopic | Fault:
 
 
 def _without_overlaps(subscriptions: Sequence[str]) -> list[str]:
-    """All below the roots of patterns that begin with a name, and the other patterns as they are.
+    """Everything below the roots of patterns that begin with a name, and the other patterns unchanged.
 
-    What is published beside a pattern under the same root is noticed so. Of two subscriptions that overlap some brokers
-    would make two messages.
+    So topics under the same root that match no pattern are noticed. For two overlapping subscriptions some brokers
+    deliver a message twice.
     """
     roots = {first for first, _, _ in (text.partition("/") for text in subscriptions) if first not in {"+", "#", ""}}
     return list(

@@ -1,4 +1,4 @@
-"""Times as numbers: milliseconds since 1970, or what can only be another unit. Pure."""
+"""Times as numbers: milliseconds since 1970, or unambiguously another unit. Pure."""
 
 from typing import Final
 
@@ -7,14 +7,14 @@ _FIRST_MS: Final = 946_684_800_000
 _LAST_MS: Final = 4_102_444_800_000
 """2100-01-01."""
 _UNITS: Final = (1_000.0, 0.001, 0.000_001)
-"""Milliseconds in a second, a microsecond and a nanosecond. No number is a time of this century in two of them."""
+"""Milliseconds in a second, a microsecond and a nanosecond. No number is a time of this century in two units."""
 
 
 def read_epoch(number: float) -> tuple[int, bool]:
     """Epoch milliseconds, and whether they were given in another unit.
 
-    A number that is no time of this century in milliseconds, but is one in seconds, microseconds or nanoseconds, is
-    taken for that. Any other stays as it is.
+    A number that is not a time of this century in milliseconds, but is one in seconds, microseconds or nanoseconds, is
+    converted from that unit. Any other is returned unchanged.
     """
     if not _FIRST_MS <= number <= _LAST_MS:
         for factor in _UNITS:

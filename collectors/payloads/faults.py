@@ -1,4 +1,4 @@
-"""What is wrong with a message: reasons, for people and for counting."""
+"""Faults of messages: reasons, for display and for counting."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Reason(StrEnum):
-    """Why a message, a sample or a field was put aside."""
+    """Why a message, a sample or a field was quarantined."""
 
     BAD_TOPIC = "bad_topic"
     NO_MAPPING = "no_mapping"
@@ -28,7 +28,7 @@ class Reason(StrEnum):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One thing that could not be read; `detail` says what was expected, `field` of which field where it is one."""
+    """One fault; `detail` says what was expected, `field` is the name of the field if it concerns one."""
 
     reason: Reason
     detail: str

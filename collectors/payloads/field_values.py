@@ -1,6 +1,6 @@
-"""The fields of one sample, checked against the contract: what fits is kept, all else is named with what was expected.
+"""Checks the fields of one sample against the contract: valid ones are kept, each other one becomes a fault.
 
-What is spelled in another way than the contract says, and has one meaning, is read and flagged as converted.
+A value in another spelling than the contract's, with only one meaning, is read and flagged as converted.
 """
 
 import math
@@ -15,7 +15,7 @@ from collectors.wire.fields import Channel, Field, FieldType, Kind, fields_of
 from collectors.wire.reading import Quality, Value
 
 MAX_FIELDS: Final = 256
-"""Fields a sample; what is unknown beyond them is left out."""
+"""Fields in a sample; unknown ones beyond the limit are left out."""
 MAX_TEXT: Final = 1024
 """Characters of a text value or of a field's name (64)."""
 MAX_NAME: Final = 64
@@ -65,7 +65,7 @@ def check_fields(
 
 
 def is_field_name(name: str) -> bool:
-    """Whether a field may be called so."""
+    """Whether a text is a valid name of a field."""
     return _NAME.fullmatch(name) is not None
 
 
@@ -85,7 +85,7 @@ def _is_plain_text(text: str) -> bool:
 def _sift_fields(
     sample: dict[str, Any], kind: Kind, channel: Channel, faults: list[Fault]
 ) -> tuple[dict[str, Value], int]:
-    """Keep what fits, field by field; say of each other one what was expected."""
+    """Keep valid fields, one by one; add a fault with the expected type for each other one."""
     known = fields_of(kind, channel)
     kept: dict[str, Value] = {}
     flags = 0
@@ -116,7 +116,7 @@ def _sift_fields(
 
 
 def known_name(said: str, known: Mapping[str, Field], sample: Mapping[str, Any]) -> str:
-    """The field that a name means: `Smoke`, `alarmButton` and `alarm-button` are what they look like."""
+    """The field that a name means in another spelling: `Smoke`, `alarmButton`, `alarm-button`."""
     if len(said) > MAX_NAME:
         return said
     name = _SEPARATORS.sub("_", _HUMP.sub("_", said.strip())).lower()
@@ -124,7 +124,7 @@ def known_name(said: str, known: Mapping[str, Field], sample: Mapping[str, Any])
 
 
 def _fit(name: str, value: object, field: Field | None) -> Value | None:
-    """The value in the type in which it is kept; None where it does not fit."""
+    """The value in the type in which it is stored; None if it does not fit."""
     if not isinstance(value, float | bool | str) or not _is_plain(name, value):
         return None
     return value if field is None else _fit_known(value, field)
@@ -148,7 +148,7 @@ def _as_text(value: Value, field: Field) -> str | None:
         return choice_of(value, field) if field.choices else value
     if isinstance(value, bool) or abs(value) >= 1e15:
         return None
-    return f"{value:.15g}"  # floor 3 and card 12345678 come as numbers
+    return f"{value:.15g}"  # floor 3 and card 12345678 are sent as numbers
 
 
 def _complaint(name: str, value: object, field: Field | None) -> str:
@@ -158,7 +158,7 @@ def _complaint(name: str, value: object, field: Field | None) -> str:
 
 
 def json_name(value: object) -> str:
-    """What JSON calls it, for sentences: "an array"."""
+    """The JSON type with its article, for sentences: "an array"."""
     if isinstance(value, str):
         return "a text" if _is_plain_text(value) else "a text that is too long or has characters no store can keep"
     if isinstance(value, float) and not math.isfinite(value):

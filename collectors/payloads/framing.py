@@ -1,9 +1,9 @@
-"""The second look at a payload that is no plain JSON: framing and encodings that leave no doubt are taken off. Pure.
+"""Lenient parsing of a payload that is not plain JSON: unambiguous framing and encodings are removed. Pure.
 
-    closing NUL, byte order mark, UTF-16 and UTF-32 with a mark, GB 18030, several values in a row (with or without line
+    final NUL, byte order mark, UTF-16 and UTF-32 with a mark, GB 18030, several values in a row (with or without line
     ends, commas or record separators between them), a comma before a closing bracket, raw line ends in texts
 
-Only what has failed comes here, so that well-formed messages do not pay for it.
+Only payloads that failed to parse are handled here, so that well-formed messages have no extra cost.
 """
 
 import codecs
@@ -24,7 +24,7 @@ _EDGES: Final = "\x00\x02\x03\x04\x1e\ufeff \t\r\n"
 _BETWEEN: Final = re.compile(r"[\x00\x1e\s,;]*")
 _COMMA: Final = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])', re.DOTALL)
 MOST_VALUES: Final = 20_000
-"""Values in a row that are read; more are no message of an equipment."""
+"""Limit of values in a row; no device sends more in one message."""
 
 
 class Row(list[Any]):
@@ -35,7 +35,7 @@ TakePairs = Callable[[list[tuple[str, Any]]], dict[str, Any]]
 
 
 def decode_text(payload: bytes) -> tuple[str, bool] | None:
-    """The text of a payload and whether its encoding is another one than plain UTF-8; None where it has no text."""
+    """The text of a payload and whether its encoding is other than plain UTF-8; None if it is not text."""
     for mark, encoding in _MARKS:
         if payload.startswith(mark):
             return _decoded(payload[len(mark) :], encoding)
@@ -53,19 +53,19 @@ def _decoded(payload: bytes, encoding: str) -> tuple[str, bool] | None:
 
 
 def strip_frame(text: str) -> str:
-    """A text without what serial lines and programs in C put around it."""
+    """A text without the framing of serial lines and of programs in C."""
     return text.strip(_EDGES)
 
 
 def parse_leniently(text: str, take_pairs: TakePairs) -> Any:
-    """The document that a text holds; a `Row` where it holds several in a row.
+    """The document in a text; a `Row` if there are several in a row.
 
     Args:
-        text: without a mark.
+        text: without a byte order mark.
         take_pairs: makes an object of its members.
 
     Raises:
-        ValueError: it is no JSON, whatever is taken off.
+        ValueError: it is not JSON, even without framing.
         RecursionError: it is nested too deeply.
     """
     text = strip_frame(text)
@@ -84,7 +84,7 @@ def parse_leniently(text: str, take_pairs: TakePairs) -> Any:
 
 
 def _values_in_a_row(text: str, decoder: json.JSONDecoder) -> Any:
-    """Objects and arrays one after the other; bare words and numbers in a row may be anything and are refused."""
+    """Objects and arrays one after the other; bare words and numbers in a row are ambiguous and rejected."""
     values, at, documents = Row(), 0, 0
     value: Any = None
     while at < len(text) and len(values) <= MOST_VALUES:

@@ -13,9 +13,9 @@ _BAD_ESCAPE: Final = re.compile(r"~(?![01])")
 def parse_pointer(text: str) -> Steps:
     """The steps of a pointer; none for "", the whole document. Raises ValueError."""
     if text and not text.startswith("/"):
-        raise ValueError(f"{text!r} is no JSON pointer; it begins with / like /values/temperature")
+        raise ValueError(f"{text!r} is not a JSON pointer; it begins with / like /values/temperature")
     if _BAD_ESCAPE.search(text):
-        raise ValueError(f"{text!r} is no JSON pointer; write ~0 for ~ and ~1 for /")
+        raise ValueError(f"{text!r} is not a JSON pointer; write ~0 for ~ and ~1 for /")
     return tuple(step.replace("~1", "/").replace("~0", "~") for step in text.split("/")[1:])
 
 
@@ -25,7 +25,7 @@ def write_pointer(steps: Steps) -> str:
 
 
 def find(document: Any, steps: Steps) -> Any:
-    """What stands there, or MISSING."""
+    """The value at a pointer, or MISSING."""
     for step in steps:
         if isinstance(document, dict):
             document = document.get(step, MISSING)
@@ -37,7 +37,7 @@ def find(document: Any, steps: Steps) -> Any:
 
 
 def leaves(document: Any, most: int) -> Iterator[tuple[Steps, Any]]:
-    """Every value that is no object and no array, with its place; at most so many of them."""
+    """Every value that is neither an object nor an array, with its pointer; at most `most` of them."""
     waiting: list[tuple[Steps, Any]] = [((), document)]
     while waiting and most > 0:
         steps, node = waiting.pop()

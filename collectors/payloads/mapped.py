@@ -1,4 +1,4 @@
-"""Messages of third-party devices, read by a mapping. Pure, and like the native payload it never raises.
+"""Reads messages of third-party devices by a mapping. Pure; like the native payload it never raises.
 
 document --each--> records --when--> fields, time, seq --> reading (checked in samples.py like any other)
 """
@@ -41,20 +41,20 @@ _LEAVES_SHOWN: Final = 200
 _WORD: Final = re.compile(r"[^\W_]+(?:_[^\W_]+)*")
 _CONVERTED: Final = int(Quality.CONVERTED)
 UNIT_UNKNOWN: Final = "_unit_unknown"
-"""Ends the name of a number of unknown unit: under the contract's own name it would be taken to have its unit."""
+"""Suffix of the name of a number of unknown unit: the contract's own name would imply its unit."""
 
 
 class _Trace(msgspec.Struct):
-    """What is noted while a message is read."""
+    """Faults, sentinels and quality collected while a message is read."""
 
     faults: list[Fault] = []
     sentinels: list[str] = []
-    """Values that stand for "no value"."""
+    """Values that mean "no value"."""
     quality: int = 0
 
 
 class MappedTopic(msgspec.Struct, frozen=True):
-    """The route of one topic: its mapping, and what the pattern's placeholders stand for."""
+    """The route of one topic: its mapping, and the values of the pattern's placeholders."""
 
     mapping: MessageMapping
     bound: Mapping[str, str]
@@ -82,7 +82,7 @@ class MappedTopic(msgspec.Struct, frozen=True):
         return Decoded(readings, trace.faults, (self.mapping.name, _shape_of(document)))
 
     def targets(self) -> list[tuple[Topic, frozenset[str]]]:
-        """Whose messages these are, as far as the topic alone says it, each with the fields that are looked for."""
+        """The equipment of the messages, as far as the topic alone determines it, each with its mapped fields."""
         found: dict[Topic, frozenset[str]] = {}
         for output in self.mapping.outputs:
             topic = self._topic(output, None, self.bound, [])
@@ -92,12 +92,12 @@ class MappedTopic(msgspec.Struct, frozen=True):
 
     @property
     def site(self) -> str:
-        """The site's code, "" where only the messages say it."""
+        """The site's code, "" if only the messages contain it."""
         name = _fill(self.mapping.outputs[0].site, None, self.bound)
         return code_of(name) if name else ""
 
     def left_out(self, payload: bytes) -> list[tuple[str, Any]]:
-        """JSON pointers and values of what no part of the mapping looks at."""
+        """JSON pointers and values that the mapping does not use."""
         document, _ = _parse(payload, self.mapping.encoding, [])
         taken = {steps for output in self.mapping.outputs for steps in _taken(document, output)}
         return [
@@ -107,7 +107,7 @@ class MappedTopic(msgspec.Struct, frozen=True):
         ]
 
     def sentinels(self, payload: bytes) -> list[str]:
-        """Values of a message that stand for "no value"."""
+        """Values of a message that mean "no value"."""
         trace = _Trace()
         document, _ = _parse(payload, self.mapping.encoding, [])
         for output in self.mapping.outputs:
@@ -149,7 +149,7 @@ class MappedTopic(msgspec.Struct, frozen=True):
         for role in ("site", "kind", "equipment", "channel"):
             text = _fill(getattr(output, role), record, names)
             if not text:
-                faults.append(Fault(Reason.BAD_TOPIC, f"the message does not say its {role}"))
+                faults.append(Fault(Reason.BAD_TOPIC, f"the message does not contain its {role}"))
                 return None
             parts[role] = text
         equipment = self.mapping.names.get(parts["equipment"], parts["equipment"])
@@ -171,7 +171,7 @@ class MappedTopic(msgspec.Struct, frozen=True):
 
 
 def _shape_of(document: Any) -> object:
-    """By which names a message is known to be like another one: two levels of them."""
+    """The names by which messages of the same structure are recognised: two levels of them."""
     if not isinstance(document, dict):
         return _names_of(document)
     return tuple(
@@ -186,7 +186,7 @@ def _names_of(value: Any) -> object:
 
 
 def _without_guessed_units(sample: dict[str, Any], output: Output, topic: Topic) -> dict[str, Any]:
-    """A number that came by `rest` has no known unit: it does not stand under a name whose unit the contract says."""
+    """Rename numbers that came by `rest` under a name for which the contract defines a unit: theirs is not known."""
     known = fields_of(topic.kind, topic.channel)
     return {
         f"{name}{UNIT_UNKNOWN}" if name not in output.fields and name in known and known[name].unit else name: value
@@ -195,7 +195,7 @@ def _without_guessed_units(sample: dict[str, Any], output: Output, topic: Topic)
 
 
 def _parse(payload: bytes, encoding: str, faults: list[Fault]) -> tuple[Any, bool]:
-    """The document of a payload, and whether framing or encoding had to be taken off."""
+    """The document of a payload, and whether framing or encoding had to be removed."""
     try:
         if encoding == "text":
             return _parse_text(payload, faults)
@@ -221,7 +221,7 @@ def _parse_text(payload: bytes, faults: list[Fault]) -> tuple[str | None, bool]:
 def _records(
     node: Any, each: tuple[Steps, ...], at: Steps = (), key: str | None = None
 ) -> Iterator[tuple[Steps, str | None, Any]]:
-    """The parts of a message that are samples of their own: where, under which name, and what."""
+    """The parts of a message that are separate samples: pointer, name and content."""
     if not each:
         yield at, key, node
         return
@@ -254,7 +254,7 @@ def _are_fulfilled(conditions: Mapping[Steps, frozenset[Scalar]], record: Any) -
 
 
 def _is_one_of(value: Any, values: Container[Scalar]) -> bool:
-    """As Python compares: 1 and true are the same here, and so they are to most devices."""
+    """Python's comparison: 1 and true are equal, as they are for most devices."""
     return isinstance(value, float | bool | str) and value in values
 
 
@@ -281,7 +281,7 @@ def _take_fields(output: Output, record: Any, trace: _Trace) -> dict[str, Any]:
 
 
 def _take_from(name: str, source: Source, record: Any, trace: _Trace, used: set[Steps]) -> tuple[Steps | None, Any]:
-    """Where the message says something, and what; no place where it says nothing here. Notes what is used."""
+    """The pointer at which the message has a value, and the value; None without one. Records used pointers."""
     if source.when and not _are_fulfilled(source.when, record):
         return None, None
     for steps in source.pointers:
@@ -291,9 +291,9 @@ def _take_from(name: str, source: Source, record: Any, trace: _Trace, used: set[
         if source.about and not (isinstance(value, str) and any(word in value.lower() for word in source.about)):
             continue
         if _is_one_of(value, source.unless):
-            if not isinstance(value, str):  # a word that is none of this field's may still say something
+            if not isinstance(value, str):  # a word that is not for this field may still be reported as unused
                 used.add(steps)
-            trace.sentinels.append(f"{write_pointer(steps)} is {_shown(value)}, which stands for no value")
+            trace.sentinels.append(f"{write_pointer(steps)} is {_shown(value)}, which means no value")
             continue
         converted = _alarm_said(name, value) if source.is_alarm_text else _convert(name, value, source)
         if converted is None:
@@ -305,7 +305,7 @@ def _take_from(name: str, source: Source, record: Any, trace: _Trace, used: set[
 
 
 def _alarm_said(name: str, value: Any) -> bool | None:
-    """What a vendor's word, sentence or bit says of an alarm; None where it says nothing of one."""
+    """The state of an alarm in a vendor's word, sentence or bit; None if it mentions none."""
     if isinstance(value, bool):
         return value
     if isinstance(value, float):
@@ -352,7 +352,7 @@ _EXACT: Final = 1e15
 
 
 def _number_text(value: float) -> str | None:
-    """As the device wrote it, where float64 still knows."""
+    """The number as the device wrote it, if a float64 is exact enough."""
     return f"{value:.15g}" if abs(value) < _EXACT else None
 
 
@@ -377,7 +377,7 @@ def _shown(value: Any) -> str:
 
 
 def _fill(template: Template, record: Any, names: Mapping[str, str]) -> str:
-    """The text with its placeholders filled in; "" where the message does not have what one stands for."""
+    """The text with its placeholders filled in; "" if the message lacks one of the values."""
     filled = []
     for number, piece in enumerate(template.pieces):
         if number % 2 == 0:
@@ -424,7 +424,7 @@ def _milliseconds(value: Any, form: str, zone: str) -> int | None:
 
 
 def _pointers(output: Output) -> set[Steps]:
-    """Every place in a record at which an output looks, beside the rest."""
+    """Every pointer in a record that an output uses, except the rest."""
     sources = [each for source in output.fields.values() for each in (source, *source.alternatives)]
     return {steps for source in sources for steps in (*source.pointers, *source.when)} | output.places
 

@@ -1,6 +1,6 @@
-"""Mappings: YAML that says how a third-party device's messages become readings. Read and checked here.
+"""Mappings: YAML that defines how a third-party device's messages become readings. Read and validated here.
 
-A file that cannot work is refused as a whole, with the file, the entry and what is permitted.
+An invalid file is rejected as a whole; the error names the file, the entry and what is permitted.
 """
 
 import math
@@ -30,15 +30,15 @@ _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 _ALARM_TEXT: Final = "alarm"
 _WIRE_UNITS: Final = "wire"
 KEY: Final = "key"
-"""Placeholder for the name of the member that `each` stands at."""
+"""Placeholder for the name of the current member of `each`."""
 
 
 class MappingError(Exception):
-    """A mapping that cannot be used; the text is meant for the person who wrote it."""
+    """An invalid mapping; the text is for the author of the mapping."""
 
 
 class Defaults(msgspec.Struct, frozen=True):
-    """What a mapping need not say: the site, and the zone of times that come without one."""
+    """Defaults of a mapping: the site, and the zone of times without one."""
 
     site: str = "default"
     zone: str = "UTC"
@@ -81,7 +81,7 @@ class _WrittenOutput(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _WrittenMapping(msgspec.Struct, forbid_unknown_fields=True):
-    """A mapping as it stands in a file."""
+    """A mapping as it is written in a file."""
 
     name: str
     topic: _Text
@@ -94,7 +94,7 @@ class _WrittenMapping(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Where a field's value comes from and what is done to it."""
+    """The source of a field's value and its conversion."""
 
     pointers: tuple[Steps, ...]
     becomes: FieldType | None = None
@@ -106,17 +106,17 @@ class Source(msgspec.Struct, frozen=True):
     bit: int | None = None
     unless: frozenset[Scalar] = frozenset()
     is_alarm_text: bool = False
-    """Its texts say in words whether an alarm is on."""
+    """Its texts describe in words whether an alarm is active."""
     about: tuple[str, ...] = ()
-    """Only texts with one of these words (in lower case) count; others are passed over."""
+    """Only texts with one of these words (in lower case) count; others are skipped."""
     when: Mapping[Steps, frozenset[Scalar]] = {}
-    """It counts only where the record says so."""
+    """It counts only if the record fulfils these conditions."""
     alternatives: tuple["Source", ...] = ()
-    """Where the value comes from when it does not come from here."""
+    """Sources that are tried if this one has no value."""
 
 
 class TimeSource(msgspec.Struct, frozen=True):
-    """Where the time of measurement comes from. Formats and pointers are tried in order."""
+    """The source of the time of measurement. Formats and pointers are tried in order."""
 
     pointers: tuple[Steps, ...]
     formats: tuple[str, ...]
@@ -134,12 +134,12 @@ class Template(msgspec.Struct, frozen=True):
 
     @property
     def constant(self) -> str | None:
-        """The text itself, where it has no placeholder."""
+        """The text itself, if it has no placeholder."""
         return self.pieces[0] if len(self.pieces) == 1 else None
 
 
 class Output(msgspec.Struct, frozen=True):
-    """One sort of reading that a message may hold."""
+    """One type of reading that a message may hold."""
 
     site: Template
     kind: Template
@@ -148,34 +148,34 @@ class Output(msgspec.Struct, frozen=True):
     each: tuple[Steps, ...]
     when: Mapping[Steps, frozenset[Scalar]]
     unless: Mapping[Steps, tuple[str, ...]]
-    """Parts of texts (in lower case) by which a record says that its values are none: it was not decrypted."""
+    """Parts of texts (in lower case) that mark the values of a record as invalid: it was not decrypted."""
     fields: Mapping[str, Source]
     rest: Steps | None
     are_units_known: bool
-    """Whether all that comes by `rest` under a name of the wire contract has the contract's unit too."""
+    """Whether values that come by `rest` under a name of the wire contract also have the contract's unit."""
     ignore: frozenset[str]
     time: TimeSource | None
     seq: Steps | None
     places: frozenset[Steps]
-    """Where it looks beside fields and the rest: conditions, time, sequence number, and what its topic is made of."""
+    """Pointers it uses besides fields and the rest: conditions, time, sequence number, and parts of its topic."""
 
 
 class MessageMapping(msgspec.Struct, frozen=True):
-    """One mapping, checked."""
+    """One validated mapping."""
 
     name: str
     about: str
     patterns: tuple[TopicPattern, ...]
     encoding: str
     names: Mapping[str, str]
-    """Names in messages -> codes of equipment, where they are to differ."""
+    """Names in messages -> codes of equipment, where they differ."""
     outputs: tuple[Output, ...]
     beside: tuple[TopicPattern, ...] = ()
-    """Topics under the same root that carry no readings: the gateway's own housekeeping."""
+    """Topics under the same root that carry no readings: the gateway's housekeeping."""
 
 
 def shipped_names() -> list[str]:
-    """Names of the mapping files that come with the product."""
+    """Names of the mapping files that are included in the product."""
     return sorted(name.removesuffix(".yaml") for name in _shipped_texts())
 
 
@@ -183,7 +183,7 @@ def load_mappings(wanted: Iterable[str | Path], defaults: Defaults = Defaults())
     """Read mapping files: names of shipped ones, or paths.
 
     Raises:
-        MappingError: a file cannot be read, or holds a mapping that cannot work.
+        MappingError: a file cannot be read, or holds an invalid mapping.
     """
     shipped = _shipped_texts()
     known = {entry["name"]: entry for name, text in shipped.items() for entry in _entries(text, name)}
@@ -194,12 +194,12 @@ def load_mappings(wanted: Iterable[str | Path], defaults: Defaults = Defaults())
         text = shipped[file] if file in shipped else _read(Path(name))
         for mapping in parse_mappings(text, file, defaults, known):
             if mapping.name in mappings:
-                raise MappingError(f"{file}, mapping {mapping.name}: the name stands twice")
+                raise MappingError(f"{file}, mapping {mapping.name}: the name occurs twice")
             mappings[mapping.name] = mapping
             for pattern in mapping.patterns:
                 other = taken.setdefault(pattern.subscription, mapping.name)
                 if other != mapping.name:
-                    raise MappingError(f"{file}, mapping {mapping.name}: {other} takes the topics {pattern.text} too")
+                    raise MappingError(f"{file}, mapping {mapping.name}: {other} has the same topics {pattern.text}")
     return list(mappings.values())
 
 
@@ -213,12 +213,12 @@ def parse_mappings(
 
     Args:
         text: YAML with one list under `mappings:`.
-        file: stands in errors.
-        defaults: what a mapping need not say.
-        known: entries that one here may be `like`.
+        file: name of the file, for errors.
+        defaults: defaults of a mapping.
+        known: entries that `like` may name.
 
     Raises:
-        MappingError: it holds a mapping that cannot work.
+        MappingError: it holds an invalid mapping.
     """
     return [_read_mapping(entry, file, defaults, known or {}) for entry in _entries(text, file)]
 
@@ -233,7 +233,7 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         names = ", ".join(shipped_names())
-        raise MappingError(f"{path}: no such file; names that come with Gengfu: {names}") from None
+        raise MappingError(f"{path}: no such file; included mappings: {names}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise MappingError(f"{path}: cannot be read: {error}") from error
 
@@ -241,7 +241,7 @@ def _read(path: Path) -> str:
 class _Loader(yaml.SafeLoader):
     """YAML in which only true and false are booleans, and 1e-3 is a number.
 
-    Devices say ON, OFF, yes and no, and mean these words.
+    Devices send ON, OFF, yes and no as these words.
     """
 
 
@@ -261,7 +261,7 @@ _without_boolean_words()
 
 def _entries(text: str, file: str) -> list[dict[str, Any]]:
     try:
-        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader with fewer words
+        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader with fewer boolean words
     except yaml.YAMLError as error:
         raise MappingError(f"{file}: {' '.join(str(error).split())}") from error
     entries = document.get("mappings") if isinstance(document, dict) and set(document) == {"mappings"} else None
@@ -276,7 +276,7 @@ def _read_mapping(
     place = f"{file}, mapping {entry['name']}"
     like = entry.get("like")
     if like is not None and like not in known:
-        raise MappingError(f"{place}: like: there is no mapping {like!r}; there are {', '.join(known)}")
+        raise MappingError(f"{place}: like: there is no mapping {like!r}; known mappings: {', '.join(known)}")
     merged = {**known.get(like or "", {}), **entry}
     merged.pop("like", None)
     try:
@@ -330,7 +330,7 @@ def _make_output(written: _WrittenOutput, site: Template, bound: frozenset[str],
         ),
     )
     if not output.fields and output.rest is None:
-        raise ValueError("it takes nothing: name fields, or with 'rest' an object of which all is taken")
+        raise ValueError("it reads nothing: name fields, or with 'rest' an object whose values are all read")
     permitted = bound | ({KEY} if output.each else set())
     for template in templates:
         for name in template.placeholders:
@@ -349,7 +349,7 @@ def _make_output(written: _WrittenOutput, site: Template, bound: frozenset[str],
 
 
 def _check_types(output: Output, kind: Kind, channel: Channel) -> None:
-    """What the mapping itself says a value becomes must be what the field is."""
+    """The type that the mapping gives a value must be the type of the field."""
     known = fields_of(kind, channel)
     for name, source in output.fields.items():
         if name not in known:
@@ -360,7 +360,7 @@ def _check_types(output: Output, kind: Kind, channel: Channel) -> None:
 
 
 def _types_of(source: Source) -> set[type]:
-    """What a source's values become, as far as the mapping itself says so."""
+    """The types of a source's values, as far as the mapping determines them."""
     becomes: set[type] = {type(value) for value in source.values.values()}
     if source.otherwise is not None:
         becomes.add(type(source.otherwise))
@@ -386,19 +386,19 @@ def _make_source(written: _WrittenField) -> Source:
     if not (math.isfinite(written.scale) and math.isfinite(written.offset)):
         raise ValueError("scale and offset must be finite numbers")
     if written.bit is not None and not 0 <= written.bit < 53:
-        raise ValueError("bit counts from 0, the lowest, to 52")
+        raise ValueError("bit must be from 0, the lowest, to 52")
     if sum((bool(written.values), bool(written.any_word), written.bit is not None)) > 1:
         raise ValueError("values, any_word and bit exclude each other")
     if written.otherwise is not None and not written.values:
-        raise ValueError("otherwise stands beside values")
+        raise ValueError("otherwise is only permitted with values")
     if written.type == _ALARM_TEXT and (written.values or written.any_word or written.bit is not None):
-        raise ValueError("type alarm reads whole sentences: it has no values, any_word or bit beside it")
+        raise ValueError("type alarm reads whole sentences: values, any_word and bit are not permitted with it")
     permitted = (*tuple(FieldType), _ALARM_TEXT)
     is_alarm_text = bool(written.type) and _permitted("type", written.type, permitted) == _ALARM_TEXT
     type_ = FieldType(written.type) if written.type and not is_alarm_text else None
     pointers = tuple(parse_pointer(text) for text in _list(written.pointers))
     if not pointers:
-        raise ValueError("from names at least one JSON pointer")
+        raise ValueError("from must have at least one JSON pointer")
     return Source(
         pointers,
         type_,
@@ -421,7 +421,7 @@ def _make_time(written: _WrittenTime, defaults: Defaults) -> TimeSource:
     try:
         ZoneInfo(zone)
     except (KeyError, OSError, ValueError) as error:
-        raise ValueError(f"time: {zone!r} is no time zone; write one like Asia/Shanghai") from error
+        raise ValueError(f"time: {zone!r} is not a time zone; write one like Asia/Shanghai") from error
     formats = tuple(_list(written.format))
     for text in formats:
         if "%" not in text:
@@ -430,7 +430,7 @@ def _make_time(written: _WrittenTime, defaults: Defaults) -> TimeSource:
         try:
             datetime.strptime(datetime(2026, 1, 2, 3, 4, 5).strftime(text), text)  # noqa: DTZ001, DTZ007 - a trial
         except (ValueError, re.error) as error:
-            raise ValueError(f"time: {text!r} is no pattern: {error}") from error
+            raise ValueError(f"time: {text!r} is not a valid pattern: {error}") from error
     return TimeSource(tuple(parse_pointer(text) for text in _list(written.pointers)), formats, zone)
 
 

@@ -1,7 +1,7 @@
-"""The native payload: UTF-8 JSON, one object or an array of objects, as the wire contract says.
+"""The native payload: UTF-8 JSON, one object or an array of objects, as the wire contract defines it.
 
-`decode` never raises. What it cannot read becomes a `Fault` with a reason; what it can read of the same
-message is kept, because a lift whose door sensor talks nonsense may still be calling for help.
+`decode` never raises. What it cannot read becomes a `Fault` with a reason; the readable rest of the same
+message is kept, because a lift with a faulty door sensor may still be calling for help.
 """
 
 import math
@@ -29,17 +29,17 @@ _CONVERTED: Final = int(Quality.CONVERTED)
 _OTHER_UNIT: Final = int(Quality.OTHER_UNIT)
 _fast = msgspec.json.Decoder(_Sample | list[_Sample])
 MAX_SAMPLES: Final = 10_000
-"""Samples a message; more of them would hold up everybody behind it."""
+"""Samples in a message; more would delay all messages after it."""
 
 
 def decode(topic: Topic, payload: bytes, received_at: int, arrival: int = 0) -> Decoded:
     """Read a message.
 
     Args:
-        topic: where it came from.
-        payload: the bytes as they came.
+        topic: its parsed topic.
+        payload: the bytes as received.
         received_at: epoch milliseconds of receipt.
-        arrival: readings that came before this message; it keeps two samples without a time apart.
+        arrival: number of readings before this message; it distinguishes two samples without a time.
     """
     unreadable = refused_by_size(payload)
     if unreadable is not None:
@@ -62,7 +62,7 @@ def decode(topic: Topic, payload: bytes, received_at: int, arrival: int = 0) -> 
 
 
 def _parse(payload: bytes, faults: list[Fault]) -> tuple[Any, int]:
-    """Parse fast what is of the contract's shape; anything else slowly, so that its good part is kept."""
+    """Parse fast what has the contract's shape; anything else slowly, so that its valid part is kept."""
     try:
         document = _fast.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -92,7 +92,7 @@ def _read_sample(
 
 
 def _read_time(at: object, faults: list[Fault]) -> tuple[int | None, bool]:
-    """Epoch milliseconds, and whether they were given in another unit; None and a fault where it is no time."""
+    """Epoch milliseconds, and whether they were given in another unit; None and a fault if it is not a time."""
     is_other_unit, milliseconds = False, None
     if isinstance(at, str):
         milliseconds = read_rfc3339(at.strip())

@@ -1,7 +1,7 @@
-"""What every payload format shares: parsing JSON, checking fields against the contract, making a reading of a sample.
+"""Shared by all payload formats: parsing JSON, checking fields against the contract, making a reading of a sample.
 
-Nothing here raises on anything that a device sends: what cannot be read becomes a `Fault` with a reason, and what can
-be read of the same message is kept.
+No payload of a device makes these functions raise: what cannot be read becomes a `Fault` with a reason, and the
+readable rest of the same message is kept.
 """
 
 import hashlib
@@ -23,13 +23,13 @@ from collectors.wire.reading import Quality, Reading, to_milliseconds
 from collectors.wire.topics import Topic
 
 MAX_PAYLOAD: Final = 4 * 1024 * 1024
-"""Bytes. A larger message is no report of an equipment."""
+"""Bytes. No device sends a larger message."""
 FUTURE_MS: Final = 5 * 60 * 1000
 OLD_MS: Final = 7 * 24 * 3600 * 1000
 _LAST_MS: Final = 4_102_444_800_000
-"""2100-01-01: a time beyond it is no time."""
+"""2100-01-01: a later time is invalid."""
 _LAST_SEQUENCE: Final = 2**53
-"""From here on a float64 has no room for every whole number: two samples would become one."""
+"""Beyond it a float64 cannot represent every whole number: two samples would become one."""
 KEY_STEPS: Final = 1_000_000
 """Nanoseconds in a millisecond: room for a sequence number behind the time."""
 
@@ -40,14 +40,14 @@ _canonical = msgspec.json.Encoder(order="deterministic")
 
 
 class Decoded(msgspec.Struct, gc=False):
-    """What a message holds: readings in the order of the message, and what had to be left out."""
+    """The content of a message: readings in the order of the message, and what had to be left out."""
 
     readings: list[Reading]
     faults: Sequence[Fault] = ()
     shape: object = None
-    """By which names the message is known to be like another one of its mapping; None for the wire contract."""
+    """Names by which messages of a mapping with the same structure are recognised; None for the wire contract."""
     left_out: Sequence[tuple[str, Any]] = ()
-    """JSON pointers and values that no field takes, where somebody has looked for them."""
+    """JSON pointers and values that no field takes, if they were searched for."""
 
 
 def refused(reason: Reason, detail: str) -> Decoded:
@@ -56,7 +56,7 @@ def refused(reason: Reason, detail: str) -> Decoded:
 
 
 def refused_by_size(payload: bytes) -> Decoded | None:
-    """The answer to a message that is too large or empty; None where it may be read."""
+    """The result for a message that is too large or empty; None if it may be read."""
     if len(payload) > MAX_PAYLOAD:
         return refused(Reason.TOO_LARGE, f"{len(payload)} bytes; at most {MAX_PAYLOAD} are read")
     if not payload:
@@ -65,11 +65,11 @@ def refused_by_size(payload: bytes) -> Decoded | None:
 
 
 def parse_json(payload: bytes, faults: list[Fault]) -> tuple[Any, bool]:
-    """Parse JSON of any shape, NaN and infinity too (left out later, field by field).
+    """Parse JSON of any shape, also NaN and infinity (left out later, field by field).
 
     Returns:
-        The document, and whether framing or encoding had to be taken off first; None where nothing can be read, which
-        is then among the faults.
+        The document, and whether framing or encoding had to be removed first; None if nothing can be read, with the
+        reason among the faults.
     """
     found: list[Fault] = []
 
@@ -80,7 +80,7 @@ def parse_json(payload: bytes, faults: list[Fault]) -> tuple[Any, bool]:
         return members
 
     try:
-        # Every number is a float, as on the fast path; an endless one becomes infinite and is left out by itself.
+        # Every number is a float, as on the fast path; one that is too large becomes infinite and is left out.
         document = json.loads(payload.decode("utf-8"), object_pairs_hook=take_last, parse_int=float)
     except RecursionError:
         faults.append(Fault(Reason.NOT_JSON, "nested too deeply"))
@@ -108,9 +108,9 @@ def parse_json(payload: bytes, faults: list[Fault]) -> tuple[Any, bool]:
 
 
 def _duplicates(pairs: list[tuple[str, Any]], members: dict[str, Any]) -> list[Fault]:
-    """One for each name that stands twice in an object with different values, or one in all where they are the same."""
+    """One for each name that occurs twice in an object with different values, or only one if they are the same."""
     differing = dict.fromkeys(name for name, value in pairs if value != members[name])
-    detail = "a key stands twice in one object; the last one was taken"
+    detail = "a key occurs twice in one object; the last one was taken"
     return [Fault(Reason.DUPLICATE_KEY, detail, field=name) for name in list(differing)[:8]] or [
         Fault(Reason.DUPLICATE_KEY, detail)
     ]
@@ -127,18 +127,18 @@ def make_reading(
     faults_before: int,
     quality: int = 0,
 ) -> Reading | None:
-    """Make a reading of a sample's fields, as far as they can be kept.
+    """Make a reading of a sample's valid fields.
 
     Args:
-        topic: what it is about.
-        sample: field -> value, whatever the values are.
-        measured_at: epoch milliseconds; None where the sample does not say it.
+        topic: its site, equipment and channel.
+        sample: field -> value of any type.
+        measured_at: epoch milliseconds; None if the sample has no time.
         sequence: the device's own count, if it has one.
         received_at: epoch milliseconds of receipt.
-        arrival: readings that came before; it keeps two samples without a time apart.
-        faults: what is wrong is added here.
-        faults_before: how many faults other samples of the message had: with more of them this one is partial.
-        quality: what is known of its quality before the fields are looked at.
+        arrival: number of readings before; it distinguishes two samples without a time.
+        faults: faults are added here.
+        faults_before: number of faults of other samples of the message: if there are more, this one is partial.
+        quality: flags that are known before the fields are checked.
     """
     if measured_at is None:
         measured_at = received_at
@@ -159,7 +159,7 @@ def make_reading(
         quality |= _PARTIAL
     is_event = topic.channel is Channel.EVENT
     has_time = not quality & _NO_TIME
-    # A counter may have started again: a number alone does not say which event it is.
+    # A counter may have restarted: a number alone does not identify an event.
     tie = sequence if sequence is not None and (has_time or not is_event) else 0 if has_time else arrival
     reading = Reading(
         topic,
@@ -176,25 +176,25 @@ def make_reading(
 
 
 def digest(reading: Reading) -> str:
-    """Hash of topic and sample by which the second delivery of an event is known (128 bits, hex)."""
+    """Hash of topic and sample, which identifies a redelivery of an event (128 bits, hex)."""
     content = _canonical.encode((str(reading.topic), reading.key, reading.seq, reading.fields))
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def place_in_time(reading: Reading, measured_at: int, key: int) -> None:
-    """Give a sample that has a sequence number but no time the time at which it first came."""
+    """Give a sample with a sequence number but no time the time of its first receipt."""
     reading.measured_at, reading.key = measured_at, key
     if reading.digest:
         reading.digest = digest(reading)
 
 
 def in_range(milliseconds: int) -> bool:
-    """Whether it can be a time at all: from 1970 to 2100."""
+    """Whether it is a valid time: from 1970 to 2100."""
     return 0 <= milliseconds <= _LAST_MS
 
 
 def read_rfc3339(text: str) -> int | None:
-    """Epoch milliseconds; None where the text is no RFC 3339 or has no zone."""
+    """Epoch milliseconds; None if the text is not RFC 3339 or has no zone."""
     try:
         moment = datetime.fromisoformat(text.upper())  # RFC 3339 permits t and z, Python does not
         return None if moment.tzinfo is None else to_milliseconds(moment)
@@ -211,7 +211,7 @@ def read_sequence(seq: object, faults: list[Fault]) -> int | None:
 
 
 def _is_usual(topic: Topic, sample: dict[str, Any]) -> bool:
-    """Whether all is known, of its type and plausible, and nothing is text: most samples need no closer look."""
+    """Whether all fields are known, of the right type, plausible, and not text: most samples need no more checks."""
     usual = _usual(topic.kind, topic.channel, tuple(sample))
     if usual is None:
         return False
@@ -225,7 +225,7 @@ _Usual = tuple[tuple[type, ...], tuple[float, ...], tuple[float, ...]]
 
 @lru_cache(maxsize=4096)
 def _usual(kind: Kind, channel: Channel, names: tuple[str, ...]) -> _Usual | None:
-    """Types and bounds of a sample with these fields; None where each field has to be looked at."""
+    """Types and bounds of a sample with these fields; None if each field has to be checked."""
     known = fields_of(kind, channel)
     types = tuple(PYTHON_TYPE[known[name].type] if name in known else str for name in names)
     return None if str in types or not types else (types, *usual_bounds(kind, channel, names))

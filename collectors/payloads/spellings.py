@@ -1,7 +1,7 @@
-"""The usual spellings of booleans, numbers and choices, and the words by which an alarm is known. Pure.
+"""The usual spellings of booleans, numbers and choices, and the words that indicate an alarm. Pure.
 
-Only what has one meaning is read. "open" for a leak, "high" for smoke or 96,5 for a number may mean this or that: they
-are no value, and whoever watches the field is told so.
+Only unambiguous spellings are read. "open" for a leak, "high" for smoke or 96,5 for a number are ambiguous: they are
+not a value and become a fault of the field.
 """
 
 import re
@@ -45,14 +45,14 @@ _CHOICES: Final = {
     "感烟": "smoke", "感温": "heat", "手报": "call_point", "手动报警按钮": "call_point", "水流指示器": "flow_switch",
     "自动": "auto", "手动": "manual",
 }  # fmt: skip
-"""Words of panels, as the glossary has them -> the choice of the contract, where the field has that choice."""
+"""Words of panels, as in the glossary -> the choice of the contract, if the field has that choice."""
 
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _BLANKS: Final = re.compile(r"[\s-]+")
 
 
 def boolean_of(text: str, field: Field) -> bool | None:
-    """What a word means for a boolean field; None where it does not have exactly one meaning."""
+    """The meaning of a word for a boolean field; None if it does not have exactly one."""
     word = text.strip().casefold()
     further_true, further_false = _OF_FIELD.get(field.name, (frozenset(), frozenset()))
     if word in _TRUE or word in further_true:
@@ -67,7 +67,7 @@ def boolean_of(text: str, field: Field) -> bool | None:
 
 
 def number_of(text: str, unit: str = "") -> float | None:
-    """The number that a text writes, alone or followed by the field's own unit; None where it is anything else."""
+    """The number in a text, alone or followed by the field's own unit; None if it is anything else."""
     text = text.strip()
     if unit:
         text = text.removesuffix(unit).rstrip()
@@ -75,7 +75,7 @@ def number_of(text: str, unit: str = "") -> float | None:
 
 
 def choice_of(text: str, field: Field) -> str:
-    """A text in the spelling of the field's choices where it is one of them, else in lower case as it is."""
+    """A text in the spelling of the field's choices if it is one of them, else in lower case."""
     word = text.strip().lower()
     if word in field.choices:
         return word
@@ -86,7 +86,7 @@ def choice_of(text: str, field: Field) -> str:
     return other if other in field.choices else word
 
 
-# -- words by which an alarm is known ----------------------------------------------------------------------
+# -- words that indicate an alarm --------------------------------------------------------------------------
 
 _LIFE_WORDS: Final = frozenset({"smoke", "fire", "sos", "panic", "emergency", "entrapment", "trapped"})
 _ALARM_WORDS: Final = _LIFE_WORDS | {
@@ -96,7 +96,7 @@ _LIFE_SIGNS: Final = ("烟", "火", "求助", "求救", "困人", "紧急", "报
 _ALARM_SIGNS: Final = (*_LIFE_SIGNS, "水浸", "漏水", "报警", "告警", "警报", "燃气")
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _JOINED: Final = ("smoke", "fire", "alarm", "leak", "panic")
-"""Looked for within words too: `firealarm`, `watersensorleak`."""
+"""Searched within words too: `firealarm`, `watersensorleak`."""
 _OVER: Final = frozenset(
     {
         "release", "released", "clear", "cleared", "normal", "none", "no", "ok", "recovered", "restored", "dismissed",
@@ -121,7 +121,7 @@ def words_of(text: str) -> set[str]:
 
 @lru_cache(maxsize=4096)
 def sounds_like_alarm(text: str) -> bool:
-    """Whether a name or a text speaks of what may be an alarm: smoke, fire, water, a leak, a call for help."""
+    """Whether a name or a text mentions a possible alarm: smoke, fire, water, a leak, a call for help."""
     words = words_of(text)
     if words & _ALARM_WORDS or any(part in word for word in words for part in _JOINED):
         return True
@@ -129,7 +129,7 @@ def sounds_like_alarm(text: str) -> bool:
 
 
 def sounds_like_life_safety(text: str) -> bool:
-    """Whether a text speaks of fire, smoke or people in need."""
+    """Whether a text mentions fire, smoke or people in need."""
     words = words_of(text)
     if words & _LIFE_WORDS or any(part in word for word in words for part in ("smoke", "fire", "panic")):
         return True
@@ -137,15 +137,15 @@ def sounds_like_life_safety(text: str) -> bool:
 
 
 def alarm_state_of(text: str) -> bool | None:
-    """Whether a vendor's sentence says that an alarm is on: "smoke alarm with normal battery" does.
+    """Whether a vendor's sentence reports an active alarm: "smoke alarm with normal battery" does.
 
-    The words before "with" decide, where there are any; the end of an alarm ("leak alarm release") and a test are no
-    alarm. None where the sentence speaks of no alarm at all.
+    Only the words before "with" are evaluated, if there is one; the end of an alarm ("leak alarm release") and a test
+    are not an alarm. None if the sentence mentions no alarm.
     """
-    told = text.lower().partition(" with ")[0]
-    words = set(re.findall(r"[a-z0-9]+", told))
-    if words & _OVER or any(sign in told for sign in _OVER_SIGNS):
+    statement = text.lower().partition(" with ")[0]
+    words = set(re.findall(r"[a-z0-9]+", statement))
+    if words & _OVER or any(sign in statement for sign in _OVER_SIGNS):
         return False
-    if words & _RAISED or any(sign in told for sign in _RAISED_SIGNS):
+    if words & _RAISED or any(sign in statement for sign in _RAISED_SIGNS):
         return True
     return False if words & _OFF else None

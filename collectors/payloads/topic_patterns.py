@@ -1,4 +1,4 @@
-"""Topic patterns of mappings: `shellies/{equipment}/info`; a placeholder is one level, `{rest}` all that follow."""
+"""Topic patterns of mappings: `shellies/{equipment}/info`; a placeholder is one level, `{rest}` all further levels."""
 
 import re
 from typing import Final
@@ -14,29 +14,29 @@ _LITERAL, _ONE, _MANY = range(3)
 
 
 class TopicPattern(msgspec.Struct, frozen=True):
-    """A pattern, level by level: (what it is, its text or the placeholder's name)."""
+    """A pattern, level by level: (its type, its text or the placeholder's name)."""
 
     text: str
     levels: tuple[tuple[int, str], ...]
 
     @property
     def subscription(self) -> str:
-        """As the broker wants it, with + and #."""
+        """The MQTT topic filter, with + and #."""
         marks = {_ONE: "+", _MANY: "#"}
         return "/".join(marks.get(kind, name) for kind, name in self.levels)
 
     @property
     def names(self) -> frozenset[str]:
-        """What its placeholders bind."""
+        """The names of its placeholders."""
         return frozenset(name for kind, name in self.levels if kind is not _LITERAL and name != _ANY)
 
     @property
     def rank(self) -> tuple[int, ...]:
-        """The most specific pattern has the least rank: the first level that differs decides."""
+        """The most specific pattern has the lowest rank: the first level that differs decides."""
         return tuple(kind for kind, _ in self.levels)
 
     def match(self, topic: str) -> dict[str, str] | None:
-        """What the placeholders stand for in a topic; None where it is another pattern's."""
+        """The values of the placeholders in a topic; None if it does not match."""
         parts = topic.split("/")
         bound: dict[str, str] = {}
         for number, (kind, name) in enumerate(self.levels):
@@ -51,7 +51,7 @@ class TopicPattern(msgspec.Struct, frozen=True):
 
 
 def parse_pattern(text: str) -> TopicPattern:
-    """Read a pattern. Raises ValueError, which says what is permitted."""
+    """Read a pattern. Raises ValueError with what is permitted."""
     levels: list[tuple[int, str]] = []
     parts = text.split("/")
     for number, part in enumerate(parts, 1):
@@ -63,12 +63,12 @@ def parse_pattern(text: str) -> TopicPattern:
             continue
         name = placeholder[1]
         if name == _REST and number < len(parts):
-            raise ValueError(f"topic {text!r}: {{rest}} takes all that follows, so it is the last level")
+            raise ValueError(f"topic {text!r}: {{rest}} matches all further levels, so it must be the last one")
         if name != _ANY and (_ONE, name) in levels:
-            raise ValueError(f"topic {text!r}: {{{name}}} stands twice")
+            raise ValueError(f"topic {text!r}: {{{name}}} occurs twice")
         levels.append((_MANY if name == _REST else _ONE, name))
     if text in {"", "{rest}"}:
         raise ValueError(f"topic {text!r}: at least one level must be given")
     if parts[0] == ROOT:
-        raise ValueError(f"topic {text!r}: what begins with {ROOT}/ is read by the wire contract, not by a mapping")
+        raise ValueError(f"topic {text!r}: topics below {ROOT}/ are read by the wire contract, not by a mapping")
     return TopicPattern(text, tuple(levels))

@@ -1,1 +1,1 @@
-"""Readings that wait on disk while the store does not take them."""
+"""Readings that are spooled on disk while the store does not accept them."""

@@ -1,8 +1,8 @@
-"""The form of the spool's files: frames of readings, each with checksums and the number of its first reading.
+"""The format of the spool's files: frames of readings, each with checksums and the number of its first reading.
 
 A frame is a header of 28 bytes and a body (MessagePack, a list of readings). Header, big-endian: the mark, the body's
 size, how many readings, the number of the first of them (readings are numbered through all files), the body's CRC-32
-and the header's own. A byte that has flipped costs the frame it stands in; the numbers tell how many readings went.
+and the header's own. A flipped byte costs its frame; the numbers show how many readings were lost.
 """
 
 import struct
@@ -15,7 +15,7 @@ import msgspec
 from collectors.wire.reading import Reading
 
 READINGS_A_FRAME: Final = 256
-"""Some 70 KB: what one flipped byte can cost."""
+"""About 70 KB: what one flipped byte can cost."""
 _MARK: Final = b"\xd9GFs"
 _FIELDS: Final = struct.Struct(">4sIIQI")
 _CHECKSUM: Final = struct.Struct(">I")
@@ -34,14 +34,14 @@ class Frame(NamedTuple):
     body: memoryview
 
     def readings(self) -> list[Reading]:
-        """What it holds. Raises msgspec.DecodeError where another version of the program wrote another form."""
+        """Its readings. Raises msgspec.DecodeError if another version of the program wrote another format."""
         return _decode(self.body)
 
 
 class Damage(NamedTuple):
-    """Bytes `start` to `stop` that are no whole frame: a torn end, or flipped bytes.
+    """Bytes `start` to `stop` that are not a whole frame: a torn end, or flipped bytes.
 
-    `after` is the number after the readings that stood there, where the header still tells.
+    `after` is the number after the lost readings, if the header is intact.
     """
 
     start: int
@@ -53,15 +53,15 @@ def pack(readings: Sequence[Reading], first: int) -> bytes:
     """Readings as frames; `first` is the number of the first one."""
     parts = []
     for offset in range(0, len(readings), READINGS_A_FRAME):
-        portion = readings[offset : offset + READINGS_A_FRAME]
-        body = _encode(portion)
-        fields = _FIELDS.pack(_MARK, len(body), len(portion), first + offset, zlib.crc32(body))
+        chunk = readings[offset : offset + READINGS_A_FRAME]
+        body = _encode(chunk)
+        fields = _FIELDS.pack(_MARK, len(body), len(chunk), first + offset, zlib.crc32(body))
         parts += [fields, _CHECKSUM.pack(zlib.crc32(fields)), body]
     return b"".join(parts)
 
 
 def scan(data: bytes) -> Iterator[Frame | Damage]:
-    """Everything in a file's bytes, in order; after damage it goes on at the next header that is whole."""
+    """The frames in a file's bytes, in order; after damage it continues at the next intact header."""
     view, at = memoryview(data), 0
     while at < len(data):
         frame = _frame_at(data, view, at)
@@ -78,7 +78,7 @@ def scan(data: bytes) -> Iterator[Frame | Damage]:
 
 
 def _frame_at(data: bytes, view: memoryview, at: int) -> Frame | None:
-    """The frame whose header stands here, whatever its body's checksum says; None without a whole header and body."""
+    """The frame at an offset, with or without a valid body checksum; None without a whole header and body."""
     body = at + HEADER_BYTES
     if not _is_header(data, at):
         return None

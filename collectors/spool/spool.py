@@ -1,10 +1,10 @@
-"""Readings on disk, oldest first: appended with fsync, taken in portions, removed when they are in the store.
+"""Readings on disk, oldest first: appended with fsync, taken in chunks, removed when the store has them.
 
     append -> 00000000000000000000.spool 00000000000000058880.spool ... -> take -> (the store has them) -> settle
 
-Each file is named by the number of its first reading and closed at 16 MiB. Nothing remembers how far the store has
-come inside a file: after a crash the oldest file is written again from its beginning, which changes nothing in the
-store. Everything here blocks; one thread calls it.
+Each file is named by the number of its first reading and closed at 16 MiB. The position inside a file is not stored:
+after a crash the oldest file is written again from its beginning, which changes nothing in the store. All methods
+block; one thread calls them.
 """
 
 import contextlib
@@ -29,25 +29,25 @@ SEGMENT_BYTES: Final = 16 * 1024 * 1024
 _SUFFIX: Final = ".spool"
 _DIGITS: Final = 20
 _TRIES_TO_READ: Final = 12
-"""Five seconds apart they are a minute."""
-_HEARD_BYTES: Final = 64 * 1024 * 1024
+"""Five seconds apart: a minute in total."""
+_RESTORED_BYTES: Final = 64 * 1024 * 1024
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Loss(StrEnum):
-    """Why readings of the past are gone. Alarms that follow from them were raised before."""
+    """Why readings were lost. The alarms that follow from them were raised before."""
 
     SPOOL_FULL = "spool_full"
-    """The oldest ones made room for new ones."""
+    """The oldest readings were dropped to make room for new ones."""
     SPOOL_DAMAGED = "spool_damaged"
     """Their bytes on disk have changed."""
     NO_DISK = "no_disk"
-    """Neither the store nor the disk took them."""
+    """Neither the store nor the disk accepted them."""
 
 
 Lose = Callable[[Loss, int], None]
-"""Told how many readings were lost, and why."""
-Hear = Callable[[Sequence[Reading]], None]
+"""Receives the reason and the number of lost readings."""
+Restore = Callable[[Sequence[Reading]], None]
 
 
 class Room(Protocol):
@@ -58,14 +58,14 @@ class Room(Protocol):
 
 
 class WholeDisk:
-    """The room of a spool with which nobody shares a disk."""
+    """The room of a spool that has a disk of its own."""
 
     def take_room_for_readings(self, _size: int) -> bool:
-        """Always: the disk itself says when it is full."""
+        """Always: the disk itself reports when it is full."""
         return True
 
     def make_room_for_readings(self) -> bool:
-        """Nothing is kept for them."""
+        """There is no reserve to release."""
         return False
 
 
@@ -79,7 +79,7 @@ class _Segment(msgspec.Struct):
 
 
 class _Place(NamedTuple):
-    """A segment (by its first number), an offset in it, and the number of the reading that stands there."""
+    """A segment (by its first number), an offset in it, and the number of the reading at that offset."""
 
     segment: int
     offset: int
@@ -87,7 +87,7 @@ class _Place(NamedTuple):
 
 
 class Spool:
-    """The readings that wait in one folder. Raises OSError where the disk does not work."""
+    """The spooled readings in one folder. Raises OSError if the disk fails."""
 
     def __init__(
         self,
@@ -109,11 +109,11 @@ class Spool:
         """The last segment, while it is being written."""
         self._next = 0
         self._settled = _Place(0, 0, 0)
-        """Up to here the store has everything."""
+        """The store has all readings before this place."""
         self._taken = _Place(0, 0, 0)
-        """Up to here readings were taken."""
+        """Readings before this place were taken."""
         self._failures = 0
-        """How often the file that is next could not be read."""
+        """Failed attempts to read the next file."""
 
     @property
     def waiting(self) -> int:
@@ -125,20 +125,20 @@ class Spool:
         """Share of the permitted size, 0 to 1."""
         return self.bytes / self._most_bytes
 
-    def open(self, hear: Hear) -> None:
-        """Find what an earlier run left; cut a torn end; tell `hear` of the newest readings, oldest first.
+    def open(self, restore: Restore) -> None:
+        """Find the files of an earlier run; cut a torn end; pass the newest readings to `restore`, oldest first.
 
-        Of a large spool 64 MiB are told, in half a second: alarms wait for this. The others are told of by the store,
-        when they are written.
+        Of a large spool 64 MiB are passed, in half a second: alarms wait for this. The store shows the others when
+        they are written.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         self._segments.clear()
         self.bytes = 0
-        unheard = sum(path.stat().st_size for path in self._files()) - _HEARD_BYTES
+        left_out = sum(path.stat().st_size for path in self._files()) - _RESTORED_BYTES
         for path in self._files():
-            unheard -= path.stat().st_size
+            left_out -= path.stat().st_size
             try:
-                self._recover(path, hear if unheard < 0 else None)
+                self._recover(path, restore if left_out < 0 else None)
             except OSError as error:
                 self._leave_out(path, error)
         self._segments = deque(self._join(self._segments))
@@ -147,11 +147,11 @@ class Spool:
 
     def close(self) -> None:
         if self._file is not None:
-            file, self._file = self._file, None  # its number is another file's at once, whatever close says
+            file, self._file = self._file, None  # the descriptor may be reused at once, even if close fails
             os.close(file)
 
     def append(self, readings: Sequence[Reading]) -> None:
-        """Return when the readings are on disk; the oldest ones make room for them where there is none."""
+        """Return when the readings are on disk; if there is no room, the oldest ones are dropped."""
         data = pack(readings, self._next)
         while len(self._segments) > 1 and self.bytes + len(data) > self._most_bytes:
             self._drop_oldest()
@@ -167,7 +167,7 @@ class Spool:
                 return
 
     def take(self, most: int) -> list[Reading]:
-        """The next readings, at least one while there are any, and hardly more than `most`."""
+        """The next readings, at least one while there are any, and little more than `most`."""
         readings: list[Reading] = []
         for segment in list(self._segments):
             if segment.first < self._taken.segment:
@@ -178,7 +178,7 @@ class Spool:
                 self._take_from(segment, readings, most)
             except OSError as error:
                 if readings:
-                    break  # what came before it is in hand: it must not be stepped over
+                    break  # the readings taken before it must not be skipped
                 self._give_up_reading(segment, error)
             else:
                 self._failures = 0
@@ -187,7 +187,7 @@ class Spool:
         return readings
 
     def settle(self) -> None:
-        """What was taken is in the store: forget it."""
+        """Remove what was taken: the store has it."""
         self._settled = self._taken
         while self._segments:
             oldest = self._segments[0]
@@ -199,12 +199,12 @@ class Spool:
     # -- writing ---------------------------------------------------------------------------------------
 
     def _require_room(self, size: int) -> None:
-        """Raises OSError where the rest of the disk is left to alarms."""
+        """Raises OSError if the rest of the disk is reserved for alarms."""
         if not self._room.take_room_for_readings(size):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._folder))
 
     def _make_room(self, error: OSError) -> None:
-        """Take what is kept for readings; else drop the oldest. Raises the error where there are none."""
+        """Release the reserve for readings; else drop the oldest. Raises the error if there are none."""
         if self._room.make_room_for_readings():
             return
         if not self._segments:
@@ -243,9 +243,9 @@ class Spool:
             raise
 
     def _give_up_segment(self, segment: _Segment) -> None:
-        """After a failed write or fsync nobody knows what of the end is on disk: cut it off, go on in a new file."""
+        """After a failed write or fsync the end of the file is undefined: cut it off, continue in a new file."""
         assert self._file is not None  # noqa: S101 - its write has just failed
-        with contextlib.suppress(OSError):  # the numbers tell a reader that nothing is missing
+        with contextlib.suppress(OSError):  # the numbers show a reader that nothing is missing
             os.ftruncate(self._file, segment.size)
         self.close()
         if segment.size == 0:
@@ -253,7 +253,7 @@ class Spool:
             segment.path.unlink(missing_ok=True)
 
     def _sync_folder(self) -> None:
-        """A new file's name must be on disk too, or a power cut takes the file with it."""
+        """The name of a new file must be on disk too, or a power cut loses the file."""
         folder = os.open(self._folder, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -286,7 +286,7 @@ class Spool:
     # -- reading ---------------------------------------------------------------------------------------
 
     def _enter(self, segment: _Segment) -> None:
-        """Go on with the next segment; what its number leaves out was lost at the end of the one before."""
+        """Continue with the next segment; a gap before its number was lost at the end of the one before."""
         self._count_missing(segment.first)
         self._taken = _Place(segment.first, 0, segment.first)
 
@@ -306,7 +306,7 @@ class Spool:
         self._taken = _Place(segment.first, segment.size, segment.stop)
 
     def _give_up_reading(self, segment: _Segment, error: OSError) -> None:
-        """Raise the error again, until it has come so often that what is behind this file cannot wait any longer."""
+        """Raise the error again, until it has failed so often that the files behind this one cannot wait any longer."""
         self._failures += 1
         if self._failures < _TRIES_TO_READ:
             raise error
@@ -320,7 +320,7 @@ class Spool:
             return frame.readings()
         except msgspec.DecodeError as error:
             self._lose(Loss.SPOOL_DAMAGED, frame.held)
-            log.error("readings in the spool have an unknown form and are lost", readings=frame.held, why=str(error))
+            log.error("readings in the spool have an unknown format and are lost", readings=frame.held, why=str(error))
             return []
 
     def _count_missing(self, number: int) -> None:
@@ -332,10 +332,10 @@ class Spool:
     # -- after a restart -------------------------------------------------------------------------------
 
     def _files(self) -> list[Path]:
-        """Ours, oldest first; what else lies in the folder is left alone."""
+        """The spool's files, oldest first; other files in the folder are ignored."""
         return sorted(self._folder.glob("[0-9]" * _DIGITS + _SUFFIX))
 
-    def _recover(self, path: Path, hear: Hear | None) -> None:
+    def _recover(self, path: Path, restore: Restore | None) -> None:
         data = path.read_bytes()
         segment = _Segment(path, int(path.stem), int(path.stem), len(data))
         torn = None
@@ -343,9 +343,9 @@ class Spool:
             torn = item if isinstance(item, Damage) and item.after is None else None
             if isinstance(item, Frame):
                 segment.stop = item.first + item.held
-                if hear is not None:
+                if restore is not None:
                     with contextlib.suppress(msgspec.DecodeError):  # counted when it is taken
-                        hear(item.readings())
+                        restore(item.readings())
             elif item.after is not None:
                 segment.stop = item.after
         if torn is not None:
@@ -357,7 +357,7 @@ class Spool:
             path.unlink()
 
     def _leave_out(self, path: Path, error: OSError) -> None:
-        """A file that cannot be read keeps its bytes under another name; the numbers tell what is missing."""
+        """Rename a file that cannot be read; the numbers show what is missing."""
         aside = path.with_name(f"{path.name}{MARK}unreadable")
         log.error("a file of the spool cannot be read and is left out", file=str(path), kept_as=str(aside),
                   why=str(error))  # fmt: skip
@@ -371,7 +371,7 @@ class Spool:
 
     @staticmethod
     def _join(segments: Sequence[_Segment]) -> Iterator[_Segment]:
-        """What a segment's damaged end has lost shows in the number of the next one."""
+        """The number of the next segment shows what was lost at a segment's damaged end."""
         for index, segment in enumerate(segments):
             if index + 1 < len(segments):
                 segment.stop = segments[index + 1].first

@@ -1,1 +1,1 @@
-"""Where readings are kept: one protocol, one file a store."""
+"""Stores of readings: one protocol, one module or package for each store."""

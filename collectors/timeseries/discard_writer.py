@@ -1,4 +1,4 @@
-"""The keeper of a process whose history other processes write."""
+"""The writer of a process whose history is written by other processes."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from collectors.wire.reading import Reading
 
 
 class DiscardWriter:
-    """Keeps nothing. The newest values stay live all the same, from the messages that this process hears itself."""
+    """Stores nothing. The newest values stay current from the messages that this process receives."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

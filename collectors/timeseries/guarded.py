@@ -1,7 +1,7 @@
-"""A store of which nothing but StoreUnavailable comes out: whatever else goes wrong in history is no reason to end.
+"""A store that raises only StoreUnavailable, so that no other error of history can end the process.
 
-Stores raise what their drivers, files and servers make up. Who reads or writes history is prepared for a store that is
-unavailable; nobody is prepared for the rest, and alarms run in the same process.
+Drivers, files and servers raise errors of many types. Callers handle an unavailable store and no other error, and
+alarms run in the same process.
 """
 
 import contextlib
@@ -11,8 +11,8 @@ from typing import Final
 import structlog
 
 from collectors.timeseries.store import (
+    CHUNK_ROWS,
     DEFAULT_POINTS,
-    PORTION,
     History,
     Latest,
     Refused,
@@ -25,11 +25,11 @@ from collectors.wire.reading import Reading
 log = structlog.get_logger(__name__)
 
 _REMEMBERED: Final = 100
-"""Faults whose trace was written; each is written once."""
+"""Faults whose trace was logged; each is logged once."""
 
 
 class StoreFailed(StoreUnavailable):
-    """A store failed in a way that it does not explain."""
+    """A store failed with an unexpected error."""
 
 
 class GuardedStore:
@@ -40,26 +40,26 @@ class GuardedStore:
         self._written: set[str] = set()
 
     async def open(self) -> None:
-        """Never raises: a store that cannot be opened is unavailable until it can."""
+        """Never raises: a store that cannot be opened is unavailable until it can be."""
         try:
             with self._guarding("open"):
                 await self._store.open()
         except StoreUnavailable as error:
-            log.error("the store of readings cannot be opened; tried again", why=str(error))
+            log.error("the store of readings cannot be opened; trying again", why=str(error))
 
     async def close(self) -> None:
         with contextlib.suppress(StoreFailed), self._guarding("close"):
             await self._store.close()
 
     async def write(self, readings: Sequence[Reading]) -> list[Refused]:
-        return await self._store.write(readings)  # the write buffer finds the reading over which a store fails
+        return await self._store.write(readings)  # the write buffer finds the reading that makes a store fail
 
     def update_latest(self, readings: Sequence[Reading]) -> None:
         with contextlib.suppress(StoreFailed), self._guarding("update_latest"):
             self._store.update_latest(readings)
 
-    def hear(self, equipment: tuple[str, str], kind: str, received_at: int) -> None:
-        self._store.hear(equipment, kind, received_at)
+    def note_received(self, equipment: tuple[str, str], kind: str, received_at: int) -> None:
+        self._store.note_received(equipment, kind, received_at)
 
     def latest(self) -> Mapping[tuple[str, str], Latest]:
         return self._store.latest()
@@ -79,7 +79,7 @@ class GuardedStore:
             return await self._store.history(series, field, start, end, points)
 
     async def readings(
-        self, series: Series, start: int, end: int, after: int = -1, most: int = PORTION
+        self, series: Series, start: int, end: int, after: int = -1, most: int = CHUNK_ROWS
     ) -> list[Reading]:
         with self._guarding("readings"):
             return await self._store.readings(series, start, end, after, most)
@@ -109,5 +109,5 @@ class GuardedStore:
             why = f"{type(error).__name__}: {error}"
             if f"{act} {why}" not in self._written and len(self._written) < _REMEMBERED:
                 self._written.add(f"{act} {why}")
-                log.exception("the store of readings failed in a way that is not foreseen", act=act)
+                log.exception("the store of readings failed with an unexpected error", act=act)
             raise StoreFailed(why) from error

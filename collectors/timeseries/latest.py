@@ -1,4 +1,4 @@
-"""Current values kept in memory: what a tile shows, whatever the order of arrival. The rule is `device_clocks`'."""
+"""Current values in memory, as a tile shows them, in any order of arrival. The rule is in `device_clocks`."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
@@ -15,8 +15,8 @@ Who = tuple[str, str]
 class LatestTable(Mapping[Who, Latest]):
     """The newest values of all equipment.
 
-    Most readings have the same fields as the one before them and come in order: such a reading only takes that one's
-    place. Values are merged when somebody looks.
+    Most readings have the same fields as the one before them and arrive in order: such a reading only replaces it.
+    Values are merged on access.
     """
 
     def __init__(self) -> None:
@@ -24,30 +24,30 @@ class LatestTable(Mapping[Who, Latest]):
         self._newest: dict[Who, Reading] = {}
 
     def absorb(self, readings: Iterable[Reading]) -> set[Who]:
-        """Take readings in; return which equipment was heard."""
-        heard: set[Who] = set()
+        """Add readings; return the equipment that they are from."""
+        seen: set[Who] = set()
         newest = self._newest
         for reading in readings:
             topic = reading.topic
             who = (topic.site, topic.equipment)
-            heard.add(who)
+            seen.add(who)
             before = newest.get(who)
             if before is not None and not _replaces(reading, before):
                 self._merge(who, before)
             newest[who] = reading
-        return heard
+        return seen
 
-    def hear(self, who: Who, kind: str, received_at: int) -> None:
-        """Something that is no value, an event, was received of an equipment at a time (epoch ms)."""
+    def note_received(self, who: Who, kind: str, received_at: int) -> None:
+        """Record that an event, which has no value, was received from an equipment at a time (epoch ms)."""
         known = self[who] if who in self else self._merged.setdefault(who, Latest(kind, 0, {}))
         known.heard_at = max(known.heard_at, received_at)
 
     def put(self, who: Who, latest: Latest) -> None:
-        """Set what is known of an equipment from before."""
+        """Set the values of an equipment."""
         self._merged[who] = latest
 
     def restore(self, who: Who, latest: Latest) -> None:
-        """Add what was known of an equipment from before; what was heard since is newer."""
+        """Add earlier values of an equipment; values received since are newer."""
         if who not in self:
             self.put(who, latest)
             return
@@ -58,13 +58,13 @@ class LatestTable(Mapping[Who, Latest]):
         known.fields = {**latest.fields, **known.fields}
 
     def forget(self, equipment: Iterable[Who]) -> None:
-        """Know no newest values of these any more, until they are heard again."""
+        """Remove the values of these until they are received again."""
         for who in equipment:
             self._merged.pop(who, None)
             self._newest.pop(who, None)
 
     def not_after(self, now: int) -> None:
-        """The clock was set back: nothing is known from later than `now`, and what comes next is newer (epoch ms)."""
+        """The clock was set back: limit all times to `now` (epoch ms), so that the next readings are newer."""
         for who in tuple(self):
             known = self[who]
             known.heard_at = min(known.heard_at, now)
@@ -86,7 +86,7 @@ class LatestTable(Mapping[Who, Latest]):
 
     def _merge(self, who: Who, reading: Reading) -> None:
         known = self._merged.get(who)
-        if known is None or known.kind != reading.topic.kind.value:  # values of two kinds are never shown as one
+        if known is None or known.kind != reading.topic.kind.value:  # values of two kinds are never mixed
             known = self._merged[who] = Latest(reading.topic.kind.value, 0, {})
         at, is_kept = rank_of(reading), bool(reading.quality & _RETAINED)
         is_current = False
@@ -100,7 +100,7 @@ class LatestTable(Mapping[Who, Latest]):
 
 
 def _replaces(reading: Reading, before: Reading) -> bool:
-    """Whether nothing of the earlier reading is still the newest."""
+    """Whether no value of the earlier reading is still the newest."""
     return (
         rank_of(reading) >= rank_of(before)
         and reading.received_at >= before.received_at

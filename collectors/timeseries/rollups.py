@@ -1,8 +1,8 @@
-"""Which rollups draw a range: pure arithmetic on epoch milliseconds, the same for every store.
+"""Selects the rollups for a range: pure arithmetic on epoch milliseconds, the same for every store.
 
-A rollup is least, total, most and number of the samples of one minute, hour or day (UTC). A minute that was written to
-since its rollup was made is dirty: it, and the hour and the day around it, are then drawn from what is finer, in the
-end from the samples themselves. So a history is exact at any moment, however far the rollups are behind.
+A rollup is the least, total, most and number of the samples of one minute, hour or day (UTC). A minute that was written
+to since its rollup was made is dirty: the minute, its hour and its day are then drawn from finer rollups, and finally
+from the samples. So a history is always exact, even if the rollups are behind.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,20 +12,20 @@ from typing import Final, NamedTuple
 from collectors.timeseries.store import Bucket
 
 SAMPLES: Final = 0
-"""The step of what is no rollup."""
+"""The step of samples, which are not rolled up."""
 MINUTE: Final = 60_000
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 STEPS: Final = (MINUTE, HOUR, DAY)
 FINER: Final = {DAY: HOUR, HOUR: MINUTE, MINUTE: SAMPLES}
 _ROWS: Final = 6_000
-"""As many rollups of one field are read at the most, before the edges; four days by minutes, 250 days by hours."""
+"""Limit of rollups of one field that are read, without the edges; four days by minutes, 250 days by hours."""
 _SHARE: Final = 2
-"""Minutes are used from half as many on as points were asked for; below that samples show more."""
+"""Rollups are used if there are at least half as many minutes as requested points; below that samples show more."""
 
 
 class Piece(NamedTuple):
-    """A range, and the step of the rollups that draw it."""
+    """A range, and the step of its rollups."""
 
     step: int
     start: int
@@ -33,7 +33,7 @@ class Piece(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What is known of the samples from `at` on."""
+    """Aggregates of the samples from `at` on."""
 
     at: int
     least: float
@@ -43,7 +43,7 @@ class Figures(NamedTuple):
 
 
 def choose(start: int, end: int, points: int) -> tuple[int, int] | None:
-    """Return the step of the rollups and the width of a bucket, a multiple of it; None where samples do better."""
+    """Return the step of the rollups and the width of a bucket, a multiple of it; None if samples are better."""
     if (end - start) // MINUTE < points / _SHARE:
         return None
     step = next((step for step in STEPS if (end - start) // step <= _ROWS), DAY)
@@ -54,13 +54,13 @@ def choose(start: int, end: int, points: int) -> tuple[int, int] | None:
 
 
 def pieces(start: int, end: int, step: int, dirty: Sequence[int]) -> list[Piece]:
-    """Cut a range so that whole clean steps are drawn from their rollups; what lies at the edges from finer ones.
+    """Cut a range so that whole clean steps are drawn from their rollups, and the edges from finer ones.
 
     Args:
         start: first moment of the range.
         end: first moment after it.
         step: the coarsest rollups to use.
-        dirty: starts of the minutes whose rollups do not hold.
+        dirty: starts of the dirty minutes.
     """
     joined: list[Piece] = []
     for piece in _cut(start, end, step, sorted(dirty)):
@@ -97,7 +97,7 @@ def _cut(start: int, end: int, step: int, dirty: Sequence[int]) -> Iterator[Piec
 
 
 def buckets(figures: Iterable[Figures], start: int, width: int) -> list[Bucket]:
-    """Join figures into buckets at multiples of `width`; the first one begins where the range does."""
+    """Join figures into buckets at multiples of `width`; the first one begins with the range."""
     found: dict[int, Figures] = {}
     for one in figures:
         at = one.at // width * width
@@ -117,7 +117,7 @@ def _join(one: Figures, other: Figures) -> Figures:
 
 
 def _bucket(one: Figures, start: int) -> Bucket:
-    mean = min(max(one.total / one.samples, one.least), one.most)  # rounding must not carry it beyond its samples
+    mean = min(max(one.total / one.samples, one.least), one.most)  # rounding must not move it outside its samples
     return Bucket(max(one.at, start), one.least, mean, one.most, one.samples)
 
 

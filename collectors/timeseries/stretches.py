@@ -1,8 +1,8 @@
-"""What a text or boolean was over a minute, an hour or a day, and which of them tell its changes: pure.
+"""Rollups of texts and booleans over a minute, an hour or a day, and the selection of those that hold changes: pure.
 
 A stretch is the rollup of such a field: its first and last value, how often it changed, and the changes themselves
-while they are few. So a year's changes stand in 365 rows, or in those and the hours and minutes of the busiest newest
-days, and each is told at the moment at which it was measured.
+if they are few. So a year's changes are in 365 rows, or in those and the hours and minutes of the busiest recent days,
+and each change keeps the moment at which it was measured.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,17 +15,17 @@ from collectors.timeseries.rollups import FINER, Piece
 from collectors.timeseries.store import Change, History
 
 _LISTED: Final = 32
-"""As many changes are kept in one stretch: every fault of a quiet day, every run of a door's busy hour."""
+"""Limit of changes in one stretch: enough for the faults of a quiet day or the cycles of a busy elevator door."""
 _LETTERS: Final = 2_048
-"""Letters that they may have together; InfluxDB takes 64 KiB in one text."""
+"""Limit of the letters of these changes together; InfluxDB accepts 64 KiB in one text."""
 
 BESIDE: Final = 2
-"""So many changes more than `points` are enough of a stretch that was read from samples: the oldest of them stands for
-its first sample, and may be no change at all; the next one shows that there were more than `points`."""
+"""Changes to read from samples beyond `points`: the oldest represents the first sample and may not be a change; the
+next one shows that there were more than `points`."""
 
 
 class Stretch(msgspec.Struct, frozen=True, array_like=True):
-    """A field from its first sample on: what it was, what it became, and the changes between."""
+    """A field from its first sample on: its first and last value, and the changes between."""
 
     at: int
     """Of the first sample, epoch ms."""
@@ -34,11 +34,11 @@ class Stretch(msgspec.Struct, frozen=True, array_like=True):
     count: int
     """Changes after the first sample."""
     changes: tuple[Change, ...] | None
-    """Those changes; None where only their number is kept."""
+    """Those changes; None if only their number is kept."""
 
 
 class Block(NamedTuple):
-    """A stretch and the step whose rollup it is; SAMPLES where it was read from the samples."""
+    """A stretch and the step whose rollup it is; SAMPLES if it was read from samples."""
 
     step: int
     start: int
@@ -65,7 +65,7 @@ def changes_of(samples: Iterable[tuple[int, bool | str]]) -> list[Change]:
 
 
 def short(stretch: Stretch) -> Stretch:
-    """As it is kept: without its changes where they are many or long."""
+    """The stored form: without the changes if they are many or long."""
     if stretch.changes is None or (
         len(stretch.changes) <= _LISTED
         and sum(len(change.value) for change in stretch.changes if isinstance(change.value, str)) <= _LETTERS
@@ -75,7 +75,7 @@ def short(stretch: Stretch) -> Stretch:
 
 
 def join(stretches: Sequence[Stretch]) -> Stretch:
-    """Stretches that follow one another as one, as it is kept."""
+    """Consecutive stretches joined into one, in its stored form."""
     count, listed = 0, [stretches[0].changes]
     for before, one in pairwise(stretches):
         changed = before.last != one.first
@@ -94,13 +94,13 @@ def join(stretches: Sequence[Stretch]) -> Stretch:
 
 
 def joined(finer: Iterable[tuple[int, Stretch]], step: int) -> dict[int, Stretch]:
-    """The stretches of a step out of finer ones in their order, by their starts."""
+    """The stretches of a step by their starts, joined from finer ones in order."""
     grouped = groupby(finer, lambda one: one[0] // step * step)
     return {start: join([stretch for _, stretch in some]) for start, some in grouped}
 
 
 def too_coarse(blocks: Sequence[Block], points: int) -> list[Piece]:
-    """What must be read in finer steps before the newest changes, one more than `points`, are known."""
+    """The pieces to read in finer steps before the newest changes, one more than `points`, are known."""
     found, wanted = 0, list[Piece]()
     for block, begins_with_change in _newest_first(blocks):
         if found > points:
@@ -122,7 +122,7 @@ def refined(blocks: Iterable[Block], pieces: Sequence[Piece], finer: Iterable[Bl
 
 
 def newest(blocks: Sequence[Block], points: int) -> History:
-    """The newest `points` changes, oldest first. What is `too_coarse` must have been read."""
+    """The newest `points` changes, oldest first. All `too_coarse` pieces must have been read."""
     found: list[Change] = []
     for block, begins_with_change in _newest_first(blocks):
         if len(found) > points:
@@ -134,7 +134,7 @@ def newest(blocks: Sequence[Block], points: int) -> History:
 
 
 def _newest_first(blocks: Sequence[Block]) -> Iterator[tuple[Block, bool]]:
-    """Each block, and whether its first sample differs from what was before it, if anything was."""
+    """Each block, and whether its first sample differs from the value before it, if there is one."""
     for index in range(len(blocks) - 1, -1, -1):
         block = blocks[index]
         yield block, index == 0 or blocks[index - 1].stretch.last != block.stretch.first

@@ -1,7 +1,7 @@
 """The fields of the wire contract: which kind reports what, in which type and unit.
 
-The table is data. Names in people's languages stand in `gateway/equipment/profiles.py`; a field that
-is not listed here is still stored, marked unknown and counted.
+The table is data. Translated names are in `gateway/equipment/profiles.py`; a field that is not listed here is still
+stored, marked unknown and counted.
 """
 
 from enum import StrEnum
@@ -11,7 +11,7 @@ import msgspec
 
 
 class Kind(StrEnum):
-    """Kinds of equipment. All but `system` may stand in a topic."""
+    """Kinds of equipment. All but `system` may occur in a topic."""
 
     ELEVATOR = "elevator"
     PUMP = "pump"
@@ -19,14 +19,14 @@ class Kind(StrEnum):
     PATROL_READER = "patrol_reader"
     SENSOR = "sensor"
     SYSTEM = "system"
-    """The platform itself: it watches itself with rules like any other equipment. Never heard from outside."""
+    """The platform itself: it monitors itself with rules like any other equipment. Never received from outside."""
 
 
 WIRE_KINDS: Final = tuple(kind for kind in Kind if kind is not Kind.SYSTEM)
 
 
 class Channel(StrEnum):
-    """Channels of an equipment: periodic state, something happened, online or not (retained, last will)."""
+    """Channels of an equipment: periodic state, events, online or not (retained, last will)."""
 
     TELEMETRY = "telemetry"
     EVENT = "event"
@@ -34,7 +34,7 @@ class Channel(StrEnum):
 
 
 class FieldType(StrEnum):
-    """How a value is kept from the wire to the store. Numbers are float64 everywhere."""
+    """Type of a value from the wire to the store. Numbers are float64 everywhere."""
 
     NUMBER = "number"
     BOOLEAN = "boolean"
@@ -42,20 +42,20 @@ class FieldType(StrEnum):
 
 
 class Field(msgspec.Struct, frozen=True):
-    """One field: its type, its unit ("" where it has none) and, for closed sets, the permitted texts."""
+    """One field: its type, its unit ("" if it has none) and, for closed sets, the permitted texts."""
 
     name: str
     type: FieldType
     unit: str = ""
     choices: tuple[str, ...] = ()
     closed: bool = False
-    """Whether another text than the choices is a fault: what an event means must never be guessed."""
+    """Whether a text that is not among the choices is a fault: the meaning of an event must never be guessed."""
     trouble: bool | None = None
-    """Booleans: the value that means trouble, so that words like "alarm" and "normal" can be read; None: neither."""
+    """Booleans: the value that means an alarm, so that words like "alarm" and "normal" can be read; None: neither."""
 
 
 UNREADABLE: Final = "unreadable"
-"""Type of the event that the service makes of a message of life safety that it cannot read."""
+"""Type of the event that the service raises for a life safety message that it cannot read."""
 
 
 def _number(unit: str, *names: str) -> list[Field]:
@@ -124,7 +124,7 @@ _FIRE_PANEL_EVENT = _table(
 )  # fmt: skip
 
 _UNREADABLE_EVENT = _table(_choice("type", UNREADABLE, closed=True), _text("field", "text"))
-"""What the service itself says of an equipment whose message of life safety cannot be read; it has no other events."""
+"""Event of the service for equipment whose life safety message cannot be read; the kind has no other events."""
 
 _PATROL_EVENT = _table(_text("tag", "checkpoint", "card", "sun"))
 
@@ -193,5 +193,5 @@ FIELDS: Final[dict[tuple[Kind, Channel], dict[str, Field]]] = {
 
 
 def fields_of(kind: Kind, channel: Channel) -> dict[str, Field]:
-    """The known fields of a kind's channel; empty where the contract names none."""
+    """The known fields of a kind's channel; empty if the contract names none."""
     return FIELDS.get((kind, channel), _NOTHING)

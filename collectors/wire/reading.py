@@ -1,4 +1,4 @@
-"""What one sample of one equipment says, however it came."""
+"""One sample of one equipment, whatever its format was."""
 
 from datetime import UTC, datetime
 from enum import IntFlag
@@ -13,37 +13,37 @@ Value: TypeAlias = float | bool | str
 
 
 class Quality(IntFlag):
-    """What is doubtful about a reading. A doubtful reading is kept; who reads it can tell."""
+    """Quality flags of a reading. A doubtful reading is kept and flagged."""
 
     GOOD = 0
     NO_TIME = 1
-    """No `at`: the time of receipt stands in. Without `seq` too it is kept at least once, not exactly once."""
+    """No `at`: the time of receipt is used. Without `seq` too it is stored at least once, not exactly once."""
     FUTURE = 2
     """Measured more than five minutes after it was received: the device's clock is ahead."""
     OLD = 4
     """Measured more than seven days before it was received."""
     LATE = 8
-    """Came after the window in which it could still have corrected an alarm."""
+    """Received after the window in which it could still have corrected an alarm."""
     PARTIAL = 16
     """Some fields of the sample could not be read and were left out."""
     UNKNOWN_FIELD = 32
-    """Has fields that the contract does not name."""
+    """Has fields that the contract does not define."""
     RETAINED = 64
-    """Kept by the broker from some time before, without a time of its own: shown where nothing newer is known. Of life
-    safety it raises its alarm, once."""
+    """Retained by the broker, without a time of its own: shown if nothing newer is known. For life safety it raises its
+    alarm, once."""
     CONVERTED = 128
-    """Its framing, its encoding or the spelling of a value was not the contract's, and could be read all the same."""
+    """Its framing, its encoding or the spelling of a value was not the contract's, but could be read."""
     IMPLAUSIBLE = 256
-    """A value lies outside the plausible range of its field: stored and shown; only the rule `doubtful` judges it."""
+    """A value is outside the plausible range of its field: stored and shown; only the rule `doubtful` evaluates it."""
     OTHER_UNIT = 1 << 13
     """Its `at` was given in seconds, microseconds or nanoseconds, and was read as such."""
     CLOCK_WRONG = 1 << 14
-    """The device's clock is behind, or was never set: the reading counts when it came."""
+    """The device's clock is behind, or was never set: the time of receipt counts."""
     REPEATED = 1 << 15
-    """The same time and fields as before, or kept by the broker: no sign that the device is alive."""
+    """The same time and fields as before, or retained by the broker: no sign that the device is alive."""
 
     def names(self) -> list[str]:
-        """The flags as lower-case words, for people and for JSON."""
+        """The flags as lower-case words, for display and JSON."""
         return [flag.name.lower() for flag in type(self) if flag in self and flag.name and flag.value]
 
 
@@ -64,13 +64,13 @@ class Reading(msgspec.Struct, gc=False):
     quality: int = 0
     part: str = ""
     redelivered: bool = False
-    """The broker sends it again (the DUP mark): a second delivery is likely."""
+    """The broker marked it as redelivered (DUP): it was probably received before."""
     digest: str = ""
-    """For events: hash of topic and sample, by which a second delivery is known. Empty for telemetry."""
+    """For events: hash of topic and sample, which identifies a redelivery. Empty for telemetry."""
     site_name: str = ""
-    """What the device calls its site, where that differs from the site's code."""
+    """The site's name in the message, if it differs from the site's code."""
     equipment_name: str = ""
-    """What the device is called in its messages, where that differs from the equipment's code."""
+    """The equipment's name in the message, if it differs from the equipment's code."""
 
 
 def to_datetime(milliseconds: int) -> datetime:

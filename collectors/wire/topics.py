@@ -11,13 +11,13 @@ from collectors.wire.names import MAX_NAME, code_of, is_name
 
 ROOT: Final = "gengfu"
 SUBSCRIPTION: Final = f"{ROOT}/#"
-"""All below the root: what is published beside the contract is noticed too."""
+"""Everything below the root, so that topics outside the contract are noticed too."""
 _Member = TypeVar("_Member", Kind, Channel)
 _SEPARATOR: Final = re.compile(r"[\s_-]+")
 
 
 class Topic(msgspec.Struct, frozen=True):
-    """Where a message comes from: one channel of one equipment on one site, by their codes."""
+    """One channel of one equipment on one site, by their codes."""
 
     site: str
     kind: Kind
@@ -25,16 +25,16 @@ class Topic(msgspec.Struct, frozen=True):
     channel: Channel
 
     def __str__(self) -> str:
-        """The topic as it stands on the wire."""
+        """The topic as it is on the wire."""
         return f"{ROOT}/{self.site}/{self.kind}/{self.equipment}/{self.channel}"
 
 
 class TopicError(ValueError):
-    """A topic that is not of the contract; the text says which part is wrong and what is permitted."""
+    """A topic that does not follow the contract; the text names the wrong level and what is permitted."""
 
 
 class Names(msgspec.Struct, frozen=True):
-    """What a topic calls site and equipment; "" where that is the code itself."""
+    """The names of site and equipment in a topic; "" if the name is the code itself."""
 
     site: str = ""
     equipment: str = ""
@@ -44,7 +44,7 @@ def parse_topic(text: str) -> Topic:
     """Read a topic. Kind and channel are read without regard to case, hyphens, blanks and plurals.
 
     Raises:
-        TopicError: the topic has another shape, an unknown kind or channel, or a part that is no name.
+        TopicError: the topic has another shape, an unknown kind or channel, or a level that is not a name.
     """
     parts = text.split("/")
     if len(parts) != 5 or parts[0] != ROOT:
@@ -59,18 +59,18 @@ def parse_topic(text: str) -> Topic:
 
 
 def names_in(text: str, topic: Topic) -> Names:
-    """The names that a topic's text has for what `topic` calls by code."""
+    """The names of site and equipment in a topic's text, whose parsed form is `topic`."""
     _, site, _, equipment, _ = text.split("/")
     return Names("" if site == topic.site else site.strip(), "" if equipment == topic.equipment else equipment.strip())
 
 
 def kind_of(word: str) -> Kind | None:
-    """The kind that a word names, however it is spelled."""
+    """The kind that a word names, in any spelling."""
     return _KINDS.get(_plain(word))
 
 
 def channel_of(word: str) -> Channel | None:
-    """The channel that a word names, however it is spelled."""
+    """The channel that a word names, in any spelling."""
     return _CHANNELS.get(_plain(word))
 
 

@@ -18,7 +18,7 @@ from collectors.timeseries.influx.access import Access
 from collectors.timeseries.influx.store import InfluxStore
 from collectors.timeseries.sqlite.store import SqliteStore
 from collectors.timeseries.store import Store, StoreUnavailable
-from collectors.write_buffer import IsPaused, SetAside, WriteBuffer, never_paused
+from collectors.write_buffer import IsPaused, QuarantineRefused, WriteBuffer, never_paused
 from gateway.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -65,7 +65,12 @@ def _make_store(settings: Settings, folder: Path, disk: DiskSpace) -> Store:
 
 
 def make_buffer(
-    settings: Settings, folder: Path, store: Store, set_aside: SetAside, metrics: HistoryMetrics, disk: DiskSpace
+    settings: Settings,
+    folder: Path,
+    store: Store,
+    quarantine: QuarantineRefused,
+    metrics: HistoryMetrics,
+    disk: DiskSpace,
 ) -> WriteBuffer:
     """The buffer that makes readings durable, with its spool in the data folder of this process.
 
@@ -73,7 +78,7 @@ def make_buffer(
     """
     metrics.rollups.set_function(store.rollups_refused)
     spool = Spool(folder / "spool", settings.history.spool_mb * _MEGABYTE, metrics.lose, room=disk)
-    return WriteBuffer(store, spool, set_aside, metrics, is_paused=history_pause(settings, disk))
+    return WriteBuffer(store, spool, quarantine, metrics, is_paused=history_pause(settings, disk))
 
 
 def make_disk_space(settings: Settings, folder: Path) -> DiskSpace:

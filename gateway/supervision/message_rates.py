@@ -6,7 +6,7 @@ from typing import Final
 
 from sqlalchemy import select
 
-from collectors.babbling import Babble, Speaker
+from collectors.babbling import Babble, Sender
 from collectors.wire.fields import Channel, Kind
 from collectors.wire.reading import Reading, Value
 from collectors.wire.topics import Topic
@@ -41,7 +41,7 @@ def protected_fields(rules: Iterable[Rule]) -> dict[Kind, set[str]]:
     return found
 
 
-async def still_babbling(database: Database, ledger: Ledger) -> list[Speaker]:
+async def still_babbling(database: Database, ledger: Ledger) -> list[Sender]:
     """Devices that were babbling when the previous leader stopped; they must be quiet before the alarm ends.
 
     A device that has been renamed since is tracked under the code that the alarm names.
@@ -50,4 +50,4 @@ async def still_babbling(database: Database, ledger: Ledger) -> list[Speaker]:
     async with database.reading() as connection:
         parts = list(await connection.scalars(standing))
     places = [tuple(part.split(":", 1)) for part in parts]
-    return [Speaker(site, code, item.kind) for site, code in places if (item := ledger.find(site, code)) is not None]
+    return [Sender(site, code, item.kind) for site, code in places if (item := ledger.find(site, code)) is not None]

@@ -1,1 +1,1 @@
-"""Models of devices: what each kind would report, second by second. They know no wire, clock or broker."""
+"""Models of devices: the reports of each kind, second by second. They are independent of wire, clock and broker."""

@@ -1,4 +1,4 @@
-"""From the descriptions of an estate to its models."""
+"""Builds the models of an estate from its descriptions."""
 
 from collections.abc import Iterable
 from random import Random
@@ -17,7 +17,7 @@ AnySpec: TypeAlias = ElevatorSpec | PumpSpec | FirePanelSpec | PatrolReaderSpec 
 
 
 def build_devices(specs: Iterable[AnySpec], seed: int, zone: ZoneInfo) -> list[Device]:
-    """A model each, in the same order, with a random generator of its own: other equipment never changes its run."""
+    """One model for each, in the same order, with its own random generator, so that other equipment has no effect."""
     sets: dict[str, PumpSet] = {}
     return [_build(spec, seed, zone, sets) for spec in specs]
 

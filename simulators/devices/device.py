@@ -1,4 +1,4 @@
-"""What every simulated device is: a description from the estate file, and a model that steps through time."""
+"""A simulated device: a description from the estate file, and a model that steps through time."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -22,7 +22,7 @@ class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"zh
 class Equipment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
     """One entry of an estate; a subclass per kind adds what its model needs. `every_s`: telemetry period.
 
-    `fed_by` and `carried_by` name the equipment from which it has its power, and by which it is heard.
+    `fed_by` and `carried_by` name its power supply and its gateway.
     """
 
     code: str
@@ -39,7 +39,7 @@ class Equipment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Upset(StrEnum):
-    """What is physically wrong; the model works out what follows. The number beside it says how much."""
+    """A physical disturbance; the model computes its effects. Its amount is a number."""
 
     NO_MAINS = "no_mains"
     """1: no power, and nothing in its place."""
@@ -64,7 +64,7 @@ class Upset(StrEnum):
 
 
 class Signal(StrEnum):
-    """What a point tells its fire panel."""
+    """A signal of a point to its fire panel."""
 
     FIRE = "fire"
     FAULT = "fault"
@@ -72,13 +72,13 @@ class Signal(StrEnum):
 
 
 class Trouble(msgspec.Struct, frozen=True):
-    """What is wrong with a device at one moment. `points`: signal and index of each point that gives it."""
+    """The disturbances of a device at one moment. `points`: signal and index of each point that gives it."""
 
     upsets: Mapping[Upset, float] = {}
     points: frozenset[tuple[Signal, int]] = frozenset()
 
     def amount(self, upset: Upset) -> float:
-        """How much of it there is, 0 for nothing."""
+        """Its amount, 0 for none."""
         return self.upsets.get(upset, 0.0)
 
 
@@ -89,7 +89,7 @@ class Device(Protocol):
     """A model. Pure but for its own random generator: the same seed gives the same run."""
 
     def step(self, now_ms: int, dt_s: float, trouble: Trouble = CALM) -> list[Sample]:
-        """Let `dt_s` seconds pass and say what the device reports at `now_ms` (simulated epoch milliseconds)."""
+        """Advance by `dt_s` seconds and return the reports at `now_ms` (simulated epoch milliseconds)."""
 
 
 def towards(value: float, target: float, dt_s: float, time_constant_s: float) -> float:
@@ -98,7 +98,7 @@ def towards(value: float, target: float, dt_s: float, time_constant_s: float) ->
 
 
 def within(value: float, low: float, high: float) -> float:
-    """The value, kept between two bounds."""
+    """The value, limited to two bounds."""
     return min(high, max(low, value))
 
 
@@ -109,7 +109,7 @@ def local_hour(now_ms: int, zone: ZoneInfo) -> float:
 
 
 def by_hour(table: tuple[float, ...], hour: float) -> float:
-    """Between the full hours of a day's table of 24 values."""
+    """Interpolation between the full hours of a day's table of 24 values."""
     first = int(hour) % 24
     share = hour - int(hour)
     return table[first] * (1 - share) + table[(first + 1) % 24] * share

@@ -15,12 +15,12 @@ from simulators.samples import Sample, Value
 _PERSON_KG: Final = 75.0  # the rated load of a lift counts 75 kg a person (GB/T 7588)
 _DOOR_S: Final = 2.5
 _DOOR_ZONE_M: Final = 0.2
-_REOPENS: Final = 0.06  # share of closings in which somebody steps between the doors
+_REOPENS: Final = 0.06  # share of closings in which a person steps between the doors
 _WEAR_A_TRIP: Final = 1 / 600_000
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
-# Calls of a day by the hour, as a share of the busiest: homes empty in the morning and fill in the evening.
+# Calls of a day by the hour, as a share of the busiest: residents leave in the morning and return in the evening.
 _TRAFFIC: Final = {
     "residential": (.08, .05, .04, .04, .06, .2, .6, 1, .9, .5, .4, .5,
                     .6, .5, .4, .45, .6, .9, 1, .8, .6, .45, .3, .15),
@@ -176,14 +176,14 @@ class Elevator:
         return _Phase.OPENING, self._door_s
 
     def _exchange_people(self) -> None:
-        """Whoever was in the car leaves; whoever called it boards."""
+        """Passengers in the car leave, waiting ones board."""
         was_called = self._people == 0
         room = max(1, int(self._spec.rated_load * 0.7 / _PERSON_KG))
         boards = not self._is_lowered and (was_called or self._rng.random() < 0.35)
         self._people = self._rng.randint(1, min(4, room)) if boards else 0
 
     def _test_intercom(self, dt_s: float) -> None:
-        """The lift calls the alarm centre by itself; what is broken between two tests is not known."""
+        """The lift calls the alarm centre automatically; a fault between two tests is not detected."""
         self._test_in_s -= dt_s
         if self._test_in_s <= 0:
             self._test_in_s = self._spec.intercom_test_s

@@ -1,7 +1,7 @@
-"""A fire alarm panel: its points by loop and floor, what they have told it, reset, and the check-post.
+"""A fire alarm panel: its points by loop and floor, their signals, reset, and the check-post.
 
-A point in fire stays in fire until the panel is reset, which is done once nothing burns any more. Faults and disabled
-points end by themselves. A disabled point sees no fire.
+A point in fire stays in fire until the panel is reset, which happens when there is no fire any more. Faults and
+disabled points end by themselves. A disabled point detects no fire.
 """
 
 from typing import Annotated, Final
@@ -16,7 +16,7 @@ _LOOP: Final = 100
 """Points on one loop."""
 _WORDS: Final = {"smoke": "烟感", "heat": "温感", "call_point": "手报", "flow_switch": "水流指示器"}
 _FIRST_ON_A_FLOOR: Final = ("call_point", "flow_switch", "heat")
-"""What stands on each floor beside smoke detectors, in the order of addresses."""
+"""The points of each floor besides smoke detectors, in the order of addresses."""
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -29,7 +29,7 @@ class Point(msgspec.Struct, frozen=True):
 
     @property
     def fields(self) -> dict[str, Value]:
-        """As its events name it."""
+        """Its text in events."""
         text = f"{self.zone} {_WORDS[self.device]} {self.loop}-{self.address}"
         return {
             "device_type": self.device if self.device in {"smoke", "heat", "call_point", "flow_switch"} else "other",
@@ -56,7 +56,7 @@ class FirePanelSpec(Equipment, frozen=True, kw_only=True, tag="fire_panel"):
         return Point(str(index // _LOOP + 1), str(index % _LOOP + 1), self.floors[floor], device)
 
     def find(self, floor: int, device: str, nth: int) -> int | None:
-        """Number of the nth point of a type on a floor; None where the floor has fewer."""
+        """Number of the nth point of a type on a floor; None if the floor has fewer."""
         last = self._first_of(floor + 1)
         found = [index for index in range(self._first_of(floor), last) if self.point(index).device == device]
         return found[nth] if nth < len(found) else None
@@ -66,7 +66,7 @@ class FirePanelSpec(Equipment, frozen=True, kw_only=True, tag="fire_panel"):
 
 
 class FirePanel:
-    """Tells of its points as they change, and of its own power and mode."""
+    """Reports changes of its points, and its own power and mode."""
 
     def __init__(self, spec: FirePanelSpec) -> None:
         self._spec = spec
@@ -80,10 +80,10 @@ class FirePanel:
 
     def _changes(self, trouble: Trouble) -> list[Sample]:
         over = sorted(pair for pair in self._standing - trouble.points if pair[0] is not Signal.FIRE)
-        told = [self._end(signal, index) for signal, index in over]
+        events = [self._end(signal, index) for signal, index in over]
         given = sorted(trouble.points, key=lambda pair: (pair[0] is not Signal.DISABLED, pair[1]))
-        told += [sample for signal, index in given for sample in self._begin(signal, index)]
-        return told + self._reset(trouble)
+        events += [sample for signal, index in given for sample in self._begin(signal, index)]
+        return events + self._reset(trouble)
 
     def _begin(self, signal: Signal, index: int) -> list[Sample]:
         blind = signal is Signal.FIRE and (Signal.DISABLED, index) in self._standing
@@ -97,7 +97,7 @@ class FirePanel:
         return _event(type=signal.value, active=False, **self._spec.point(index).fields)
 
     def _reset(self, trouble: Trouble) -> list[Sample]:
-        """A reset ends everything, so that what still stands is told again."""
+        """A reset ends all signals, so that those still active are reported again."""
         burnt = any(signal is Signal.FIRE for signal, _ in self._standing)
         if not burnt or any(signal is Signal.FIRE for signal, _ in trouble.points):
             return []
@@ -106,7 +106,7 @@ class FirePanel:
         return [_event(type="reset", text="复位 reset"), *again]
 
     def _post_checked(self, dt_s: float) -> list[Sample]:
-        """The centre asks whether somebody is at the panel; the answer is an event."""
+        """The centre checks whether the panel is staffed; the acknowledgement is an event."""
         self._check_post_in_s -= dt_s
         if self._check_post_in_s > 0:
             return []

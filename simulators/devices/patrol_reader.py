@@ -21,7 +21,7 @@ class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PatrolReaderSpec(Equipment, frozen=True, kw_only=True, tag="patrol_reader"):
-    """`walk_s` is the mean walk between two stops; each round is walked by the next of the `cards`."""
+    """`walk_s` is the mean time between two stops; each round is done with the next of the `cards`."""
 
     checkpoints: Annotated[tuple[Checkpoint, ...], msgspec.Meta(min_length=1)]
     cards: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
@@ -30,7 +30,7 @@ class PatrolReaderSpec(Equipment, frozen=True, kw_only=True, tag="patrol_reader"
 
 
 class PatrolReader:
-    """Walks its checkpoints in order, for ever. Has no telemetry: between taps it is silent."""
+    """Visits its checkpoints in order, for ever. It has no telemetry and sends only taps."""
 
     def __init__(self, spec: PatrolReaderSpec, rng: Random) -> None:
         self._spec = spec

@@ -1,4 +1,4 @@
-"""Pumps: one of a supply set, a fire pump that stands by, a sump pump. Each with its drive, bearing and motor."""
+"""Pumps: one of a supply set, a standby fire pump, a sump pump. Each with its drive, bearing and motor."""
 
 from random import Random
 from typing import Annotated, Final, Literal
@@ -13,7 +13,7 @@ from simulators.samples import Sample, Value
 _AMBIENT_C: Final = 24.0
 _TOWN_MAIN_MPA: Final = 0.18  # a town main has at least 0.14 MPa
 _HEAD_MPA: Final = 0.0098  # a metre of water
-_BELOW_TANK_M: Final = 1.5  # so far the pumps stand below the tank's floor
+_BELOW_TANK_M: Final = 1.5  # height of the tank's floor above the pumps
 _DRY_MPA: Final = 0.01
 _DRY_TRIP_S: Final = 10.0  # makers stop a booster set after more than 5 s without water
 DRY_RUN_CODE: Final = 11.0
@@ -33,7 +33,7 @@ class PumpSpec(Equipment, frozen=True, kw_only=True, tag="pump"):
     """`setpoint` MPa, `rated_flow` m³/h, `rated_current` A; `demand` is the mean share of the rated flow.
 
     Supply pumps that name the same `set` share a header: the first in the file begins on duty, and its figures are the
-    set's. `draw` says whether the demand follows the day of homes.
+    set's. `draw` selects a constant demand or one that follows the day of homes.
     """
 
     duty: Literal["supply", "fire", "sump"] = "supply"
@@ -84,7 +84,7 @@ class _Machine:
         self._run_hours += dt_s / 3600 if running else 0.0
 
     def report(self, *, leak: bool) -> dict[str, Value]:
-        """What it says beside its water."""
+        """Telemetry except that of the water."""
         return {**self._electrics(), **self._condition(leak=leak)}
 
     def _electrics(self) -> dict[str, Value]:
@@ -114,7 +114,7 @@ class _Machine:
 
 
 class SupplyPump:
-    """One pump of a set. Without water its drive stops it, and it starts again when the water is back."""
+    """One pump of a set. Without water its drive stops it, and it restarts when the water is back."""
 
     def __init__(self, spec: PumpSpec, rng: Random, pumps: PumpSet) -> None:
         self._set = pumps
@@ -140,7 +140,7 @@ class SupplyPump:
         return [Sample(Channel.TELEMETRY, {**self._hydraulics(), **machine.report(leak=False)})]
 
     def _is_dry_for(self, dt_s: float, shut: bool) -> bool:
-        """Whether the drive has stopped for want of water."""
+        """Whether the drive has stopped for lack of water."""
         head = _HEAD_MPA * (self._set.tank_level + _BELOW_TANK_M)
         self._suction = towards(self._suction, -0.03 if shut else head, dt_s, 3.0)
         self._dry_s = self._dry_s + dt_s if self._suction < _DRY_MPA else 0.0
@@ -159,7 +159,7 @@ class SupplyPump:
 
 
 class FirePump:
-    """Stands by under the pressure that a jockey pump keeps; runs when the panel calls it."""
+    """Standby at the pressure that a jockey pump maintains; runs when the panel starts it."""
 
     def __init__(self, spec: PumpSpec, rng: Random) -> None:
         self._machine = _Machine(spec, rng, running=False, load=0.0)
@@ -177,7 +177,7 @@ class FirePump:
         return [Sample(Channel.TELEMETRY, {**self._hydraulics(), **machine.report(leak=False)})]
 
     def _press(self, dt_s: float, called: bool) -> None:
-        """The mains leak a little; the jockey pump lifts the pressure back."""
+        """The mains leak a little; the jockey pump restores the pressure."""
         setpoint = self._machine.spec.setpoint
         if called:
             self._pressure = towards(self._pressure, setpoint + 0.1, dt_s, 5.0)
@@ -197,7 +197,7 @@ class FirePump:
 
 
 class SumpPump:
-    """Empties the pit of a pump room. More water than it can lift comes over the rim: then the floor is wet."""
+    """Empties the pit of a pump room. More water than it can lift overflows: then the floor is wet."""
 
     def __init__(self, spec: PumpSpec, rng: Random) -> None:
         self._machine = _Machine(spec, rng, running=False, load=0.0)
@@ -217,7 +217,7 @@ class SumpPump:
         return [Sample(Channel.TELEMETRY, {**fields, **machine.report(leak=self._level > _PIT_RIM_M)})]
 
     def _pass(self, dt_s: float, inflow: float) -> None:
-        """Short steps: a pump that is looked at once in hours has run in between."""
+        """Short steps: a pump that is stepped once in hours has run in between."""
         machine = self._machine
         wanted = self._level > (_SUMP_STOP_M if machine.running else _SUMP_START_M)
         runs = wanted and machine.has_power and machine.fault_code == 0

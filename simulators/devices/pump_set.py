@@ -1,7 +1,7 @@
-"""The pumps of one header: which of them run, what pressure they hold, how much water the tank has.
+"""The pumps of one header: which of them run, their pressure, and the water in the tank.
 
-The first pump is on duty, the next stands by; at midnight they change places. The set sleeps while hardly any water
-is drawn and starts again when the pressure vessel has given its water; with much demand a second pump assists.
+The first pump is on duty, the next is standby; at midnight they alternate. The set stops while hardly any water
+is drawn and restarts when the pressure vessel is empty; at high demand a second pump assists.
 """
 
 from datetime import datetime
@@ -31,7 +31,7 @@ _STEADY: Final = (1.0,) * 24
 
 
 class PumpSet:
-    """Shared by its pumps; whoever steps first lets the time pass for all.
+    """Shared by its pumps; the first one to step advances the time for all.
 
     `demand` is the mean water drawn, in rated flows of one pump; `rated_flow` m³/h; `setpoint` MPa.
     """
@@ -70,7 +70,7 @@ class PumpSet:
         return len(self.running) - 1
 
     def advance(self, now_ms: int) -> None:
-        """Let the time pass up to `now_ms`; nothing where another pump has done so."""
+        """Advance the time to `now_ms`; do nothing if another pump has done so."""
         day = datetime.fromtimestamp(now_ms / 1000, self._zone).toordinal()
         if self._now_ms is None:
             self._now_ms, self._first_day = now_ms, day

@@ -24,7 +24,7 @@ _SPREAD: Final[dict[Measured, float]] = {
 
 
 class SensorSpec(Equipment, frozen=True, tag="sensor"):
-    """`means` are the fields it measures with their mean (°C, %, m, MPa); `detects` what it watches for.
+    """`means` are the fields it measures with their mean (°C, %, m, MPa); `detects` the alarms that it detects.
 
     `daily_swing` in °C is how far the temperature moves with the day; `battery` in %.
     """
@@ -37,7 +37,7 @@ class SensorSpec(Equipment, frozen=True, tag="sensor"):
 
 
 class Sensor:
-    """Measures around its means, wanders slowly, detects nothing but that the mains are there."""
+    """Measures around its means with a slow drift; detects nothing but that the mains are present."""
 
     def __init__(self, spec: SensorSpec, rng: Random, zone: ZoneInfo) -> None:
         self._spec = spec
@@ -46,7 +46,7 @@ class Sensor:
         self._drift: dict[Measured, float] = dict.fromkeys(spec.means, 0.0)
         self._battery = spec.battery
 
-    def step(self, now_ms: int, dt_s: float, trouble: Trouble = CALM) -> list[Sample]:  # noqa: ARG002 - as it is told
+    def step(self, now_ms: int, dt_s: float, trouble: Trouble = CALM) -> list[Sample]:  # noqa: ARG002 - detects only what faults set
         """Telemetry of this moment."""
         self._battery = max(0.0, self._battery - dt_s * 100 / (3 * 365 * 86_400))  # a battery lasts three years
         measured: dict[str, Value] = {

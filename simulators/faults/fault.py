@@ -1,8 +1,7 @@
-"""What a fault is: what it does to a healthy device and its reports while it lasts, and how it ends.
+"""A fault: its effect on a healthy device and its reports while it lasts, and how it ends.
 
-Three ways, from the outside in. It may change what is reported (`sets`, `courses`), upset the model itself, which then
-works out what follows (`upsets`, `points`), or disturb the line to the broker (`link`). The faults by name stand in
-`fault_table.py`.
+A fault may change the reports (`sets`, `courses`), disturb the model, which then computes the effects (`upsets`,
+`points`), or disturb the line to the broker (`link`). The faults by name are in `table.py`.
 """
 
 from enum import StrEnum
@@ -15,7 +14,7 @@ from simulators.samples import Sample, Value
 
 
 class Course(msgspec.Struct, frozen=True):
-    """The way of one number: straight lines from the healthy value through (seconds, value) points.
+    """The course of one number: straight lines from the healthy value through (seconds, value) points.
 
     The last value stays until the fault ends, then fades to the healthy value within `fade_s` seconds.
     """
@@ -24,7 +23,7 @@ class Course(msgspec.Struct, frozen=True):
     fade_s: float = 0.0
 
     def during(self, offset_s: float, own: float) -> float:
-        """The value so many seconds into the fault, where it would be `own` without."""
+        """The value at an offset in seconds into the fault; `own` is the healthy value."""
         before = (0.0, own)
         for point in self.points:
             if offset_s < point[0]:
@@ -46,14 +45,14 @@ def at_once(value: float) -> Course:
 
 
 class Happening(msgspec.Struct, frozen=True):
-    """An event that the fault causes so many seconds after its start."""
+    """An event that the fault causes at a time in seconds after its start."""
 
     at_s: float
     sample: Sample
 
 
 class PointSignal(msgspec.Struct, frozen=True):
-    """From `at_s` on, the nth point of a type gives a signal, so many floors above the fault's floor."""
+    """From `at_s` on, the nth point of a type gives a signal, at a number of floors above the fault's floor."""
 
     at_s: float
     signal: Signal
@@ -63,24 +62,24 @@ class PointSignal(msgspec.Struct, frozen=True):
 
 
 class Link(StrEnum):
-    """The line between device and broker. Where it is not up nothing arrives."""
+    """The line between device and broker. Unless it is up, nothing arrives."""
 
     UP = "up"
     BROKEN = "broken"
-    """The broker tells so by the last will; what was measured meanwhile is lost."""
+    """The broker publishes the last will; samples of that time are lost."""
     BUFFERED = "buffered"
-    """The broker tells so; what was measured meanwhile comes when the line is back."""
+    """The broker publishes the last will; samples of that time arrive when the line is back."""
     HUNG = "hung"
-    """The device says nothing and the broker notices nothing."""
+    """The device sends nothing, but the connection is up."""
 
     @property
     def is_told(self) -> bool:
-        """Whether the last will tells of it."""
+        """Whether the last will is published."""
         return self in {Link.BROKEN, Link.BUFFERED}
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """What a fault does to one kind of equipment.
+    """The effect of a fault on one kind of equipment.
 
     `sets` and `courses` change telemetry; `upsets` and `points` change the model. `happenings` come while the fault
     lasts. `holds` stops the model's time: a lift that is stuck makes no trip. A babbling device reports `hurry` times
@@ -100,13 +99,13 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def fade_s(self) -> float:
-        """How long something still differs after the end, in seconds."""
+        """How long it still has effects after its end, in seconds."""
         courses = (*self.courses.values(), *self.upsets.values())
         return max((course.fade_s for course in courses), default=0.0)
 
     @property
     def needs_floor(self) -> bool:
-        """Whether a scenario may say on which floor it happens."""
+        """Whether a scenario may give a floor."""
         return bool(self.points)
 
     def change(self, fields: dict[str, Value], offset_s: float, lasts_s: float) -> dict[str, Value]:
@@ -119,7 +118,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         return changed
 
     def upset(self, offset_s: float, lasts_s: float) -> dict[Upset, float]:
-        """How much of each upset there is, `offset_s` seconds after its start."""
+        """The amount of each disturbance, `offset_s` seconds after its start."""
         return {upset: _value(course, offset_s, lasts_s, 0.0) for upset, course in self.upsets.items()}
 
 

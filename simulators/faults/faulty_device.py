@@ -1,4 +1,4 @@
-"""Lays the faults of a scenario over a device, by the seconds that passed since the start."""
+"""Applies the faults of a scenario to a device, by the seconds since the start."""
 
 import math
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from simulators.faults.fault import Fault, Link
 from simulators.samples import Sample
 
 _FINE: Final = 6
-"""Decimals of a second that count: sums of durations must meet the moments that they are compared with."""
+"""Decimals of a second: sums of durations must equal the moments that they are compared with."""
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -38,11 +38,11 @@ class Window(msgspec.Struct, frozen=True):
         return 0 <= self.offset(elapsed_s) < self.lasts_s
 
     def is_felt(self, elapsed_s: float) -> bool:
-        """Whether something differs from the healthy device: while the fault lasts, and while it fades."""
+        """Whether the device differs from a healthy one: while the fault lasts, and while it fades."""
         return 0 <= self.offset(elapsed_s) < self.lasts_s + self.fault.fade_s
 
     def happenings(self, after_s: float, until_s: float) -> Iterator[tuple[float, Sample]]:
-        """What the fault causes in (after_s, until_s], with its second."""
+        """The events of the fault in (after_s, until_s], each with its second."""
         for begin in self._begins(until_s):
             for happening in self.fault.happenings:
                 moment = begin + happening.at_s
@@ -50,7 +50,7 @@ class Window(msgspec.Struct, frozen=True):
                     yield moment, happening.sample
 
     def next_moment(self, after_s: float) -> float:
-        """The next second at which something begins, happens or ends; infinite where nothing does."""
+        """The next second at which something begins, happens or ends; infinite if nothing does."""
         steps = {0.0, self.lasts_s, *(happening.at_s for happening in self.fault.happenings)}
         steps |= {point[0] for point in self.points}
         offset = self.offset(after_s)
@@ -60,7 +60,7 @@ class Window(msgspec.Struct, frozen=True):
         return round(after_s + self.every_s - offset, _FINE) if self.every_s else math.inf
 
     def _begins(self, until_s: float) -> Iterator[float]:
-        """The begin that could still matter and the one before it: a fault ends before it comes again."""
+        """The latest begin and the one before it: a fault ends before it repeats."""
         if until_s < self.start_s:
             return
         last = math.floor(round(until_s - self.start_s, _FINE) / self.every_s) if self.every_s else 0
@@ -75,13 +75,13 @@ class FaultyDevice:
         self._device = device
         self._windows = windows
         self._elapsed_s = 0.0
-        self._told_s = -1.0  # before second 0, so that what falls on it is told
+        self._reported_s = -1.0  # before second 0, so that events at 0 are reported
         self._link_before = Link.UP
         self._held: list[Sample] = []
         self._babble = {index: cycle(window.fault.babble) for index, window in enumerate(windows)}
 
     def step(self, elapsed_s: float, now_ms: int) -> list[Sample]:
-        """A status where the line changed, telemetry as the faults leave it, then what they caused, by its moments.
+        """A status if the line changed, telemetry with the faults applied, then their events in order of time.
 
         `elapsed_s` are seconds since the start, `now_ms` the simulated time.
         """
@@ -93,17 +93,17 @@ class FaultyDevice:
 
     @property
     def link(self) -> Link:
-        """How the line to the broker is now."""
+        """The current state of the line to the broker."""
         links = [window.fault.link for _, window in self._active()]
         return next((link for link in links if link is not Link.UP), Link.UP)
 
     @property
     def hurry(self) -> float:
-        """How many times as often as usual it reports now."""
+        """The current multiple of the usual rate of reports."""
         return max((window.fault.hurry for _, window in self._active()), default=1.0)
 
     def next_moment(self) -> float:
-        """The next second at which a fault changes something, and the device reports beside its rhythm."""
+        """The next second at which a fault changes something, so that the device sends an extra report."""
         return min((window.next_moment(self._elapsed_s) for window in self._windows), default=math.inf)
 
     def _active(self) -> list[tuple[int, Window]]:
@@ -141,7 +141,7 @@ class FaultyDevice:
         return Sample(sample.channel, fields)
 
     def _caused(self) -> list[Sample]:
-        after_s, self._told_s = self._told_s, self._elapsed_s
+        after_s, self._reported_s = self._reported_s, self._elapsed_s
         caused = [pair for window in self._windows for pair in window.happenings(after_s, self._elapsed_s)]
         return [sample for _, sample in sorted(caused, key=lambda pair: pair[0])]
 

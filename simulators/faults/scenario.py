@@ -1,11 +1,11 @@
-"""Scenarios: the time line of faults that an estate goes through.
+"""Scenarios: timelines of faults for an estate.
 
     scenario = load_scenario("demo")        # or a path to a YAML file of the same form
     windows = place(scenario, estate)       # raises when it does not fit the estate
 
 A file is a list under `timeline`; times are counted from the start of the simulation:
 
-    about: what somebody sees who watches
+    about: what an observer sees
     estate: garden
     timeline:
       - {at: 12s, equipment: P-1, fault: bearing_hot, for: 60s}
@@ -34,7 +34,7 @@ SCENARIOS: Final = Path(__file__).parents[1] / "scenarios"
 
 
 class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"lasts": "for"}):
-    """One entry as it stands in the file."""
+    """One entry as it is in the file."""
 
     at: str
     equipment: str | tuple[str, ...]
@@ -51,7 +51,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One fault: codes or patterns of equipment, seconds, and its place in the file, for complaints."""
+    """One fault: codes or patterns of equipment, seconds, and its place in the file, for errors."""
 
     equipment: tuple[str, ...]
     fault: str
@@ -63,7 +63,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Scenario(msgspec.Struct, frozen=True):
-    """A time line that was read and found sound. `estate` is the one it was written for."""
+    """A validated timeline. `estate` is the one it was written for."""
 
     path: Path
     about: str
@@ -72,10 +72,10 @@ class Scenario(msgspec.Struct, frozen=True):
 
 
 def load_scenario(name: str | Path = "demo") -> Scenario:
-    """Read a scenario by path, or by the name of one that comes with Gengfu.
+    """Read a scenario by path, or by the name of an included one.
 
     Raises:
-        YamlFileError: not found, malformed, an unknown fault, or a duration that makes no sense.
+        YamlFileError: not found, malformed, an unknown fault, or an invalid duration.
     """
     path = find_file(name, SCENARIOS)
     file = read_yaml(path, _File)
@@ -87,7 +87,7 @@ def place(scenario: Scenario, estate: Estate) -> dict[str, tuple[Window, ...]]:
     """The faults of each equipment, in the order of the file; of two at once the later one wins.
 
     Raises:
-        YamlFileError: unknown equipment, a fault that none of it can have, or a floor that a panel has not.
+        YamlFileError: unknown equipment, a fault that none of it can have, or a floor that a panel does not have.
     """
     windows: dict[str, list[Window]] = {}
     for entry in scenario.entries:
@@ -99,7 +99,7 @@ def place(scenario: Scenario, estate: Estate) -> dict[str, tuple[Window, ...]]:
 
 
 def _targets(path: Path, entry: Entry, estate: Estate) -> list[tuple[AnySpec, Fault]]:
-    """A code must be able to have the fault; of a pattern those are meant that can."""
+    """A single code must be able to have the fault; of a pattern the equipment that can is selected."""
     effects = FAULTS[entry.fault]
     found: dict[str, tuple[AnySpec, Fault]] = {}
     for pattern in entry.equipment:

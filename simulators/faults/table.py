@@ -1,4 +1,4 @@
-"""The faults by name: what each does to each kind of equipment that can have it. Data only."""
+"""The faults by name, with the effect of each on each kind of equipment that can have it. Data only."""
 
 from typing import Final
 
@@ -36,7 +36,7 @@ FAULTS: Final[dict[str, dict[Kind, Fault]]] = {
     ),
     "stuck": _for(
         Fault(
-            about="stopped between floors with people inside; the controller says so with code 4",
+            about="stopped between floors with people inside; the controller reports code 4",
             sets={**_BETWEEN_FLOORS, **_SOMEBODY_INSIDE, "fault_code": 4.0},
             holds=True,
         ),
@@ -186,7 +186,7 @@ FAULTS: Final[dict[str, dict[Kind, Fault]]] = {
         Kind.ELEVATOR: Fault(about="stops where it is", upsets={Upset.NO_MAINS: at_once(1.0)}),
         Kind.PUMP: Fault(about="stops", upsets={Upset.NO_MAINS: at_once(1.0)}),
         Kind.FIRE_PANEL: Fault(about="runs on its battery", sets={"mains": False}),
-        Kind.SENSOR: Fault(about="says that the mains are gone", sets={"mains": False}),
+        Kind.SENSOR: Fault(about="reports that the mains are gone", sets={"mains": False}),
     },
     "on_backup": _for(
         Fault(
@@ -197,13 +197,13 @@ FAULTS: Final[dict[str, dict[Kind, Fault]]] = {
     ),
     # -- the line to the broker ------------------------------------------------------------------------
     "device_offline": _for(
-        Fault(about="the device is gone; the broker tells so by its last will", link=Link.BROKEN), *_EVERY
+        Fault(about="the device is gone; the broker publishes its last will", link=Link.BROKEN), *_EVERY
     ),
     "device_hangs": _for(
-        Fault(about="the device says nothing any more, but its connection stands", link=Link.HUNG), *_EVERY
+        Fault(about="the device sends nothing any more, but its connection is up", link=Link.HUNG), *_EVERY
     ),
     "link_lost": _for(
-        Fault(about="the site's line is down; what was measured comes when it is back", link=Link.BUFFERED), *_EVERY
+        Fault(about="the site's line is down; samples of that time arrive when it is back", link=Link.BUFFERED), *_EVERY
     ),
     "babbling": {
         Kind.SENSOR: Fault(
@@ -221,4 +221,4 @@ FAULTS: Final[dict[str, dict[Kind, Fault]]] = {
         ),
     },
 }  # fmt: skip
-"""Name in scenario files -> kind of equipment -> what it does."""
+"""Name in scenario files -> kind of equipment -> its effect."""

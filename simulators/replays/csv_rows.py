@@ -1,4 +1,4 @@
-"""Rows of a CSV file as readings of a mapping. A cell that cannot be read costs that cell, not its row."""
+"""Rows of a CSV file as readings of a mapping. A cell that cannot be read is left out, not its row."""
 
 import csv
 import math
@@ -31,14 +31,14 @@ _STATUS: Final = frozenset(fields_of(Kind.SENSOR, Channel.STATUS))
 
 
 class CsvError(ValueError):
-    """A file that the mapping does not fit at all."""
+    """A file to which the mapping does not apply."""
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One row: line in the file, time (None where it could not be read), whose it is, and what was left out.
+    """One row: line in the file, time (None if it could not be read), its equipment, and what was left out.
 
-    `fields` are telemetry, `status` is what goes out as status. A row that is an interval ends at `until_ms`, and
-    `afterwards` is telemetry that holds from then on; `until_ms` is None where it has not ended.
+    `fields` are telemetry, `status` is sent as status. A row that is an interval ends at `until_ms`, and
+    `afterwards` is telemetry that applies from then on; `until_ms` is None if it has not ended.
     """
 
     line: int
@@ -96,14 +96,14 @@ def _time(cells: dict[str, str | None], column: TimeColumn, where: str, problems
     try:
         return column.read(_text(cells.get(column.column)))
     except (ValueError, OverflowError):
-        problems.append(f"{where}, column '{column.column}': no time of the form {column.format}")
+        problems.append(f"{where}, column '{column.column}': not a time of the format {column.format}")
         return None
 
 
 def _end(
     cells: dict[str, str | None], mapping: Mapping, at_ms: int | None, where: str, problems: list[str]
 ) -> int | None:
-    """When the row's interval ends; None where it is none, where the cell is empty (not over yet) or unreadable."""
+    """The end of the row's interval; None if it is not an interval, or if the cell is empty or unreadable."""
     if mapping.until is None or not (cells.get(mapping.until.column) or "").strip():
         return None
     end = _time(cells, mapping.until, where, problems)
@@ -114,7 +114,7 @@ def _end(
 
 
 def _equipment(cells: dict[str, str | None], mapping: Mapping, where: str, problems: list[str]) -> str:
-    """Whose row it is; "" where that cannot be read."""
+    """The equipment of the row; "" if it cannot be read."""
     if isinstance(mapping.equipment, str):
         return mapping.equipment
     code = mapping.equipment.prefix + (cells.get(mapping.equipment.column) or "").strip()

@@ -1,7 +1,7 @@
-"""Rows that hold from a start to an end: each becomes what is sent at its start and what is sent at its end.
+"""Rows that apply from a start to an end: each becomes a report at its start and a report at its end.
 
-An outage log has one row an outage, with two times. Equipment reports changes, so the end of one row may belong between
-the starts of later ones.
+An outage log has one row for each outage, with two times. Equipment reports changes, so the end of one row may belong
+between the starts of later ones.
 """
 
 import heapq
@@ -17,11 +17,11 @@ _NOT_OVER: Final = sys.maxsize
 
 
 def in_order_of_time(rows: Iterable[Row]) -> Iterator[Row]:
-    """Yield each row at its start and, where it has an end, once more with the values that hold from then on.
+    """Yield each row at its start and, if it has an end, once more with the values that apply from then on.
 
-    The rows must be in order of their starts; a row without a readable start keeps its place. Where an end and a start
-    fall on one moment, the end comes first: equipment that fails again at once has been well in between. Where
-    intervals of one equipment overlap, only the last end is yielded; none where one of them is not over.
+    The rows must be in order of their starts; a row without a readable start keeps its place. If an end and a start
+    are at the same moment, the end comes first: equipment that fails again at once was normal in between. If
+    intervals of one equipment overlap, only the last end is yielded; none if one of them has not ended.
 
     Memory is bounded by the intervals that are open at one moment.
     """

@@ -1,4 +1,4 @@
-"""How the columns of a CSV file become what equipment reports: names, scales, words, time format, as data.
+"""Mappings from the columns of a CSV file to reports of equipment: names, scales, words, time format, as data.
 
 mapping = load_mapping("skab")                    # or a path to a YAML file of the same form
 mapping = mapping.aimed_at(site="demo", equipment="P-9")
@@ -22,7 +22,7 @@ _PYTHON_TYPES: Final = {FieldType.NUMBER: (int, float), FieldType.BOOLEAN: (bool
 
 
 class TimeColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A row's time. `format` is strptime's, or `epoch_s`, `epoch_ms`; `zone` where the text names none."""
+    """A row's time. `format` is strptime's, or `epoch_s`, `epoch_ms`; `zone` if the text has none."""
 
     column: str
     format: str
@@ -43,16 +43,16 @@ class TimeColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EndColumn(TimeColumn, frozen=True, forbid_unknown_fields=True):
-    """When an interval ends, and the telemetry that holds `afterwards`; an empty cell: it has not ended."""
+    """The end of an interval, and the telemetry that applies `afterwards`; an empty cell: it has not ended."""
 
     afterwards: Annotated[dict[str, Value], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=dict)
 
 
 class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One column. value = cell * scale + offset; with `values` the cell's text stands for a value instead.
+    """One column. value = cell * scale + offset; with `values` the cell's text is looked up instead.
 
-    `unit` says in words what the column holds and what it becomes. A field that the wire contract does not
-    name must be declared `unknown: true`, so that a slip of the pen is not taken for a new field.
+    `unit` describes the content of the column and of the field. A field that the wire contract does not
+    define must be declared `unknown: true`, so that a typing error does not become a new field.
     """
 
     field: str
@@ -64,7 +64,7 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EquipmentColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where each row names its own equipment: its code is the cell behind a prefix."""
+    """For rows that name their own equipment: its code is a prefix and the cell."""
 
     column: str
     prefix: str = ""
@@ -73,9 +73,9 @@ class EquipmentColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole mapping. A column may make several fields; `constants` are sent with every row.
 
-    With `until` a row is an interval: its fields hold from `time` to there.
+    With `until` a row is an interval: its fields apply from `time` until then.
 
-    The field `online` goes out as status, all others as telemetry.
+    The field `online` is sent as status, all others as telemetry.
     """
 
     site: str
@@ -93,7 +93,7 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """The same mapping for another equipment.
 
         Raises:
-            TopicError: the name may not stand in a topic.
+            TopicError: the name is invalid in a topic.
         """
         aimed = msgspec.structs.replace(self, site=site or self.site, equipment=equipment or self.equipment)
         check_address(aimed.site, aimed.kind, aimed.example)
@@ -101,16 +101,16 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def example(self) -> str:
-        """The code, or one as its column could make it."""
+        """The code, or an example of one from its column."""
         return self.equipment if isinstance(self.equipment, str) else f"{self.equipment.prefix}1"
 
     def topic(self, equipment: str, channel: Channel = Channel.TELEMETRY) -> str:
-        """Where the rows of an equipment are sent."""
+        """The topic of the rows of an equipment."""
         return str(Topic(self.site, self.kind, equipment, channel))
 
     @property
     def fields(self) -> list[tuple[str, Column]]:
-        """(name of the column, what it becomes), in the order of the file."""
+        """(name of the column, its field), in the order of the file."""
         return [
             (name, column)
             for name, columns in self.columns.items()
@@ -119,13 +119,13 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def columns_needed(self) -> list[str]:
-        """The columns without which a file is another one's."""
+        """The columns that a file must have."""
         own = [] if isinstance(self.equipment, str) else [self.equipment.column]
         ends = [] if self.until is None else [self.until.column]
         return [self.time.column, *ends, *own, *self.columns]
 
     def type_of(self, field: str) -> FieldType:
-        """As the wire contract has it; a field that it does not name is a number."""
+        """The type in the wire contract; a field that it does not define is a number."""
         known = _known_fields(self.kind).get(field)
         return known.type if known else FieldType.NUMBER
 
@@ -135,7 +135,7 @@ def _known_fields(kind: Kind) -> dict[str, Field]:
 
 
 def load_mapping(name: str | Path) -> Mapping:
-    """Read a mapping by path, or by the name of one that comes with Gengfu.
+    """Read a mapping by path, or by the name of an included one.
 
     Raises:
         YamlFileError: not found, malformed, an unknown field that is not declared so, or an unknown zone.
@@ -167,7 +167,7 @@ def _field_problems(mapping: Mapping) -> list[tuple[str, str]]:
     return [
         (
             f"$.columns.{name}.field",
-            f"{mapping.kind} has no field '{column.field}'; say `unknown: true`, or use {permitted}",
+            f"{mapping.kind} has no field '{column.field}'; set `unknown: true`, or use {permitted}",
         )
         for name, column in mapping.fields
         if column.field not in known and not column.unknown

@@ -1,4 +1,4 @@
-"""Sends recorded data through the broker as what equipment reports.
+"""Sends recorded data through the broker as reports of equipment.
 
 mapping = load_mapping("skab")
 async with Publisher(BrokerAddress(host, port)) as publisher:
@@ -26,7 +26,7 @@ _PROBLEMS_KEPT: Final = 20
 
 
 class Summary(msgspec.Struct):
-    """What a replay did. `problems` holds the first twenty of the cells left out, in words.
+    """The result of a replay. `problems` describes the first twenty of the cells left out.
 
     The end of an interval counts as a row of its own.
     """
@@ -77,7 +77,7 @@ async def replay(
 
 
 async def _send(row: Row, at_ms: int, seq: int, mapping: Mapping, publisher: Outlet) -> bool:
-    """Send what a row says; whether it says anything."""
+    """Send the values of a row; return whether it has any."""
     if row.status:
         topic = mapping.topic(row.equipment, Channel.STATUS)
         await publisher.publish(topic, encode_sample(row.status, at_ms, seq), retain=True)
@@ -121,7 +121,7 @@ def _target(mapping: Mapping) -> str:
 
 
 class _Pace:
-    """When a row is due, in seconds since the start; a row without a time follows the one before it."""
+    """The due time of a row, in seconds since the start; a row without a time follows the one before it."""
 
     def __init__(self, speed: float) -> None:
         self._speed = speed

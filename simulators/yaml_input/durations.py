@@ -1,4 +1,4 @@
-"""Durations as people write them in YAML: `12s`, `1.5min`, `2h`, `6d`, `500ms`."""
+"""Durations in YAML: `12s`, `1.5min`, `2h`, `6d`, `500ms`."""
 
 import re
 from typing import Final
@@ -11,9 +11,9 @@ def to_seconds(text: str) -> float:
     """A duration in seconds.
 
     Raises:
-        ValueError: another form; the text says which forms are permitted.
+        ValueError: another format; the text names the permitted ones.
     """
     match = _FORM.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"'{text}' is no duration; write a number with ms, s, min, h or d, as in 12s")
+        raise ValueError(f"'{text}' is not a duration; write a number with ms, s, min, h or d, as in 12s")
     return float(match[1]) * _SECONDS[match[2]]

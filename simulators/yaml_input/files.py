@@ -1,4 +1,4 @@
-"""Reads the simulators' YAML files into typed structs; each complaint names file, line and entry."""
+"""Reads the simulators' YAML files into typed structs; each error names file, line and entry."""
 
 import re
 from pathlib import Path
@@ -15,11 +15,11 @@ _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 
 
 class YamlFileError(ValueError):
-    """A file that cannot be used as it stands; the text is meant for the person who wrote it."""
+    """An invalid file; the text is for its author."""
 
 
 def find_file(name: str | Path, folder: Path) -> Path:
-    """The file of that path, or the one that comes with Gengfu under that name in `folder` or a folder of it.
+    """The file of that path, or the included one of that name in `folder` or a folder of it.
 
     Raises:
         YamlFileError: neither exists; the text lists the names that do.
@@ -30,7 +30,7 @@ def find_file(name: str | Path, folder: Path) -> Path:
     if str(name) in shipped:
         return shipped[str(name)]
     known = ", ".join(sorted(shipped))
-    raise YamlFileError(f"{name}: no such file; names that come with Gengfu: {known}")
+    raise YamlFileError(f"{name}: no such file; included ones: {known}")
 
 
 def read_yaml(path: Path, type_: type[_T]) -> _T:
@@ -47,7 +47,7 @@ def read_yaml(path: Path, type_: type[_T]) -> _T:
 
 
 def entry_error(path: Path, where: str, what: str) -> YamlFileError:
-    """A complaint about the entry at `where`, a path like `$.timeline[3].fault`; finds its line."""
+    """An error about the entry at `where`, a path like `$.timeline[3].fault`; finds its line."""
     return YamlFileError(f"{path}, line {_line(_compose(path), where)}{_entry(where)}: {what}")
 
 

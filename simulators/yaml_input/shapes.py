@@ -1,4 +1,4 @@
-"""What a file may say at a place: the permitted keys and kinds, taken from the type that it is read into."""
+"""The permitted keys and kinds at a place in a file, derived from the type that it is read into."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from msgspec import inspect
 
 
 def permitted_at(type_: Any, node: yaml.Node | None, steps: list[tuple[str, str]]) -> str:
-    """The keys of the object at a path, or the permitted texts of a key; "" where the type does not limit them.
+    """The keys of the object at a path, or the permitted texts of a key; "" if the type does not limit them.
 
     Args:
         type_: what the document is read into.
         node: the document.
-        steps: (key, "") or ("", index), as `yaml_files` takes them from a complaint.
+        steps: (key, "") or ("", index), as `files` takes them from an error.
     """
     shape: Any = inspect.type_info(type_)
     for key, index in steps:
@@ -31,7 +31,7 @@ def permitted_at(type_: Any, node: yaml.Node | None, steps: list[tuple[str, str]
 
 
 def _choose(shape: Any, node: yaml.Node | None) -> Any:
-    """Of several structures the one whose kind stands in the file; what stands around a type is taken off."""
+    """Of several structures the one whose kind is in the file; wrappers of a type are removed."""
     while isinstance(shape, inspect.Metadata):
         shape = shape.type
     if not isinstance(shape, inspect.UnionType):
@@ -58,7 +58,7 @@ def _inside(shape: Any, key: str) -> Any:
 
 
 def child_of(node: yaml.Node | None, key: str, index: str) -> yaml.Node | None:
-    """The node under a key or an index; None where there is none."""
+    """The node under a key or an index; None if there is none."""
     if isinstance(node, yaml.SequenceNode) and index:
         return node.value[int(index)] if int(index) < len(node.value) else None
     if isinstance(node, yaml.MappingNode) and key:

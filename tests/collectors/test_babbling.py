@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from collectors.babbling import GRACE_MS, QUIET_MS, SUSTAINED_MS, TURN_MS, Babble, Babbling, Speaker
+from collectors.babbling import GRACE_MS, QUIET_MS, SUSTAINED_MS, TURN_MS, Babble, Babbling, Sender
 from collectors.collector import Collector, as_sent
 from collectors.message_reader import Quarantined
 from collectors.metrics import IngestMetrics
@@ -34,7 +34,7 @@ from tests.servers.wire import send
 
 LIMIT = 100
 PUMP = "gengfu/HQ/pump/{}/telemetry"
-LOUD = Speaker("HQ", "P-1", "pump")
+LOUD = Sender("HQ", "P-1", "pump")
 
 
 class Line:
@@ -45,9 +45,9 @@ class Line:
         self.now = T0
         self.address = options.pop("address", as_sent)
         given: dict[str, Any] = {"protected": {Kind.PUMP: {"drive_fault"}}, "grace_ms": 0, **options}
-        self.babbling = Babbling(LIMIT, tell=self._tell, now=self.now, **given)
+        self.babbling = Babbling(LIMIT, make_event=self._make_event, now=self.now, **given)
 
-    def _tell(self, babble: Babble, now: int) -> Reading:
+    def _make_event(self, babble: Babble, now: int) -> Reading:
         self.said.append(babble)
         return event_of(babble, now)
 
@@ -61,10 +61,10 @@ class Line:
             reading.topic = self.address(reading.topic)
             passed += self.babbling.sift([reading], at)
         self.now += TURN_MS
-        passed += self.babbling.turn(self.now, self.speaker_of)
+        passed += self.babbling.turn(self.now, self.sender_of)
         return passed
 
-    def speaker_of(self, text: str) -> Topic | None:
+    def sender_of(self, text: str) -> Topic | None:
         return self.address(parse_topic(text))
 
     def become_loud(self) -> None:
@@ -206,7 +206,7 @@ def test_neighbours_are_not_touched() -> None:
 
 
 def test_who_babbled_before_a_restart_has_to_be_seen_quiet() -> None:
-    line = Line(standing=[LOUD])
+    line = Line(babbling=[LOUD])
     for _ in range(QUIET_MS // TURN_MS):
         line.second([])
     assert line.said == [Babble(LOUD, began=False, rate=0)]

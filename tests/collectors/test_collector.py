@@ -276,7 +276,7 @@ async def test_others_have_their_turn_between_the_parts_and_slow_decisions_make_
     samples = ",".join(f'{{"at":{T0 + number},"flow":{number}}}' for number in range(10_000))
     messages = [Message(PUMP, f"[{samples}]".encode(), 1, 1, T0 * 1_000_000)]
     busy = asyncio.create_task(others())
-    async for part in collector._parts_of(messages):
+    async for part in collector._chunks_of(messages):
         before = turns
         await collector._judge(part)
         assert turns > before
@@ -480,7 +480,7 @@ async def test_a_third_party_device_is_subscribed_to_and_read_by_its_mapping(
     heard: list[tuple[str, int]] = []
     collector = Collector(
         broker, line, sequences, line.quarantine, IngestMetrics(CollectorRegistry()), line.decide,  # type: ignore[arg-type]
-        decoder=decoder, hear=lambda message, readings: heard.append((message.topic, len(readings))),
+        decoder=decoder, receive=lambda message, readings: heard.append((message.topic, len(readings))),
     )  # fmt: skip
     running = asyncio.create_task(broker.run()), asyncio.create_task(collector.run())
     await until(partial(getattr, broker, "connected"), "the broker lets us in")

@@ -171,7 +171,7 @@ async def test_whatever_comes_nothing_falls_over_and_memory_stays_flat(
     buffer = WriteBuffer(store, spool, nothing_refused, history)
     await buffer.open()
     collector = Collector(source, buffer, sequences, keep_aside, IngestMetrics(registry), decide,
-                          decoder=decoder, hear=ledger.hear)  # fmt: skip
+                          decoder=decoder, receive=ledger.hear)  # fmt: skip
     running = asyncio.create_task(collector.run())
     draining = asyncio.create_task(buffer.run())
     try:

@@ -1,4 +1,4 @@
-"""Where InfluxDB is, and how it lets us in."""
+"""Address and credentials of InfluxDB."""
 
 from base64 import b64encode
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Access(msgspec.Struct, frozen=True):
-    """Where InfluxDB is and how it lets us in: a token (InfluxDB 2 and 3), or user and password (InfluxDB 1)."""
+    """Address and credentials: a token (InfluxDB 2 and 3), or user and password (InfluxDB 1)."""
 
     url: str
     bucket: str
@@ -16,15 +16,15 @@ class Access(msgspec.Struct, frozen=True):
     password: str = ""
     gzip: bool = False
     timeout_s: float = 10.0
-    """What a request may take at first; a server that needs longer is given longer."""
+    """Initial timeout of a request; it grows if the server needs longer."""
 
     @property
     def base(self) -> str:
-        """The address without a closing slash."""
+        """The address without a trailing slash."""
         return self.url.rstrip("/")
 
     def headers(self) -> dict[str, str]:
-        """What a query says about us."""
+        """The authorization header of a query."""
         if self.token:
             return {"Authorization": f"Token {self.token}"}
         if self.username:

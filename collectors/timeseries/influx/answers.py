@@ -1,7 +1,7 @@
-"""What InfluxDB's answers mean: pure. tests/servers/influxdb2.py has answers of InfluxDB 2 from its sources and issues.
+"""Interprets InfluxDB's responses: pure. tests/servers/influxdb2.py has responses of InfluxDB 2 from its sources.
 
-An answer counts only where it is one of those that InfluxDB documents. Between us and the server there may be a proxy,
-a login page or another program, and each of them answers with a status and a body, too.
+Only responses that InfluxDB documents are accepted: a proxy, a login page or another program in between also responds
+with a status and a body.
 """
 
 import re
@@ -14,7 +14,7 @@ from collectors.timeseries.store import StoreUnavailable
 
 TOO_LARGE: Final = 413
 _ABOUT_LINES: Final = frozenset({400, TOO_LARGE, 422})
-"""InfluxDB 1 and 3 answer 400 where they refuse lines, InfluxDB 2 answers 400 or 422."""
+"""InfluxDB 1 and 3 respond with 400 if they reject lines, InfluxDB 2 with 400 or 422."""
 _LINE_FAULT: Final = re.compile(
     r"partial write|unable to parse|field type conflict|retention policy|write window|max key length|"
     r"invalid field|points batch"
@@ -28,7 +28,7 @@ _TOO_OLD: Final = re.compile(r"points beyond retention policy|points outside ret
 _OUTSIDE_WINDOW: Final = re.compile(r"[1-9]\d* points outside write window")
 _DROPPED: Final = re.compile(r"dropped[ =](\d+)")
 _SHOWN: Final = 300
-"""Characters of an answer that go into a reason."""
+"""Characters of a response that go into a reason."""
 
 
 class Conflict(msgspec.Struct, frozen=True):
@@ -40,7 +40,7 @@ class Conflict(msgspec.Struct, frozen=True):
 
 
 class Unacceptable(Exception):
-    """Lines, or some of them, that the server will never take; the text is its reason."""
+    """The server rejects lines, or some of them, permanently; the text is its reason."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(shown(reason))
@@ -49,28 +49,28 @@ class Unacceptable(Exception):
 
     @property
     def is_about_retention(self) -> bool:
-        """Whether lines were refused for their age and for nothing else; all others of the request were taken.
+        """Whether lines were rejected only for their age; all others of the request were stored.
 
-        The words are "points beyond retention policy dropped=N" up to InfluxDB 2.7.11, and "dropped N points outside
+        The texts are "points beyond retention policy dropped=N" up to InfluxDB 2.7.11, and "dropped N points outside
         retention policy of duration …" since 2.7.12 and 1.12.
         """
         return bool(_TOO_OLD.search(self._reason)) and not _OUTSIDE_WINDOW.search(self._reason)
 
     @property
     def dropped(self) -> int | None:
-        """How many lines were refused, where the server tells."""
+        """How many lines were rejected, if the server reports it."""
         found = _DROPPED.search(self._reason)
         return int(found[1]) if found else None
 
     @property
     def conflict(self) -> Conflict | None:
-        """The first conflict of types, where that is the fault."""
+        """The first conflict of types, if that is the fault."""
         found = _CONFLICT.search(self._reason)
         return Conflict(*found.groups()) if found else None
 
 
 class Result(msgspec.Struct):
-    """What one statement found in one series: tags, and rows by column."""
+    """The result of one statement for one series: tags, and rows by column."""
 
     columns: list[str]
     name: str = ""
@@ -79,7 +79,7 @@ class Result(msgspec.Struct):
     partial: bool = False
 
     def rows(self) -> list[dict[str, Any]]:
-        """The rows, by column; what has no value is left out."""
+        """The rows, by column, without empty columns."""
         return [
             {column: value for column, value in zip(self.columns, row, strict=True) if value is not None}
             for row in self.values
@@ -105,16 +105,16 @@ class _Fault(msgspec.Struct):
 
 
 class StatementFailed(StoreUnavailable):
-    """The server works and answers that it cannot do one of the statements."""
+    """The server is up and reports that it cannot run one of the statements."""
 
 
 def shown(text: str) -> str:
-    """As much of an answer as goes into a reason or a log line."""
+    """The beginning of a response, for a reason or a log line."""
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
 def message_of(body: bytes) -> str:
-    """The server's own words in a refusal; "" where it is not InfluxDB's JSON."""
+    """The server's own text in a refusal; "" if it is not InfluxDB's JSON."""
     try:
         fault = msgspec.json.decode(body, type=_Fault)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -123,7 +123,7 @@ def message_of(body: bytes) -> str:
 
 
 def refusal_of_lines(status: int, body: bytes) -> Unacceptable | None:
-    """What is wrong with the lines, where an answer says that it is they; None where it says nothing of them."""
+    """The fault of the lines, if a response reports one; else None."""
     reason = message_of(body)
     if status == TOO_LARGE:
         return Unacceptable(status, reason or "the request is too large")
@@ -135,14 +135,14 @@ def refusal_of_lines(status: int, body: bytes) -> Unacceptable | None:
 
 
 def trouble_of(status: int, body: bytes, bucket: str, org: str) -> str:
-    """An answer that is neither a success nor about lines, as the administrator should read it."""
+    """The text for the administrator of a response that is neither a success nor about lines."""
     said = message_of(body) or body.decode("utf-8", "replace").strip()
-    return f"InfluxDB answers {status}: {shown(said)}{_advice(status, said, bucket, org)}"
+    return f"InfluxDB responds with {status}: {shown(said)}{_advice(status, said, bucket, org)}"
 
 
 def _advice(status: int, said: str, bucket: str, org: str) -> str:
     if 200 <= status < 400:
-        return " (this is no answer of InfluxDB: check history.url, and what stands between)"
+        return " (this is not a response of InfluxDB: check history.url, and any proxy in between)"
     if status == 401:
         return " (check history.token, or user and password)"
     if status == 403:
@@ -158,17 +158,17 @@ def results_of(body: bytes, content_type: str, asked: int) -> list[list[Result]]
     """The series that each of the `asked` statements found.
 
     Raises:
-        StatementFailed: the server says that it cannot do a statement.
-        StoreUnavailable: it is not the whole answer of an InfluxDB to so many statements.
+        StatementFailed: the server reports that it cannot run a statement.
+        StoreUnavailable: it is not the complete response of an InfluxDB to so many statements.
     """
     if content_type != "application/json":
         raise StoreUnavailable(
-            f"InfluxDB: an answer of type {content_type}: check history.url, and what stands between"
+            f"InfluxDB: a response of type {content_type}: check history.url, and any proxy in between"
         )
     try:
         answer = msgspec.json.decode(body, type=_Answer)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise StoreUnavailable(f"InfluxDB: an answer that is none: {error}") from error
+        raise StoreUnavailable(f"InfluxDB: a response that cannot be read: {error}") from error
     trouble = answer.error or next((result.error for result in answer.results if result.error), "")
     if trouble:
         raise StatementFailed(f"InfluxDB: {shown(trouble)}")
@@ -181,6 +181,6 @@ def results_of(body: bytes, content_type: str, asked: int) -> list[list[Result]]
 def _check_whole(results: Sequence[_Statement]) -> None:
     for series in (series for result in results for series in result.series):
         if any(len(row) != len(series.columns) for row in series.values):
-            raise StoreUnavailable("InfluxDB: a row has not as many values as there are columns")
+            raise StoreUnavailable("InfluxDB: a row has another number of values than there are columns")
     if any(result.partial or any(series.partial for series in result.series) for result in results):
-        raise StoreUnavailable("InfluxDB: the answer was cut; raise max-row-limit of the server")
+        raise StoreUnavailable("InfluxDB: the response was truncated; raise max-row-limit of the server")

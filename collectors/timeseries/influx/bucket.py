@@ -1,6 +1,6 @@
-"""The bucket: whether it is there, whether we may use it, and for how long it keeps readings.
+"""The bucket: its existence, our access to it, and its retention.
 
-InfluxDB 2 has a list of buckets, InfluxDB 1 has databases; InfluxDB 3 makes a database with the first write to it.
+InfluxDB 2 has a list of buckets, InfluxDB 1 has databases; InfluxDB 3 creates a database with the first write to it.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from collectors.timeseries.influx.answers import Result, message_of, shown, trou
 from collectors.timeseries.store import StoreUnavailable
 
 _NO_SUCH_LIST: Final = frozenset({400, 403, 404, 405, 501})
-"""Answers of a server, or of what stands before it, that has no list of buckets for us."""
+"""Responses of a server, or of a proxy in front of it, that has no list of buckets for us."""
 _DURATION: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 Answer = TypeVar("Answer")
 Request = Callable[..., Awaitable[tuple[int, str, bytes]]]
@@ -51,7 +51,7 @@ class Bucket:
     """One bucket of one server."""
 
     def __init__(self, access: Access, request: Request, ask: Ask) -> None:
-        """Describe it; nothing is asked yet.
+        """Describe it; nothing is requested yet.
 
         Args:
             access: which bucket, in which organisation.
@@ -59,15 +59,15 @@ class Bucket:
             ask: runs InfluxQL, see `InfluxHttp.ask`.
         """
         self.kept_s: int | None = None
-        """For how many seconds it keeps readings; None: for ever, or not known."""
+        """Retention in seconds; None: unlimited, or not known."""
         self._access, self._request, self._ask = access, request, ask
         self._is_seen = not access.token
 
     async def see(self) -> None:
-        """Return when the bucket was seen in the organisation of the settings.
+        """Return when the bucket was found in the organisation of the settings.
 
-        InfluxDB 2 answers a query out of the token's own organisation, whichever it is asked for: without this look a
-        wrong organisation would fail writes only, and reads would show another bucket of the same name.
+        InfluxDB 2 runs a query in the token's own organisation, whatever the request names: without this check a
+        wrong organisation would only fail writes, and reads would show another bucket of the same name.
 
         Raises:
             StoreUnavailable: the organisation is not known, or the token may not see the bucket.
@@ -76,11 +76,11 @@ class Bucket:
             return
         with contextlib.suppress(_Unlisted):
             if await self._find() is None:
-                raise StoreUnavailable(self._unseen("no bucket of this name is shown to it"))
+                raise StoreUnavailable(self._unseen("it finds no bucket of this name"))
         self._is_seen = True
 
     async def make(self, retention_days: int | None) -> None:
-        """Make the bucket where it is missing and we may; learn for how long it keeps readings.
+        """Create the bucket if it is missing and we may; read its retention.
 
         Raises StoreUnavailable.
         """
@@ -95,7 +95,7 @@ class Bucket:
         self._is_seen = True
 
     async def learn(self) -> None:
-        """Look again for how long the bucket keeps readings. Raises StoreUnavailable."""
+        """Read the retention of the bucket again. Raises StoreUnavailable."""
         try:
             if self._access.token:
                 await self._find()
@@ -126,12 +126,12 @@ class Bucket:
         status, _, body = await self._get("/api/v2/orgs", {"org": self._access.org})
         orgs = _decode(body, _Orgs).orgs if status == 200 else []
         if not orgs:
-            raise StoreUnavailable(self._unseen("nor may it make one"))
+            raise StoreUnavailable(self._unseen("it may not create one"))
         rules = [{"type": "expire", "everySeconds": retention_days * 86_400}] if retention_days else []
         wanted = {"orgID": orgs[0].id, "name": self._access.bucket, "retentionRules": rules}
         status, _, body = await self._request("POST", "/api/v2/buckets", json=wanted)
         if status != 201:
-            raise StoreUnavailable(self._unseen(shown(message_of(body)) or f"answer {status}"))
+            raise StoreUnavailable(self._unseen(shown(message_of(body)) or f"status {status}"))
         self.kept_s = retention_days * 86_400 if retention_days else None
 
     async def _get(self, path: str, params: dict[str, str]) -> tuple[int, str, bytes]:
@@ -143,20 +143,20 @@ class Bucket:
     def _unseen(self, why: str) -> str:
         access = self._access
         return (
-            f"InfluxDB: history.token can neither see bucket {access.bucket!r} of organisation {access.org!r} nor make "
-            f"it ({why}): make the bucket, and give the token permission to read and write it"
+            f"InfluxDB: history.token can neither see bucket {access.bucket!r} of organisation {access.org!r} nor "
+            f"create it ({why}): create the bucket, and give the token permission to read and write it"
         )
 
     # -- InfluxDB 1 ------------------------------------------------------------------------------------
 
     async def _make_database(self, retention_days: int | None) -> None:
         duration = f" WITH DURATION {retention_days}d REPLICATION 1" if retention_days else ""
-        with contextlib.suppress(StoreUnavailable):  # it may be there and we may not make any: a write will tell
+        with contextlib.suppress(StoreUnavailable):  # it may exist, or we may not create any: a write will show
             await self._ask([f'CREATE DATABASE "{self._access.bucket}"{duration}'])
         await self._learn_of_database()
 
     async def _learn_of_database(self) -> None:
-        with contextlib.suppress(StoreUnavailable):  # not known: then the refusal of a write will tell
+        with contextlib.suppress(StoreUnavailable):  # not known: then the rejection of a write will show
             (found,) = await self._ask([f'SHOW RETENTION POLICIES ON "{self._access.bucket}"'])
             rows = [row for result in found for row in result.rows()]
             durations = [str(row.get("duration", "")) for row in rows if row.get("default")]
@@ -164,7 +164,7 @@ class Bucket:
 
 
 def _seconds(duration: str) -> int | None:
-    """Of a duration like 720h0m0s; None for 0s, which is for ever."""
+    """Seconds of a duration like 720h0m0s; None for 0s, which is unlimited."""
     found = _DURATION.fullmatch(duration)
     if found is None:
         return None
@@ -176,4 +176,4 @@ def _decode(body: bytes, kind: type[Answer]) -> Answer:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise StoreUnavailable(f"InfluxDB: an answer that is none: {error}") from error
+        raise StoreUnavailable(f"InfluxDB: a response that cannot be read: {error}") from error

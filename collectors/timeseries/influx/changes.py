@@ -1,4 +1,4 @@
-"""The changes of a text or boolean out of InfluxDB: from its stretches, and from samples where those do not hold."""
+"""Reads the changes of a text or boolean from InfluxDB: from its stretches, and from samples of dirty minutes."""
 
 from itertools import groupby
 from operator import itemgetter
@@ -21,13 +21,13 @@ from collectors.timeseries.stretches import (
 )
 
 _LONG: Final = HOUR
-"""Longer pieces of samples, which are waiting for their rollups, are looked at in buckets before they are read."""
+"""Longer pieces of samples without rollups are first queried in buckets before they are read."""
 _GLANCES: Final = 1_000
 _GLANCES_AT_ONCE: Final = 25
 
 
 async def read(server: InfluxHttp, series: Series, name: str, cut: list[Piece], points: int) -> History:
-    """The newest `points` changes of the field that is kept under a name, oldest first."""
+    """The newest `points` changes of the field with a stored name, oldest first."""
     asked = _Asked(server, series, name, points + BESIDE)
     blocks = await asked.blocks(cut)
     while wanted := too_coarse(blocks, points):
@@ -36,13 +36,13 @@ async def read(server: InfluxHttp, series: Series, name: str, cut: list[Piece], 
 
 
 class _Asked:
-    """One field of one series; of samples at most so many changes are wanted."""
+    """One field of one series; at most `wanted` changes are read from samples."""
 
     def __init__(self, server: InfluxHttp, series: Series, name: str, wanted: int) -> None:
         self._server, self._series, self._name, self._wanted = server, series, name, wanted
 
     async def blocks(self, cut: list[Piece]) -> list[Block]:
-        """What is known of each piece, oldest first; cut at the newest changes where that is enough."""
+        """The blocks of each piece, oldest first; limited to the newest changes if that is enough."""
         long = [piece for piece in cut if piece.step == SAMPLES and piece.end - piece.start > _LONG]
         short = [piece for piece in cut if piece not in long]
         answers = await self._server.ask(*(self._statement(piece) for piece in short))
@@ -59,8 +59,8 @@ class _Asked:
     async def _newest_of(self, piece: Piece) -> list[Change]:
         """The newest changes in many samples, oldest first.
 
-        The server says which values there were in each of many buckets; samples are only read where that tells of
-        a change.
+        The server reports the distinct values in each of many buckets; samples are only read where these show a
+        change.
         """
         width = -(-(piece.end - piece.start) // _GLANCES)
         group = f"GROUP BY time({width}ms, {piece.start % width}ms) fill(none)"

@@ -1,21 +1,21 @@
-"""How much goes to InfluxDB in one request: pure."""
+"""Splits writes to InfluxDB into requests: pure."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 _LINES: Final = 5_000
-"""Lines a request: what InfluxDB's makers advise."""
+"""Lines in a request, as InfluxDB's documentation recommends."""
 _NS_OF_WEEK: Final = 7 * 86_400 * 10**9
 _WEEKS: Final = 4
-"""InfluxDB keeps a file a week (its shard); to make fifty of them takes it longer than a request may last."""
+"""InfluxDB creates a file (shard) for each week; fifty of them take longer than the timeout of a request."""
 Item = TypeVar("Item")
 
 
-def portions(items: Sequence[Item], key: Callable[[Item], int]) -> Iterator[Sequence[Item]]:
-    """Cut what is to be written so that no request has too many lines or spans too many weeks.
+def chunks(items: Sequence[Item], key: Callable[[Item], int]) -> Iterator[Sequence[Item]]:
+    """Split items so that no request has too many lines or spans too many weeks.
 
     Args:
-        items: in the order in which they came; of those of one time key the later one wins.
+        items: in order of arrival; of those with one time key the later one wins.
         key: the time key of an item, ns.
     """
     if not items:

@@ -1,6 +1,6 @@
-"""Which minutes were written to since their rollups were made: a small SQLite file beside a store that is elsewhere.
+"""The marks of minutes written to since their rollups were made: a local SQLite file for a remote store.
 
-A mark is durable before its readings are sent, so a crash can leave a mark too many and never one too few.
+A mark is durable before its readings are sent, so after a crash there may be a mark too many, never one too few.
 """
 
 import asyncio
@@ -36,23 +36,23 @@ class Mark(NamedTuple):
 
 
 class DirtyMinutes:
-    """The marks, and which of them were set again since somebody took them."""
+    """The marks, and which of them were set again since they were taken."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="dirty-minutes")
         self._connection: sqlite3.Connection | None = None
         self.lost_marks = False
-        """Whether a damaged file has taken marks with it: minutes may be without rollups and nobody knows which."""
+        """Whether marks were lost with a damaged file: unknown minutes may be without rollups."""
         self._known: set[Mark] = set()
         self._again: set[Mark] = set()
 
     async def open(self) -> None:
-        """Open the file; one that cannot be used now is tried again when it is needed."""
+        """Open the file; a file that cannot be used now is tried again when it is needed."""
         try:
             await self._on(self._opened)
         except StoreUnavailable as error:
-            log.error("the file of minutes without rollups cannot be opened; tried again", why=str(error))
+            log.error("the file of minutes without rollups cannot be opened; trying again", why=str(error))
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -70,13 +70,13 @@ class DirtyMinutes:
             self._known |= new
 
     def settle(self) -> set[Mark]:
-        """The marks that were set since the last time this was asked."""
+        """The marks that were set since the last call."""
         again, self._again = self._again, set()
         return again
 
-    async def some(self, portion: int, now: int) -> list[Mark]:
-        """Marks whose minute is over, a portion of them, neighbours together."""
-        return await self._on(self._some, portion, now)
+    async def some(self, most: int, now: int) -> list[Mark]:
+        """Up to `most` marks whose minute is over, neighbours together."""
+        return await self._on(self._some, most, now)
 
     async def of(self, series: Series, start: int, end: int) -> list[int]:
         """The dirty minutes of a series in a range."""
@@ -87,7 +87,7 @@ class DirtyMinutes:
         return await self._on(self._number)
 
     async def clear(self, marks: Iterable[Mark]) -> None:
-        """Take away marks whose rollups are made, except those that were set again meanwhile."""
+        """Remove marks whose rollups are made, except those that were set again meanwhile."""
         done = [mark for mark in marks if mark not in self._again]
         self._known.difference_update(done)
         await self._on(self._remove, done)
@@ -99,7 +99,7 @@ class DirtyMinutes:
             raise StoreUnavailable(f"{self._path}: {words_for_file(error)}") from error
 
     def _done(self, work: Callable[..., Answer], arguments: tuple[object, ...]) -> Answer:
-        """Do it, with a new file where the old one turns out to be damaged."""
+        """Run it, with a new file if the old one turns out to be damaged."""
         try:
             return work(*arguments)
         except sqlite3.Error as error:
@@ -142,9 +142,9 @@ class DirtyMinutes:
             rows = [(*mark.series, mark.minute) for mark in marks]
             connection.executemany(f"DELETE FROM dirty WHERE {_IS_SERIES} AND minute = ?", rows)
 
-    def _some(self, portion: int, now: int) -> list[Mark]:
+    def _some(self, most: int, now: int) -> list[Mark]:
         is_over = "minute + 60000 <= ?1 OR minute > ?1"  # one in the future is not the current one either
-        rows = self._opened().execute(f"SELECT * FROM dirty WHERE {is_over} LIMIT ?2", (now, portion))
+        rows = self._opened().execute(f"SELECT * FROM dirty WHERE {is_over} LIMIT ?2", (now, most))
         return [Mark(Series(*names), minute) for *names, minute in rows]
 
     def _number(self) -> int:

@@ -1,4 +1,4 @@
-"""What InfluxDB tells of the past: a field's samples while they are few, else figures or changes; or whole readings."""
+"""Reads history from InfluxDB: a field's samples if they are few, else figures or changes; or whole readings."""
 
 from collections.abc import Callable, Sequence
 from operator import itemgetter
@@ -16,7 +16,7 @@ from collectors.wire.reading import Reading
 from collectors.wire.topics import Topic
 
 LAST_MS: Final = (2**63 - 2) // KEYS_PER_MS
-"""The last moment of which InfluxDB can know."""
+"""The last moment that InfluxDB can store."""
 EMPTY: Final = History(raw=True, buckets=[], changes=[])
 
 
@@ -30,11 +30,11 @@ async def read(
     points: int,
     whole_from: int = 0,
 ) -> History:
-    """What `Store.history` promises.
+    """Implements `Store.history`.
 
     Args:
         server: where to read.
-        dirty: the minutes whose rollups do not hold.
+        dirty: the dirty minutes.
         series: whose.
         field: of these readings.
         start: epoch ms.
@@ -69,9 +69,9 @@ async def _numbers(asked: "_Asked", cut: Callable[[int], list[Piece]], points: i
 
 
 async def _find(server: InfluxHttp, series: Series, field: str, samples: str) -> tuple[str, bool] | None:
-    """The name under which a field is kept, and whether it is a number.
+    """The stored name of a field, and whether it is a number.
 
-    Where the contract does not name the field its type may change: the first value in the range says what is asked for.
+    The type of a field that the contract does not define may change: the first value in the range decides.
     """
     known = fields_of(Kind(series.kind), Channel(series.channel)).get(field)
     if known is not None:
@@ -90,7 +90,7 @@ async def _find(server: InfluxHttp, series: Series, field: str, samples: str) ->
 
 
 async def readings(server: InfluxHttp, series: Series, start: int, end: int, after: int, most: int) -> list[Reading]:
-    """What `Store.readings` promises."""
+    """Implements `Store.readings`."""
     first = max(start * KEYS_PER_MS, after + 1)
     last = min(end * KEYS_PER_MS, 2**63 - 1)
     where = f"{of_series(series)} AND time >= {first} AND time < {last}"
@@ -113,7 +113,7 @@ class _Asked:
         self._server, self._series, self.start, self.end = server, series, start, end
 
     async def samples(self, points: int) -> History | None:
-        """Every sample, or None where there are more than `points`."""
+        """Every sample, or None if there are more than `points`."""
         samples = source(self._series, SAMPLES, self.start, self.end)
         (found,) = await self._server.ask(f'SELECT "{self.name}"{samples} LIMIT {points + 1}')
         rows = [(at // KEYS_PER_MS, float(value)) for at, value in rows_of(found)]

@@ -1,7 +1,7 @@
-"""Talks to InfluxDB: line protocol to `/api/v2/write` through influxdb-client, InfluxQL to `/query`.
+"""The HTTP client for InfluxDB: line protocol to `/api/v2/write` through influxdb-client, InfluxQL to `/query`.
 
-This pair is what InfluxDB 1.8, 2 and 3 all understand. Every trouble that passes by itself, or that somebody must
-mend at the server, is StoreUnavailable; only what is wrong with the lines themselves is `Unacceptable`.
+InfluxDB 1.8, 2 and 3 all support these two. An error that is temporary or must be fixed at the server is
+StoreUnavailable; only an error in the lines themselves is `Unacceptable`.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ from collectors.timeseries.store import StoreUnavailable
 
 _LONGEST_QUIET_S: Final = 60.0
 _STATEMENTS: Final = 50
-"""InfluxQL statements a request."""
+"""InfluxQL statements in a request."""
 _LONGEST_REQUEST_S: Final = 900.0
-"""Ends what nothing else ends; each request has a shorter limit of its own."""
+"""Timeout of last resort; each request has a shorter one of its own."""
 _STORED: Final = 204
-"""The one answer by which every version of InfluxDB says that it has stored all lines."""
+"""The only status with which every version of InfluxDB confirms that it has stored all lines."""
 _BUSY: Final = frozenset({429, 503})
 _FAULTS: Final = (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError, zlib.error, ValueError)
-"""What networks, proxies and half an answer raise; ValueError: bytes that are no text."""
+"""Errors of networks, proxies and truncated responses; ValueError: bytes that are not text."""
 
 
 class InfluxHttp:
@@ -47,7 +47,7 @@ class InfluxHttp:
             org=access.org or "-",  # InfluxDB 1 has none and the client insists on one
             timeout=int(_LONGEST_REQUEST_S * 1000),
             enable_gzip=access.gzip,
-            allow_redirects=False,  # a POST that is sent elsewhere arrives there as a GET
+            allow_redirects=False,  # a redirected POST would become a GET
         )
         self._writer = WriteService(self._client.api_client)  # type: ignore[no-untyped-call]  # as below
         self._session = aiohttp.ClientSession(
@@ -63,11 +63,11 @@ class InfluxHttp:
         await self._session.close()
 
     async def write(self, lines: Sequence[str]) -> None:
-        """Return when the server says that it has stored all lines.
+        """Return when the server has confirmed that it stored all lines.
 
         Raises:
-            StoreUnavailable: try all of them again later.
-            Unacceptable: some of them, or all, will never be taken; the others may have been.
+            StoreUnavailable: retry all of them later.
+            Unacceptable: some of them, or all, are rejected permanently; the others may have been stored.
         """
         self._keep_quiet()
         body = "\n".join(lines).encode("utf-8", "replace")
@@ -83,7 +83,7 @@ class InfluxHttp:
             raise StoreUnavailable(trouble_of(status, b"", self.access.bucket, self.access.org))
 
     async def _post(self, lines: bytes) -> int:
-        """The status of a success. The client's own `write` would not tell 201 from 204."""
+        """The status of a success. The client's own `write` would not distinguish 201 from 204."""
         _, status, _ = await self._writer.post_write_async(  # type: ignore[no-untyped-call]  # as below
             org=self.access.org or "-", bucket=self.access.bucket, body=lines, precision="ns", async_req=False,
             _return_http_data_only=False, content_type="text/plain; charset=utf-8",
@@ -91,7 +91,7 @@ class InfluxHttp:
         return int(status)
 
     def _explained(self, status: int, body: bytes, headers: Mapping[str, str]) -> Exception:
-        """What an answer that is no success means for those who wait for it."""
+        """The exception for an unsuccessful response."""
         refusal = refusal_of_lines(status, body)
         if refusal is not None:
             return refusal
@@ -104,12 +104,12 @@ class InfluxHttp:
         return StoreUnavailable(trouble_of(status, body, self.access.bucket, self.access.org))
 
     def _keep_quiet(self) -> None:
-        """As long as a busy server asked for. Raises StoreUnavailable."""
+        """Raise StoreUnavailable while the Retry-After of a busy server applies."""
         if self._quiet_until > time.monotonic():
-            raise StoreUnavailable("InfluxDB asked to be left alone for a while")
+            raise StoreUnavailable("InfluxDB is busy and requested a pause (Retry-After)")
 
     async def ask(self, *statements: str) -> list[list[Result]]:
-        """Run InfluxQL; the series that each statement found. Times are nanoseconds."""
+        """Run InfluxQL; return the series of each statement. Times are nanoseconds."""
         await self.bucket.see()
         found: list[list[Result]] = []
         for first in range(0, len(statements), _STATEMENTS):
@@ -117,7 +117,7 @@ class InfluxHttp:
         return found
 
     async def _ask(self, statements: Sequence[str]) -> list[list[Result]]:
-        """In halves, where the server does not get through with all of them in time."""
+        """Run statements; halve them if the server does not finish all of them in time."""
         try:
             return await self._ask_at_once(statements)
         except TimeoutError as error:
@@ -136,11 +136,11 @@ class InfluxHttp:
         return results_of(body, content_type, len(statements))
 
     async def request(self, method: str, path: str, **options: Any) -> tuple[int, str, bytes]:
-        """One request that is no write: status, content type and body of the answer.
+        """One request that is not a write: status, content type and body of the response.
 
         Raises:
-            TimeoutError: no whole answer in time; the next one has longer.
-            StoreUnavailable: no answer, or the server is busy.
+            TimeoutError: no complete response in time; the next timeout is longer.
+            StoreUnavailable: no response, or the server is busy.
         """
         self._keep_quiet()
         try:

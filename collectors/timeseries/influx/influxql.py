@@ -1,4 +1,4 @@
-"""Where a series' samples and rollups stand in InfluxDB, as InfluxQL."""
+"""InfluxQL for the samples and rollups of a series."""
 
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ SUFFIX: Final = {SAMPLES: "", MINUTE: "_1m", HOUR: "_1h", DAY: "_1d"}
 
 
 def of_series(series: Series) -> str:
-    """The condition for one series; names off the wire hold nothing that would need a quote."""
+    """The condition for one series; codes contain no character that would need escaping."""
     return f" WHERE site = '{series.site}' AND equipment = '{series.equipment}' AND channel = '{series.channel}'"
 
 
@@ -28,10 +28,10 @@ def source(series: Series, step: int, start: int, end: int) -> str:
 
 
 def rows_of(found: list[Result]) -> list[list[Any]]:
-    """What was found of one series."""
+    """The rows of one series."""
     return found[0].values if found else []
 
 
 def as_sent(value: float | bool | str) -> Value:
-    """A value as it was sent: numbers that are whole stand in an answer without a point."""
+    """A value as it was sent: in a response whole numbers have no decimal point."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else value

@@ -1,10 +1,11 @@
-"""Readings as InfluxDB's line protocol: the same bytes as influxdb-client's Point, in a tenth of its time.
+"""Readings as InfluxDB's line protocol: the same bytes as influxdb-client's Point, in a tenth of the time.
 
-One series is a measurement (the kind) with the tags channel, equipment and site. Two fields of our own stand beside
-the reading's: when it was received and its quality flags. Their names have blanks, which no name off the wire has.
+One series is a measurement (the kind) with the tags channel, equipment and site. Two additional fields hold the time of
+receipt and the quality flags. Their names have blanks, which no field name of the wire contract has.
 
 InfluxDB gives a field one type for all series of a measurement. So a text or boolean that the wire contract does not
-name stands under its name and its type ("colour text"): two makes of device may disagree about it and nothing is lost.
+define is stored under its name and its type ("colour text"): makes of device may use different types and nothing is
+lost.
 """
 
 from collections.abc import Hashable, Mapping
@@ -21,7 +22,7 @@ QUALITY: Final = "quality flags"
 OWN_FIELDS: Final = frozenset({RECEIVED, QUALITY})
 _OURS: Final = " field"
 _NAMED_BY_TYPE: Final[dict[Hashable, str]] = {bool: " boolean", str: " text"}
-# InfluxDB keeps these words for itself, or they are our tags.
+# Reserved by InfluxDB, or the names of our tags.
 _TAKEN: Final = frozenset(
     {"time", "_time", "_field", "_measurement", "_value", "_start", "_stop", "site", "equipment", "channel"}
 )
@@ -30,7 +31,7 @@ _TEXT: Final = str.maketrans({'"': r"\"", "\\": r"\\"})
 
 
 def stored_name(kind: str, channel: str, name: str, kept_as: type) -> str:
-    """The name under which a field's value of a type is kept."""
+    """The stored name of a field's value of a type."""
     return _stored_name(kind, channel, name, kept_as)
 
 
@@ -42,13 +43,13 @@ def _stored_name(kind: str, channel: str, name: str, kept_as: Hashable) -> str:
 
 
 def stored_names(kind: str, channel: str, name: str) -> list[str]:
-    """Every name under which a field may be kept; the plain one of older contracts too."""
+    """Every name under which a field may be stored; the plain one of older contracts too."""
     names = [stored_name(kind, channel, name, kept_as) for kept_as in (float, bool, str)]
     return list(dict.fromkeys([*names, *(name + suffix for suffix in _NAMED_BY_TYPE.values())]))
 
 
 def wire_name(stored: str) -> str:
-    """The field that is kept under a name."""
+    """The field of a stored name."""
     return stored.partition(" ")[0]
 
 
@@ -78,7 +79,7 @@ def _stored(reading: Reading) -> dict[str, float | bool | str | int]:
 
 
 class _Whole(int):
-    """A whole number of our own; a device's numbers are floats."""
+    """An integer of our own fields; a device's numbers are floats."""
 
 
 @lru_cache(maxsize=65536)

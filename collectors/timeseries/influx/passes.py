@@ -1,4 +1,4 @@
-"""Passes over the dirty minutes of InfluxDB: what fails for one equipment is put off and holds up no other."""
+"""Passes over the dirty minutes of InfluxDB: a failure of one equipment is postponed and delays no other."""
 
 import time
 from typing import Final
@@ -18,68 +18,68 @@ from collectors.wire.fields import Kind
 
 log = structlog.get_logger(__name__)
 
-_PORTION: Final = 3_000
+_CHUNK_MINUTES: Final = 3_000
 """Minutes at a time."""
 _PUT_OFF_S: Final = 3600.0
 _FAILURES_OF_A_SERVER: Final = 3
-"""Days of equipment in a row, with none summed up before: it is the server that fails, for all of them."""
+"""Consecutive failures of days of equipment, with no success before: the server fails for all of them."""
 Day = tuple[Series, int]
 """A series, and a day counted from 1970."""
 
 
 class _Pass(msgspec.Struct):
-    """What became of the minutes of a pass."""
+    """The outcome of a pass."""
 
     done: list[Mark] = []
     failures: int = 0
 
 
 class Passes:
-    """Makes rollups, a portion of minutes at a time."""
+    """Makes rollups, a chunk of minutes at a time."""
 
     def __init__(self, dirty: DirtyMinutes) -> None:
         self.refused = 0
-        """Rollups that the bucket did not take; dropped."""
+        """Rollups that the bucket rejected; dropped."""
         self._dirty = dirty
         self._put_off: dict[Day, float] = {}
-        """Until when (monotonic seconds) a day is left alone."""
+        """Until when (monotonic seconds) a day is postponed."""
 
     async def roll_up(self, server: InfluxHttp, now: int, oldest: int) -> int:
-        """Sum up a portion of minutes, or look at them again; return how many. What is being written to waits.
+        """Aggregate a chunk of minutes, or check them again; return how many. Minutes being written to are skipped.
 
         Args:
             server: where samples and rollups are.
             now: epoch ms.
-            oldest: epoch ms; of what lies before it the bucket takes nothing.
+            oldest: epoch ms; the bucket rejects everything before it.
 
         Raises:
             StoreUnavailable: try again later.
         """
-        if self._dirty.lost_marks:  # what is older was most likely summed up before
+        if self._dirty.lost_marks:  # older minutes were most likely aggregated before
             await self._dirty.mark(await marks_since(server, now - DAY))
             self._dirty.lost_marks = False
         busy = self._dirty.settle()
         self._put_off = {day: until for day, until in self._put_off.items() if until > time.monotonic()}
-        most = _PORTION + len(self._put_off) * DAY // 60_000
+        most = _CHUNK_MINUTES + len(self._put_off) * DAY // 60_000
         marks = [
             mark for mark in await self._dirty.some(most, now) if mark not in busy and _day(mark) not in self._put_off
         ]
         one_pass = _Pass()
         try:
-            await self._sum_up(server, marks[:_PORTION], oldest, one_pass)
+            await self._sum_up(server, marks[:_CHUNK_MINUTES], oldest, one_pass)
         finally:
             await self._dirty.clear(one_pass.done)
-        return len(marks[:_PORTION])
+        return len(marks[:_CHUNK_MINUTES])
 
     async def _sum_up(self, server: InfluxHttp, marks: list[Mark], oldest: int, one_pass: _Pass) -> None:
-        """All at once; in halves where that fails for a reason that lies in some of them."""
+        """Aggregate all at once; halve them if that fails because of some of them."""
         try:
             outcome = await sum_up(server, marks, oldest)
         except StatementFailed as error:
             why = str(error)
         except StoreUnavailable:
             raise
-        except Exception as error:  # noqa: BLE001 - what one equipment's data do must not stop the others' rollups
+        except Exception as error:  # noqa: BLE001 - the data of one equipment must not stop the others' rollups
             why = f"{type(error).__name__}: {error}"
         else:
             self._note(outcome)
@@ -95,12 +95,12 @@ class Passes:
         if not one_pass.done and one_pass.failures >= _FAILURES_OF_A_SERVER:
             raise StoreUnavailable(why)
         self._put_off[days[0]] = time.monotonic() + _PUT_OFF_S
-        log.error("rollups of a day of one equipment fail; tried again in an hour", series=days[0][0], why=why)
+        log.error("rollups of a day of one equipment fail; trying again in an hour", series=days[0][0], why=why)
 
     def _note(self, outcome: Outcome) -> None:
         if outcome.refused:
             self.refused += len(outcome.refused)
-            log.warning("the bucket does not take some rollups; they are dropped", rollups=len(outcome.refused),
+            log.warning("the bucket rejects some rollups; they are dropped", rollups=len(outcome.refused),
                         first=outcome.refused[0])  # fmt: skip
 
 

@@ -1,7 +1,7 @@
-"""Which readings to refuse and which to send again when InfluxDB refuses some lines of a request: pure.
+"""Decides which readings to reject and which to send again when InfluxDB rejects some lines of a request: pure.
 
-One reading is one line. Where the answer tells how many lines were refused, and why, two requests are enough; where it
-does not, the readings are cut in halves, so that each fault costs a few requests and never one for each reading.
+One reading is one line. If the response reports how many lines were rejected, and why, two requests are enough; if
+not, the readings are halved, so that each fault costs a few requests and not one for each reading.
 """
 
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ _by_key: Final = attrgetter("key")
 
 
 class Verdict(NamedTuple):
-    """Readings (or fields of them) that will never be taken, and portions to send again."""
+    """Readings (or fields of them) that are rejected permanently, and chunks to send again."""
 
     refused: list[Refused]
     again: list[list[Reading]]
 
 
 def judge(readings: Sequence[Reading], fault: Unacceptable) -> Verdict:
-    """What follows from a refusal of a request that held `readings`; at least one."""
+    """The verdict on a rejected request with `readings`, at least one."""
     if fault.is_about_retention and fault.dropped is not None and 0 < fault.dropped <= len(readings):
         return _without_oldest(readings, fault.dropped, str(fault))
     conflict = fault.conflict
@@ -48,14 +48,14 @@ def judge(readings: Sequence[Reading], fault: Unacceptable) -> Verdict:
 
 
 def _without_oldest(readings: Sequence[Reading], number: int, why: str) -> Verdict:
-    """Age was the fault of so many, so they are the oldest ones."""
+    """`number` lines were rejected for their age, so they are the oldest ones."""
     ordered = sorted(readings, key=_by_key)
     rest = ordered[number:]
     return Verdict([Refused(reading, why) for reading in ordered[:number]], [rest] if rest else [])
 
 
 def _without_field(readings: Sequence[Reading], conflict: Conflict, why: str) -> Verdict:
-    """Take a field of the wrong type out of the readings of a kind; the fields beside it are kept."""
+    """Remove a field of the wrong type from the readings of a kind; their other fields are kept."""
     kept: list[Reading] = []
     refused: list[Refused] = []
     for reading in readings:

@@ -1,12 +1,12 @@
-"""Keeps InfluxDB's rollups: reads what was written to, sums it up by minute, hour and day, and writes that back.
+"""Maintains InfluxDB's rollups: reads dirty minutes, aggregates them by minute, hour and day, and writes the result.
 
-Rollups of a kind stand in the measurements `<kind>_1m`, `_1h` and `_1d`: of a number the fields `<name> least`,
+Rollups of a kind are in the measurements `<kind>_1m`, `_1h` and `_1d`: of a number the fields `<name> least`,
 `total`, `most` and `samples`, of a text or boolean its stretch as JSON in `<name> changes`.
 
-Several processes may write to one minute, or to two minutes of one day, and each sums up what it knows to be dirty. One
-may read, be overtaken by another that has read more and written, and then write what it had read. So a mark does not go
-when its rollups are written, but when a later look finds that minute, hour and day stand as they must; each writing is
-followed by such a look of the one that wrote. Hence the last one to write is also the last one to have looked.
+Several processes may write to one minute, or to two minutes of one day, and each aggregates the minutes that it knows
+to be dirty. One process may read, another may then read newer data and write, and the first may overwrite that with
+outdated rollups. So a mark is not removed when its rollups are written, but when a later check finds that minute, hour
+and day are correct. Each write is followed by such a check by its writer, so the last writer is also the last to check.
 """
 
 from collections import defaultdict
@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from collectors.timeseries import stretches
 from collectors.timeseries.influx.answers import Result, Unacceptable
-from collectors.timeseries.influx.chunks import portions
+from collectors.timeseries.influx.chunks import chunks
 from collectors.timeseries.influx.dirty_minutes import DirtyMinutes, Mark
 from collectors.timeseries.influx.http import InfluxHttp
 from collectors.timeseries.influx.influxql import KEYS_PER_MS, SUFFIX, rows_of, source
@@ -26,11 +26,11 @@ from collectors.timeseries.store import Series
 from collectors.wire.fields import Kind
 
 _SERIES_AT_ONCE: Final = 200
-"""Series of one request or transaction while old samples are erased: writes go on between two of them."""
+"""Series in one request or transaction while old samples are deleted: writes continue between two of them."""
 _VALUES: Final = 20_000
-"""Texts and booleans read at a time: a hundredth of a second of this process."""
+"""Texts and booleans read at a time: about 10 ms of processing."""
 _GAP: Final = 15 * MINUTE
-"""So far apart minutes of a day may be, to be summed up with what lies between them."""
+"""Minutes of a day that are at most this far apart are aggregated together with those between them."""
 _FIGURES: Final = {"min": "least", "sum": "total", "max": "most", "count": "samples"}
 _OF_SAMPLES: Final = "min(*), sum(*), max(*), count(*)"
 _OF_FIGURES: Final = "min(/ least$/), sum(/ total$/), max(/ most$/), sum(/ samples$/)"
@@ -52,11 +52,11 @@ class _Span(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The (series, day) in which anything had to be written, and the rollups that the bucket does not take."""
+    """The (series, day) in which anything had to be written, and the rollups that the bucket rejects."""
 
     written: set[tuple[Series, int]]
     refused: list[str]
-    """Why, one entry a rollup."""
+    """The reasons, one entry for each rollup."""
 
 
 async def sum_up(server: InfluxHttp, marks: list[Mark], oldest: int) -> Outcome:
@@ -65,7 +65,7 @@ async def sum_up(server: InfluxHttp, marks: list[Mark], oldest: int) -> Outcome:
     Args:
         server: where samples and rollups are.
         marks: the minutes.
-        oldest: epoch ms; of what lies before it the bucket takes nothing.
+        oldest: epoch ms; the bucket rejects everything before it.
     """
     outcome = Outcome(set(), [])
     for step in STEPS if marks else ():
@@ -77,7 +77,7 @@ async def sum_up(server: InfluxHttp, marks: list[Mark], oldest: int) -> Outcome:
 
 
 def _spans(marks: Iterable[Mark], step: int) -> list[_Span]:
-    """What has to be summed up by a step: of minutes those that were marked, and what is between near ones."""
+    """The ranges to aggregate for a step: for minutes the marked ones, and those between near ones."""
     days: dict[tuple[Series, int], list[int]] = defaultdict(list)
     for mark in marks:
         days[mark.series, mark.minute // DAY].append(mark.minute // step * step)
@@ -99,7 +99,7 @@ def _runs(starts: list[int], gap: int) -> Iterator[list[int]]:
 
 
 class _Line(NamedTuple):
-    """A rollup as it is written: its start (epoch ms), the line, and the (series, day) it is of."""
+    """A rollup as it is written: its start (epoch ms), the line, and its (series, day)."""
 
     at: int
     text: str
@@ -118,7 +118,7 @@ class _Minute(NamedTuple):
 
 
 async def _sum_up_samples(server: InfluxHttp, spans: list[_Span]) -> list[Rollups]:
-    """The minutes of spans. Only numbers have a total; what is counted and has none is a text or boolean."""
+    """The minutes of spans. Only numbers have a total; a field with a count and no total is a text or boolean."""
     answers = await server.ask(*(_grouped(_OF_SAMPLES, span, MINUTE) for span in spans))
     rollups: list[Rollups] = [defaultdict(dict) for _ in spans]
     others: list[_Minute] = []
@@ -133,39 +133,37 @@ async def _sum_up_samples(server: InfluxHttp, spans: list[_Span]) -> list[Rollup
             counts = {name: row[f"count_{name}"] for name in counted - numbers if row.get(f"count_{name}")}
             if counts:
                 others.append(_Minute(index, at, counts))
-    for portion in _portions(others):
-        await _add_stretches(server, spans, portion, rollups)
+    for chunk in _minute_chunks(others):
+        await _add_stretches(server, spans, chunk, rollups)
     return rollups
 
 
 def _whole(figures: Mapping[str, float | None]) -> Fields:
-    """The figures of the fields that have all four: a statement may see a sample that comes just now in part only."""
+    """The figures of fields that have all four: a statement may see a sample that is just being written in part."""
     known = {name: value for name, value in figures.items() if value is not None}
     fields = {name.rpartition(" ")[0] for name in known}
     whole = {field for field in fields if all(f"{field} {figure}" in known for figure in _FIGURES.values())}
     return {name: value for name, value in known.items() if name.rpartition(" ")[0] in whole}
 
 
-def _portions(minutes: list[_Minute]) -> Iterator[list[_Minute]]:
-    """As many minutes at a time as have not too many values."""
-    portion: list[_Minute] = []
+def _minute_chunks(minutes: list[_Minute]) -> Iterator[list[_Minute]]:
+    """Group minutes so that no chunk has too many values."""
+    chunk: list[_Minute] = []
     values = 0
     for minute in minutes:
         values += sum(minute.counts.values())
-        if portion and values > _VALUES:
-            yield portion
-            portion, values = [], sum(minute.counts.values())
-        portion.append(minute)
-    if portion:
-        yield portion
+        if chunk and values > _VALUES:
+            yield chunk
+            chunk, values = [], sum(minute.counts.values())
+        chunk.append(minute)
+    if chunk:
+        yield chunk
 
 
-async def _add_stretches(
-    server: InfluxHttp, spans: list[_Span], portion: list[_Minute], rollups: list[Rollups]
-) -> None:
+async def _add_stretches(server: InfluxHttp, spans: list[_Span], chunk: list[_Minute], rollups: list[Rollups]) -> None:
     asked: list[tuple[int, list[str]]] = []
     statements: list[str] = []
-    for index, some in groupby(portion, lambda minute: minute.span):
+    for index, some in groupby(chunk, lambda minute: minute.span):
         minutes, series = list(some), spans[index].series
         names = sorted({name for minute in minutes for name in minute.counts})
         columns = ", ".join(f'"{name}"' for name in names)
@@ -181,7 +179,7 @@ async def _add_stretches(
 
 
 async def _sum_up(server: InfluxHttp, spans: list[_Span], step: int) -> list[Rollups]:
-    """The hours or days of spans, out of what is finer."""
+    """The hours or days of spans, from finer rollups."""
     finer = FINER[step]
     figures = await server.ask(*(_grouped(_OF_FIGURES, span, step) for span in spans))
     changes = await server.ask(*(f"SELECT / changes$/{source(span.series, finer, *span[1:])}" for span in spans))
@@ -208,7 +206,7 @@ def _grouped(figures: str, span: _Span, step: int) -> str:
 
 
 def _by_time(found: list[Result]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows by their time (epoch ms); what has no value is left out."""
+    """The rows by their time (epoch ms), without empty columns."""
     for row in found[0].rows() if found else ():
         yield row.pop("time") // KEYS_PER_MS, row
 
@@ -219,14 +217,14 @@ def _by_time(found: list[Result]) -> Iterator[tuple[int, dict[str, Any]]]:
 async def _put(
     server: InfluxHttp, spans: list[_Span], step: int, rollups: list[Rollups], oldest: int, outcome: Outcome
 ) -> None:
-    """Write what does not stand there yet and take away what should not."""
+    """Write missing rollups and delete wrong ones."""
     kept = await server.ask(*(f"SELECT {_KEPT}{source(span.series, step, *span[1:])}" for span in spans))
     lines: list[_Line] = []
     removals: list[str] = []
     for span, rollup, found in zip(spans, rollups, kept, strict=True):
-        stands = dict(_by_time(found))
-        wrong = [at for at, fields in stands.items() if fields.keys() - rollup.get(at, {}).keys()]
-        missing = [at for at, fields in rollup.items() if fields and not _is_same(fields, stands.get(at, {}))]
+        stored = dict(_by_time(found))
+        wrong = [at for at, fields in stored.items() if fields.keys() - rollup.get(at, {}).keys()]
+        missing = [at for at, fields in rollup.items() if fields and not _is_same(fields, stored.get(at, {}))]
         taken = [at for at in missing if at >= oldest]
         outcome.refused.extend([_EXPIRED] * (len(missing) - len(taken)))
         removals += [f"DELETE{source(span.series, step, at, at + 1)}" for at in wrong]
@@ -235,12 +233,12 @@ async def _put(
         if wrong:
             outcome.written.add(day)
     await server.ask(*removals)
-    for portion in portions(lines, lambda line: line.at * KEYS_PER_MS):
-        await _write(server, portion, outcome)
+    for chunk in chunks(lines, lambda line: line.at * KEYS_PER_MS):
+        await _write(server, chunk, outcome)
 
 
 async def _write(server: InfluxHttp, lines: Sequence[_Line], outcome: Outcome) -> None:
-    """Write lines. Those that are refused are dropped: they would be refused again, and others wait behind them."""
+    """Write lines. Rejected lines are dropped: they would be rejected again and delay the others."""
     try:
         await server.write([line.text for line in lines])
     except Unacceptable as fault:
@@ -251,7 +249,7 @@ async def _write(server: InfluxHttp, lines: Sequence[_Line], outcome: Outcome) -
 
 
 def _parts(lines: Sequence[_Line], fault: Unacceptable, outcome: Outcome) -> list[Sequence[_Line]]:
-    """What to send again: all but the oldest where age is the fault, else halves."""
+    """The lines to send again: all but the oldest if age is the fault, else halves."""
     if fault.is_about_retention and fault.dropped is not None and 0 < fault.dropped <= len(lines):
         outcome.refused.extend([str(fault)] * fault.dropped)
         rest = sorted(lines, key=lambda line: line.at)[fault.dropped :]
@@ -264,7 +262,7 @@ def _parts(lines: Sequence[_Line], fault: Unacceptable, outcome: Outcome) -> lis
 
 
 def _is_same(fields: Fields, others: Fields) -> bool:
-    """Whether two rollups say the same; totals may differ by what adding up in another order makes."""
+    """Whether two rollups are equal; totals may differ by the rounding of another order of addition."""
     if fields.keys() != others.keys():
         return False
     return all(value == others[name] or _is_rounding(fields, others, name) for name, value in fields.items())
@@ -280,7 +278,7 @@ def _is_rounding(fields: Fields, others: Fields, name: str) -> bool:
 
 
 async def erase_before(server: InfluxHttp, dirty: DirtyMinutes, moment: int) -> int:
-    """Forget samples and rollups from before a moment; those that the moment cuts are made anew."""
+    """Delete samples and rollups from before a moment; rollups that contain the moment are made again."""
     erased = 0
     until = f"WHERE time < {moment * KEYS_PER_MS}"
     kinds = [kind.value for kind in Kind]

@@ -1,10 +1,10 @@
 """Readings in InfluxDB: 1.8, 2 or 3, by line protocol and InfluxQL (tests: Debian's 1.6, one address rewritten).
 
-Rollups are ours and not the server's: continuous queries and tasks of the server know nothing of late data, and adding
-up a year's three million samples at each look takes a second. So each minute that was written to is marked in a small
-file beside the service before its readings are sent, and summed up in the background. What this process has written
-is exact in its histories at any moment. Of what another process writes the last two minutes show at once, and late data
-when that one has summed it up (seconds); rollups that two processes make of one minute end as one (influx_rollups.py).
+The service makes the rollups itself: continuous queries and tasks of the server miss late data, and aggregating a
+year's three million samples for each request takes a second. So each minute that was written to is marked in a small
+local file before its readings are sent, and aggregated in the background. The histories of this process are always
+exact for its own writes. Of the writes of another process the last two minutes are visible at once, and late data when
+that process has aggregated it (seconds); rollups of one minute by two processes converge (rollups.py).
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from collectors.timeseries.influx import history as influx_history
 from collectors.timeseries.influx import rollups as influx_rollups
 from collectors.timeseries.influx.access import Access
 from collectors.timeseries.influx.answers import TOO_LARGE, Unacceptable
-from collectors.timeseries.influx.chunks import portions
+from collectors.timeseries.influx.chunks import chunks
 from collectors.timeseries.influx.dirty_minutes import DirtyMinutes, Mark
 from collectors.timeseries.influx.history import EMPTY, LAST_MS
 from collectors.timeseries.influx.http import InfluxHttp
@@ -32,8 +32,8 @@ from collectors.timeseries.influx.refusals import judge
 from collectors.timeseries.latest import LatestTable, Who
 from collectors.timeseries.rollups import DAY, MINUTE, minute_of
 from collectors.timeseries.store import (
+    CHUNK_ROWS,
     DEFAULT_POINTS,
-    PORTION,
     History,
     Latest,
     LatestValue,
@@ -50,15 +50,15 @@ _ROLL_UP_EVERY_S: Final = 2.0
 _BREATH_S: Final = 0.1
 _PREPARED_WITHIN_S: Final = 2.0
 _REST_S: Final = 30.0
-"""After a pass that failed: the server may still do what we gave up waiting for, and the next look must see that."""
+"""After a pass that failed: the server may still complete the request that timed out, and the next pass must see it."""
 _RECENT: Final = 2 * MINUTE
-"""Read from samples, whoever wrote them: their rollups are made when a minute is over."""
+"""Always read from samples: rollups are made when a minute is over."""
 _MARGIN_MS: Final = MINUTE
-"""The server's clock may be ahead of ours, and a request is on its way for some seconds."""
+"""The server's clock may be ahead of ours, and a request may take some seconds."""
 _LEARN_EVERY_S: Final = 3600.0
-"""Somebody may change for how long the bucket keeps readings."""
+"""The retention of the bucket may be changed."""
 _NEVER_TOO_LARGE: Final = 1024
-"""Bytes. No server has so low a limit; where one line of less is refused, no line ever passes."""
+"""Bytes. No server has so low a limit; if a single shorter line is rejected, no line can pass."""
 _key_of: Final = attrgetter("key")
 
 
@@ -70,8 +70,8 @@ class InfluxStore:
 
         Args:
             access: server, bucket, credentials.
-            marks: file in which minutes without rollups are remembered.
-            retention_days: given to the bucket where it is made by us.
+            marks: file of the marks of minutes without rollups.
+            retention_days: retention of the bucket if it is created here.
         """
         self._access = access
         self._retention_days = retention_days
@@ -88,7 +88,7 @@ class InfluxStore:
     async def open(self) -> None:
         await self._dirty.open()
         self._http = InfluxHttp(self._access)
-        # Alarms do not wait for history: the background goes on trying.
+        # Alarms do not wait for history: the background task tries again.
         with contextlib.suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(_PREPARED_WITHIN_S):
                 await self._prepare()
@@ -110,16 +110,16 @@ class InfluxStore:
         readings, refused = self._without_expired(readings)
         marks = {Mark(series_of(reading), minute_of(reading.key)) for reading in readings}
         await self._dirty.mark(marks)
-        for portion in portions(readings, _key_of):
-            refused += await self._send(portion)
-        await self._dirty.mark(marks)  # a rollup that was made meanwhile did not see them all
+        for chunk in chunks(readings, _key_of):
+            refused += await self._send(chunk)
+        await self._dirty.mark(marks)  # a rollup that was made meanwhile may have missed some
         return refused
 
     def update_latest(self, readings: Sequence[Reading]) -> None:
         self._latest.absorb(readings)
 
-    def hear(self, equipment: Who, kind: str, received_at: int) -> None:
-        self._latest.hear(equipment, kind, received_at)
+    def note_received(self, equipment: Who, kind: str, received_at: int) -> None:
+        self._latest.note_received(equipment, kind, received_at)
 
     def latest(self) -> LatestTable:
         return self._latest
@@ -140,11 +140,13 @@ class InfluxStore:
         if end <= start:
             return EMPTY
         dirty = [*await self._dirty.of(series, start, end), *_recent_minutes(time.time_ns(), start, end)]
-        whole_from = -(-self._oldest_kept() // DAY) * DAY  # the bucket refuses the rollups of the day that it cuts
+        whole_from = (
+            -(-self._oldest_kept() // DAY) * DAY
+        )  # the bucket rejects the rollups of the day in which its retention ends
         return await influx_history.read(self._server(), dirty, series, field, start, end, points, whole_from)
 
     async def readings(
-        self, series: Series, start: int, end: int, after: int = -1, most: int = PORTION
+        self, series: Series, start: int, end: int, after: int = -1, most: int = CHUNK_ROWS
     ) -> list[Reading]:
         return await influx_history.readings(self._server(), series, max(start, 0), end, after, most)
 
@@ -153,7 +155,7 @@ class InfluxStore:
             return await influx_rollups.erase_before(self._server(), self._dirty, moment)
 
     async def roll_up(self) -> int:
-        """Make rollups of a portion of the minutes that were written to and are over; return how many minutes."""
+        """Make rollups of a chunk of dirty minutes that are over; return how many minutes."""
         async with self._rolling:  # one pass at a time: each begins by forgetting what was written before it
             if time.monotonic() < self._rest_until:
                 return 0
@@ -177,28 +179,28 @@ class InfluxStore:
     # -- writing ---------------------------------------------------------------------------------------
 
     async def _send(self, readings: Sequence[Reading]) -> list[Refused]:
-        """Send readings; where the server finds fault, send all but what it finds fault with."""
+        """Send readings; if the server rejects some, send the others again."""
         lines = [encode(reading) for reading in readings]
         try:
             await self._server().write(lines)
         except Unacceptable as fault:
             if fault.status == TOO_LARGE and len(lines) == 1 and len(lines[0]) < _NEVER_TOO_LARGE:
                 raise StoreUnavailable(
-                    f"InfluxDB, or what stands before it, takes not even one line: {fault}"
+                    f"InfluxDB, or a proxy in front of it, rejects even a single line: {fault}"
                 ) from fault
             refused, again = judge(readings, fault)
-            for portion in again:
-                refused += await self._send(portion)
+            for chunk in again:
+                refused += await self._send(chunk)
             return refused
         return []
 
     def _oldest_kept(self) -> int:
-        """Before this moment (epoch ms) the bucket takes nothing, or nothing surely; 0 where it keeps all."""
+        """The bucket may reject everything before this moment (epoch ms); 0 if it keeps all."""
         kept_s = None if self._http is None else self._http.bucket.kept_s
         return 0 if kept_s is None else time.time_ns() // KEYS_PER_MS - kept_s * 1000 + _MARGIN_MS
 
     def _without_expired(self, readings: Sequence[Reading]) -> tuple[Sequence[Reading], list[Refused]]:
-        """What the bucket would refuse for its age is not sent: its answer would leave open which lines it took."""
+        """Drop readings beyond the retention: the response would not show which lines were stored."""
         oldest = self._oldest_kept() * KEYS_PER_MS
         if not oldest or all(reading.key >= oldest for reading in readings):
             return readings, []
@@ -219,7 +221,7 @@ class InfluxStore:
             await self._server().bucket.learn()
 
     async def _restore_latest(self) -> None:
-        """Ask for the last value of every field: of clocks that are right, and of those that were not."""
+        """Query the last value of every field: of samples with reliable clocks, and of those without."""
         wrong = Quality.FUTURE | Quality.CLOCK_WRONG
         asked = [(kind, name) for kind, names in (await self._known_fields()).items() for name in sorted(names)]
         statements = [
@@ -237,7 +239,7 @@ class InfluxStore:
                 for at, value, received_at in result.values:
                     _take(latest, name, as_sent(value), received_at if is_wrong else at // KEYS_PER_MS, received_at)
         for who, latest in found.items():
-            known = self._latest.get(who)  # something may have come before the server could be asked
+            known = self._latest.get(who)  # readings may have arrived before the server could be queried
             if known is not None:
                 for name, value in known.fields.items():
                     _take(latest, name, *value, known.heard_at)
@@ -258,24 +260,24 @@ class InfluxStore:
             await asyncio.sleep(_ROLL_UP_EVERY_S)
             try:
                 await self._prepare()
-                while await self.roll_up():  # noqa: ASYNC110 - a backlog leaves the server time for what people ask
+                while await self.roll_up():  # noqa: ASYNC110 - a backlog leaves the server time for other queries
                     await asyncio.sleep(_BREATH_S)
-            except Exception as error:  # noqa: BLE001 - whatever the server answers, rollups are tried again
+            except Exception as error:  # noqa: BLE001 - rollups are retried after any error
                 if repr(error) != trouble:
-                    log.warning("rollups and newest values wait for the server", why=repr(error))
+                    log.warning("rollups and newest values are delayed: the server fails", why=repr(error))
                 trouble = repr(error)
             else:
                 trouble = ""
 
 
 def series_of(reading: Reading) -> Series:
-    """The series of which a reading is a point."""
+    """The series of a reading."""
     topic = reading.topic
     return Series(topic.site, topic.kind.value, topic.equipment, topic.channel.value)
 
 
 def _recent_minutes(now: int, start: int, end: int) -> range:
-    """The minutes up to now (a time key) that may have no rollup yet, as far as they lie in a range."""
+    """The minutes of a range up to now (a time key) that may have no rollup yet."""
     last = minute_of(now)
     return range(max(last - _RECENT, start // MINUTE * MINUTE), min(last + MINUTE, end), MINUTE)
 

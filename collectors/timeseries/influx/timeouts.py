@@ -1,4 +1,4 @@
-"""How long a server is waited for: long enough for what it does now, not for ever for what it never does."""
+"""Adaptive timeouts: they follow the speed of the server within limits."""
 
 import contextlib
 import time
@@ -9,13 +9,13 @@ from typing import Final
 
 _LONGEST_S: Final = 300.0
 _ROOM: Final = 4.0
-"""As many times the duration of the last success may the next one take."""
+"""Timeout as a multiple of the duration of the last success."""
 
 
 class Patience:
-    """A limit that doubles whenever it was too short, and comes back when the server is quick again.
+    """A timeout that doubles whenever it was too short, and shrinks when the server is fast again.
 
-    The first rollups of a year, or the first lines of fifty weeks that the server has not heard of, take it minutes.
+    The first rollups of a year, or the first lines of fifty weeks that the server has no shards for, take minutes.
     """
 
     def __init__(self, least_s: float) -> None:
@@ -24,7 +24,7 @@ class Patience:
 
     @contextlib.contextmanager
     def measuring(self) -> Iterator[None]:
-        """Learn from what is done in the block: from its duration, or from the TimeoutError that it ends with."""
+        """Adapt to the block: to its duration, or to the TimeoutError that it ends with."""
         began = time.monotonic()
         try:
             yield
@@ -36,7 +36,7 @@ class Patience:
 
 
 def seconds_to_wait(retry_after: str, now: datetime) -> float:
-    """What a Retry-After header asks for: seconds, or a date (RFC 9110, 10.2.3); 0 where it is neither."""
+    """The delay of a Retry-After header: seconds, or a date (RFC 9110, 10.2.3); 0 if it is neither."""
     text = retry_after.strip()
     if text.isdigit():
         return float(text)

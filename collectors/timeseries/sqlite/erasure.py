@@ -1,8 +1,8 @@
-"""Erasing the past in the SQLite store, some rows a transaction.
+"""Deletes old data from the SQLite store, a number of rows in each transaction.
 
-Rows go by ranges: the samples of a series, then the minutes, hours and days of each of its fields, oldest first. A
-transaction that takes away what a moment cuts marks that minute dirty, so that whatever it is followed by, no rollup
-tells of samples that are gone, and none is missing whose samples are there.
+Rows are deleted by ranges: the samples of a series, then the minutes, hours and days of each of its fields, oldest
+first. A transaction that deletes rows marks the minute at the limit dirty, so that even after an interruption no rollup
+covers deleted samples, and no rollup of existing samples is missing.
 """
 
 import sqlite3
@@ -17,7 +17,7 @@ _KEYS_PER_MS: Final = 1_000_000
 
 
 class _Rows(NamedTuple):
-    """Where rows are and by what they are ordered: a prefix of the primary key and its last column."""
+    """A table, a prefix of its primary key, and the last column of the key, by which rows are ordered."""
 
     table: str
     prefix: str
@@ -34,7 +34,7 @@ class _Range(NamedTuple):
 
 
 class Erased(NamedTuple):
-    """What one transaction has erased."""
+    """The result of one transaction."""
 
     readings: int
     edges: set[Mark]
@@ -46,7 +46,7 @@ _OF_FIELDS: Final = tuple(_Rows(table, "field = ? AND step = ?", "start") for ta
 
 
 class Erasure:
-    """One run. It is used in the writer's thread only; each call of `erase` is one transaction of the caller."""
+    """One run. Used only in the writer's thread; the caller wraps each call of `erase` in a transaction."""
 
     def __init__(self, connection: sqlite3.Connection, series: Iterable[int], moment: int) -> None:
         """Nothing is erased yet.
@@ -54,7 +54,7 @@ class Erasure:
         Args:
             connection: of the writer.
             series: ids of the series.
-            moment: epoch ms; what was measured before it goes.
+            moment: epoch ms; samples measured before it are deleted.
         """
         self._connection = connection
         self._moment = moment
@@ -62,7 +62,7 @@ class Erasure:
         self._range: _Range | None = None
 
     def erase(self, most: int) -> Erased:
-        """Erase at most so many rows. To look at a range without any counts as a row too: there may be a million."""
+        """Delete at most `most` rows. Checking an empty range counts as a row too: there may be a million of them."""
         readings, edges = 0, set[Mark]()
         while most > 0:
             self._range = self._range or next(self._ranges, None)

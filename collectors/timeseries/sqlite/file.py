@@ -1,4 +1,4 @@
-"""Opens the SQLite file of readings: makes it where it is missing, and knows whether a file is one of ours."""
+"""Opens the SQLite file of readings, creates it if it is missing, and checks that it belongs to this program."""
 
 import sqlite3
 from pathlib import Path
@@ -9,7 +9,7 @@ from collectors.disk.damaged_files import ForeignFile
 from collectors.timeseries.sqlite import rollups as sqlite_rollups
 
 BUSY_S: Final = 1.0
-"""Nobody else writes here; who holds the file longer than that is trouble, and is reported as such."""
+"""There is no other writer; a lock that is held for longer is reported as an error."""
 _APPLICATION: Final = 0x47464853
 """The letters GFHS in the application id of the file (sqlite.org/fileformat.html): it holds readings of Gengfu."""
 _VERSION: Final = 1
@@ -41,7 +41,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     """The one connection that writes.
 
     Raises:
-        sqlite3.Error: the file cannot be used now, or never; `damaged_files.is_damage` tells which.
+        sqlite3.Error: the file cannot be used now, or never: see `damaged_files.is_damage`.
         OSError: the folder cannot be made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,12 +64,12 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """A connection that sees one state of the file; it never makes one."""
+    """A connection for reading; it never creates the file."""
     return sqlite3.connect(f"file:{quote(str(path))}?mode=rw", isolation_level=None, uri=True)
 
 
 def _check(connection: sqlite3.Connection) -> None:
-    """Files from before these marks have none. Raises ForeignFile."""
+    """Check the marks; older files have none. Raises ForeignFile."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application not in {0, _APPLICATION}:

@@ -1,4 +1,4 @@
-"""A field's history out of the SQLite file: samples while there are few, rollups, or changes."""
+"""Reads a field's history from the SQLite file: samples if there are few, rollups, or changes."""
 
 import sqlite3
 from typing import Final
@@ -51,7 +51,7 @@ class Asked:
         self._scope = self._scope_of(start, end)
         self._dirty = sqlite_rollups.dirty_minutes(connection, series, start, end)
         self._days = pieces(start, end, DAY, self._dirty)
-        """The range cut for the coarsest rollups that hold."""
+        """The range cut for the coarsest valid rollups."""
         found = connection.execute("SELECT id FROM field WHERE series = ? AND name = ?", (series, field)).fetchone()
         self._field_id = found[0] if found else -1  # not in any rollup yet
 
@@ -59,9 +59,9 @@ class Asked:
         return f'$."{self._field}"', self._series, start * _KEYS_PER_MS, end * _KEYS_PER_MS
 
     def first_type(self) -> str | None:
-        """What the first value in the range is: a field that the contract does not name may change its type.
+        """The type of the first value in the range: a field that the contract does not define may change its type.
 
-        Rollups tell where that value lies; a year of other fields is not read to learn that this one was never sent.
+        Rollups locate that value, so that a year of other fields is not read when this one was never sent.
         """
         for piece in self._days:
             start, end = self._first_known(piece)
@@ -71,7 +71,7 @@ class Asked:
         return None
 
     def _first_known(self, piece: Piece) -> tuple[int, int]:
-        """Where the first sample in a piece lies, as closely as its rollups know; nowhere, if they know of none."""
+        """The range of the first sample in a piece, as closely as its rollups know; empty if they have none."""
         if piece.step == SAMPLES:
             return piece.start, piece.end
         (start,) = self._connection.execute(_FIRST_SQL, (self._field_id, *piece)).fetchone()

@@ -1,7 +1,7 @@
-"""Rollups in the SQLite store: which minutes were written to, and the figures and stretches of minutes, hours and days.
+"""Rollups in the SQLite store: the marks of dirty minutes, and figures and stretches of minutes, hours and days.
 
-A minute is marked in the transaction that writes to it. A mark goes in the transaction that puts down its minute, its
-hour and its day, so after a crash there is a mark too many at the worst.
+A minute is marked in the transaction that writes to it. A mark is removed in the transaction that stores its minute,
+hour and day, so after a crash there may be a mark too many, never one too few.
 """
 
 import sqlite3
@@ -26,7 +26,7 @@ Kept = tuple[int, str, int, int, bytes]
 
 
 class Found(NamedTuple):
-    """What was added up of some minutes: figures of each minute, stretches of each minute, hour and day."""
+    """Aggregates of some minutes: figures of each minute, stretches of each minute, hour and day."""
 
     figures: list[Rollup]
     stretches: list[Kept]
@@ -80,7 +80,7 @@ TABLES: Final = ("rollup", "stretch")
 
 
 def make_tables(connection: sqlite3.Connection) -> None:
-    """Make what is missing; in a file from before there were rollups, or stretches, every minute is dirty."""
+    """Create missing tables; in a file that had no rollups or stretches, every minute is marked dirty."""
     if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'stretch'").fetchone() is None:
         connection.executescript(f"BEGIN; {_SCHEMA} {_ALL_SQL}; COMMIT;")
 
@@ -90,7 +90,7 @@ def mark(connection: sqlite3.Connection, marks: Iterable[Mark]) -> None:
 
 
 def some_marks(connection: sqlite3.Connection, now: int, most: int) -> list[Mark]:
-    """The next minutes to add up, neighbours together; the current one is still being written to."""
+    """The next minutes to aggregate, neighbours together; the current one is still being written to."""
     statement = "SELECT series, minute FROM dirty WHERE minute <> ? LIMIT ?"
     return connection.execute(statement, (now // MINUTE, most)).fetchall()
 
@@ -108,7 +108,7 @@ def dirty_minutes(connection: sqlite3.Connection, series: int, start: int, end: 
 
 
 def add_up(connection: sqlite3.Connection, marks: list[Mark]) -> Found:
-    """The figures of the marked minutes, and the stretches of them and of the hours and days around them."""
+    """The figures of the marked minutes, and the stretches of these minutes and of their hours and days."""
     figures: list[Rollup] = []
     for series, first, last in _runs(marks):
         scope = (series, first * KEYS_PER_MINUTE, last * KEYS_PER_MINUTE)
@@ -140,7 +140,7 @@ def _stretches_of_minutes(
 def _joined(
     connection: sqlite3.Connection, marks: list[Mark], new: dict[_At, Stretch], finer: int, step: int
 ) -> dict[_At, Stretch]:
-    """The stretches of a step around the marked minutes: out of new ones, and of those in the file beside them."""
+    """The stretches of a step around the marked minutes: from new ones, and from existing ones beside them."""
     touched = {(series, minute * MINUTE // finer * finer) for series, minute in marks}
     parts: dict[tuple[int, str], list[tuple[int, Stretch]]] = defaultdict(list)
     for (series, name, start), stretch in new.items():
@@ -157,7 +157,7 @@ def _joined(
 
 
 def put(connection: sqlite3.Connection, marks: list[Mark], done: list[Mark], found: Found) -> None:
-    """Put down minutes, then the hours and days around them, and take away the marks that are done."""
+    """Store minutes, then their hours and days, and remove the marks that are done."""
     for step in STEPS:
         for series, first, last in _runs(_around(marks, step)):
             for table in TABLES:

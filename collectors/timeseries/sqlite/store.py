@@ -1,7 +1,7 @@
-"""Readings in one SQLite file: a row a reading, its fields as JSON, found by series and time key.
+"""Readings in one SQLite file: one row for each reading, its fields as JSON, keyed by series and time key.
 
-One thread writes, others read (WAL). Rows go in hundreds to a statement: SQLite then works without the
-interpreter's lock, and the loop that receives messages goes on meanwhile.
+One thread writes, others read (WAL). A statement inserts hundreds of rows: SQLite then works without the interpreter's
+lock, and the loop that receives messages continues meanwhile.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from collectors.timeseries.sqlite.erasure import Erased, Erasure
 from collectors.timeseries.sqlite.file import open_for_reading, open_for_writing
 from collectors.timeseries.sqlite.history import Asked
 from collectors.timeseries.sqlite.rollups import KEYS_PER_MINUTE, Found, Mark
-from collectors.timeseries.store import DEFAULT_POINTS, PORTION, History, Latest, Refused, Series, StoreUnavailable
+from collectors.timeseries.store import CHUNK_ROWS, DEFAULT_POINTS, History, Latest, Refused, Series, StoreUnavailable
 from collectors.wire.fields import Channel, Kind
 from collectors.wire.reading import Reading, Value
 from collectors.wire.topics import Topic
@@ -37,14 +37,14 @@ log = structlog.get_logger(__name__)
 
 _KEYS_PER_MS: Final = 1_000_000
 _LAST_MS: Final = 2**63 // _KEYS_PER_MS
-"""No key lies beyond it."""
-_PORTIONS: Final = (2_000, 400, 80, 16, 4, 1)
-"""Rows a statement: few different sizes, so that SQLite keeps the statements prepared; 10,000 values at the most."""
+"""Limit of time keys."""
+_ROWS_PER_STATEMENT: Final = (2_000, 400, 80, 16, 4, 1)
+"""Rows in a statement: few different sizes, so that SQLite keeps the statements prepared; at most 10,000 values."""
 _READERS: Final = 3
 """One of them may be adding up rollups."""
 _ROLL_UP_EVERY_S: Final = 2.0
 _REST: Final = 3.0
-"""Rest after a portion of rollups, as a multiple of the time it took."""
+"""Rest after a chunk of rollups, as a multiple of the time it took."""
 _MOST_MINUTES: Final = 1_000
 """Minutes of one pass of rollups."""
 _MARKS_REMEMBERED: Final = 200_000
@@ -52,7 +52,7 @@ Answer = TypeVar("Answer")
 
 _ROW: Final = "(?,?,?,?,?)"
 _INSERT: Final = "INSERT INTO reading (series, key, received_at, quality, fields) VALUES "
-# The same sample again patches itself with itself; another sample of the same moment adds its fields.
+# The same sample again changes nothing; another sample of the same moment adds its fields.
 _MERGE: Final = (
     " ON CONFLICT (series, key) DO UPDATE SET fields = json_patch(fields, excluded.fields)"
     " WHERE fields <> excluded.fields"
@@ -77,7 +77,7 @@ class SqliteStore:
         Args:
             path: of the file.
             stopwatch: gives seconds; by it each transaction of erasing and of rollups is sized so that it is short.
-            is_paused: whether rollups and erasing wait, because the disk is almost full.
+            is_paused: whether rollups and deletion are paused because the disk is almost full.
         """
         self._path = path
         self._stopwatch = stopwatch
@@ -91,23 +91,23 @@ class SqliteStore:
         self._file: tuple[int, int] | None = None
         """Device and inode of the file that is open."""
         self._files_begun = 0
-        """Counts the files that were opened: damage that is noticed in one says nothing of the next."""
+        """Number of files that were opened: damage found in one does not concern the next."""
         self._restored: list[tuple[Who, Latest]] = []
-        """Newest values out of a file that was just opened, until the loop takes them."""
+        """Newest values from a file that was just opened, until the loop takes them."""
         self._background: asyncio.Task[None] | None = None
         self._rolling = asyncio.Lock()
         self._rolled = FIRST
-        """By its rows: minutes that the next pass of rollups takes."""
+        """Its rows are the minutes of the next pass of rollups."""
         self._marked: set[Mark] = set()
-        """Dirty minutes that are surely in the file."""
+        """Dirty minutes that are known to be in the file."""
         self._again: set[Mark] = set()
-        """Minutes that were written to since a portion of dirty ones was taken."""
+        """Minutes that were written to since a chunk of dirty ones was taken."""
 
     async def open(self) -> None:
         try:
             await self._on(self._writer, self._opened)
-        except StoreUnavailable as error:  # alarms do not wait for history: whoever needs the file tries again
-            log.error("the file of readings cannot be opened; tried again", why=str(error))
+        except StoreUnavailable as error:  # alarms do not wait for history: the next access tries again
+            log.error("the file of readings cannot be opened; trying again", why=str(error))
         self._background = asyncio.create_task(self._keep_rolling_up(), name="sqlite.rollups")
 
     async def close(self) -> None:
@@ -123,7 +123,7 @@ class SqliteStore:
         self._readers.shutdown()
 
     async def write(self, readings: Sequence[Reading]) -> list[Refused]:
-        heard = self._latest.absorb(readings)
+        seen = self._latest.absorb(readings)
         rows = [
             (
                 reading.topic,
@@ -134,15 +134,15 @@ class SqliteStore:
             )
             for reading in readings
         ]
-        bodies = [(*who, _encode(self._latest[who]).decode()) for who in heard]
+        bodies = [(*who, _encode(self._latest[who]).decode()) for who in seen]
         await self._on(self._writer, self._write, rows, bodies)
         return []
 
     def update_latest(self, readings: Sequence[Reading]) -> None:
         self._latest.absorb(readings)
 
-    def hear(self, equipment: Who, kind: str, received_at: int) -> None:
-        self._latest.hear(equipment, kind, received_at)
+    def note_received(self, equipment: Who, kind: str, received_at: int) -> None:
+        self._latest.note_received(equipment, kind, received_at)
 
     def latest(self) -> LatestTable:
         return self._latest
@@ -154,27 +154,27 @@ class SqliteStore:
         self._latest.not_after(now)
 
     async def refresh_latest(self) -> set[Who]:
-        return set()  # nobody else writes into this file
+        return set()  # this file has no other writer
 
     async def history(self, series: Series, field: str, start: int, end: int, points: int = DEFAULT_POINTS) -> History:
         return await self._on(self._readers, self._history, series, field, start, end, points)
 
     async def readings(
-        self, series: Series, start: int, end: int, after: int = -1, most: int = PORTION
+        self, series: Series, start: int, end: int, after: int = -1, most: int = CHUNK_ROWS
     ) -> list[Reading]:
         return await self._on(self._readers, self._readings, series, start, end, after, most)
 
     async def erase_before(self, moment: int) -> int:
-        """In many short transactions: what is to be written waits for one of them at the most.
+        """Delete in many short transactions: a write waits for one of them at most.
 
-        What was measured before `moment` may be there in part while it works, and after a crash until the next run.
+        Some readings from before `moment` may still exist while it runs, and after a crash until the next run.
         """
         erasure: Erasure | None = None
         chunk, erased = FIRST, 0
         while True:
             await asyncio.sleep(chunk.pause_s)
             if self._is_paused():
-                raise StoreUnavailable("the disk is almost full: nothing is erased until there is space again")
+                raise StoreUnavailable("the disk is almost full: deletion is paused until there is space again")
             async with self._rolling:  # or a pass would put down again what it had read before
                 erasure = erasure or await self._on(self._writer, self._begin_erasure, moment)
                 found, took = await self._on(self._writer, self._erase, erasure, chunk.rows)
@@ -184,10 +184,10 @@ class SqliteStore:
             chunk = next_chunk(chunk, took)
 
     async def roll_up(self) -> int:
-        """Make rollups of some of the minutes that were written to and are over; return how many minutes.
+        """Make rollups of some dirty minutes that are over; return how many minutes.
 
-        Adding up is done beside the writer's thread; the writer only puts down what comes out of it. How many minutes
-        one pass takes follows from the time for which the last one held the writer.
+        Aggregation runs in a reader's thread; the writer only stores the result. The number of minutes in one pass
+        depends on how long the last one held the writer.
         """
         async with self._rolling:  # one pass at a time: each begins by forgetting what was written before it
             most = self._rolled.rows
@@ -195,7 +195,7 @@ class SqliteStore:
             if marks:
                 found = await self._on(self._readers, self._add_up, marks)
                 took = await self._on(self._writer, self._put_rollups, marks, found)
-                if len(marks) == most:  # fewer say nothing of what so many cost
+                if len(marks) == most:  # fewer minutes do not show the cost of a full pass
                     self._rolled = next_chunk(self._rolled, took, _MOST_MINUTES)
         return len(marks)
 
@@ -213,17 +213,17 @@ class SqliteStore:
             try:
                 while not self._is_paused() and await self.roll_up():
                     spent = time.monotonic() - began
-                    await asyncio.sleep(spent * _REST)  # a long backlog must not starve what comes in
+                    await asyncio.sleep(spent * _REST)  # a long backlog must not starve incoming readings
                     began = time.monotonic()
-            except Exception as error:  # noqa: BLE001 - whatever it is, it must not end rollups for good
+            except Exception as error:  # noqa: BLE001 - no error may stop rollups for good
                 if repr(error) != trouble:
-                    log.warning("rollups wait; histories are drawn from samples", why=repr(error))
+                    log.warning("rollups are delayed; histories are drawn from samples", why=repr(error))
                 trouble = repr(error)
             else:
                 trouble = ""
 
     async def _on(self, pool: ThreadPoolExecutor, work: Callable[..., Answer], *arguments: object) -> Answer:
-        """Work in a thread. Raises StoreUnavailable for whatever the file does; a damaged one is replaced."""
+        """Work in a thread. Raises StoreUnavailable for any error of the file; a damaged file is replaced."""
         begun = self._files_begun
         loop = asyncio.get_running_loop()
         try:
@@ -241,7 +241,7 @@ class SqliteStore:
     # -- in the writer's thread ------------------------------------------------------------------------
 
     def _opened(self) -> sqlite3.Connection:
-        """The connection; opened now, where that was not possible before or the file is not the same any more."""
+        """The connection; it is opened now if that failed before or the file was replaced."""
         if self._connection is not None and _identity_of(self._path) != self._file:
             self._let_go()  # SQLite would go on writing into a file that has no name
         if self._connection is None:
@@ -273,9 +273,9 @@ class SqliteStore:
         ]
 
     def _replace_file(self, begun: int, why: str, bodies: list[tuple[str, str, str]]) -> None:
-        """Keep a damaged file aside and begin a new one, unless somebody has done so since the damage was noticed.
+        """Rename a damaged file and create a new one, unless that was done since the damage was found.
 
-        The newest values are known still, and stand in the new file at once.
+        The newest values are still in memory, and are written to the new file at once.
         """
         if begun != self._files_begun and self._connection is not None:
             return
@@ -284,15 +284,15 @@ class SqliteStore:
             keep_aside(self._path, why)
             self._opened().executemany(_LATEST_SQL, bodies)
         except (OSError, sqlite3.Error) as error:
-            log.error("no new file of readings can be begun; tried again", file=str(self._path), why=str(error))
+            log.error("no new file of readings can be created; trying again", file=str(self._path), why=str(error))
 
     def _write(self, rows: list[tuple[Topic, int, int, int, str]], bodies: list[tuple[str, str, str]]) -> None:
         with self._transaction() as connection:
             ids = self._name_series({row[0] for row in rows})
-            # By series: rows that stand together in the file are written together. The sort keeps each series' order.
+            # By series: rows that are adjacent in the file are written together. The sort keeps each series' order.
             values = [(ids[topic], key, came, quality, fields) for topic, key, came, quality, fields in rows]
             values.sort(key=itemgetter(0))
-            for part in _portions(values):
+            for part in _statement_rows(values):
                 statement = _INSERT + ",".join([_ROW] * len(part)) + _MERGE
                 connection.execute(statement, list(chain.from_iterable(part)))
             connection.executemany(_LATEST_SQL, bodies)
@@ -312,14 +312,14 @@ class SqliteStore:
             yield connection
             connection.execute("COMMIT")
         except BaseException:
-            self._series = named_before  # their rows go with the transaction
+            self._series = named_before  # their rows are rolled back too
             self._ids.clear()
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
 
     def _name_series(self, topics: set[Topic]) -> dict[Topic, int]:
-        """The row ids of series, made where they are new."""
+        """The row ids of series, added if they are new."""
         for topic in topics - self._ids.keys():
             series = _series_of(topic)
             if series not in self._series:
@@ -338,7 +338,7 @@ class SqliteStore:
         return Erasure(self._opened(), self._series.values(), moment)
 
     def _erase(self, erasure: Erasure, most: int) -> tuple[Erased, float]:
-        """What one transaction has erased, and for how many seconds it held the writer."""
+        """The result of one transaction, and for how many seconds it held the writer."""
         began = self._stopwatch()
         with self._transaction():
             erased = erasure.erase(most)
@@ -351,7 +351,7 @@ class SqliteStore:
         return sqlite_rollups.some_marks(self._opened(), now, most)
 
     def _put_rollups(self, marks: list[Mark], found: Found) -> float:
-        """For how many seconds it held the writer."""
+        """Store rollups; return for how many seconds that held the writer."""
         began = self._stopwatch()
         done = [mark for mark in marks if mark not in self._again]
         with self._transaction() as connection:
@@ -401,7 +401,7 @@ class SqliteStore:
             return sqlite_rollups.number_of_marks(connection)
 
     def _known(self, series: Series) -> int | None:
-        """The row id of a series; None where it was never written."""
+        """The row id of a series; None if it was never written."""
         self._require_open()
         return self._series.get(series)
 
@@ -411,7 +411,7 @@ class SqliteStore:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """One state of the file for several statements."""
+        """A snapshot of the file for several statements."""
         self._require_open()
         with contextlib.closing(open_for_reading(self._path)) as connection:
             connection.execute("BEGIN")
@@ -422,16 +422,16 @@ _Row = tuple[int, int, int, int, str]
 """Series, key, time of receipt, quality, fields."""
 
 
-def _portions(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
+def _statement_rows(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
     first = 0
-    for size in _PORTIONS:
+    for size in _ROWS_PER_STATEMENT:
         while len(rows) - first >= size:
             yield rows[first : first + size]
             first += size
 
 
 def _identity_of(path: Path) -> tuple[int, int] | None:
-    """Device and inode; None where there is no such file."""
+    """Device and inode; None if there is no such file."""
     try:
         found = path.stat()
     except OSError:

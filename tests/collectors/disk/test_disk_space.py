@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from collectors.disk.disk_space import DiskSpace, Space
-from collectors.disk.disk_states import PORTIONS, DiskState, Found, decide, limits_of, missing_of_reserve
+from collectors.disk.disk_states import RESERVE_CHUNKS, DiskState, Found, decide, limits_of, missing_of_reserve
 
 RESERVE = 16 * 1024
 LIMITS = limits_of(RESERVE, 1 << 40)
@@ -109,7 +109,7 @@ def test_a_new_folder_on_a_disk_with_space_is_no_trouble(tmp_path: Path) -> None
 
 
 def test_another_program_that_writes_on_takes_a_portion_at_a_time(disk: Disk) -> None:
-    for _ in range(PORTIONS):
+    for _ in range(RESERVE_CHUNKS):
         disk.fill()
         assert disk.space.make_room()
     disk.fill()
@@ -123,9 +123,9 @@ def test_readings_take_their_own_reserve_and_nothing_that_was_released_for_alarm
     assert disk.space.make_room()
     assert not disk.space.take_room_for_readings(100)
     assert disk.space.make_room_for_readings()
-    portion = RESERVE // 4 // PORTIONS
-    disk.taken += RESERVE // PORTIONS  # somebody else has taken what was released for alarms
-    assert disk.space.take_room_for_readings(portion)
+    chunk = RESERVE // 4 // RESERVE_CHUNKS
+    disk.taken += RESERVE // RESERVE_CHUNKS  # somebody else has taken what was released for alarms
+    assert disk.space.take_room_for_readings(chunk)
     assert not disk.space.take_room_for_readings(1)
 
 
@@ -141,5 +141,5 @@ def test_a_start_on_a_full_disk_has_the_reserve_of_the_run_before(disk: Disk) ->
     again = Disk(disk.folder)
     again.taken = disk.taken
     again.space.open()
-    assert again.left[0] == RESERVE - RESERVE // PORTIONS
+    assert again.left[0] == RESERVE - RESERVE // RESERVE_CHUNKS
     assert again.space.history_stopped

@@ -201,7 +201,7 @@ def test_127_degrees_means_that_there_is_no_sensor() -> None:
     assert fields(made, {"t": 127, "h": 40}) == {"humidity": 40.0}
     alone = read(made, {"t": 127})
     assert reasons(alone) == [Reason.NO_FIELDS]
-    assert alone.faults[0].detail.endswith("temperature, humidity; /t is 127, which stands for no value")
+    assert alone.faults[0].detail.endswith("temperature, humidity; /t is 127, which means no value")
 
 
 def test_a_message_without_any_of_the_fields_says_which_were_looked_for() -> None:

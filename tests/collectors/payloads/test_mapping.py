@@ -42,8 +42,8 @@ def of(text: str) -> str:
         (entry(topic=""), "missing required field `topic`"),
         (entry(topic="'a/+/b'"), "no + or #"),
         (entry(topic="'a/x{equipment}/b'"), "a placeholder is a whole level"),
-        (entry(topic="'a/{rest}/b'"), "{rest} takes all that follows"),
-        (entry(topic="'a/{x}/{x}'"), "{x} stands twice"),
+        (entry(topic="'a/{rest}/b'"), "{rest} matches all further levels"),
+        (entry(topic="'a/{x}/{x}'"), "{x} occurs twice"),
         (entry(topic="'{rest}'"), "at least one level"),
         (entry(topic="'gengfu/a/{equipment}'"), "read by the wire contract"),
         (entry(topic="a/b"), "{equipment} is not known; placeholders of the topic: none"),
@@ -52,23 +52,23 @@ def of(text: str) -> str:
         (entry(readings="[]"), "at least one topic and one entry under readings"),
         (entry(readings="[{kind: boiler, equipment: E, rest: ''}]"), "kind is 'boiler'; permitted: elevator, pump"),
         (entry(readings=of("channel: x, rest: ''")), "channel is 'x'; permitted: telemetry, event, status"),
-        (entry(readings=of("each: a, rest: ''")), "'a' is no JSON pointer"),
-        (entry(readings=of("fields: {leak: /a~2}")), "field leak: '/a~2' is no JSON pointer"),
-        (entry(readings=of("channel: telemetry")), "it takes nothing"),
+        (entry(readings=of("each: a, rest: ''")), "'a' is not a JSON pointer"),
+        (entry(readings=of("fields: {leak: /a~2}")), "field leak: '/a~2' is not a JSON pointer"),
+        (entry(readings=of("channel: telemetry")), "it reads nothing"),
         (
             entry(readings=of("fields: {leak: {from: /w, type: int}}")),
             "type is 'int'; permitted: number, boolean, text",
         ),
         (entry(readings=of("fields: {leak: {from: []}}")), "at least one JSON pointer"),
         (entry(readings=of("fields: {leak: {from: /w, scale: .nan}}")), "finite numbers"),
-        (entry(readings=of("fields: {leak: {from: /w, bit: 64}}")), "bit counts from 0"),
+        (entry(readings=of("fields: {leak: {from: /w, bit: 64}}")), "bit must be from 0"),
         (entry(readings=of("fields: {leak: {from: /w, bit: 1, any_word: [a]}}")), "exclude each other"),
-        (entry(readings=of("fields: {leak: {from: /w, otherwise: true}}")), "otherwise stands beside values"),
+        (entry(readings=of("fields: {leak: {from: /w, otherwise: true}}")), "otherwise is only permitted with values"),
         (entry(readings=of("fields: {leak: {from: /w, values: {wet: 'yes'}}}")), "field leak of a sensor is a boolean"),
         (entry(readings=of("fields: {leak: {from: /w, type: number}}")), "field leak of a sensor is a boolean"),
         (entry(readings=of("rest: '', time: {from: /t, format: iso}")), "permitted: rfc3339, epoch_s, epoch_ms, local"),
-        (entry(readings=of("rest: '', time: {from: /t, format: '%Q'}")), "is no pattern"),
-        (entry(readings=of("rest: '', time: {from: /t, zone: Mars}")), "'Mars' is no time zone"),
+        (entry(readings=of("rest: '', time: {from: /t, format: '%Q'}")), "is not a valid pattern"),
+        (entry(readings=of("rest: '', time: {from: /t, zone: Mars}")), "'Mars' is not a time zone"),
         (entry(like="nothing"), "like: there is no mapping 'nothing'"),
     ],
 )
@@ -94,15 +94,15 @@ def test_a_mapping_may_be_like_a_shipped_one_with_other_topics_and_site(tmp_path
 
 def test_two_mappings_never_take_the_same_topics(tmp_path: Path) -> None:
     file = write(tmp_path, entry(topic="zigbee2mqtt/{equipment}"))
-    with pytest.raises(MappingError, match="zigbee2mqtt takes the topics"):
+    with pytest.raises(MappingError, match="zigbee2mqtt has the same topics"):
         load_mappings(["zigbee2mqtt", file])
     again = write(tmp_path, entry(topic="b/{equipment}"), "again.yaml")
-    with pytest.raises(MappingError, match="the name stands twice"):
+    with pytest.raises(MappingError, match="the name occurs twice"):
         load_mappings([write(tmp_path, entry(), "first.yaml"), again])
 
 
 def test_a_file_that_is_not_there_names_those_that_ship(tmp_path: Path) -> None:
-    with pytest.raises(MappingError, match="no such file; names that come with Gengfu: chirpstack, json"):
+    with pytest.raises(MappingError, match="no such file; included mappings: chirpstack, json"):
         load_mappings([tmp_path / "nowhere.yaml"])
     (tmp_path / "latin.yaml").write_bytes(b"\xff")
     with pytest.raises(MappingError, match="cannot be read"):

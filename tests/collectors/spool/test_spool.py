@@ -330,7 +330,7 @@ def test_what_else_lies_in_the_folder_is_left_alone(desk: Desk) -> None:
 def test_of_a_large_spool_the_newest_readings_are_told_at_the_start(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool_module, "_HEARD_BYTES", 3 * FRAME_BYTES)
+    monkeypatch.setattr(spool_module, "_RESTORED_BYTES", 3 * FRAME_BYTES)
     for first in range(0, 12 * READINGS_A_FRAME, READINGS_A_FRAME):
         desk.spool.append(numbered(first, READINGS_A_FRAME))
     desk.reopen()

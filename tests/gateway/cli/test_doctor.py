@@ -72,7 +72,7 @@ def test_an_event_raises_at_once_and_one_that_no_rule_knows_says_so() -> None:
 def test_a_topic_that_nothing_takes_gets_the_shipped_mapping_that_would() -> None:
     result = ask("zigbee2mqtt/leak1", '{"water_leak": true}')
     assert result.exit_code == 1
-    assert "no_mapping: no mapping takes this topic" in result.output
+    assert "no_mapping: no mapping reads this topic" in result.output
     assert 'collect.mappings = ["zigbee2mqtt"]' in result.output
     assert "the service does not subscribe to this topic" in result.output
 
@@ -80,7 +80,7 @@ def test_a_topic_that_nothing_takes_gets_the_shipped_mapping_that_would() -> Non
 @pytest.mark.parametrize(
     ("payload", "words"),
     [
-        ('{"flow_temperature_c": 127}', "/flow_temperature_c is 127, which stands for no value"),
+        ('{"flow_temperature_c": 127}', "/flow_temperature_c is 127, which means no value"),
         ("{", "not_json"),
         ("hex:ff00", "not_json: neither UTF-8 nor GB 18030"),
         ("", "empty: the message has no payload"),
@@ -112,7 +112,7 @@ def test_the_mappings_of_the_settings_are_in_use(tmp_path: Path) -> None:
         (("a", "hex:zz"), "hex: non-hexadecimal"),
         (("a", "base64:1"), "base64: "),
         (("a", "@nowhere.json"), "nowhere.json"),
-        (("a", "x", "--mapping", "nowhere"), "nowhere: no such file; names that come with Gengfu"),
+        (("a", "x", "--mapping", "nowhere"), "nowhere: no such file; included mappings"),
     ],
 )
 def test_what_is_typed_wrong_is_said_in_one_sentence(arguments: tuple[str, ...], words: str) -> None:

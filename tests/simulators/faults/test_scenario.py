@@ -28,7 +28,7 @@ BAD_LINES = [
     ("{at: 9, equipment: P-1, fault: bearing_hot, for: 60s}", "Expected `str`, got `int`"),
     (
         "{at: 9x, equipment: P-1, fault: bearing_hot, for: 60s}",
-        "'9x' is no duration; write a number with ms, s, min, h or d",
+        "'9x' is not a duration; write a number with ms, s, min, h or d",
     ),
     # an unknown key is refused, not ignored
     (
@@ -76,7 +76,7 @@ def test_bad_file_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
 
 def test_unknown_name_lists_what_comes_with_gengfu() -> None:
     with pytest.raises(
-        YamlFileError, match="nowhere: no such file; names that come with Gengfu: babbling_device, bearing_wear, calm"
+        YamlFileError, match="nowhere: no such file; included ones: babbling_device, bearing_wear, calm"
     ):
         load_scenario("nowhere")
 
@@ -191,7 +191,7 @@ def test_bad_estate_is_refused(tmp_path: Path, equipment: str, line: int, compla
 def test_code_that_stands_twice_is_refused(tmp_path: Path) -> None:
     entry = "  - {kind: fire_panel, code: F-1, name: {en: a, zh-CN: b}, place: {en: c, zh-CN: d}}\n"
     path = write(tmp_path, f"site: demo\nname: {{en: a, zh-CN: b}}\nequipment:\n{entry}{entry}")
-    with pytest.raises(YamlFileError, match=r"line 5, equipment\[1\]\.code: code F-1 stands twice"):
+    with pytest.raises(YamlFileError, match=r"line 5, equipment\[1\]\.code: code F-1 occurs twice"):
         load_estate(path)
 
 
@@ -204,7 +204,7 @@ def test_durations(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "12", "s", "-3s", "1min30s", "5m", "1w"])
 def test_other_forms_are_no_durations(text: str) -> None:
-    with pytest.raises(ValueError, match="is no duration"):
+    with pytest.raises(ValueError, match="is not a duration"):
         to_seconds(text)
 
 

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from collectors.timeseries.influx.access import Access
 from collectors.timeseries.influx.answers import Unacceptable, refusal_of_lines
-from collectors.timeseries.influx.chunks import portions
+from collectors.timeseries.influx.chunks import chunks
 from collectors.timeseries.influx.refusals import judge
 from collectors.timeseries.influx.store import InfluxStore
 from collectors.timeseries.rollups import DAY, MINUTE
@@ -349,7 +349,7 @@ async def test_a_year_is_written_in_requests_of_four_weeks(tmp_path: Path) -> No
 @given(st.lists(st.integers(0, 60 * 7 * 86_400), max_size=40))
 def test_no_request_spans_more_than_four_weeks_and_order_within_a_key_stays(seconds: list[int]) -> None:
     items = [(second * 10**9, number) for number, second in enumerate(seconds)]
-    cut = [list(part) for part in portions(items, lambda item: item[0])]
+    cut = [list(part) for part in chunks(items, lambda item: item[0])]
     assert sorted(item for part in cut for item in part) == sorted(items)
     assert all(max(part)[0] - min(part)[0] <= 4 * 7 * 86_400 * 10**9 for part in cut)
     flat = [item for part in cut for item in part]

@@ -108,9 +108,9 @@ async def test_the_last_event_of_each_equipment_is_known_after_a_start(kept: Api
 
 async def test_who_sends_only_events_was_seen_when_it_sent_the_last(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "history.db")
-    store.hear(("HQ", "FP-1"), "fire_panel", T0)
+    store.note_received(("HQ", "FP-1"), "fire_panel", T0)
     store.update_latest([sample("gengfu/HQ/fire_panel/FP-1/telemetry", {"mains": True}, T0 - 5)])
-    store.hear(("HQ", "FP-1"), "fire_panel", T0 - 9)
+    store.note_received(("HQ", "FP-1"), "fire_panel", T0 - 9)
     latest = store.latest()["HQ", "FP-1"]
     assert (latest.heard_at, list(latest.fields)) == (T0, ["mains"]), "an event is no value"
 
