@@ -7,7 +7,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from collectors.timeseries.store import Store
-from gateway.alarms.built_in.synthetic_probe import Watchdog
+from gateway.alarms.built_in.synthetic_probe import SyntheticProbe
 from gateway.alarms.performance.duty_positions import ONE_DESK, DutyPositions
 from gateway.alarms.rules.rule import Rule
 from gateway.alarms.suppression.shelving import LONGEST_MS
@@ -38,7 +38,7 @@ class Services(NamedTuple):
     """Each part of the service and "ready", or what it is waiting for."""
     clock: Clock
     """Now for the service, in epoch milliseconds: what is decided and recorded goes by it."""
-    watchdog: Watchdog
+    watchdog: SyntheticProbe
     """Whether the way of an alarm is open."""
     rule_tests: RuleTests
     """Tries rules on the history."""

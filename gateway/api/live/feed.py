@@ -183,7 +183,7 @@ class LiveFeed:
             try:
                 if self._listeners:
                     await self._tell_facts(facts)
-                self._services.watchdog.told(facts)
+                self._services.watchdog.delivered(facts)
             except DatabaseTrouble as error:
                 self._start_again(str(error))
             except Exception as error:  # noqa: BLE001 - what cannot be told must not end the feed, let alone the service
