@@ -17,7 +17,7 @@ from collectors.metrics import HistoryMetrics
 from collectors.sequences import SequenceMemory
 from collectors.timeseries.discard_writer import DiscardWriter
 from collectors.timeseries.store import Refused, Store
-from gateway.alarms.built_in.synthetic_probe import Watchdog, show_age
+from gateway.alarms.built_in.synthetic_probe import SyntheticProbe, show_age
 from gateway.alarms.performance.duty_positions import DutyPositions
 from gateway.alarms.rules.files import load_rules
 from gateway.alarms.whatif.rule_tests import RuleTests
@@ -113,7 +113,7 @@ class Application:
         self._approval_rules = approval_rules(settings)
         self._decoder = make_decoder(settings)
         self._components: dict[str, Callable[[], str]] = {}
-        self._watchdog = Watchdog(settings.alarms.watchdog_s, wall_ms)
+        self._watchdog = SyntheticProbe(settings.alarms.watchdog_s, wall_ms)
         show_age(self._watchdog, self.registry)
         ProcessCollector(registry=self.registry)  # memory, processor, open files
         self.registry.register(ComponentStates(self.components, READY))

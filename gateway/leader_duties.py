@@ -32,7 +32,7 @@ from gateway.alarms.alarm_metrics import AlarmMetrics
 from gateway.alarms.alarms import Alarms
 from gateway.alarms.built_in.doubtful_clocks import clock_event, still_doubtful
 from gateway.alarms.built_in.rule_failures import Failures
-from gateway.alarms.built_in.synthetic_probe import BEAT_TOPIC, Watchdog
+from gateway.alarms.built_in.synthetic_probe import PROBE_TOPIC, SyntheticProbe
 from gateway.alarms.built_in.unmapped import UnmappedAlarms
 from gateway.alarms.built_in.unreadable import UnreadableMessages
 from gateway.alarms.estate.equipment_notices import EquipmentNotices, standing_notices
@@ -95,7 +95,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     sequences: SequenceMemory
     feed: LiveFeed
     clock: Clock
-    watchdog: Watchdog
+    watchdog: SyntheticProbe
     attachments: AttachmentFiles
     lease: LeaseKeeper
     duties: Duties
@@ -137,7 +137,7 @@ class LeaderDuties:
         self._retention = Retention(database, epoch, settings.retention, clock)
         self._lookout = MessageMonitor(settings, database, given.ledger, clock)
         self.broker = Broker(
-            broker_address(settings), given.decoder.subscriptions, own=[BEAT_TOPIC], may_connect=given.lease.holds
+            broker_address(settings), given.decoder.subscriptions, own=[PROBE_TOPIC], may_connect=given.lease.holds
         )
         unread = UnreadTopics()
         self._unread_topics = UnreadTopicsTable(database, unread)
@@ -146,7 +146,7 @@ class LeaderDuties:
         self._in_hand = InHand(self._source())
         self._collector = Collector(
             self._in_hand, given.keeper, given.sequences, given.quarantine.keep, metrics.ingest, self._decide,
-            given.feed.note, given.decoder, given.ledger.hear, own={BEAT_TOPIC: given.watchdog.read},
+            given.feed.note, given.decoder, given.ledger.hear, own={PROBE_TOPIC: given.watchdog.read},
             babbling=babbling, clocks=clocks, inspect=self._inspect, unread=unread,
             address=given.ledger.address_of,
         )  # fmt: skip
@@ -177,7 +177,7 @@ class LeaderDuties:
             Duty("alarms", every(tick_s, alarms.tick), True, lambda: alarms.trouble or working(alarms.notice)),
             Duty("tickets", tickets.follow_alarms, True, lambda: tickets.trouble or working(tickets.notice)),
             Duty("alarms.tickets", alarms.follow_tickets, False),
-            Duty("alarms.suppression", alarms.suppressing.follow, False),
+            Duty("alarms.suppression", alarms.suppressor.follow, False),
             Duty("tickets.tick", every(tick_s, tickets.tick), False),
             Duty("maintenance", every(tick_s, self._note_windows), False),
             Duty("watchdog", every(watchdog_beat.LOOK_S, self._probes.turn), False),

@@ -1,1 +1,1 @@
-"""When an alarm is raised, what its states are, who acknowledged it."""
+"""Alarms: rules, evaluation, lifecycle and suppression."""

@@ -1,10 +1,10 @@
-"""What the alarms count, for `/metrics`."""
+"""Counters of the alarms for `/metrics`."""
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 
 class AlarmMetrics:
-    """What the alarms count, for `/metrics`."""
+    """Counters of the alarms for `/metrics`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.raised = Counter("gengfu_activations", "Activations", ["priority"], registry=registry)
@@ -16,7 +16,7 @@ class AlarmMetrics:
         )
         self.forgotten = Counter(
             "gengfu_unknown_equipment_forgotten",
-            "Unknown equipment beyond the limit that was forgotten, the least recently heard first",
+            "Unknown equipment beyond the limit that was forgotten, the least recently active first",
             registry=registry,
         )
         self.retries = Counter("gengfu_decision_retries", "Decision transactions written again", registry=registry)

@@ -1,8 +1,8 @@
-"""Alarms act here: readings become decisions, decisions become one transaction.
+"""Turns readings into decisions, and decisions into one transaction.
 
-The memory of the rules runs ahead of the database only while a transaction is being written; a transaction that
-fails for the database's sake is written again as it is, until it is in or another process owns the alarms. What fails
-for its own sake is found and put aside: the rule is asked again at the next sample, and all others are written.
+The rules' memory is ahead of the database only while a transaction is being written. A transaction that fails because
+of the database is written again unchanged, until it succeeds or another process is the leader. An item that fails by
+itself is isolated and quarantined: its rule is evaluated again at the next sample, and all others are written.
 """
 
 import asyncio
@@ -17,21 +17,21 @@ from sqlalchemy import select
 from collectors.wire.reading import Reading
 from gateway.alarms.alarm_metrics import AlarmMetrics
 from gateway.alarms.built_in.rule_failures import Failures
-from gateway.alarms.built_in.synthetic_probe import BEAT_RULE, proofs, told_apart
+from gateway.alarms.built_in.synthetic_probe import PROBE_RULE, proofs, split_decisions
 from gateway.alarms.estate.equipment_ends import RENAMED_MEANWHILE
 from gateway.alarms.estate.estate_changes import EstateNews, apply_changes, rules_to_judge_anew, settle, what_changed
 from gateway.alarms.evaluation.clock_steps import by_new_clock, not_after
-from gateway.alarms.evaluation.duplicate_events import FirstDelivery, first_delivery, is_repeat, name_anew
+from gateway.alarms.evaluation.duplicate_events import FirstDelivery, first_delivery, is_repeat, renumber
 from gateway.alarms.evaluation.evaluator import RuleEvaluator
 from gateway.alarms.evaluation.outcomes import Decision, Failure, Outcome, no_rule, outcome_of, shown_by
-from gateway.alarms.evaluation.progress import Asked, keeping_up
+from gateway.alarms.evaluation.progress import ProgressOf, keeping_up
 from gateway.alarms.evaluation.rule_reload import Replanned, note_of, replanned
 from gateway.alarms.evaluation.unknown_equipment import UnknownEquipment
 from gateway.alarms.evaluation.watched_equipment import Recall, nothing_known
 from gateway.alarms.event_rows import first_deliveries, keep_events
 from gateway.alarms.key import Key, Scope
 from gateway.alarms.lifecycle.damping import CHATTER_QUIET_MS, Damping, ended_chatter
-from gateway.alarms.lifecycle.response_timeout import unanswered
+from gateway.alarms.lifecycle.response_timeout import missed_responses
 from gateway.alarms.lifecycle.rows import (
     alarms_by_id,
     due_for_re_alarm,
@@ -57,7 +57,7 @@ from gateway.alarms.memory_rows import forget_memories_of, keep_memories, record
 from gateway.alarms.rules.rule import FRESH, Memory, Rule, RuleType
 from gateway.alarms.rules.rulebook import Rulebook
 from gateway.alarms.rules.versions import overrides, versions_after
-from gateway.alarms.suppression.suppressor import Suppressing
+from gateway.alarms.suppression.suppressor import Suppressor
 from gateway.alarms.work_parts import WorkParts
 from gateway.clocks import Clock
 from gateway.equipment.estate import Estate
@@ -76,19 +76,19 @@ log = structlog.get_logger(__name__)
 
 CONSUMER: Final = "alarms"
 RULES_TAKEN_UP: Final = "alarms.rules"
-"""Under which name the place among the rules' versions is kept."""
-_TOLD: Final = ("ticket.acknowledge",)
+"""Name of the cursor in the rule versions."""
+_FOLLOWED: Final = ("ticket.acknowledge",)
 """Facts that alarms follow."""
 _RETRY_S: Final = 0.5
 _WAITS_AT_MOST_MS: Final = 600_000
-"""For so long after the clock was set messages may come to be judged that were received before."""
+"""How long after a step of the clock messages may be judged that were received before it."""
 _RULE_CHANGED: Final = Cause("system:rules", Via.FACT, why="rule changed")
 _Also = Callable[[Transaction], Awaitable[None]]
-"""What is done in the same transaction."""
+"""Further work in the same transaction."""
 
 
 class Alarms:
-    """The owner's side: judges readings and writes what follows. Only one process may hold this."""
+    """The leader's side: judges readings and writes the decisions. Only one process may have it."""
 
     def __init__(
         self,
@@ -103,20 +103,20 @@ class Alarms:
         clock: Clock,
         recall: Recall = nothing_known,
         chatter_quiet_ms: int = CHATTER_QUIET_MS,
-        progress: Asked = keeping_up,
+        progress: ProgressOf = keeping_up,
         unknown: UnknownEquipment | None = None,
         steps: Clock = lambda: 0,
         estate: Callable[[], Estate] = Estate,
     ) -> None:
-        """Judge by `rules` under the lease's `epoch`; `steps` says by how many ms the clock has been set."""
+        """Judge by `rules` under the lease's `epoch`; `steps` returns by how many ms the clock was set."""
         self.trouble = ""
-        """Why decisions cannot be written now, "" while they can."""
+        """Why decisions cannot be written now; "" while they can."""
         self.waited = 0
-        """How often the database did not take a decision at once."""
+        """How often a decision had to be retried because of the database."""
         self._failures = failures
         self._quarantine = quarantine
         self._database = database
-        self._rules = (*rules, BEAT_RULE)
+        self._rules = (*rules, PROBE_RULE)
         self._estate = estate
         self._estate_taken_up = estate()
         self._rulebook = Rulebook(self._rules, estate=self._estate_taken_up)
@@ -126,9 +126,9 @@ class Alarms:
         self._metrics = metrics
         self._clock = clock
         self._steps = steps
-        # The last step of the clock, and until when messages from before it may come.
+        # The last step of the clock, and until when messages from before it may arrive.
         self._stepped_by, self._stepped_until = 0, 0
-        # The last event of each equipment, and how many events were given an identity of their own.
+        # The last event of each equipment, and how many events were given a new identity.
         self._newest_events: dict[tuple[str, str], Reading] = {}
         self._named = 0
         self._recall = recall
@@ -139,19 +139,19 @@ class Alarms:
         self._one_at_a_time = asyncio.Lock()
         self._parts = WorkParts()
         check = partial(lease.verify, epoch=epoch)
-        self._tickets = Consumer(database, CONSUMER, _TOLD, self._follow, check, fact_metrics, clock)
-        self.suppressing = Suppressing(database, epoch, fact_metrics, clock, self._rulebook)
+        self._tickets = Consumer(database, CONSUMER, _FOLLOWED, self._follow, check, fact_metrics, clock)
+        self.suppressor = Suppressor(database, epoch, fact_metrics, clock, self._rulebook)
 
     @property
     def notice(self) -> str:
-        """What people should know though the work goes on, "" while there is nothing."""
-        said = (self._failures.notice, self._tickets.notice, self.suppressing.notice, *self._rulebook.problems)
-        return "; ".join(filter(None, (*said, *self._parts.notices)))
+        """A notice for the administrator while the work goes on; "" if there is none."""
+        notices = (self._failures.notice, self._tickets.notice, self.suppressor.notice, *self._rulebook.problems)
+        return "; ".join(filter(None, (*notices, *self._parts.notices)))
 
     async def load(self) -> None:
-        """Take up the rules' memory where the last owner left it, and end what no rule watches any more."""
+        """Load the rules' memory from the last leader, and end alarms that no rule can end any more."""
         self._estate_taken_up = self._estate()
-        # What is retired meanwhile ends below, as no rule watches it any more.
+        # Alarms of equipment retired meanwhile end below, as no rule applies to it any more.
         await self._settle_estate(EstateNews(dict(self._estate_taken_up.renamed)))
         async with self._database.reading() as connection:
             rows = (await connection.execute(select(rule_memory))).all()
@@ -159,24 +159,24 @@ class Alarms:
             self._rules_taken_up = await read_cursor(connection, RULES_TAKEN_UP)
             changed = await overrides(connection, self._rules_taken_up)
             self._rulebook = Rulebook(self._rules, changed, self._estate_taken_up)
-        # Not the beat's: with a clock that was set back meanwhile it would look like one of long ago.
-        kept = (row for row in rows if row.rule != BEAT_RULE.id)
+        # Not the probe's: after a step back of the clock, new probes would look older than it.
+        kept = (row for row in rows if row.rule != PROBE_RULE.id)
         now = self._clock()
         memories = {Key(*row[:4]): not_after(msgspec.convert(row.body, Memory), now) for row in kept}
         self._evaluator = RuleEvaluator(self._rulebook, memories, self._late_window_ms, self._recall, self._unknown)
         await self._take_up_rules()
         await self._end_withdrawn()
-        self.suppressing.go_by(self._rulebook)
-        await self.suppressing.load()
+        self.suppressor.go_by(self._rulebook)
+        await self.suppressor.load()
 
     async def _take_up_estate(self) -> None:
-        """Go by what people have done to equipment since the last look, in whichever process."""
+        """Apply changes of equipment since the last check, from any process."""
         estate = self._estate()
         if estate is self._estate_taken_up or estate == self._estate_taken_up:
             return
         news = what_changed(self._estate_taken_up, estate)
         self._rulebook = self._rulebook.with_estate(estate)
-        self.suppressing.go_by(self._rulebook)
+        self.suppressor.go_by(self._rulebook)
         standing = await self._retrying(lambda: self._settle_estate(news))
         apply_changes(self._evaluator, self._rulebook, news, standing)
         await self._take_up_rules()
@@ -189,7 +189,7 @@ class Alarms:
         )
 
     async def _settle_estate(self, news: EstateNews) -> set[Key]:
-        """Bring into order what was decided before the owner knew of a change. Returns the alarms that still stand."""
+        """Correct decisions made before the leader loaded a change. Returns the alarms that stay open."""
         if not news:
             return set()
         async with self._database.transaction() as transaction:
@@ -197,7 +197,7 @@ class Alarms:
             return await settle(transaction, news, self._clock())
 
     async def _take_up_rules(self) -> bool:
-        """Go by what people have changed in the rules since the last look, in whichever process; whether anything."""
+        """Apply rule changes since the last check, from any process. Returns whether there were any."""
         async with self._database.reading() as connection:
             news = await versions_after(connection, self._rules_taken_up)
             if not news:
@@ -205,7 +205,7 @@ class Alarms:
             held = await overrides(connection, news[-1]["id"])
         changes = [replanned(row) for row in news]
         self._rulebook = self._rulebook.with_overrides(held)
-        self.suppressing.go_by(self._rulebook)
+        self.suppressor.go_by(self._rulebook)
         outcome = self._evaluator.take_up(self._rulebook, changes, self._clock())
         await self._commit_taken_up(outcome, changes, news[-1]["id"])
         self._rules_taken_up = news[-1]["id"]
@@ -213,21 +213,21 @@ class Alarms:
         return True
 
     async def _commit_taken_up(self, outcome: Outcome, changes: Sequence[Replanned], newest: int) -> None:
-        """In one transaction with the place among the versions: the next owner would not judge by them once more."""
+        """Write in one transaction with the cursor, so that the next leader does not apply the versions again."""
         cause = _RULE_CHANGED
 
         async def move_on(transaction: Transaction) -> None:
             await self._withdraw(transaction)
-            await self._tell_anew(transaction, changes)
+            await self._update_open_alarms(transaction, changes)
             await move_cursor(transaction, RULES_TAKEN_UP, newest)
 
         try:
             await self._retrying(lambda: self._write(outcome, [], cause, move_on))
         except NOBODYS_FAULT:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is found and put aside
+        except Exception as error:  # noqa: BLE001 - any error is isolated and quarantined
             log.warning(
-                "what follows from changed rules is written one by one", why=reason_of(error), detail=str(error)
+                "the decisions on changed rules are written one by one", why=reason_of(error), detail=str(error)
             )
             await self._commit(outcome, [], cause)
             await self._retrying(lambda: self._write(Outcome([], {}, []), [], cause, move_on))
@@ -236,14 +236,14 @@ class Alarms:
             self._failures.note(outcome.failures)
 
     async def _end_withdrawn(self) -> None:
-        """An alarm whose rule is gone could never return by itself: it returns now, and says why."""
+        """End alarms whose rule is gone, which could never return by themselves."""
         async with self._database.transaction() as transaction:
             await lease.verify(transaction, self._epoch)
-            await self.suppressing.take_up(transaction)
+            await self.suppressor.take_up(transaction)
             await forget_memories_of(transaction, await self._withdraw(transaction))
 
-    async def _tell_anew(self, transaction: Transaction, changes: Sequence[Replanned]) -> None:
-        """Open alarms of changed rules say what these say now: how grave it is, and which ticket it wants."""
+    async def _update_open_alarms(self, transaction: Transaction, changes: Sequence[Replanned]) -> None:
+        """Update open alarms of changed rules: priority, texts, ticket."""
         written, now = Written(), self._clock()
         for row in await open_alarms_at(transaction, {Scope(item.place.site) for item in changes}):
             note = note_of(changes, key_of(row))
@@ -253,13 +253,13 @@ class Alarms:
         await save(transaction, written)
 
     async def _withdraw(self, transaction: Transaction) -> list[Key]:
-        """End the alarms that no rule watches any more. Returns their keys."""
+        """End the alarms that no rule can end any more. Returns their keys."""
         cause = Cause("system:rules", Via.CLOCK, why="rule withdrawn")
         orphans = await unwatched_alarms(transaction, self._rulebook)
         written = Written()
         for row in orphans:
             withdraw(row, written, cause, self._clock())
-        await self.suppressing.weigh(transaction, written, cause, self._clock())
+        await self.suppressor.evaluate(transaction, written, cause, self._clock())
         await save(transaction, written)
         if orphans:
             log.warning(
@@ -268,7 +268,7 @@ class Alarms:
         return [key_of(row) for row in orphans]
 
     async def decide(self, readings: Sequence[Reading]) -> None:
-        """Judge readings; return when what follows is committed. Raises LeaseLost."""
+        """Judge readings; return when the decisions are committed. Raises LeaseLost."""
         async with self._one_at_a_time:
             self._follow_clock()
             await self._parts.carry_out("changed equipment", self._take_up_estate)
@@ -283,7 +283,7 @@ class Alarms:
             await self._commit(outcome, readings, RULES)
 
     async def tick(self) -> None:
-        """Let delays end by the clock, and record what nobody has answered in time. Raises LeaseLost."""
+        """Let delays end by the clock, and record response timeouts. Raises LeaseLost."""
         async with self._one_at_a_time:
             self._follow_clock()
             await self._parts.carry_out("changed equipment", self._take_up_estate)
@@ -295,14 +295,14 @@ class Alarms:
             await self._parts.carry_out("re-alarm", lambda: self._retrying(self._re_alarm))
 
     async def _tick_suppression(self) -> None:
-        await self._retrying(self.suppressing.tick)
-        overdue = self.suppressing.overdue()
+        await self._retrying(self.suppressor.tick)
+        overdue = self.suppressor.overdue()
         if overdue:
             await self._commit(self._evaluator.take(overdue), overdue, CLOCK)
 
     async def _tick_rules(self) -> None:
         if await self._take_up_rules():
-            await self._retrying(lambda: self.suppressing.weigh_all(_RULE_CHANGED))
+            await self._retrying(lambda: self.suppressor.reevaluate_all(_RULE_CHANGED))
 
     async def _tick_delays(self) -> None:
         judged = self._progress(self._clock())
@@ -314,25 +314,25 @@ class Alarms:
             await self._retrying(lambda: self._end_chatter(due))
 
     async def _tick_prompts(self) -> None:
-        prompts = self._rulebook.of_type(RuleType.UNANSWERED)
+        prompts = self._rulebook.of_type(RuleType.RESPONSE_TIMEOUT)
         if prompts:
             missed = await self._retrying(lambda: self._missed(prompts))
             await self._commit(Outcome(missed, {}, []), [], CLOCK)
 
     def _follow_clock(self) -> None:
-        """Have all that is remembered go by the clock as it is set now."""
+        """Shift the remembered times after a step of the clock."""
         now, by = self._clock(), self._steps()
         if by:
-            log.warning("the clock was set; what the rules remember goes by the new time", milliseconds=by)
+            log.warning("the clock was set; the times in the rules' memory are shifted", milliseconds=by)
             self._evaluator.clock_was_set(by)
             self._stepped_by, self._stepped_until = by, now + _WAITS_AT_MOST_MS
         elif self._stepped_by and now >= self._stepped_until:
             self._stepped_by = 0
 
     async def _re_alarm(self) -> None:
-        """Have what has stood acknowledged for too long ask again."""
+        """Re-alarm what has been acknowledged and active for too long."""
         now = self._clock()
-        async with self._database.reading() as connection:  # almost always none: no writer's turn for that
+        async with self._database.reading() as connection:  # almost always none: needs no write transaction
             due = await due_for_re_alarm(connection, now)
         if not due:
             return
@@ -340,7 +340,7 @@ class Alarms:
             await lease.verify(transaction, self._epoch)
             written = Written()
             for row in (await alarms_by_id(transaction, due)).values():
-                if is_due_for_re_alarm(row, now):  # nobody was faster
+                if is_due_for_re_alarm(row, now):  # unchanged since it was read
                     move(row, Event.RE_ALARMED, {}, written, CLOCK, now)
             await save(transaction, written)
 
@@ -348,26 +348,26 @@ class Alarms:
         now = self._clock()
         async with self._database.transaction() as transaction:
             await lease.verify(transaction, self._epoch)
-            await self.suppressing.take_up(transaction)
+            await self.suppressor.take_up(transaction)
             written = await ended_chatter(transaction, due, now)
-            await self.suppressing.weigh(transaction, written, CLOCK, now)
+            await self.suppressor.evaluate(transaction, written, CLOCK, now)
             await save(transaction, written)
         self._damping.over(due)
 
     async def _missed(self, prompts: Sequence[Rule]) -> list[Decision]:
         async with self._database.reading() as connection:
-            return await unanswered(connection, prompts, self._rulebook, self._clock())
+            return await missed_responses(connection, prompts, self._rulebook, self._clock())
 
     async def follow_tickets(self) -> None:
-        """Work off the tickets' facts until cancelled: who acknowledges a ticket acknowledges its alarm."""
+        """Process the tickets' facts until cancelled: acknowledging a ticket acknowledges its alarms."""
         await self._tickets.run()
 
     async def _follow(self, transaction: Transaction, facts: Sequence[Fact]) -> None:
-        """Acknowledge what people have acknowledged by its ticket: each alarm as often active as they saw it."""
-        told = [(fact, dict(fact.body.get("alarms", {}))) for fact in facts]
-        found = await alarms_by_id(transaction, sorted({identity for _, alarms in told for identity in alarms}))
+        """Acknowledge alarms by their ticket, if they have as many activations as the person saw."""
+        alarms_of = [(fact, dict(fact.body.get("alarms", {}))) for fact in facts]
+        found = await alarms_by_id(transaction, sorted({identity for _, alarms in alarms_of for identity in alarms}))
         written, now = Written(), self._clock()
-        for fact, alarms in told:
+        for fact, alarms in alarms_of:
             cause = Cause(str(fact.body.get("actor", "")), Via.FACT, why=f"fact {fact.id}")
             for identity, activations in alarms.items():
                 row = found[identity]
@@ -377,8 +377,8 @@ class Alarms:
         await save(transaction, written)
 
     async def _without_repeats(self, readings: Sequence[Reading], events: list[Reading]) -> list[Reading]:
-        """Leave out events that were committed before, and repeats within the batch."""
-        known = await self._known_as_far_as_can_be(events)
+        """The readings without events that were committed before, and without repeats in the batch."""
+        known = await self._known_deliveries(events)
         fresh: list[Reading] = []
         for reading in readings:
             if reading.digest:
@@ -388,21 +388,21 @@ class Alarms:
                     if is_repeat(reading, first, self._newest_events.get(who)):
                         continue
                     self._named += 1
-                    name_anew(reading, self._named)
+                    renumber(reading, self._named)
                 known[reading.digest] = first_delivery(reading)
                 self._newest_events[who] = reading
             fresh.append(reading)
         return fresh
 
-    async def _known_as_far_as_can_be(self, events: Sequence[Reading]) -> dict[str, FirstDelivery]:
-        """Where nobody can tell, they are taken for new: each is then written, or put aside, by itself."""
+    async def _known_deliveries(self, events: Sequence[Reading]) -> dict[str, FirstDelivery]:
+        """The known events; if they cannot be read, all count as new, and each is written or quarantined by itself."""
         try:
             known: dict[str, FirstDelivery] = await self._retrying(lambda: self._first_deliveries(events))
         except NOBODYS_FAULT:
             raise
         except Exception as error:
             log.error(
-                "nobody can tell which events have come before",
+                "it cannot be read which events were received before; all count as new",
                 events=len(events),
                 why=reason_of(error),
                 exc_info=error,
@@ -415,7 +415,7 @@ class Alarms:
             return await first_deliveries(connection, events)
 
     async def _commit(self, outcome: Outcome, readings: Sequence[Reading], cause: Cause) -> None:
-        """Write what follows; what cannot be written is put aside, and its rule asked again."""
+        """Write an outcome; items that cannot be written are quarantined, and their rules evaluated again."""
         failures = list(outcome.failures)
 
         async def write(items: Sequence[_Item]) -> None:
@@ -424,7 +424,7 @@ class Alarms:
             await self._retrying(lambda: self._write(part, fresh, cause))
             self._count(part.decisions)
 
-        async def put_aside(item: _Item, error: Exception) -> None:
+        async def give_up(item: _Item, error: Exception) -> None:
             if isinstance(item, Reading):
                 failures.append(Failure(no_rule(item.topic), error, item))
                 return
@@ -435,20 +435,20 @@ class Alarms:
         events = [reading for reading in readings if reading.digest]
         if keys or events:
             items: list[_Item] = [*keys, *events]
-            await isolate_failure(items, write, put_aside)
+            await isolate_failure(items, write, give_up)
         kept = self._failures.note(failures)
         if kept:
             await self._quarantine.keep(kept)
 
     def _count(self, decisions: Sequence[Decision]) -> None:
         committed_at = self._clock()
-        for decision in told_apart(decisions)[0]:
+        for decision in split_decisions(decisions)[0]:
             if decision.change.raised:
                 self._metrics.raised.labels(decision.rule.priority.value).inc()
                 self._metrics.latency.observe(max(0, committed_at - decision.received_at) / 1000)
 
     async def _memory_on_record(self, key: Key) -> Memory:
-        """What to go on from; nothing, where not even that can be read: the next sample then decides anew."""
+        """The recorded memory of a key; a fresh one if it cannot be read: the next sample then decides."""
         try:
             found: Memory = await self._retrying(lambda: recorded_memory(self._database, key))
         except NOBODYS_FAULT:
@@ -459,14 +459,14 @@ class Alarms:
         return found
 
     async def _retrying(self, work: Any) -> Any:
-        """Do it until the database lets us: what is decided must be written, and nothing is acknowledged before."""
+        """Retry while the database is in trouble: decisions must be written, and no message is acknowledged before."""
         while True:
             try:
                 result = await work()
             except DatabaseTrouble as error:
                 why = in_plain_words(error)
                 if not self.trouble:
-                    log.error("decisions wait: the database does not take them", why=why, detail=str(error))
+                    log.error("decisions wait: the database cannot write them", why=why, detail=str(error))
                 self.trouble = why
                 self._metrics.retries.inc()
                 self.waited += 1
@@ -476,18 +476,18 @@ class Alarms:
                 return result
 
     async def _write(self, outcome: Outcome, events: list[Reading], cause: Cause, also: _Also | None = None) -> None:
-        decisions, beats = told_apart(outcome.decisions)
+        decisions, probes = split_decisions(outcome.decisions)
         async with self._database.transaction() as transaction:
             await lease.verify(transaction, self._epoch)
-            await self.suppressing.take_up(transaction)
+            await self.suppressor.take_up(transaction)
             open_alarms = await open_alarms_of(transaction, {str(item.key) for item in decisions})
             known = await known_activations(transaction, decisions)
             await keep_events(transaction, events, await first_deliveries(transaction, events))
             now = self._clock()
             seen = await verified(transaction, decisions, open_alarms)
             written = write_up(decisions, open_alarms, known, cause, now, seen, self._damping.is_chatter)
-            written.facts.extend(proofs(beats, now))
-            await self.suppressing.weigh(transaction, written, cause, now)
+            written.facts.extend(proofs(probes, now))
+            await self.suppressor.evaluate(transaction, written, cause, now)
             await save(transaction, written)
             await keep_memories(transaction, outcome.memories)
             if also is not None:
@@ -496,4 +496,4 @@ class Alarms:
 
 
 _Item = Key | Reading
-"""What one can write, or must put aside, by itself: all that became of a key, or an event."""
+"""The unit that is written or quarantined by itself: the decisions and memory of a key, or an event."""

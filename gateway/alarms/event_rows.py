@@ -1,4 +1,4 @@
-"""Rows of events: which have come before, and keeping the new ones."""
+"""Rows of events: finds those received before, and inserts new ones."""
 
 from collections.abc import Container, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from gateway.storage.tables import event
 
 
 async def first_deliveries(connection: AsyncConnection, events: Sequence[Reading]) -> dict[str, FirstDelivery]:
-    """By digest, the events that are in the database already."""
+    """The events already in the database, by digest."""
     known: dict[str, FirstDelivery] = {}
     columns = select(event.c.digest, event.c.quality, event.c.received_at)
     for part in in_portions([reading.digest for reading in events]):
@@ -23,7 +23,7 @@ async def first_deliveries(connection: AsyncConnection, events: Sequence[Reading
 
 
 async def keep_events(connection: AsyncConnection, events: Sequence[Reading], known: Container[str]) -> None:
-    """Keep what is not `known`: a commit whose answer was lost on the way is written again."""
+    """Insert the events that are not `known`: a commit whose answer was lost is written again."""
     rows = [_event_row(reading) for reading in events if reading.digest not in known]
     if rows:
         await connection.execute(insert(event), rows)

@@ -1,10 +1,10 @@
-"""What names an alarm and where it is: the rule, the equipment, the point. Pure."""
+"""Identity of an alarm: rule, equipment and part. Pure."""
 
 from typing import Final, NamedTuple
 
 
 class Key(NamedTuple):
-    """What an alarm is about: there is at most one open alarm for each."""
+    """Identity of an alarm: there is at most one open alarm for each."""
 
     site: str
     equipment: str
@@ -16,11 +16,11 @@ class Key(NamedTuple):
 
 
 CLOCKS_DIFFER_MS: Final = 60_000
-"""By so much at most, between two machines of one service."""
+"""Largest assumed difference between the clocks of two machines of one service."""
 
 
 class Scope(NamedTuple):
-    """Whose alarms something is about: one equipment, or ("" as its code) a whole site."""
+    """One equipment, or a whole site ("" as its code)."""
 
     site: str
     equipment: str = ""

@@ -1,4 +1,4 @@
-"""Rows of what rules remember: pending delays and counts, so that a restart goes on where they were."""
+"""Rows of rule memories: pending delays and counts, so that they continue after a restart."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ from gateway.storage.tables import rule_memory
 
 
 async def recorded_memory(database: Database, key: Key) -> Memory:
-    """What the rule of a key remembers, as it was committed last."""
+    """The memory of a key, as last committed."""
     where = [rule_memory.c[name] == value for name, value in key._asdict().items()]
     async with database.reading() as connection:
         body = await connection.scalar(select(rule_memory.c.body).where(*where))
@@ -21,7 +21,7 @@ async def recorded_memory(database: Database, key: Key) -> Memory:
 
 
 async def keep_memories(connection: AsyncConnection, memories: Mapping[Key, Memory]) -> None:
-    """Replace what is remembered under these keys."""
+    """Replace the memories of these keys."""
     if not memories:
         return
     await forget_memories_of(connection, list(memories))
@@ -32,7 +32,7 @@ async def keep_memories(connection: AsyncConnection, memories: Mapping[Key, Memo
 
 
 async def forget_memories_of(connection: AsyncConnection, keys: Sequence[Key]) -> None:
-    """Delete what is remembered under these keys."""
+    """Delete the memories of these keys."""
     if keys:
         where = [rule_memory.c[name] == bindparam(f"of_{name}") for name in Key._fields]
         rows = [{f"of_{name}": value for name, value in key._asdict().items()} for key in keys]

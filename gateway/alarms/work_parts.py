@@ -1,4 +1,4 @@
-"""Parts of the alarms' work that must not hold up one another."""
+"""Steps of the alarms' tick, isolated from each other's failures."""
 
 from collections.abc import Awaitable, Callable, Iterator
 
@@ -10,19 +10,19 @@ log = structlog.get_logger(__name__)
 
 
 class WorkParts:
-    """Carries out parts, and knows which of them fail."""
+    """Runs steps, and records which of them fail."""
 
     def __init__(self) -> None:
         self._failing: dict[str, str] = {}
-        """Part -> why it fails, other than for a database that is away."""
+        """Step -> why it fails, other than for an unavailable database."""
 
     @property
     def notices(self) -> Iterator[str]:
-        """What people should know of each part that fails."""
-        return (f"{name} cannot be looked at: {why}" for name, why in self._failing.items())
+        """A notice for each step that fails."""
+        return (f"{name} cannot be processed: {why}" for name, why in self._failing.items())
 
     async def carry_out(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Do one part. One that fails for another reason than the database's state holds up no other."""
+        """Run one step. A failure for another reason than the database's state does not stop the others."""
         try:
             await work()
         except NOBODYS_FAULT:
@@ -30,7 +30,7 @@ class WorkParts:
         except Exception as error:
             why = reason_of(error)
             if self._failing.get(name) != why:
-                log.error("a part of the alarms' work fails; it is tried again", part=name, why=why, exc_info=error)
+                log.error("a step of the alarms' tick fails; it is tried again", part=name, why=why, exc_info=error)
             self._failing[name] = why
         else:
             self._failing.pop(name, None)

@@ -5,7 +5,7 @@ from typing import Final
 import structlog
 
 from collectors.mqtt.broker import Broker
-from gateway.alarms.built_in.synthetic_probe import BEAT_TOPIC, Code, Watchdog
+from gateway.alarms.built_in.synthetic_probe import PROBE_TOPIC, Code, SyntheticProbe
 from gateway.clocks import steady_s
 
 log = structlog.get_logger(__name__)
@@ -16,7 +16,7 @@ LOOK_S: Final = 0.5
 class ProbeSender:
     """The leader's side of the watchdog."""
 
-    def __init__(self, watchdog: Watchdog, broker: Broker) -> None:
+    def __init__(self, watchdog: SyntheticProbe, broker: Broker) -> None:
         self._watchdog = watchdog
         self._broker = broker
         self._logged = Code.OK
@@ -34,6 +34,6 @@ class ProbeSender:
         if not self._watchdog.is_due:
             return
         if self._broker.connected:
-            self._broker.publish(BEAT_TOPIC, self._watchdog.begin())
+            self._broker.publish(PROBE_TOPIC, self._watchdog.begin())
         else:
             self._watchdog.cut_off()

@@ -164,7 +164,7 @@ class Desk:
         tasks = [
             asyncio.create_task(self.tickets.follow_alarms()),
             asyncio.create_task(self.alarms.follow_tickets()),
-            asyncio.create_task(self.alarms.suppressing.follow()),
+            asyncio.create_task(self.alarms.suppressor.follow()),
         ]
         try:
             yield
@@ -197,7 +197,7 @@ async def caught_up(desk: Desk) -> None:
     async with desk.following():
         while True:
             newest = await newest_fact(desk.database)
-            consumers = (desk.tickets._consumer, desk.alarms._tickets, desk.alarms.suppressing._consumer)
+            consumers = (desk.tickets._consumer, desk.alarms._tickets, desk.alarms.suppressor._consumer)
             if min(consumer.place for consumer in consumers) >= newest:
                 return
             await asyncio.sleep(0.005)

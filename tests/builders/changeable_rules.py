@@ -29,6 +29,7 @@ rules:
      ticket: emergency, {_TEXTS}}}
   - {{id: panel.prompt, kind: fire_panel, type: event, match: {{type: check_post}}, momentary: true, priority: medium,
      {_TEXTS}}}
-  - {{id: panel.missed, kind: fire_panel, type: unanswered, of: panel.prompt, after: 5min, priority: medium, {_TEXTS}}}
+  - {{id: panel.missed, kind: fire_panel, type: response_timeout, of: panel.prompt, after: 5min, priority: medium,
+     {_TEXTS}}}
 """
 RULES = parse_rules(TEXT, "site.yaml")

@@ -14,7 +14,7 @@ from collectors.mqtt.broker import Broker, BrokerAddress
 from collectors.payloads.samples import MAX_PAYLOAD
 from collectors.wire.topics import SUBSCRIPTION
 from deploy.make_secrets import PROGRAMS
-from gateway.alarms.built_in.synthetic_probe import BEAT_TOPIC
+from gateway.alarms.built_in.synthetic_probe import PROBE_TOPIC
 from gateway.devices.mosquitto_passwords import mosquitto_line
 from tests.deploy.deployed import DEPLOY, DeployedMosquitto, moved, services, variables
 from tests.paths import DOCS
@@ -207,18 +207,18 @@ def test_the_programs_that_listen_may_not_speak(program: str, broker: DeployedMo
 def test_only_the_service_may_send_the_watchdogs_beat(broker: DeployedMosquitto, secrets: Path) -> None:
     for program in ("gengfu-collect-1", "simulator"):
         login = {"username": program, "pw": password_of(program, secrets)}
-        assert "Not authorized" in broker.publish(BEAT_TOPIC, **login), program
-    assert "Not authorized" in broker.publish(BEAT_TOPIC, **LOGIN)
-    assert broker.publish(BEAT_TOPIC, username="gengfu", pw=password_of("gengfu", secrets)) == ""
+        assert "Not authorized" in broker.publish(PROBE_TOPIC, **login), program
+    assert "Not authorized" in broker.publish(PROBE_TOPIC, **LOGIN)
+    assert broker.publish(PROBE_TOPIC, username="gengfu", pw=password_of("gengfu", secrets)) == ""
 
 
 @pytest.mark.server
 async def test_the_service_hears_its_own_beat_over_the_connection_on_which_it_sends_it(
     broker: DeployedMosquitto, secrets: Path
 ) -> None:
-    async with listening(broker, secrets, topic=BEAT_TOPIC) as side:
-        side.publish(BEAT_TOPIC, b"1")
-        assert await heard(side, 1) == [(BEAT_TOPIC, b"1")]
+    async with listening(broker, secrets, topic=PROBE_TOPIC) as side:
+        side.publish(PROBE_TOPIC, b"1")
+        assert await heard(side, 1) == [(PROBE_TOPIC, b"1")]
 
 
 @pytest.mark.server

@@ -57,7 +57,7 @@ async def test_a_part_of_the_tick_that_the_schema_does_not_take_is_told_and_dela
     desk.clock.now = T0 + 30_000
     async with asyncio.timeout(HUNG_S), without_column(database, "alarm", "re_alarm_at"):
         await desk.alarms.tick()
-        assert "re-alarm cannot be looked at" in desk.alarms.notice
+        assert "re-alarm cannot be processed" in desk.alarms.notice
     desk.clock.now += 1_000
     await desk.decide(bearing(91, desk.clock.now))
     await desk.alarms.tick()

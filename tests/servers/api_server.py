@@ -13,7 +13,7 @@ from yarl import URL
 
 from collectors.timeseries.sqlite.store import SqliteStore
 from collectors.wire.fields import Kind
-from gateway.alarms.built_in.synthetic_probe import Watchdog
+from gateway.alarms.built_in.synthetic_probe import SyntheticProbe
 from gateway.alarms.rules.files import shipped_rules
 from gateway.alarms.whatif.rule_tests import RuleTests
 from gateway.api.http.addresses import Entrance
@@ -170,7 +170,7 @@ async def open_api_server(
     attachments = AttachmentFiles(folder / "attachments", 2 * 1024 * 1024)
     services = Services(
         database, ledger, store, people, CollectorRegistry(), lambda: dict(components), now or clock,
-        Watchdog(60, clock), rule_tests, attachments, clock, rules=shipped_rules(),
+        SyntheticProbe(60, clock), rule_tests, attachments, clock, rules=shipped_rules(),
     )  # fmt: skip
     feed = LiveFeed(services)
     app = make_app(services, feed, web_app, entrance or Entrance(paces=NO_HURRY))

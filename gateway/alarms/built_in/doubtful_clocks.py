@@ -1,4 +1,4 @@
-"""A device whose clock cannot be believed, as an event of the platform: one alarm names it until it is right."""
+"""A device with a wrong clock, as an event of the platform: one alarm names it until the clock is right."""
 
 import hashlib
 from typing import Final
@@ -19,29 +19,29 @@ _MINUTE_MS: Final = 60_000
 
 
 def clock_event(found: Doubtful, now: int) -> Reading:
-    """What the rule `system.device_clock` looks at; `now` in epoch ms."""
+    """The event for the rule `system.device_clock`; `now` in epoch ms."""
     digest = hashlib.blake2b(f"{found}{now}".encode(), digest_size=16).hexdigest()
     fields: dict[str, Value] = {
         "type": "device_clock",
         "active": found.doubt is not Doubt.NONE,
         "equipment": f"{found.site}:{found.equipment}",
-        "text": _said(found),
+        "text": _text(found),
     }
     return Reading(_TOPIC, fields, now, now, now * 1_000_000, digest=digest)
 
 
-def _said(found: Doubtful) -> str:
+def _text(found: Doubtful) -> str:
     minutes = round(abs(found.lag_ms) / _MINUTE_MS)
-    said = {
+    texts = {
         Doubt.AHEAD: f"{minutes} min ahead",
         Doubt.BEHIND: f"{minutes} min behind",
         Doubt.NEVER_SET: "shows a time before 2000",
     }
-    return said.get(found.doubt, "right again")
+    return texts.get(found.doubt, "right again")
 
 
 async def still_doubtful(database: Database) -> list[Who]:
-    """Whose clock was in doubt when the last owner stopped: it has to be seen right before the alarm ends."""
+    """Equipment whose clock was in doubt when the last leader stopped: its alarm ends once the clock is seen right."""
     standing = select(alarm.c.part).where(alarm.c.rule == _RULE, alarm.c.active, alarm.c.open_key.is_not(None))
     async with database.reading() as connection:
         parts = list(await connection.scalars(standing))

@@ -1,11 +1,11 @@
-"""Calls of life safety where no rule looks for them: in another channel, or of equipment of another kind. Pure.
+"""Life-safety signals where no rule looks for them: in another channel, or from equipment of another kind. Pure.
 
     gengfu/hq/sensor/S1/event          {"smoke": true}   a state, sent as an event
     gengfu/hq/fire_panel/P1/telemetry  {"type": "fire"}  an event, sent as a state
-    gengfu/hq/pump/P1/telemetry        {"smoke": true}   a detector that says it is a pump
+    gengfu/hq/pump/P1/telemetry        {"smoke": true}   a detector configured as a pump
 
-What such a message means is not in doubt, what it is about is: so it is an unreadable message of life safety, and not
-an alarm of that rule.
+The meaning of such a message is clear, its subject is not: so it is an unreadable life-safety message, and not an alarm
+of that rule.
 """
 
 from collections.abc import Iterable
@@ -18,11 +18,11 @@ from collectors.wire.reading import Reading, Value
 from gateway.alarms.rules.rule import Rule, RuleType, inputs_of
 
 _OWN_WORDS: Final = frozenset({Kind.FIRE_PANEL, Kind.PATROL_READER})
-"""Their events have a vocabulary of their own, and their rules say what of it is a call."""
+"""Their events have their own vocabulary, and their rules define which of it is life safety."""
 
 
 class MisplacedCalls:
-    """Knows which fields and events are calls of life safety, and where each belongs."""
+    """Knows which fields and events are life-safety signals, and where each belongs."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self._signals: dict[str, Field] = {}
@@ -38,13 +38,13 @@ class MisplacedCalls:
             self._signals |= {field.name: field for field in watched if _is_call(field)}
 
     def field_in(self, reading: Reading) -> str:
-        """The field of a reading that is a call in a place where no rule looks for it; "" where there is none."""
+        """The field of a reading that is a life-safety signal where no rule looks for it; "" if there is none."""
         known = fields_of(reading.topic.kind, reading.topic.channel)
-        for said, value in reading.fields.items():
-            if self._is_signal(said, value, reading, known) or self._is_event(said, value, reading):
-                return said
-            if self._speaks_of_it(said, value, reading, known):
-                return said
+        for name, value in reading.fields.items():
+            if self._is_signal(name, value, reading, known) or self._is_event(name, value, reading):
+                return name
+            if self._names_life_safety(name, value, reading, known):
+                return name
         return ""
 
     def _is_signal(self, said: str, value: Value, reading: Reading, known: dict[str, Field]) -> bool:
@@ -52,7 +52,7 @@ class MisplacedCalls:
         if said in known or name not in self._signals:
             return False
         state = _state_of(value, self._signals[name])
-        # Of another kind's field, a number or a word may be anything; of its own it is a call that cannot be read.
+        # In another kind's field a number or a word may mean anything; in its own it is an unreadable signal.
         is_own = name in fields_of(reading.topic.kind, Channel.TELEMETRY)
         return state is True or (state is None and is_own)
 
@@ -69,8 +69,8 @@ class MisplacedCalls:
     def _of(self, kind: Kind, fields: dict[str, Field]) -> list[tuple[str, frozenset[Value]]]:
         return [(field, words) for field, words in self._events.get(kind, ()) if field in fields]
 
-    def _speaks_of_it(self, said: str, value: Value, reading: Reading, known: dict[str, Field]) -> bool:
-        """Whether it is an event of equipment that has none, and its name or its word is one of fire or of need."""
+    def _names_life_safety(self, said: str, value: Value, reading: Reading, known: dict[str, Field]) -> bool:
+        """Whether it is an event of equipment without events, and its name or text suggests life safety."""
         if reading.topic.channel is not Channel.EVENT or reading.topic.kind in _OWN_WORDS:
             return False
         if isinstance(value, str) and sounds_like_life_safety(value):
@@ -79,7 +79,7 @@ class MisplacedCalls:
 
 
 def _is_call(field: Field) -> bool:
-    """Whether a field is a yes or no of which the yes is trouble."""
+    """Whether a field is a boolean whose true value is trouble."""
     return field.type is FieldType.BOOLEAN and field.trouble is True
 
 

@@ -1,4 +1,4 @@
-"""Fields that sound like an alarm and that no rule looks at: the administrator is told once of each."""
+"""Fields that sound like an alarm and that no rule uses: each is reported to the administrator once."""
 
 import hashlib
 from collections.abc import Iterable
@@ -15,20 +15,20 @@ from collectors.wire.topics import Topic
 from gateway.equipment.ledger import PLATFORM
 
 _TOPIC: Final = Topic(PLATFORM, Kind.SYSTEM, "gengfu", Channel.EVENT)
-_MOST_TOLD: Final = 500
-"""Fields that are told of between two starts: what is beyond them is the same installation mistake again."""
+_MOST_REPORTED: Final = 500
+"""Fields reported between two starts: beyond this it is the same installation mistake again."""
 _MOST_OF_EQUIPMENT: Final = 10
 _VALUE_SHOWN: Final = 100
 _UNKNOWN_FIELD: Final = int(Quality.UNKNOWN_FIELD)
 _AMBIGUOUS: Final = frozenset({"zone_status"})
-"""Taken by a shipped mapping though nobody can say what they mean: the alarm bit of a Zigbee zone of unknown type."""
+"""Mapped by a shipped mapping without a known meaning: the alarm bit of a Zigbee zone of unknown type."""
 
 
 class UnmappedAlarms:
-    """Looks at what has no place in the wire contract."""
+    """Checks the fields that are not in the wire contract."""
 
     def __init__(self) -> None:
-        self._told: set[tuple[str, str, str]] = set()
+        self._reported: set[tuple[str, str, str]] = set()
         self._of_equipment: dict[tuple[str, str], int] = {}
 
     def look(self, message: Message, route: Route, decoded: Decoded) -> list[Reading]:
@@ -41,21 +41,21 @@ class UnmappedAlarms:
                 for name, value in reading.fields.items():
                     plain = name.removesuffix(UNIT_UNKNOWN)
                     if name not in known and name not in meant and _sounds(plain, value):
-                        found += self._tell(reading.topic, name, value, message)
+                        found += self._report(reading.topic, name, value, message)
         topic = decoded.readings[0].topic if decoded.readings else _first_target(route)
         if topic is not None:
             for where, value in decoded.left_out:
                 if _sounds(where, value):
-                    found += self._tell(topic, where, value, message)
+                    found += self._report(topic, where, value, message)
         return found
 
-    def _tell(self, topic: Topic, name: str, value: object, message: Message) -> list[Reading]:
+    def _report(self, topic: Topic, name: str, value: object, message: Message) -> list[Reading]:
         who, what = (topic.site, topic.equipment), (topic.site, topic.equipment, name)
-        told = self._of_equipment.get(who, 0)
-        if what in self._told or len(self._told) >= _MOST_TOLD or told >= _MOST_OF_EQUIPMENT:
+        count = self._of_equipment.get(who, 0)
+        if what in self._reported or len(self._reported) >= _MOST_REPORTED or count >= _MOST_OF_EQUIPMENT:
             return []
-        self._told.add(what)
-        self._of_equipment[who] = told + 1
+        self._reported.add(what)
+        self._of_equipment[who] = count + 1
         received_at = message.received_ns // 1_000_000
         equipment = f"{topic.site}:{topic.equipment}"
         fields: dict[str, Value] = {
@@ -65,7 +65,7 @@ class UnmappedAlarms:
             "text": f"{equipment} {name[:_VALUE_SHOWN]} = {str(value)[:_VALUE_SHOWN]}",
         }
         reading = Reading(_TOPIC, fields, received_at, received_at, received_at * KEY_STEPS)
-        # Of the field alone: after the next start it is known that somebody was told.
+        # Of the field alone: after the next start it is known that it was reported.
         reading.digest = hashlib.blake2b(f"unmapped_alarm\x00{equipment}\x00{name}".encode("utf-8", "replace"),
                                          digest_size=16).hexdigest()  # fmt: skip
         return [reading]
@@ -76,7 +76,7 @@ def _sounds(name: str, value: object) -> bool:
 
 
 def _meant_by(route: Route) -> frozenset[str]:
-    """Fields that somebody has named in a mapping: they know what they do."""
+    """Fields that are named in a mapping: their meaning is known."""
     if not isinstance(route, MappedTopic):
         return frozenset()
     return frozenset(name for output in route.mapping.outputs for name in output.fields) - _AMBIGUOUS

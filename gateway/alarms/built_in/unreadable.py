@@ -1,12 +1,12 @@
-"""What becomes of a message of life safety that cannot be read: an alarm, with the raw text. Pure but for its memory.
+"""Raises an alarm, with the raw text, for a life-safety message that cannot be read. Pure except for its memory.
 
-    fault of a field that a rule of life safety watches   -> alarm
-    nothing can be read, and the source is of life safety -> alarm
-    the topic is not understood, and it speaks of danger  -> alarm
-    a call that stands where no rule looks for it         -> alarm (see `misplaced`)
+    fault of a field that a life-safety rule uses          -> alarm
+    nothing can be read, and the source is life safety     -> alarm
+    the topic is not understood, and the text names danger -> alarm
+    a life-safety signal where no rule looks for it        -> alarm (see `misplaced`)
 
-A source is of life safety where a rule of life safety looks at events on its channel, or at a field that it has sent
-before; where nothing of it was ever read; and where its raw text speaks of smoke, fire or a call for help.
+A source is life safety if a life-safety rule uses events of its channel, or a field that it has sent before; if nothing
+of it was ever read; and if its raw text names smoke, fire or a call for help.
 """
 
 import hashlib
@@ -30,12 +30,12 @@ from gateway.alarms.built_in.misplaced import MisplacedCalls
 from gateway.alarms.rules.rule import Rule, RuleType, inputs_of
 
 _TEXT_SHOWN: Final = 400
-"""Characters of the raw text that stand on the page; all that is kept of it is in the quarantine."""
+"""Characters of the raw text shown on the page; the quarantine has all that is kept of it."""
 _BYTES_READ: Final = 4_096
 _SAME_TEXT_MS: Final = 60_000
-"""The same text of the same equipment is told once within this time: it says nothing new."""
+"""The same text of the same equipment is reported once within this time."""
 _NEXT_TEXT_MS: Final = 2_000
-"""Another text of the same equipment is told again after this time: its alarm of just before stands."""
+"""Another text of the same equipment is reported after this time: until then its alarm is active anyway."""
 _REMEMBERED: Final = 10_000
 _LEAVES: Final = 64
 _WHOLE: Final = frozenset(
@@ -44,7 +44,7 @@ _WHOLE: Final = frozenset(
         Reason.BAD_TOPIC,
     }
 )  # fmt: skip
-"""Reasons for which all of a message, or of a sample, is lost."""
+"""Faults by which a whole message or sample is lost."""
 _NO_VALUES: Final = frozenset({False, "", "0"})
 
 KnownFields = Callable[[str, str], Collection[str]]
@@ -52,14 +52,14 @@ KnownFields = Callable[[str, str], Collection[str]]
 
 
 class UnreadableMessages:
-    """Decides which messages that cannot be read are alarms, and makes events of them."""
+    """Decides which unreadable messages are alarms, and creates their events."""
 
     def __init__(self, rules: Iterable[Rule], known_fields: KnownFields) -> None:
-        """Know what the rules of life safety watch.
+        """Collect the fields that life-safety rules use.
 
         Args:
             rules: all rules.
-            known_fields: what each equipment has sent so far.
+            known_fields: the fields that each equipment has sent so far.
         """
         self._watched: dict[Kind, set[str]] = {}
         self._event_fields: dict[Kind, set[str]] = {}
@@ -74,10 +74,10 @@ class UnreadableMessages:
             else:
                 self._watched.setdefault(rule.kind, set()).update(inputs_of(rule))
         self._known_fields = known_fields
-        self._told: dict[tuple[str, str], dict[bytes, int]] = {}
+        self._reported: dict[tuple[str, str], dict[bytes, int]] = {}
 
     def look(self, message: Message, route: Route, decoded: Decoded) -> list[Reading]:
-        """Events for what of a message cannot be read; its own event of an unreadable type becomes such an event."""
+        """Events for the unreadable parts of a message; its own event of an unreadable type becomes such an event."""
         if isinstance(route, Fault):
             return self._look_at_stray(message)
         found: list[Reading] = []
@@ -117,12 +117,12 @@ class UnreadableMessages:
         for fault in decoded.faults:
             if fault.reason in _WHOLE and self._is_of_life_safety(topic, looked_for, message.payload):
                 return fault
-            if fault.reason is Reason.NO_FIELDS and self._is_empty_handed(topic, looked_for, message.payload):
+            if fault.reason is Reason.NO_FIELDS and self._is_fieldless_signal(topic, looked_for, message.payload):
                 return fault
         return None
 
     def _fields_watched(self, topic: Topic) -> set[str]:
-        """Of equipment without events of life safety, the states too that come in the channel of events."""
+        """The life-safety fields; on the event channel the state fields, for kinds without life-safety events."""
         if topic.channel is Channel.EVENT and topic.kind in self._event_fields:
             return self._event_fields[topic.kind]
         return self._watched.get(topic.kind, set())
@@ -136,41 +136,41 @@ class UnreadableMessages:
         known = set(self._known_fields(topic.site, topic.equipment)) - {"online"}
         return not known or not known.isdisjoint(watched) or sounds_like_life_safety(_raw_text(payload))
 
-    def _is_empty_handed(self, topic: Topic, looked_for: Collection[str], payload: bytes) -> bool:
-        """Whether a message that could be parsed and has no field of ours may be a call all the same."""
+    def _is_fieldless_signal(self, topic: Topic, looked_for: Collection[str], payload: bytes) -> bool:
+        """Whether a message that was parsed and has no known field may still be a life-safety signal."""
         if topic.channel is Channel.EVENT and topic.kind in self._event_fields:
             return True
-        return self._is_of_life_safety(topic, looked_for, payload) and speaks_of_danger(payload)
+        return self._is_of_life_safety(topic, looked_for, payload) and names_danger(payload)
 
     def _look_at_stray(self, message: Message) -> list[Reading]:
-        """A topic that nobody understands: an alarm where the message speaks of danger, or comes of a fire panel."""
+        """A topic that is not understood: an alarm if the message names danger, or is from a fire panel."""
         parts = message.topic.split("/")
         is_ours = parts[0] == ROOT
         kinds = [kind for kind in map(kind_of, parts[1:]) if kind is not None] if is_ours else []
         is_panel = Kind.FIRE_PANEL in kinds and bool(message.payload.strip(b"\x00 \r\n\t"))
         is_event = any(channel_of(part) is Channel.EVENT for part in parts) or not any(map(channel_of, parts))
-        if not (is_panel and is_event) and not speaks_of_danger(message.payload):
+        if not (is_panel and is_event) and not names_danger(message.payload):
             return []
         kind = next((kind for kind in kinds if kind in self._kinds), Kind.SENSOR)
         topic = Topic(_site_of(parts), kind, _code_of_rest(parts), Channel.EVENT)
         return [_event(topic, message, "")] if self._is_news(topic, message) else []
 
     def _is_news(self, topic: Topic, message: Message) -> bool:
-        """Whether this text was not told just before."""
+        """Whether this text was not reported just before."""
         now = message.received_ns // 1_000_000
         who, text = (topic.site, topic.equipment), hashlib.blake2b(message.payload, digest_size=8).digest()
-        told = {before: at for before, at in self._told.get(who, {}).items() if 0 <= now - at < _SAME_TEXT_MS}
-        is_news = text not in told and not any(now - at < _NEXT_TEXT_MS for at in told.values())
+        reported = {before: at for before, at in self._reported.get(who, {}).items() if 0 <= now - at < _SAME_TEXT_MS}
+        is_news = text not in reported and not any(now - at < _NEXT_TEXT_MS for at in reported.values())
         if is_news:
-            told[text] = now
-            if len(self._told) >= _REMEMBERED:
-                self._told.clear()
-        self._told[who] = told
+            reported[text] = now
+            if len(self._reported) >= _REMEMBERED:
+                self._reported.clear()
+        self._reported[who] = reported
         return is_news
 
 
-def speaks_of_danger(payload: bytes) -> bool:
-    """Whether a payload says that there is smoke, a fire or a call for help, as far as its words can be understood."""
+def names_danger(payload: bytes) -> bool:
+    """Whether a payload reports smoke, a fire or a call for help, as far as its words are understood."""
     text = _raw_text(payload)
     try:
         document = json.loads(text, parse_int=float)
@@ -187,7 +187,7 @@ def speaks_of_danger(payload: bytes) -> bool:
 
 
 def _targets(route: Route, decoded: Decoded) -> list[tuple[Topic, Collection[str]]]:
-    """Whose message it is, and which fields are looked for where a mapping names them."""
+    """The topics of a message, and the fields that a mapping expects."""
     if isinstance(route, Topic):
         return [(route, ())]
     if isinstance(route, NamedTopic):
@@ -199,7 +199,7 @@ def _targets(route: Route, decoded: Decoded) -> list[tuple[Topic, Collection[str
 
 
 def _has_unreadable_type(reading: Reading, decoded: Decoded) -> bool:
-    """Whether it is an event whose type is what could not be read."""
+    """Whether it is an event whose type could not be read."""
     is_event = reading.topic.channel is Channel.EVENT and "type" not in reading.fields
     return is_event and any(fault.field == "type" for fault in decoded.faults)
 
@@ -211,7 +211,7 @@ def _event(topic: Topic, message: Message, field: str) -> Reading:
         fields["field"] = field
     about = topic if topic.channel is Channel.EVENT else Topic(topic.site, topic.kind, topic.equipment, Channel.EVENT)
     reading = Reading(about, fields, received_at, received_at, received_at * KEY_STEPS, quality=int(Quality.NO_TIME))
-    # What a broker has kept comes anew at each start, and is the same message.
+    # A retained message arrives again at each start, and is the same message.
     moment = 0 if message.retained else message.received_ns
     content = f"{about}\x00{moment}\x00".encode("utf-8", "surrogatepass") + message.payload
     reading.digest = hashlib.blake2b(content, digest_size=16).hexdigest()
@@ -219,7 +219,7 @@ def _event(topic: Topic, message: Message, field: str) -> Reading:
 
 
 def _raw_text(payload: bytes) -> str:
-    """What a payload says, as people can read it: as text where it is text, else in hex."""
+    """A payload in readable form: as text if it is text, else in hex."""
     part = payload[:_BYTES_READ]
     decoded = decode_text(part) if len(part) == len(payload) else None
     text = strip_frame(decoded[0] if decoded is not None else part.decode("utf-8", "replace"))
@@ -235,6 +235,6 @@ def _site_of(parts: Sequence[str]) -> str:
 
 
 def _code_of_rest(parts: Sequence[str]) -> str:
-    """A code for what nobody can name: of all that follows the site."""
+    """A code for unnamed equipment: of all that follows the site."""
     rest = "_".join(parts[2:] if parts[0] == ROOT else parts) or "unknown"
     return code_of(rest[: 2 * MAX_NAME])

@@ -1,4 +1,4 @@
-"""What becomes of alarms, and of what is kept beside them, when equipment is retired or gets another code.
+"""Updates alarms, and the tables that belong to them, when equipment is retired or renamed.
 
 The functions run in any process, in the transaction that changes the ledger. The leader calls them once more when it
 loads the change: it may have decided something in between.
@@ -26,7 +26,7 @@ from gateway.storage.tables import (
 from gateway.storage.transaction import Transaction
 
 _KEPT: Final = (rule_memory, shelf, out_of_service)
-"""Tables of what holds for an equipment as it is now."""
+"""Tables with the current state of an equipment."""
 RETIRED_MEANWHILE: Final = Cause("system:equipment", Via.FACT, why="equipment retired")
 RENAMED_MEANWHILE: Final = Cause("system:equipment", Via.FACT, why="equipment renamed")
 
@@ -40,7 +40,7 @@ async def end_alarms(
         transaction: of the change.
         place: the equipment.
         why: for the journal.
-        cause: who has done it.
+        cause: who did it.
         now: epoch ms.
         spare_life_safety: leave those of life safety: they were raised after it was retired.
     """
@@ -57,7 +57,7 @@ async def end_alarms(
 
 
 async def _forget_memories_but(connection: AsyncConnection, place: Scope, spared: set[tuple[str, str]]) -> None:
-    """Forget what rules remember of an equipment, but for these (part, rule)."""
+    """Delete the rule memories of an equipment, except these (part, rule)."""
     columns = rule_memory.c
     its_own = _at(rule_memory, place)
     for part, rule in (await connection.execute(select(columns.part, columns.rule).where(*its_own))).all():
@@ -66,13 +66,13 @@ async def _forget_memories_but(connection: AsyncConnection, place: Scope, spared
 
 
 async def move_alarms(transaction: Transaction, place: Scope, code: str, cause: Cause, now: int) -> None:
-    """Let open alarms, delays, shelves, outages and planned work of an equipment go on under another code."""
+    """Move open alarms, delays, shelves, outages and maintenance windows of an equipment to another code."""
     written = Written()
     taken = {key_of(row) for row in await open_alarms_at(transaction, {Scope(place.site, code)})}
     for row in await open_alarms_at(transaction, {place}):
         key = key_of(row)._replace(equipment=code)
-        if key in taken:  # decided under the new code already, before the owner knew that both are one
-            end_for_retired(row, written, cause, now, f"goes on as the alarm of {code}")
+        if key in taken:  # decided under the new code already, before the leader loaded the rename
+            end_for_retired(row, written, cause, now, f"continues as the alarm of {code}")
             continue
         await _rekey(transaction, row["id"], key)
         note_on(row, "equipment_renamed", written, cause, now, f"{place.equipment} -> {code}")
@@ -91,7 +91,7 @@ async def _rekey(connection: AsyncConnection, identity: str, key: Key) -> None:
 
 
 async def _move(connection: AsyncConnection, table: Table, place: Scope, code: str) -> None:
-    """What stands under the new code already is newer and stays."""
+    """Move the rows of a table; a row that exists under the new code is newer and stays."""
     names = [column.name for column in table.primary_key if column.name not in {"site", "equipment"}]
     rest = [table.c[name] for name in names]
     new = await connection.execute(select(*rest).where(*_at(table, Scope(place.site, code))))
@@ -105,7 +105,7 @@ async def _move(connection: AsyncConnection, table: Table, place: Scope, code: s
 
 
 async def copy_rule_changes(connection: AsyncConnection, place: Scope, code: str, cause: Cause, now: int) -> None:
-    """Let what was changed in the rules for an equipment hold for its new code too, as a version there."""
+    """Copy the rule changes of an equipment to its new code, as a version there."""
     columns = rule_version.c
     holding = select(rule_version).where(*_at(rule_version, place), columns.superseded_by.is_(None))
     for row in (await connection.execute(holding)).mappings().all():
@@ -123,14 +123,14 @@ async def copy_rule_changes(connection: AsyncConnection, place: Scope, code: str
 
 
 async def has_open_alarms(connection: AsyncConnection, place: Scope, *, only_life_safety: bool = False) -> bool:
-    """Whether an equipment has any, or any of life safety."""
+    """Whether an equipment has open alarms, or open alarms of life safety."""
     wanted = [alarm.c.life_safety] if only_life_safety else []
     statement = select(alarm.c.id).where(alarm_is_open, *_at(alarm, place), *wanted).limit(1)
     return await connection.scalar(statement) is not None
 
 
 async def forget_memories(connection: AsyncConnection, place: Scope) -> None:
-    """Forget what rules remember of an equipment: it begins anew."""
+    """Delete the rule memories of an equipment: it starts fresh."""
     await connection.execute(delete(rule_memory).where(*_at(rule_memory, place)))
 
 

@@ -1,7 +1,7 @@
-"""What the administrator has to know of equipment, as events of the platform: each stands until it is over.
+"""Notices on equipment for the administrator, as events of the platform: each is active until it is over.
 
-Two kinds send one code, or equipment that is retired goes on sending: its messages are kept and counted, and only what
-they say of life safety is judged.
+Two kinds send one code, or retired equipment still sends: its messages are kept and counted, and only their life-safety
+signals are judged.
 """
 
 import hashlib
@@ -20,20 +20,20 @@ from gateway.storage.tables import alarm, alarm_is_open
 TWO_KINDS: Final = "two_kinds"
 RETIRED_SPEAKS: Final = "retired_speaks"
 QUIET_MS: Final = 24 * 3_600_000
-"""Retired equipment that has sent nothing for a day is off: a device that reports at all does so daily."""
+"""Retired equipment that has sent nothing for a day counts as off: a working device reports daily."""
 _RULES: Final = {f"system.{kind}": kind for kind in (TWO_KINDS, RETIRED_SPEAKS)}
 _TOPIC: Final = Topic(PLATFORM, Kind.SYSTEM, "gengfu", Channel.EVENT)
 
 
 class Notice(NamedTuple):
-    """What is said, and of which equipment, `{site}:{code}`."""
+    """The type of a notice, and its equipment as `{site}:{code}`."""
 
     what: str
     equipment: str
 
 
 class EquipmentNotices:
-    """Says what is new, and takes back what is over."""
+    """Reports new notices, and ends those that are over."""
 
     def __init__(self, standing: Collection[Notice] = ()) -> None:
         self._standing = set(standing)
@@ -50,7 +50,7 @@ class EquipmentNotices:
 
 
 def notices_of(items: Iterable[Equipment], messages: Mapping[Who, LastMessage], now: int) -> dict[Notice, str]:
-    """All that there is to say, each with its text. Pure."""
+    """All current notices with their texts. Pure."""
     found: dict[Notice, str] = {}
     for item in items:
         if item.retired_at is None and item.shares_code:
@@ -63,7 +63,7 @@ def notices_of(items: Iterable[Equipment], messages: Mapping[Who, LastMessage], 
 
 
 async def standing_notices(database: Database) -> set[Notice]:
-    """What was said before the start and is not taken back."""
+    """The notices reported before the start that are not over."""
     statement = select(alarm.c.rule, alarm.c.part).where(alarm.c.rule.in_(_RULES), alarm.c.active, alarm_is_open)
     async with database.reading() as connection:
         return {Notice(_RULES[row.rule], row.part) for row in await connection.execute(statement)}

@@ -1,4 +1,4 @@
-"""The owner takes up what people have done to equipment: what it remembers moves or goes, and what is open follows."""
+"""Applies changes of equipment in the leader: its memory and the open alarms are moved or removed."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -25,14 +25,14 @@ class EstateNews(NamedTuple):
     """What differs between two states of the estate."""
 
     renamed: dict[Who, str]
-    """(site, former code) -> the code of today."""
+    """(site, former code) -> the current code."""
     retired: frozenset[Who] = frozenset()
     back: frozenset[Who] = frozenset()
     """Retired before, and in use again."""
     left: frozenset[tuple[str, str, str]] = frozenset()
-    """(site, code, kind) of what has another kind now."""
+    """(site, code, kind) of equipment whose kind was changed."""
     heirs: frozenset[Who] = frozenset()
-    """Has the rules of another code since: of its own former one, or of what it replaces."""
+    """Equipment that now has the rules of another code: its former one, or of what it replaces."""
 
     def __bool__(self) -> bool:
         return any(self[:])
@@ -50,7 +50,7 @@ def what_changed(before: Estate, after: Estate) -> EstateNews:
 
 
 def apply_changes(evaluator: RuleEvaluator, rulebook: Rulebook, news: EstateNews, standing: Collection[Key]) -> None:
-    """Let the engine's memory follow. What is forgotten begins anew with its next message; `standing` alarms stay."""
+    """Update the evaluator's memory. Forgotten equipment starts fresh at its next message; `standing` alarms stay."""
     for (site, code), new in news.renamed.items():
         evaluator.rename(site, code, new)
     ended = news.retired | news.back
@@ -64,7 +64,7 @@ def apply_changes(evaluator: RuleEvaluator, rulebook: Rulebook, news: EstateNews
 
 
 def rules_to_judge_anew(rulebook: Rulebook, news: EstateNews) -> list[Replanned]:
-    """Every rule for what has another code: one that names equipment by its code may be for it now, or no more."""
+    """Every rule for equipment with another code: a rule that names a code may now apply, or no longer."""
     return [
         Replanned(RuleScope(rule.id, site, code), "equipment renamed or replaced")
         for site, code in sorted(news.heirs)
@@ -73,10 +73,10 @@ def rules_to_judge_anew(rulebook: Rulebook, news: EstateNews) -> list[Replanned]
 
 
 async def settle(transaction: Transaction, news: EstateNews, now: int) -> set[Key]:
-    """Let what was decided meanwhile follow too; alarms of life safety that retired equipment has raised stay.
+    """Apply the changes to decisions made meanwhile; life-safety alarms raised by retired equipment stay.
 
     Returns:
-        The alarms that still stand of what was retired or taken back into use.
+        The open alarms of equipment that was retired or taken back into use.
     """
     for (site, code), new in news.renamed.items():
         await move_alarms(transaction, Scope(site, code), new, RENAMED_MEANWHILE, now)

@@ -1,4 +1,4 @@
-"""Which equipment people's lives depend on, by what it has sent. Pure."""
+"""Which equipment is a source of life safety, by the fields it has sent. Pure."""
 
 from collections.abc import Collection, Iterable
 
@@ -10,8 +10,8 @@ def is_life_safety_source(rules: Iterable[Rule], sent: Collection[str] | None) -
     """Whether an equipment has signals of life safety.
 
     Args:
-        rules: those that watch it.
-        sent: the fields that it has sent so far; None where nothing was heard of it, and what its kind may send counts.
+        rules: those that apply to it.
+        sent: the fields that it has sent so far; None if it has sent nothing: then the fields of its kind count.
     """
     return any(rule.life_safety and _looks_at(rule, sent) for rule in rules)
 
@@ -23,5 +23,5 @@ def _looks_at(rule: Rule, sent: Collection[str] | None) -> bool:
 
 
 def _is_about_unreadable(rule: Rule) -> bool:
-    """What cannot be read is an alarm of every kind that has fields of life safety, whether it sends them or not."""
+    """Rules on unreadable messages exist for every kind with life-safety fields, whether it sends them or not."""
     return set(rule.match.get("type", ())) == {UNREADABLE}

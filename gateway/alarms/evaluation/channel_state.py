@@ -1,4 +1,4 @@
-"""What is remembered, while the service runs, of each channel of each equipment and of each rule on it. Pure."""
+"""In-memory state of each channel of each equipment, and of each rule on it. Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -27,17 +27,17 @@ from gateway.alarms.rules.series import add_point, is_series_breached
 
 _DOUBTFUL_CLOCK: Final = int(Quality.FUTURE | Quality.OLD | Quality.NO_TIME | Quality.CLOCK_WRONG)
 _BURST_MS: Final = 500
-"""Samples that come faster than this are a backlog: their times of measurement may lie far apart."""
+"""Samples that arrive faster than this are a backlog: their times of measurement may lie far apart."""
 MOST_VALUES: Final = 256
-"""Fields of one channel whose newest values are remembered, beside those that rules look at."""
+"""Fields of one channel whose newest values are kept, in addition to those that rules use."""
 MOST_INSTANCES: Final = 10_000
-"""RuleEvaluator of one channel, parts included. Several times what the largest fire panels have."""
+"""Rule instances of one channel, parts included. Several times what the largest fire panels have."""
 SERIES: Final = frozenset({RuleType.RATE, RuleType.COUNT})
-"""Types that remember a window of samples."""
+"""Rule types that keep a window of samples."""
 
 
 class Plan:
-    """What a rule looks at, worked out once for all equipment."""
+    """The inputs of a rule, computed once for all equipment."""
 
     __slots__ = ("differing", "guarded", "inputs", "rule")
 
@@ -49,13 +49,13 @@ class Plan:
 
 
 class QuietBand:
-    """The band of one number in which a watch need not be asked."""
+    """The band of one number within which a rule instance need not be evaluated."""
 
     __slots__ = ("high", "instance", "low")
 
     def __init__(self, instance: "RuleInstance") -> None:
         self.instance = instance
-        # Empty until the first judgement: after a start every rule looks once at what it finds.
+        # Empty until the first judgement: after a start every rule is evaluated once.
         self.low, self.high = 1.0, 0.0
 
 
@@ -87,28 +87,28 @@ class RuleInstance:
         self.memory = memory
         self.inputs = plan.inputs
         self.bands_by_field: dict[str, QuietBand] = {}
-        # What the newest sample in breach said, while a delay runs: of it the alarm tells.
+        # Value of the newest sample in breach while a delay runs; the alarm reports it.
         self.breach_value = memory.pending_value
         self.points: list[Point] = list(memory.points)
-        # When what only a sample out of order has raised is compared with the newest values, 0 where nothing is.
+        # When an alarm raised by a sample out of order is compared with the newest values; 0: none is pending.
         self.settle_at = 0
-        # A count that stands: until when only a sample can change that (epoch ms), 0 where that is not worked out.
+        # Active count: until when only a sample can change it (epoch ms), 0 where that is not computed.
         self.counted_until = 0
-        # Absence: whether it happens just now.
+        # Absence: whether the field has one of the expected values now.
         self.happening = False
         self.seen_at = memory.seen_at
         self.reminded = False
         self.silence: Silence | None = None
-        # The last message kept by a broker that was taken into account.
+        # Hash of the last retained message that was evaluated.
         self.retained = memory.retained
 
     def follow(self, plan: Plan) -> None:
-        """Go on under a rule that was changed, or is as it was; what is remembered stays."""
+        """Continue with a rule, changed or not; the memory is kept."""
         self.rule, self.inputs, self.bands_by_field = plan.rule, plan.inputs, {}
         self.counted_until = 0
 
     def waits_until(self) -> list[int]:
-        """The moments, by the time of receipt, at which the clock ends a delay or what disorder has raised."""
+        """The times of receipt at which the clock ends a delay, or an alarm raised by a sample out of order."""
         memory, rule = self.memory, self.rule
         delay = rule.off_delay if memory.active else rule.on_delay
         delayed = [] if memory.pending_received is None else [memory.pending_received + delay]
@@ -116,7 +116,7 @@ class RuleInstance:
 
 
 class ChannelState:
-    """All that watches one channel of one equipment."""
+    """All rule instances on one channel of one equipment, and its newest values."""
 
     __slots__ = (
         "begins_silence",
@@ -130,7 +130,7 @@ class ChannelState:
         "instances",
         "is_unknown",
         "late_in_a_row",
-        "most_watches",
+        "most_instances",
         "newest_at",
         "online_of",
         "recalled",
@@ -142,72 +142,72 @@ class ChannelState:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        # Beyond so many watches those of parts on which nothing stands are forgotten.
-        self.most_watches = MOST_INSTANCES
-        # Whether nobody had adopted its equipment when it was heard for the first time.
+        # Beyond this number, instances of parts without an active alarm are dropped.
+        self.most_instances = MOST_INSTANCES
+        # Whether its equipment was not adopted when its first message was received.
         self.is_unknown = False
         self.values: dict[str, Value] = {}
-        # Names among `values` that are known from before the start only.
+        # Names among `values` that are known only from before the start.
         self.recalled: set[str] = set()
         self.newest_at = 0
         self.received_at = 0
-        # When each field was measured last: all of them at `complete_at`, and some of them later.
+        # When each field was last measured: all of them at `complete_at`, some of them later.
         self.complete_at = 0
         self.times: dict[str, int] = {}
-        # When a run of samples from before the newest one began to come in, 0 while there is none.
+        # When a run of samples older than the newest one began to arrive, 0 while there is none.
         self.behind_since = 0
         self.late_in_a_row = 0
-        # Fields whose newest value cannot be true, and what it was.
+        # Fields whose newest value is implausible, and that value.
         self.doubtful: dict[str, str] = {}
         self.instances: dict[Key, RuleInstance] = {}
         self.by_limit: dict[str, list[QuietBand]] = {}
         self.by_state: dict[str, list[RuleInstance]] = {}
         self.by_series: dict[str, list[RuleInstance]] = {}
         self.by_event: list[Rule] = []
-        # Whose silence is noticed on this channel, and who is said to be online by it.
+        # The no-data check of this channel, and the instance whose online status it reports.
         self.silence: Silence | None = None
         self.online_of: RuleInstance | None = None
-        # Whether the first message on it begins the watch for silence; events of who reports otherwise only end one.
+        # Whether the first message starts the no-data check; events of equipment with telemetry only end silence.
         self.begins_silence = True
-        # Rule instances that do not match the newest sample: they wait for a delay to end, or for a further sample.
+        # Rule instances whose state differs from the newest sample: they wait for a delay or for another sample.
         self.unsettled: set[Key] = set()
 
     def without_instances(self) -> dict[Key, RuleInstance]:
-        """Take all watches off; what the equipment has said stays. Returns them."""
+        """Remove and return all rule instances; the values are kept."""
         instances, self.instances = self.instances, {}
         self.by_limit, self.by_state, self.by_series, self.by_event = {}, {}, {}, []
         self.silence = self.online_of = None
         return instances
 
     def rename(self, code: str) -> None:
-        """Its equipment has another code from now on; what waits goes on waiting."""
+        """Use another code for the equipment; pending delays continue."""
         for instance in self.instances.values():
             instance.key = instance.key._replace(equipment=code)
         self.instances = {instance.key: instance for instance in self.instances.values()}
         self.unsettled = {key._replace(equipment=code) for key in self.unsettled}
 
-    def forget_unasked(self) -> None:
-        """A device that makes up ever new names must not fill the memory: what no rule looks at goes."""
-        asked = {name for instance in self.instances.values() for name in (*instance.inputs, *instance.rule.condition)}
-        asked |= self.by_limit.keys() | self.by_state.keys() | self.by_series.keys()
-        self.values = {name: value for name, value in self.values.items() if name in asked}
-        self.times = {name: at for name, at in self.times.items() if name in asked}
+    def forget_unused_fields(self) -> None:
+        """Drop the fields that no rule uses, so that a device that invents field names cannot fill the memory."""
+        used = {name for instance in self.instances.values() for name in (*instance.inputs, *instance.rule.condition)}
+        used |= self.by_limit.keys() | self.by_state.keys() | self.by_series.keys()
+        self.values = {name: value for name, value in self.values.items() if name in used}
+        self.times = {name: at for name, at in self.times.items() if name in used}
 
     def measured_at(self, name: str) -> int:
-        """When the known value of a field was measured, 0 where there is none."""
+        """When the known value of a field was measured, 0 if there is none."""
         return max(self.complete_at, self.times.get(name, 0)) if name in self.values else 0
 
     def date_each_field(self) -> None:
-        """Before a field that comes out of order: the time at which all the others were complete is not its own."""
+        """Give each field its own time, before a field arrives out of order to which `complete_at` does not apply."""
         self.times = {name: self.measured_at(name) for name in self.values}
         self.complete_at = 0
 
     def is_clock_in_doubt(self, now: int, window_ms: int) -> bool:
-        """Whether nothing but late samples come: they may deny what waits, and will count when the window is over."""
+        """Whether only late samples arrive: they may contradict pending delays, and count when the window is over."""
         return self.late_in_a_row > 1 and now - self.behind_since <= window_ms
 
     def allow_for_a_jump(self, at: int, received_at: int, window_ms: int) -> None:
-        """A clock that is set right by an hour has not let an hour pass: what waits goes on waiting."""
+        """Shift pending delays when the device's clock jumps forward: a corrected clock is not elapsed time."""
         passed = received_at - self.received_at
         jumped = at - self.newest_at - passed
         if not self.newest_at or passed < _BURST_MS or jumped <= window_ms:
@@ -219,7 +219,7 @@ class ChannelState:
                 instance.memory = msgspec.structs.replace(instance.memory, pending_since=since)
 
     def begin_delays_anew(self, at: int) -> None:
-        """Once, when a clock that was set back is believed: what waited may have been denied meanwhile."""
+        """Restart pending delays once when a clock set back is accepted: they may have been contradicted meanwhile."""
         if not self.late_in_a_row:
             return
         self.late_in_a_row = 0
@@ -229,7 +229,7 @@ class ChannelState:
                 instance.memory = msgspec.structs.replace(instance.memory, pending_since=at)
 
     def watching(self, names: Iterable[str]) -> dict[Key, RuleInstance]:
-        """The watches that look at some fields."""
+        """The rule instances that use some of these fields."""
         found: dict[Key, RuleInstance] = {}
         for name in names:
             found |= {quiet.instance.key: quiet.instance for quiet in self.by_limit.get(name, ())}
@@ -238,8 +238,10 @@ class ChannelState:
         return found
 
 
-def ask(instance: RuleInstance, values: Mapping[str, Value], reading: Reading, at: int, newest: int) -> bool | None:
-    """What a rule says of the newest values; takes the sample, of time `at`, into what it remembers besides."""
+def evaluate(
+    instance: RuleInstance, values: Mapping[str, Value], reading: Reading, at: int, newest: int
+) -> bool | None:
+    """Whether the newest values breach a rule; adds the sample, of time `at`, to its window."""
     rule = instance.rule
     if rule.type in SERIES:
         value = reading.fields.get(rule.field)
@@ -248,26 +250,26 @@ def ask(instance: RuleInstance, values: Mapping[str, Value], reading: Reading, a
             instance.counted_until = 0
         return is_series_breached(rule, instance.points, newest, instance.memory.active)
     if rule.type is RuleType.ABSENCE:
-        return _ask_absence(instance, values, reading.received_at)
+        return _is_absence_breached(instance, values, reading.received_at)
     return is_breached(rule, values, instance.memory.active)
 
 
 def judged(instance: RuleInstance, breached: bool, at: int, received_at: int, *, corrects: bool = False) -> Judgement:
-    """What follows from an answer of `ask`: by the time of measurement, but for what the service's clock decides."""
+    """Judge a result of `evaluate` by the time of measurement; absence is judged by the service's clock."""
     if instance.rule.type is RuleType.ABSENCE:
         return judge_in_order(instance.rule, instance.memory, breached, received_at)
     return judge(instance.rule, instance.memory, breached, at, received_at, corrects=corrects)
 
 
-def _ask_absence(instance: RuleInstance, values: Mapping[str, Value], received_at: int) -> bool:
+def _is_absence_breached(instance: RuleInstance, values: Mapping[str, Value], received_at: int) -> bool:
     happened, instance.happening = instance.happening, values.get(instance.rule.field) in instance.rule.values
     if happened or instance.happening or instance.seen_at is None:
         instance.seen_at = received_at
     return False if instance.happening else instance.memory.active
 
 
-def with_habits(instance: RuleInstance, memory: Memory) -> Memory:
-    """A memory with what its watch remembers besides."""
+def with_series(instance: RuleInstance, memory: Memory) -> Memory:
+    """A memory with the additional state of its rule instance: points, last seen, interval, retained message."""
     if instance.retained:
         memory = msgspec.structs.replace(memory, retained=instance.retained)
     if instance.rule.type is RuleType.COUNT:
@@ -280,6 +282,6 @@ def with_habits(instance: RuleInstance, memory: Memory) -> Memory:
 
 
 def time_of(reading: Reading) -> int:
-    """When it was measured, where that can be true: not with a doubtful clock, and never later than it came."""
+    """Time of measurement; time of receipt where the clock is in doubt or the measurement would be later than it."""
     at, received_at = reading.measured_at, reading.received_at
     return received_at if at > received_at or reading.quality & _DOUBTFUL_CLOCK else at

@@ -1,8 +1,8 @@
-"""The service's clock is set while rules remember times by it: the times move with it, and no time has passed. Pure.
+"""Shifts remembered times when the service's clock is set: the step is not elapsed time. Pure.
 
-Times of receipt are always the service's. Times of measurement are its own where a device sends none that can be
-believed; a device's own clock is not set with ours. Set back, ours would lie behind all that is remembered, and what
-follows would look too late to count: so then those move too.
+Times of receipt are always by the service's clock. Times of measurement are by it where a device sends none, or none
+that is plausible; otherwise they are by the device's clock, which is not set with ours. When our clock is set back, all
+remembered times would lie in the future and new samples would look too late to count: then those are shifted too.
 """
 
 from collections.abc import Iterable
@@ -14,12 +14,12 @@ from collectors.wire.reading import Reading
 from gateway.alarms.evaluation.channel_state import ChannelState, RuleInstance
 from gateway.alarms.rules.rule import Memory
 
-_TOLD_APART_MS: Final = 120_000
-"""A message may have waited for as long as half of this: a smaller step forward cannot be told from waiting."""
+_DISTINGUISHABLE_MS: Final = 120_000
+"""A message may have waited for up to half of this: a smaller step forward cannot be distinguished from waiting."""
 
 
 def moved_memory(memory: Memory, by: int, *, measured: bool) -> Memory:
-    """What a rule remembers, by a clock that shows `by` ms more; its times of measurement move where `measured`."""
+    """A rule's memory after a step of `by` ms; its times of measurement are shifted if `measured`."""
     times = ("pending_received", "seen_at", *(("changed_at", "known_at", "pending_since") if measured else ()))
     known = {name: getattr(memory, name) for name in times}
     moved = {name: time + by for name, time in known.items() if time}
@@ -28,7 +28,7 @@ def moved_memory(memory: Memory, by: int, *, measured: bool) -> Memory:
 
 
 def not_after(memory: Memory, now: int) -> Memory:
-    """What was remembered, at a start: nothing has happened later than `now` (epoch ms; 0: not known yet)."""
+    """A memory loaded at a start, with no time later than `now` (epoch ms; 0: not known yet)."""
     if not now:
         return memory
     moved = {
@@ -43,7 +43,7 @@ def not_after(memory: Memory, now: int) -> Memory:
 
 
 def move_channel_state(channel_state: ChannelState, by: int) -> None:
-    """Let a channel of an equipment, and all that watches it, go by a clock that shows `by` ms more."""
+    """Shift the times of a channel and its rule instances by a step of `by` ms."""
     measured = by < 0 or channel_state.newest_at == channel_state.received_at
     if channel_state.received_at:
         channel_state.received_at += by
@@ -58,7 +58,7 @@ def move_channel_state(channel_state: ChannelState, by: int) -> None:
 
 
 def _move_instance(instance: RuleInstance, by: int, *, measured: bool) -> None:
-    # Silence and absence are dated by the service's clock, whatever clock the equipment has.
+    # No data and absence are dated by the service's clock, whatever clock the equipment has.
     of_ours = instance.silence is not None or instance.seen_at is not None
     instance.memory = moved_memory(instance.memory, by, measured=measured or of_ours)
     if measured:
@@ -73,7 +73,7 @@ def _move_instance(instance: RuleInstance, by: int, *, measured: bool) -> None:
 
 
 def by_new_clock(readings: Iterable[Reading], now: int, by: int) -> None:
-    """Date what was received before the clock was set, and is judged after it, as the clock would have dated it.
+    """Correct the time of receipt of readings that were received before a step of the clock and are judged after it.
 
     Args:
         readings: judged soon after a step; changed in place.
@@ -82,7 +82,7 @@ def by_new_clock(readings: Iterable[Reading], now: int, by: int) -> None:
     """
     for reading in readings:
         waited = now - reading.received_at
-        if waited < 0 if by < 0 else by > _TOLD_APART_MS and waited > by // 2:
+        if waited < 0 if by < 0 else by > _DISTINGUISHABLE_MS and waited > by // 2:
             reading.received_at = min(reading.received_at + by, now)
-        elif waited < 0:  # set forth and back before anybody looked: it cannot come later than now
+        elif waited < 0:  # set forward and back between two ticks: it cannot be received later than now
             reading.received_at = now

@@ -1,7 +1,7 @@
-"""Whether an event that looks like one before is that one, delivered again. Pure.
+"""Whether an event with a known digest is a redelivery. Pure.
 
-In doubt it is a new one: a fire told twice is the lesser evil. What comes again comes in its order, so what stands in
-the end is right all the same.
+In doubt it is treated as new: reporting a fire twice is safer than missing one. Redelivered events arrive in order, so
+the final state is correct either way.
 """
 
 from typing import Final, NamedTuple
@@ -12,29 +12,29 @@ from collectors.wire.reading import Quality, Reading
 
 _DOUBTFUL_CLOCK: Final = int(Quality.OLD | Quality.FUTURE | Quality.CLOCK_WRONG)
 _REDELIVERED_WITHIN_MS: Final = 3_600_000
-"""A broker delivers again what it has no acknowledgement for when the connection is back."""
+"""A broker redelivers unacknowledged messages when the connection is back."""
 _SECOND_MS: Final = 1_000
 _NANOSECONDS: Final = 1_000_000
 
 
 class FirstDelivery(NamedTuple):
-    """What is known of the event that came first with this digest; `received_at` in epoch ms."""
+    """The first event with a digest; `received_at` in epoch ms."""
 
     quality: int
     received_at: int
 
 
 def first_delivery(reading: Reading) -> FirstDelivery:
-    """Of an event that has just come for the first time."""
+    """The record of an event received for the first time."""
     return FirstDelivery(reading.quality, reading.received_at)
 
 
 def is_repeat(reading: Reading, first: FirstDelivery, newest: Reading | None) -> bool:
-    """Whether it is the first one again.
+    """Whether an event is the first one delivered again.
 
     Args:
         reading: an event with the digest of an earlier one.
-        first: that one.
+        first: the earlier event.
         newest: the last event of the same equipment before it; None where that is not known.
     """
     if reading.redelivered and reading.received_at - first.received_at <= _REDELIVERED_WITHIN_MS:
@@ -45,7 +45,7 @@ def is_repeat(reading: Reading, first: FirstDelivery, newest: Reading | None) ->
 
 
 def _is_anew_in_one_second(reading: Reading, newest: Reading | None) -> bool:
-    """Fire, clear and fire again, by a panel whose clock counts whole seconds and that numbers nothing."""
+    """Fire, clear and fire again within one second, by a panel with whole-second times and no sequence numbers."""
     return (
         reading.topic.kind is Kind.FIRE_PANEL
         and not reading.redelivered
@@ -57,7 +57,7 @@ def _is_anew_in_one_second(reading: Reading, newest: Reading | None) -> bool:
     )
 
 
-def name_anew(reading: Reading, number: int) -> None:
-    """Give an event an identity of its own; `number` tells those of one millisecond apart."""
+def renumber(reading: Reading, number: int) -> None:
+    """Give an event a new identity; `number` distinguishes events of one millisecond."""
     reading.key = reading.received_at * _NANOSECONDS + number % _NANOSECONDS
     reading.digest = digest(reading)

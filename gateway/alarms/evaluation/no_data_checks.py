@@ -1,4 +1,4 @@
-"""Who has fallen silent, who is said to be offline, and who speaks again. Pure."""
+"""Detects equipment that falls silent, is reported offline, or reports again. Pure."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ def check_silence(
     listening_since: int,
     outcome: Outcome,
 ) -> None:
-    """Look whether it has been silent for too long, and when to look again."""
+    """Check whether equipment has been silent for too long, and schedule the next check."""
     silence.check(now, listening_since)
     if silence.silent:
         judge_silence(schedule, channel_state, instance, silence, now, outcome)
@@ -31,16 +31,16 @@ def check_silence(
         schedule.remind(channel_state, instance, silence.due_at)
 
 
-def hear(
+def receive(
     schedule: Schedule,
     channel_states: Mapping[Topic, ChannelState],
     silence: Silence,
     reading: Reading,
     outcome: Outcome,
 ) -> None:
-    """A message that came after an unusual time, or the first one."""
+    """Take a message after an unusually long gap, or the first one."""
     was_silent, received_at = silence.silent, reading.received_at
-    if not silence.hear(received_at):
+    if not silence.receive(received_at):
         return
     topic = reading.topic
     channel_state = channel_states[status_of(topic)]
@@ -53,7 +53,7 @@ def hear(
 def take_online(
     schedule: Schedule, channel_state: ChannelState, instance: RuleInstance, reading: Reading, outcome: Outcome
 ) -> None:
-    """The status counts in the order of its arrival: the broker itself sends the last will."""
+    """Take a status, in the order of arrival: the broker itself sends the last will."""
     online = reading.fields.get("online")
     if instance.silence is not None and isinstance(online, bool):
         instance.silence.online = online
@@ -68,9 +68,9 @@ def judge_silence(
     now: int,
     outcome: Outcome,
 ) -> None:
-    """Have the rule decide on what is known of the equipment's silence."""
-    said: dict[str, Value] = {} if silence.online else {"online": False}
+    """Judge the rule by the equipment's silence and online status."""
+    values: dict[str, Value] = {} if silence.online else {"online": False}
     schedule.unsettle(channel_state, instance.key)
-    keep(instance, judge_in_order(instance.rule, instance.memory, silence.is_breached, now), said, now, outcome)
+    keep(instance, judge_in_order(instance.rule, instance.memory, silence.is_breached, now), values, now, outcome)
     if instance.memory.pending_since is None:
         channel_state.unsettled.discard(instance.key)

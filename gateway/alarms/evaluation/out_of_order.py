@@ -1,27 +1,27 @@
-"""Samples out of order: from before the newest one, or from too long before it to change an alarm. Pure."""
+"""Samples out of order: older than the newest one, or too old to change an alarm. Pure."""
 
 from collections.abc import Mapping
 
 from collectors.wire.reading import Quality, Reading
-from gateway.alarms.evaluation.channel_state import SERIES, ChannelState, RuleInstance, ask, judged, time_of
+from gateway.alarms.evaluation.channel_state import SERIES, ChannelState, RuleInstance, evaluate, judged, time_of
 from gateway.alarms.evaluation.outcomes import Alone, Outcome, keep
 from gateway.alarms.evaluation.schedule import Schedule
 from gateway.alarms.key import Key
 from gateway.alarms.rules.rule import RuleType, is_breached, judge
 
 
-class Disorder:
-    """Decides what samples may still change that were measured before the newest one."""
+class OutOfOrderSamples:
+    """Decides what a sample measured before the newest one may still change."""
 
     def __init__(self, schedule: Schedule, late_window_ms: int) -> None:
         self._schedule = schedule
         self._late_window_ms = late_window_ms
 
     def has_clock_stepped_back(self, channel_state: ChannelState, at: int, reading: Reading) -> bool:
-        """Whether for a whole window nothing but samples of the past has come: then the clock was set back.
+        """Whether only older samples have arrived for a whole window: then the clock was set back.
 
-        Until its time has caught up, such a device's samples count by their order of arrival. A part of it that always
-        speaks later than the others, about fields of its own, is not set back.
+        Until its time has caught up, such a device's samples count in the order of arrival. A part of it that always
+        reports later than the others, with its own fields, does not count as set back.
         """
         if all(at >= channel_state.measured_at(name) for name in reading.fields):
             return False
@@ -31,7 +31,7 @@ class Disorder:
         return received_at - channel_state.behind_since >= self._late_window_ms > 0
 
     def take(self, channel_state: ChannelState, reading: Reading, at: int, outcome: Outcome) -> None:
-        """A sample from before the newest one. What it says of fields that nobody has measured since is news."""
+        """Take a sample older than the newest one. Its values count as new for fields not measured since."""
         behind = max(0, min(channel_state.newest_at, reading.received_at) - at)
         if behind > self._late_window_ms:
             reading.quality |= Quality.LATE
@@ -57,19 +57,19 @@ class Disorder:
         reading: Reading,
         outcome: Outcome,
     ) -> None:
-        """Ask what looks at the news. A rule of several fields is asked about the time of the newest of them."""
+        """Evaluate the rules that use the new values; a rule of several fields at the time of the newest of them."""
         for instance in instances.values():
             waits = instance.key in channel_state.unsettled
             self._schedule.unsettle(channel_state, instance.key)
             with Alone(instance.key, reading, outcome):
                 newest = max(at, *map(channel_state.measured_at, instance.inputs))
-                breached = ask(instance, channel_state.values, reading, at, newest)
+                breached = evaluate(instance, channel_state.values, reading, at, newest)
                 if breached is not None:
                     corrects = len(instance.inputs) > 1 or instance.rule.type in SERIES
                     when = newest if instance.rule.type in SERIES or (corrects and breached) else at
                     judgement = judged(instance, breached, when, reading.received_at, corrects=corrects)
-                    told = reading.fields if instance.rule.type in SERIES else channel_state.values
-                    keep(instance, judgement, told, reading.received_at, outcome)
+                    shown = reading.fields if instance.rule.type in SERIES else channel_state.values
+                    keep(instance, judgement, shown, reading.received_at, outcome)
                     self._schedule.note(channel_state, instance)
                     waits = judgement.memory.active is not breached
                 if not waits:
@@ -83,11 +83,11 @@ class Disorder:
         reading: Reading,
         outcome: Outcome,
     ) -> None:
-        """What holds now stands, but an alarm of then is not lost.
+        """Evaluate past values: the current state stays, but a past alarm is not lost.
 
-        It may raise a rule that has no delay, and end that again where the newest values are no breach either; the
-        next sample in order, or else the end of the window, has the last word. It begins no delay: what was measured
-        after it is not known any more. Nor does it raise a combination: what the other fields said then is not known.
+        They may raise a rule without delay, and end that again if the newest values are no breach either; the next
+        sample in order, or the end of the window, decides. They begin no delay: what was measured after them is no
+        longer known. Nor do they raise a combination: the other fields' values at that time are not known.
         """
         values = {**channel_state.values, **reading.fields}
         for instance in instances.values():
@@ -109,7 +109,7 @@ class Disorder:
                 keep(instance, judgement, values, reading.received_at, outcome)
 
     def _take_late(self, channel_state: ChannelState, reading: Reading, outcome: Outcome) -> None:
-        """What comes too late changes no alarm, but it may still tell of somebody in danger; that is never let go."""
+        """Take a sample that is too late to change an alarm: it may still raise one of life safety."""
         instances = {
             instance.key: instance for name in reading.fields for instance in channel_state.by_state.get(name, ())
         }

@@ -1,4 +1,4 @@
-"""What follows from readings and from the clock: decisions, memories to keep, failures. Pure."""
+"""Results of readings and ticks: decisions, memories to store, failures. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ import msgspec
 from collectors.wire.fields import Kind
 from collectors.wire.reading import Reading, Value
 from collectors.wire.topics import Topic
-from gateway.alarms.evaluation.channel_state import RuleInstance, with_habits
+from gateway.alarms.evaluation.channel_state import RuleInstance, with_series
 from gateway.alarms.key import Key
 from gateway.alarms.rules.rule import Change, Judgement, Memory, Rule, quiet_bands
 
@@ -23,15 +23,15 @@ class Decision(NamedTuple):
     value: Value | None
     received_at: int
     digest: str = ""
-    """Of the event that shows it; "" where telemetry or the clock does."""
+    """Digest of the event that shows it; "" for telemetry or the clock."""
     zone: str = ""
-    """Where in the building, as the event says it."""
+    """Zone of the building, as the event reports it."""
     note: str = ""
-    """For the journal: why it began or ended, where no sample says it."""
+    """For the journal: why it began or ended, where no sample shows it."""
 
 
 class Failure(NamedTuple):
-    """A rule that could not be applied: what it was about, the error, and the reading, None where the clock asked."""
+    """A rule that could not be applied: its key, the error, and the reading; None for a tick."""
 
     key: Key
     error: Exception
@@ -39,7 +39,7 @@ class Failure(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What follows from some readings: decisions in order, the memories that have to be kept, and what went wrong."""
+    """Result of some readings: decisions in order, memories to store, and failures."""
 
     decisions: list[Decision]
     memories: dict[Key, Memory]
@@ -50,12 +50,12 @@ class Outcome(NamedTuple):
 
 
 def no_rule(topic: Topic) -> Key:
-    """The key of what is about an equipment and no single rule."""
+    """A key for an equipment without a rule."""
     return Key(topic.site, topic.equipment, "", "")
 
 
 class Alone:
-    """One rule that fails is told of, and keeps no other rule from being applied."""
+    """Isolates one rule: its failure is recorded and does not prevent other rules from being applied."""
 
     __slots__ = ("_key", "_outcome", "_reading")
 
@@ -84,51 +84,51 @@ def keep(
     zone: str = "",
     before: tuple[int, Value | None] | None = None,
 ) -> None:
-    """Remember a judgement, and note what follows from it.
+    """Store a judgement in memory, and add its decisions to the outcome.
 
-    An alarm tells the value that was in breach: without a delay that of the sample which raised it, with one the value
-    that held when the delay ended. What the sample says that ended the breach is not told.
+    An alarm reports the value that was in breach: without a delay that of the sample which raised it, with one the
+    value that held when the delay ended. The value of the sample that ended the breach is not reported.
 
     Args:
         instance: what was judged.
         judgement: of its rule.
-        values: what it rests on.
-        received_at: when that was received, epoch ms.
-        outcome: where decisions and memory are noted.
+        values: the values it is based on.
+        received_at: when they were received, epoch ms.
+        outcome: receives decisions and memory.
         digest: of the event that shows it.
-        zone: as the event says it.
-        before: when the sample was measured, and the value until then: what a delay has ended earlier rests on that.
+        zone: as the event reports it.
+        before: when the sample was measured, and the value until then, for a delay that ended earlier.
     """
-    value, told = values.get(instance.rule.field), instance.breach_value
-    memory, changes = with_habits(instance, judgement.memory), judgement.changes
+    value, shown = values.get(instance.rule.field), instance.breach_value
+    memory, changes = with_series(instance, judgement.memory), judgement.changes
     if memory.pending_since is not None and not memory.active:
-        told = instance.breach_value = value
+        shown = instance.breach_value = value
         if instance.memory.pending_since is None:
             memory = msgspec.structs.replace(memory, pending_value=value)
     elif instance.memory.pending_since is None or instance.memory.active:
-        told = value
+        shown = value
     quiet = quiet_bands(instance.rule, memory, values) if instance.bands_by_field else {}
-    if memory != instance.memory:  # from here on nothing fails: what is remembered is decided too
+    if memory != instance.memory:  # nothing fails from here on: memory and decisions stay consistent
         instance.memory = outcome.memories[instance.key] = memory
     for name, band in quiet.items():
         instance.bands_by_field[name].low, instance.bands_by_field[name].high = band
     for change in changes:
         held = before[1] if before is not None and change.at < before[0] else value
-        shown = told if change.raised else held
+        reported = shown if change.raised else held
         outcome.decisions.append(
-            Decision(instance.key, instance.rule, instance.kind, change, shown, received_at, digest, zone)
+            Decision(instance.key, instance.rule, instance.kind, change, reported, received_at, digest, zone)
         )
 
 
 def outcome_of(outcome: Outcome, items: Sequence[Key | Reading]) -> Outcome:
-    """What became of some keys, in its order."""
+    """The part of an outcome that concerns some keys, in its order."""
     keys = {item for item in items if isinstance(item, Key)}
     decisions = [decision for decision in outcome.decisions if decision.key in keys]
     return Outcome(decisions, {key: memory for key, memory in outcome.memories.items() if key in keys}, [])
 
 
 def shown_by(outcome: Outcome, key: Key, readings: Sequence[Reading]) -> Reading | None:
-    """The reading that a key's last decision rests on; None where the clock decided."""
+    """The reading that a key's last decision is based on; None if the clock decided."""
     last = next((decision for decision in reversed(outcome.decisions) if decision.key == key), None)
     if last is None:
         return None

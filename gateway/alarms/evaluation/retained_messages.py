@@ -1,7 +1,7 @@
-"""Messages that a broker has kept: they come again at every start, and nobody knows how old they are. Pure.
+"""Retained messages: they arrive again at every start, and their age is not known. Pure.
 
-Of life safety such a message counts until the opposite is known: a detector may have spoken while nobody listened. Each
-is taken into account once for a rule, also over restarts, and none where the device itself has spoken since the start.
+For life safety a retained message counts until the opposite is known: a detector may have reported while the service
+was down. Each counts once for a rule, also across restarts, and none if the device itself has reported since the start.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 _OF_VALUES: Final = frozenset({RuleType.LIMIT, RuleType.STATE})
 
 
-def take_kept(known: WatchedEquipment, channel_state: ChannelState, reading: Reading, outcome: Outcome) -> None:
-    """Raise what a kept message says of life safety; it ends nothing."""
+def take_retained(known: WatchedEquipment, channel_state: ChannelState, reading: Reading, outcome: Outcome) -> None:
+    """Raise the life-safety alarms of a retained message; it ends none."""
     name = hashlib.blake2b(_encode(reading.fields), digest_size=8).hexdigest()
     for instance, values in tuple(_in_breach(known, channel_state, reading)):
         with Alone(instance.key, reading, outcome):
@@ -31,7 +31,7 @@ def take_kept(known: WatchedEquipment, channel_state: ChannelState, reading: Rea
                 continue
             instance.retained = name
             judgement = judge_in_order(instance.rule, instance.memory, True, reading.received_at)
-            # Whatever the device says from now on is later.
+            # Anything the device reports from now on is later.
             judgement = judgement._replace(memory=msgspec.structs.replace(judgement.memory, known_at=0))
             before = len(outcome.decisions)
             keep(instance, judgement, values, reading.received_at, outcome, reading.digest)
@@ -48,7 +48,7 @@ def _in_breach(
                 if rule.life_safety and is_match(rule, fields):
                     key = Key(reading.topic.site, reading.topic.equipment, part_of(rule, fields), rule.id)
                     yield (
-                        known.add_watch(channel_state, key, reading.topic.kind, rule),
+                        known.add_instance(channel_state, key, reading.topic.kind, rule),
                         {rule.field: str(fields.get("text", ""))},
                     )
         return

@@ -1,7 +1,7 @@
-"""Takes up changed rules while the service runs: the equipment concerned is watched anew, all else goes on. Pure.
+"""Loads changed rules while the service runs: the equipment concerned is re-evaluated, all else continues. Pure.
 
-A rule that still looks at the same goes on with all that it remembers, also where its delay or its text is another.
-One that looks at something else, or at another limit, judges the newest values at once, as after a fresh start.
+A rule with the same inputs and limits keeps its memory, even if its delay or its text differs. A rule with other inputs
+or limits judges the newest values at once, as after a fresh start.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,30 +23,30 @@ from gateway.alarms.rules.series import is_series_breached
 
 
 class Replanned(msgspec.Struct, frozen=True):
-    """A place at which a rule was changed, and how it is called in the record."""
+    """The scope in which a rule was changed, and the note for the journal."""
 
     place: RuleScope
     note: str
 
 
 def replanned(version: Mapping[str, Any]) -> Replanned:
-    """A version of a rule, by its columns."""
+    """The change that a row of a rule version describes."""
     place = RuleScope(version["rule"], version["site"], version["equipment"])
     return Replanned(place, f"rule changed: version {version['version']} for {place}")
 
 
 def note_of(changes: Iterable[Replanned], key: Key) -> str:
-    """What the record says of a change that concerns an alarm; "" where none does."""
+    """The journal's note on the change that concerns an alarm; "" if none does."""
     return _note_for({item.place: item.note for item in changes}, key.rule, key.site, key.equipment)
 
 
 def take_up(
     known: WatchedEquipment, schedule: Schedule, rulebook: Rulebook, changes: Iterable[Replanned], now: int
 ) -> Outcome:
-    """Go by another rulebook from now on.
+    """Apply another rulebook from now on.
 
     Args:
-        known: all equipment that has been heard.
+        known: all equipment that has sent a message.
         schedule: of the ticks.
         rulebook: in force from now on.
         changes: where it differs from the one before.
@@ -58,15 +58,15 @@ def take_up(
     def is_concerned(key: Key) -> bool:
         return bool(_note_for(notes, key.rule, key.site, key.equipment))
 
-    known.know_what_stands(is_concerned)
-    known.forget_what_was_off(is_concerned)
+    known.load_active(is_concerned)
+    known.forget_disabled(is_concerned)
     known.rulebook = rulebook
     places = {(place.site, _kind_of(place, before, rulebook), place.equipment) for place in notes}
-    # Who is silent is judged with the status: its channel comes first.
+    # Silence is judged with the status: its channel comes first.
     for topic in sorted(known.channel_states, key=lambda topic: topic.channel is not Channel.STATUS):
         if {(topic.site, topic.kind, topic.equipment), (topic.site, topic.kind, "")} & places:
             with Alone(Key(topic.site, topic.equipment, "", ""), None, outcome):
-                _watch_anew(known, schedule, topic, notes, now, outcome)
+                _replan(known, schedule, topic, notes, now, outcome)
     return outcome
 
 
@@ -79,7 +79,7 @@ def _note_for(notes: Mapping[RuleScope, str], rule: str, site: str, equipment: s
     return next((note for place, note in notes.items() if place.covers(rule, site, equipment)), "")
 
 
-def _watch_anew(
+def _replan(
     known: WatchedEquipment,
     schedule: Schedule,
     topic: Topic,
@@ -89,11 +89,11 @@ def _watch_anew(
 ) -> None:
     channel_state = known.channel_states[topic]
     were = {key: instance.rule for key, instance in channel_state.instances.items()}
-    gone = known.watch_anew(topic, channel_state)
-    schedule.strike(channel_state, gone.values())
+    gone = known.replan(topic, channel_state)
+    schedule.remove(channel_state, gone.values())
     for key, instance in gone.items():
         if instance.memory != FRESH:
-            outcome.memories[key] = known.put_to_rest(key, _at_rest(channel_state, instance.memory, now))
+            outcome.memories[key] = known.deactivate(key, _at_rest(channel_state, instance.memory, now))
     news = [
         instance
         for key, instance in channel_state.instances.items()
@@ -111,14 +111,14 @@ def _watch_anew(
 
 
 def _at_rest(channel_state: ChannelState, memory: Memory, now: int) -> Memory:
-    """Whatever it decides when it is in force again comes later than all that it has decided."""
+    """Memory of a disabled rule: decisions after it is enabled again are later than all earlier ones."""
     return Memory(changed_at=max(_device_time(channel_state, now), memory.changed_at + 1))
 
 
 def _fill_in(
     known: WatchedEquipment, topic: Topic, channel_state: ChannelState, instances: Iterable[RuleInstance]
 ) -> None:
-    """What was said before the start stands in for what was not said since."""
+    """Use values from before the start for fields not reported since."""
     recalled = known.recall_values(topic.site, topic.equipment)
     for instance in instances:
         missing = {
@@ -134,23 +134,23 @@ def _judge_anew(
     if instance.silence is not None:
         _judge_silence_anew(schedule, channel_state, instance, now, outcome)
         return
-    breached = _says(instance, channel_state, now)
+    breached = _is_instance_breached(instance, channel_state, now)
     judgement = judge_anew(instance.rule, instance.memory, breached, channel_state, now)
     instance.settle_at = 0
     schedule.unsettle(
         channel_state, instance.key
-    )  # and so it stays where a delay runs: the next sample or tick asks it again
+    )  # stays so while a delay runs: the next sample or tick evaluates it again
     keep(instance, judgement, channel_state.values, now, outcome)
     if instance.memory.active is breached or breached is None:
         channel_state.unsettled.discard(instance.key)
     if instance.rule.type is RuleType.ABSENCE:
-        schedule.strike(channel_state, [instance])
+        schedule.remove(channel_state, [instance])
         instance.reminded = instance.seen_at is None
     if instance.rule.type is not RuleType.ABSENCE or not instance.reminded:
         schedule.note(channel_state, instance)
 
 
-def _says(instance: RuleInstance, channel_state: ChannelState, now: int) -> bool | None:
+def _is_instance_breached(instance: RuleInstance, channel_state: ChannelState, now: int) -> bool | None:
     rule = instance.rule
     if rule.type in SERIES:
         return is_series_breached(rule, instance.points, _device_time(channel_state, now), active=False)
@@ -160,7 +160,7 @@ def _says(instance: RuleInstance, channel_state: ChannelState, now: int) -> bool
 
 
 def judge_anew(rule: Rule, memory: Memory, breached: bool | None, channel_state: ChannelState, now: int) -> Judgement:
-    """What a changed rule says of the newest values: a breach waits for its delay, what is none ends at once."""
+    """Judge the newest values by a changed rule: a breach waits for its delay, an alarm without one ends at once."""
     if breached is None:
         return Judgement(memory)
     newest_at, received_at = channel_state.newest_at or now, channel_state.received_at or now
@@ -174,19 +174,19 @@ def judge_anew(rule: Rule, memory: Memory, breached: bool | None, channel_state:
 
 
 def _device_time(channel_state: ChannelState, now: int) -> int:
-    """What the clock that measures shows now."""
+    """The current time by the device's clock."""
     return channel_state.newest_at + now - channel_state.received_at if channel_state.newest_at else now
 
 
 def _judge_silence_anew(
     schedule: Schedule, channel_state: ChannelState, instance: RuleInstance, now: int, outcome: Outcome
 ) -> None:
-    """Who is not silent for too long any more has spoken; who may be silent too long already, the next tick looks."""
+    """End silence that is within the new limit; the next tick checks for silence beyond it."""
     silence = instance.silence
     if silence is None:
         return
-    if silence.heard_at:
-        silence.silent = silence.silent and now - silence.heard_at >= silence.limit
-        silence.due_at = max(now, silence.heard_at + silence.limit)
+    if silence.last_received_at:
+        silence.silent = silence.silent and now - silence.last_received_at >= silence.limit
+        silence.due_at = max(now, silence.last_received_at + silence.limit)
         schedule.remind(channel_state, instance, silence.due_at)
     judge_silence(schedule, channel_state, instance, silence, now, outcome)

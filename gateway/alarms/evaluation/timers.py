@@ -1,4 +1,4 @@
-"""What only the clock can show: delays that end, counts that leave their window, what has not happened. Pure."""
+"""Timed checks: delays that end, counts that leave their window, silence and absence. Pure."""
 
 from typing import Final
 
@@ -10,13 +10,13 @@ from gateway.alarms.rules.rule import is_breached, judge, judge_in_order, mature
 from gateway.alarms.rules.series import counted_until, is_series_breached
 
 _SOONEST_MS: Final = 1_000
-"""Between two ticks: what counts down is looked at once a second."""
+"""Between two ticks: timed checks run once a second."""
 _LISTENING_MS: Final = 30_000
-"""Between two ticks that are further apart the service was held up, and whoever spoke then was not heard yet."""
+"""If two ticks are further apart the service was blocked, and messages of that time are not received yet."""
 
 
 class ClockChecks:
-    """Looks at the agenda whenever the clock is told."""
+    """Runs the due checks of the schedule at each tick."""
 
     def __init__(self, schedule: Schedule, late_window_ms: int) -> None:
         self._schedule = schedule
@@ -25,17 +25,17 @@ class ClockChecks:
         self._listening_since = 0
 
     def next_due(self) -> int | None:
-        """When the next tick may change something, a second after the last one or later; None while nothing waits."""
+        """When the next tick may change something, at least a second after the last one; None: nothing is pending."""
         due = self._schedule.next_due(self._ticked_at)
         return None if due is None else max(self._ticked_at + _SOONEST_MS, due)
 
     def clock_was_set(self, by: int) -> None:
-        """Go on by another clock, `by` ms later than the one before."""
+        """Shift times after a step of `by` ms."""
         self._ticked_at += by
         self._listening_since += by
 
     def tick(self, now: int, *, is_behind: bool = False) -> Outcome:
-        """Let delays end by the clock, and notice what has not come or not happened; see `progress` for both."""
+        """Let delays end by the clock, and detect silence and absence; see `progress` for the arguments."""
         schedule, outcome = self._schedule, Outcome([], {}, [])
         if not 0 <= now - self._ticked_at <= _LISTENING_MS:
             self._listening_since = now
@@ -64,7 +64,7 @@ class ClockChecks:
     def _settle(
         self, channel_state: ChannelState, instance: RuleInstance, now: int, is_behind: bool, outcome: Outcome
     ) -> None:
-        """Let a delay end, or have the newest values say what becomes of what disorder has raised."""
+        """End a delay, or compare an alarm raised by a sample out of order with the newest values."""
         rule, memory = instance.rule, instance.memory
         if instance.silence is not None:
             judgement = judge_in_order(rule, memory, instance.silence.is_breached, now)
@@ -77,7 +77,7 @@ class ClockChecks:
         elif not rule.life_safety and channel_state.is_clock_in_doubt(now, self._late_window_ms):
             return
         else:
-            # While we are behind, a sample that denies it may be waiting; but not for ever.
+            # While we are behind, a sample that contradicts it may be waiting; but not for ever.
             patience = self._late_window_ms if is_behind and not rule.life_safety else 0
             judgement = mature(rule, memory, now)
             if not judgement.changes or now - max(instance.waits_until()) < patience:
@@ -87,7 +87,7 @@ class ClockChecks:
             channel_state.unsettled.discard(instance.key)
 
     def _count_again(self, channel_state: ChannelState, instance: RuleInstance, now: int, outcome: Outcome) -> None:
-        """What was counted leaves the window as time goes by."""
+        """Evaluate an active count again as samples leave the window."""
         if not instance.memory.active:
             del self._schedule.counting[instance]
             return

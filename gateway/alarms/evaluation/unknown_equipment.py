@@ -1,7 +1,7 @@
-"""Bounds what is remembered of equipment that nobody has adopted: anybody who may publish can make it up. Pure.
+"""Bounds the memory for equipment that is not adopted: any client that may publish can invent it. Pure.
 
-The least recently heard is forgotten first, in heaps, so that each message costs little. What is forgotten is judged
-anew when it is heard again: no message is refused for it, and an alarm that stands is remembered on.
+The least recently active is forgotten first, in batches, so that each message costs little. Forgotten equipment is
+judged again from its next message: no message is refused, and active alarms are kept.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,23 +12,23 @@ from collectors.wire.topics import Topic
 Who = tuple[str, str]
 """(site, code)."""
 IsAdopted = Callable[[str, str], bool]
-"""(site, code) -> whether somebody has said that it belongs here."""
+"""(site, code) -> whether it is adopted."""
 MOST_UNKNOWN: Final = 1_000
 _SLACK: Final = 8
-"""An eighth more than permitted is kept until the next heap goes."""
+"""An eighth more than permitted is kept until the next batch is forgotten."""
 
 
 def all_adopted(_site: str, _code: str) -> bool:
-    """Where only equipment of the ledger is judged."""
+    """Only equipment of the ledger is judged."""
     return True
 
 
 class UnknownEquipment:
-    """Which equipment nobody has adopted, least recently heard first, and on which channels it was heard."""
+    """Equipment that is not adopted, least recently active first, and its channels."""
 
     def __init__(self, is_adopted: IsAdopted = all_adopted, most: int = MOST_UNKNOWN) -> None:
         self.forgotten = 0
-        """How many equipments were forgotten since the start."""
+        """How many pieces of equipment were forgotten since the start."""
         self._is_adopted = is_adopted
         self._most = most
         self._channels: dict[Who, list[Topic]] = {}
@@ -37,22 +37,22 @@ class UnknownEquipment:
         return len(self._channels)
 
     def meet(self, topic: Topic) -> bool:
-        """A channel is watched for the first time. Returns whether nobody has adopted its equipment."""
+        """Register a channel. Returns whether its equipment is not adopted."""
         who = (topic.site, topic.equipment)
         if self._is_adopted(*who):
             return False
         self._channels.setdefault(who, []).append(topic)
         return True
 
-    def hear(self, topic: Topic) -> None:
-        """It was heard again: now it is the most recently heard."""
+    def receive(self, topic: Topic) -> None:
+        """Mark equipment as the most recently active."""
         who = (topic.site, topic.equipment)
         channels = self._channels.pop(who, None)
         if channels is not None:
             self._channels[who] = channels
 
     def leave(self, topic: Topic) -> None:
-        """A channel is watched no more."""
+        """Remove a channel."""
         who = (topic.site, topic.equipment)
         channels = [one for one in self._channels.get(who, ()) if one != topic]
         if channels:
@@ -61,9 +61,9 @@ class UnknownEquipment:
             self._channels.pop(who, None)
 
     def surplus(self, keeps: Callable[[list[Topic]], bool]) -> Iterator[Topic]:
-        """The channels to forget now, if there are many too many; none of what `keeps` says must stay.
+        """The channels to forget now, if the limit is exceeded by an eighth; never those for which `keeps` is true.
 
-        What was adopted meanwhile is not unknown any more, and never comes back here.
+        Equipment adopted meanwhile is removed from here for good.
         """
         if len(self._channels) <= self._most + self._most // _SLACK:
             return

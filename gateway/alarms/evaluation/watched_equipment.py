@@ -1,4 +1,4 @@
-"""Gets to know equipment: which rules watch which channel of what has been heard. Pure."""
+"""Equipment that has sent messages, and which rules apply to which of its channels. Pure."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
@@ -18,16 +18,16 @@ from gateway.alarms.rules.rulebook import Rulebook
 
 _STATUS_FIELDS: Final = frozenset({"online"})
 Recall = Callable[[str, str], Mapping[str, Value]]
-"""(site, equipment) -> the values that are known from before the start."""
+"""(site, equipment) -> the values known from before the start."""
 
 
 def nothing_known(_site: str, _equipment: str) -> Mapping[str, Value]:
-    """Where no values are kept from before the start."""
+    """No values are known from before the start."""
     return {}
 
 
 def is_watched(alarm: Mapping[str, Any], rulebook: Rulebook) -> bool:
-    """Whether some rule could still end this open alarm: its own, for this equipment and with parts as it has."""
+    """Whether a rule can still end this open alarm: its own rule, for this equipment and with or without parts."""
     rules = rulebook.rules_for(alarm["site"], Kind(alarm["kind"]), alarm["equipment"])
     return any(
         rule.id == alarm["rule"] and bool(alarm["part"]) <= bool(rule.per or rule.per_otherwise) for rule in rules
@@ -35,14 +35,14 @@ def is_watched(alarm: Mapping[str, Any], rulebook: Rulebook) -> bool:
 
 
 def channel_of(rule: Rule) -> Channel:
-    """Where a rule looks."""
+    """The channel that a rule uses."""
     if rule.type is RuleType.EVENT:
         return Channel.EVENT
     return Channel.STATUS if rule.field in _STATUS_FIELDS else Channel.TELEMETRY
 
 
 def status_of(topic: Topic) -> Topic:
-    """The channel on which the same equipment is said to be online or not."""
+    """The status channel of the same equipment."""
     return Topic(topic.site, topic.kind, topic.equipment, Channel.STATUS)
 
 
@@ -51,7 +51,7 @@ def _renamed(key: Key, site: str, code: str, new: str) -> Key:
 
 
 class WatchedEquipment:
-    """Every channel of every equipment that has been heard, with the rules on it."""
+    """Every channel that has received a message, with its rules."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class WatchedEquipment:
         self._recall()
 
     def _recall(self) -> None:
-        """Go on where the service stopped: delays that ran run on, a reset finds the parts that stand or latch."""
+        """Continue after a restart: pending delays run on, and a reset finds the active and latched parts."""
         for key, memory in self._memories.items():
             rule = self.rulebook.in_force(key.rule, key.site, key.equipment)
             if memory.active or (rule is not None and rule.latching):
@@ -85,21 +85,21 @@ class WatchedEquipment:
         if topic not in self.channel_states:
             self.add_channel(topic)
 
-    def know_what_stands(self, is_concerned: Callable[[Key], bool]) -> None:
-        """Know the equipment of alarms that stand, also where it has said nothing since the start."""
+    def load_active(self, is_concerned: Callable[[Key], bool]) -> None:
+        """Load the equipment of active alarms, even if it has sent nothing since the start."""
         for key, memory in self._memories.items():
             rule = self.rulebook.in_force(key.rule, key.site, key.equipment) if is_concerned(key) else None
             if rule is not None and memory.active:
                 self._know(key, rule)
 
-    def forget_what_was_off(self, is_concerned: Callable[[Key], bool]) -> None:
-        """A rule that comes into force again goes on with nothing from before it was taken out of it."""
+    def forget_disabled(self, is_concerned: Callable[[Key], bool]) -> None:
+        """Reset the memory of disabled rules, so that a rule enabled again starts fresh."""
         for key, memory in tuple(self._memories.items()):
             if is_concerned(key) and self.rulebook.in_force(key.rule, key.site, key.equipment) is None:
-                self.put_to_rest(key, Memory(changed_at=memory.changed_at))
+                self.deactivate(key, Memory(changed_at=memory.changed_at))
 
-    def put_to_rest(self, key: Key, memory: Memory) -> Memory:
-        """Remember of a rule that is out of force when it was, and nothing else. Returns that memory."""
+    def deactivate(self, key: Key, memory: Memory) -> Memory:
+        """Store `memory` for a rule that is not in force, and drop its active state. Returns it."""
         self._memories[key] = memory
         standing = self._standing.get((key.site, key.equipment, key.rule), [])
         if key in standing:
@@ -107,9 +107,9 @@ class WatchedEquipment:
         return memory
 
     def forget(self, is_gone: Callable[[str, str, Kind], bool], standing: Collection[Key] = ()) -> None:
-        """Forget channels and delays that run of equipment: (site, code, kind) says whose.
+        """Forget channels and pending delays of equipment for which `is_gone(site, code, kind)` is true.
 
-        What is remembered of `standing` alarms stays, so that they can return.
+        The memory of `standing` alarms is kept, so that they can return.
         """
         gone = [topic for topic in self.channel_states if is_gone(topic.site, topic.equipment, topic.kind)]
         self._memories |= {
@@ -126,7 +126,7 @@ class WatchedEquipment:
         self._stand(standing)
 
     def _leave(self, topics: Iterable[Topic]) -> None:
-        """RuleInstance channels no more."""
+        """Drop channels."""
         channel_states = []
         for topic in topics:
             channel_states.append(self.channel_states.pop(topic))
@@ -134,24 +134,24 @@ class WatchedEquipment:
         self._schedule.forget(channel_states)
 
     def _stand(self, standing: Collection[Key]) -> None:
-        """Have alarms that stand found by what ends them: a reset, the clock."""
+        """Register active alarms, so that a reset or the clock can end them."""
         for key in standing:
             found = self._standing.setdefault((key.site, key.equipment, key.rule), [])
             if key not in found and key in self._memories:
                 found.append(key)
-        self.know_what_stands(lambda key: key in standing)
+        self.load_active(lambda key: key in standing)
 
     def _is_gone(self, key: Key, is_gone: Callable[[str, str, Kind], bool]) -> bool:
         rule = self.rulebook.described(key.rule, key.site, key.equipment)
         return rule is not None and is_gone(key.site, key.equipment, rule.kind)
 
     def rename(self, site: str, code: str, new: str) -> None:
-        """Let everything that is known of an equipment go on under its new code."""
+        """Move the state of an equipment to its new code."""
         for topic in [topic for topic in self.channel_states if (topic.site, topic.equipment) == (site, code)]:
             channel_state = self.channel_states.pop(topic)
             self.unknown.leave(topic)
             renamed = Topic(site, topic.kind, new, topic.channel)
-            if renamed in self.channel_states:  # heard before anybody knew that both are one
+            if renamed in self.channel_states:  # received before the rename was known
                 self._leave([renamed])
             self.channel_states[renamed] = channel_state
             channel_state.is_unknown = self.unknown.meet(renamed)
@@ -162,7 +162,7 @@ class WatchedEquipment:
             self._standing[site, new, of[2]] = keys
 
     def add_channel(self, topic: Topic) -> ChannelState:
-        """A channel that is heard for the first time."""
+        """Add a channel at its first message."""
         channel_state = self.channel_states[topic] = ChannelState()
         channel_state.is_unknown = self.unknown.meet(topic)
         rules = self.rulebook.rules_for(topic.site, topic.kind, topic.equipment)
@@ -170,24 +170,24 @@ class WatchedEquipment:
         channel_state.recalled = {
             name for rule in rules if rule.when is not None for name in self._plan(rule).inputs if name in known
         }
-        # Also what conditions ask for; all else is looked at when it comes.
-        asked = channel_state.recalled.union(*(rule.condition for rule in rules))
-        channel_state.values = {name: known[name] for name in asked if name in known}
+        # Also the fields of conditions; all other values are evaluated when they arrive.
+        needed = channel_state.recalled.union(*(rule.condition for rule in rules))
+        channel_state.values = {name: known[name] for name in needed if name in known}
         for rule in rules:
             self._add_rule(channel_state, topic, rule)
         if any(instance.memory.active for instance in channel_state.by_state.get(DOUBTFUL, ())):
             channel_state.doubtful = UNKNOWN_YET
         return channel_state
 
-    def make_room(self, heard: Topic) -> dict[Key, Memory]:
-        """Forget unknown equipment beyond what is kept. Returns what is to be forgotten of its rules' memory.
+    def make_room(self, current: Topic) -> dict[Key, Memory]:
+        """Forget unknown equipment beyond the limit. Returns the rule memories to delete.
 
-        `heard` is being judged just now and stays; so does what waits for a delay of life safety.
+        `current` is being judged now and stays; so does equipment with a pending life-safety delay.
         """
 
         def keeps(channels: list[Topic]) -> bool:
             who = channels[0].site, channels[0].equipment
-            return who == (heard.site, heard.equipment) or any(self._is_urgent(topic) for topic in channels)
+            return who == (current.site, current.equipment) or any(self._is_urgent(topic) for topic in channels)
 
         gone = list(self.unknown.surplus(keeps))
         if not gone:
@@ -198,14 +198,14 @@ class WatchedEquipment:
         for channel_state in channel_states:
             for key, instance in channel_state.instances.items():
                 if instance.memory.active or instance.memory.pending_since is not None:
-                    self._memories[key] = instance.memory  # its alarm stands: heard again, it goes on from here
+                    self._memories[key] = instance.memory  # its alarm is active: its next message continues from here
                 else:
                     forgotten[key] = FRESH
                     self._memories.pop(key, None)
         return forgotten
 
     def _forget_quiet_parts(self, channel_state: ChannelState) -> None:
-        """A panel that makes up ever new addresses must not fill the memory: parts on which nothing stands go."""
+        """Drop parts without an active alarm, so that a panel that invents addresses cannot fill the memory."""
         quiet = [
             key for key, instance in channel_state.instances.items()
             if instance.rule.type is RuleType.EVENT
@@ -215,7 +215,7 @@ class WatchedEquipment:
         for key in quiet:
             del channel_state.instances[key]
             self._memories.pop(key, None)
-        channel_state.most_watches = max(MOST_INSTANCES, 2 * len(channel_state.instances))
+        channel_state.most_instances = max(MOST_INSTANCES, 2 * len(channel_state.instances))
 
     def _is_urgent(self, topic: Topic) -> bool:
         channel_state = self.channel_states[topic]
@@ -225,8 +225,8 @@ class WatchedEquipment:
             if key in channel_state.instances
         )
 
-    def watch_anew(self, topic: Topic, channel_state: ChannelState) -> dict[Key, RuleInstance]:
-        """Have the rules that are in force now watch a channel. Returns the watches that are no more."""
+    def replan(self, topic: Topic, channel_state: ChannelState) -> dict[Key, RuleInstance]:
+        """Apply the rules now in force to a channel. Returns the instances that were removed."""
         before = channel_state.without_instances()
         for rule in self.rulebook.rules_for(topic.site, topic.kind, topic.equipment):
             for key, instance in before.items():
@@ -237,13 +237,13 @@ class WatchedEquipment:
         return {key: instance for key, instance in before.items() if key not in channel_state.instances}
 
     def clock_was_set(self, by: int) -> None:
-        """Have all that is remembered go by a clock that shows `by` ms more."""
+        """Shift all remembered times after a step of `by` ms."""
         self._memories = {key: moved_memory(memory, by, measured=by < 0) for key, memory in self._memories.items()}
         for channel_state in self.channel_states.values():
             move_channel_state(channel_state, by)
 
     def _plan(self, rule: Rule) -> Plan:
-        """Worked out once for all equipment where nobody has changed the rule."""
+        """The plan of a rule, computed once for all equipment if the rule is unchanged."""
         plan = self._plans.get(rule.id)
         if plan is None or plan.rule is not rule:
             plan = Plan(rule)
@@ -259,13 +259,13 @@ class WatchedEquipment:
             if topic.channel is Channel.EVENT:
                 channel_state.by_event.append(rule)
                 for key in self._standing.get((topic.site, topic.equipment, rule.id), ()):
-                    self.add_watch(channel_state, key, topic.kind, rule)
+                    self.add_instance(channel_state, key, topic.kind, rule)
             return
-        if topic.channel is Channel.EVENT or rule.type is RuleType.UNANSWERED:
+        if topic.channel is Channel.EVENT or rule.type is RuleType.RESPONSE_TIMEOUT:
             return
         if channel_of(rule) is not topic.channel:
             return
-        instance = self.add_watch(channel_state, Key(topic.site, topic.equipment, "", rule.id), topic.kind, rule)
+        instance = self.add_instance(channel_state, Key(topic.site, topic.equipment, "", rule.id), topic.kind, rule)
         plan = self._plan(rule)
         for name in plan.inputs:
             if rule.type is RuleType.RATE:
@@ -277,11 +277,11 @@ class WatchedEquipment:
             channel_state.by_limit.setdefault(name, []).append(quiet)
 
     def _add_silence(self, channel_state: ChannelState, topic: Topic, rule: Rule) -> None:
-        """Who is silent on one channel and offline on another has one alarm; it stands with the status."""
+        """Silence on one channel and offline on another are one alarm, kept with the status channel."""
         key = Key(topic.site, topic.equipment, "", rule.id)
         if topic.channel is Channel.STATUS:
-            instance = channel_state.online_of = self.add_watch(channel_state, key, topic.kind, rule)
-            if instance.silence is not None:  # it is known already; what is changed is the rule
+            instance = channel_state.online_of = self.add_instance(channel_state, key, topic.kind, rule)
+            if instance.silence is not None:  # known already; only the rule has changed
                 instance.silence.rule = rule
                 return
             instance.silence = silence = Silence(rule, instance.memory)
@@ -292,11 +292,11 @@ class WatchedEquipment:
             channel_state.silence = (self.channel_states.get(status) or self.add_channel(status)).instances[key].silence
             channel_state.begins_silence = topic.channel is rule.channel
 
-    def add_watch(self, channel_state: ChannelState, key: Key, kind: Kind, rule: Rule) -> RuleInstance:
-        """One rule on one part, as it was remembered."""
+    def add_instance(self, channel_state: ChannelState, key: Key, kind: Kind, rule: Rule) -> RuleInstance:
+        """Add one rule on one part, with its stored memory."""
         if key in channel_state.instances:
             return channel_state.instances[key]
-        if len(channel_state.instances) >= channel_state.most_watches:
+        if len(channel_state.instances) >= channel_state.most_instances:
             self._forget_quiet_parts(channel_state)
         instance = channel_state.instances[key] = RuleInstance(
             key, kind, self._plan(rule), self._memories.get(key, FRESH)

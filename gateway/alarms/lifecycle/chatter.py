@@ -1,8 +1,8 @@
-"""Chatter: an alarm that comes and goes faster than anybody can act, and the delay that would keep it quiet. Pure.
+"""Chatter: an alarm that comes and goes faster than anybody can act, and the off-delay that would prevent it. Pure.
 
-Every activation stays one and is counted. What is damped is its return: while a key chatters its alarm stays as it is,
-active, so that nobody hears the same thing again and again; it returns when it has been quiet for a set time. Nothing
-that is real is hidden: what is damped stands in the list all the time. Life safety is never damped.
+Every activation is counted. The return is damped: while a key chatters its alarm stays active, so that it is not
+annunciated again and again; it returns when it has been quiet for a set time. Nothing is hidden: a damped alarm is in
+the list all the time. Life safety is never damped.
 """
 
 from collections.abc import Hashable, Sequence
@@ -12,16 +12,16 @@ from typing import Final
 import msgspec
 
 CHATTER: Final = 3
-"""Activations of one key within a minute (Hollifield & Habibi's starting criterion, in use by the trade)."""
+"""Activations of one key within a minute (Hollifield & Habibi's starting criterion, common in the industry)."""
 WITHIN_MS: Final = 60_000
 _OFF_DELAYS_S: Final = (1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600)
-"""Delays that a person would write."""
+"""Delays that are proposed: round values."""
 _HELPS: Final = 0.5
 """A delay is proposed when it leaves at most this share of the activations."""
 
 
 class OffDelay(msgspec.Struct, frozen=True):
-    """A longer off-delay, and how many activations would have been left of those it was worked out from."""
+    """A longer off-delay, and how many of the known activations it would have left."""
 
     seconds: int
     activations: int
@@ -29,10 +29,10 @@ class OffDelay(msgspec.Struct, frozen=True):
 
 
 def proposed_off_delay(active: Sequence[tuple[int, int | None]]) -> OffDelay | None:
-    """The delay by which most is won for the least waiting; None where none of at most ten minutes halves them.
+    """The shortest delay that halves the activations, or a longer one that halves them again; None if none does.
 
     Args:
-        active: when the key became active and when it ended (epoch ms), oldest first; None: it still stands.
+        active: when the key became active and when it ended (epoch ms), oldest first; None: still active.
     """
     pauses = [begins - ended for (_, ended), (begins, _) in pairwise(active) if ended is not None]
     best: OffDelay | None = None
@@ -47,16 +47,16 @@ _KEYS_REMEMBERED: Final = 20_000
 
 
 class Recent:
-    """When each key became active in the last minute; told the same activation twice, it counts it once.
+    """When each key became active in the last minute; a repeated activation counts once.
 
-    It forgets by how many keys there are and not by the clock: a backlog is measured at another time than now.
+    It is bounded by the number of keys and not by the clock: a backlog was measured earlier than now.
     """
 
     def __init__(self) -> None:
         self._times: dict[Hashable, dict[str, int]] = {}
 
     def is_chatter(self, key: Hashable, identity: str, at: int) -> bool:
-        """Take an activation into account, and say whether it is the third within a minute, or a later one."""
+        """Add an activation. Returns whether it is at least the third within a minute."""
         times = self._times.pop(key, {})
         times[identity] = at
         near = {one: moment for one, moment in times.items() if at - WITHIN_MS < moment}

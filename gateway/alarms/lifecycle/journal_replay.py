@@ -1,4 +1,4 @@
-"""Goes through an alarm's journal by the state table: what it says happened must lead to where the alarm is. Pure."""
+"""Replays an alarm's journal by the state table: it must lead to the alarm's current state. Pure."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 from gateway.alarms.lifecycle.states import Event, Refusal, State, outcome
 
 Line: TypeAlias = Any
-"""A line of the journal, oldest first: `event`, `before` and `after` by name, as the table has them."""
+"""A line of the journal: `event`, `before` and `after` by name."""
 
 
 _EVENTS = frozenset(Event)
@@ -21,11 +21,11 @@ class Fault(StrEnum):
     NOT_PERMITTED = "not_permitted"
     """The table refuses it."""
     ELSEWHERE = "elsewhere"
-    """The table leads somewhere else than the line says."""
+    """The table leads to another state than the line."""
 
 
 class Replay(NamedTuple):
-    """Where the journal leads; `fault` is the first one, None where there is none, at the line `number` from 1."""
+    """The resulting state; `fault` is the first one at line `number` from 1, None if there is none."""
 
     state: State
     fault: Fault | None = None
@@ -33,7 +33,7 @@ class Replay(NamedTuple):
 
 
 def replay(lines: Iterable[Line], *, latching: bool) -> Replay:
-    """Go through the lines. What is no event of the table (a mark, a note of the platform) may change nothing."""
+    """Replay lines, oldest first. An entry that is no event of the table (a mark, a note) must not change the state."""
     state = State.NORMAL
     for number, line in enumerate(lines, 1):
         if line["before"] != state:

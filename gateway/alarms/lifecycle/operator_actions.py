@@ -1,4 +1,4 @@
-"""What people do to alarms: acknowledge, silence, reset, comment; each with its records in one transaction."""
+"""Operator actions on alarms: acknowledge, silence, reset, comment; each with its records in one transaction."""
 
 from gateway.alarms.lifecycle.rows import alarm_to_change, save
 from gateway.alarms.lifecycle.states import Event
@@ -8,17 +8,17 @@ from gateway.storage.database import Database
 
 
 async def acknowledge(database: Database, identity: str, version: int, note: str, cause: Cause, now: int) -> None:
-    """A person has taken notice and answers for what follows. Raises as `reset` does."""
+    """Acknowledge an alarm: the person takes responsibility for it. Raises as `reset` does."""
     await _act(database, identity, version, Event.ACKNOWLEDGED, note, cause, now)
 
 
 async def silence(database: Database, identity: str, version: int, note: str, cause: Cause, now: int) -> None:
-    """Stop the sound at every console; the alarm goes on waiting to be acknowledged. Raises as `reset` does."""
+    """Stop the sound at every console; the alarm stays unacknowledged. Raises as `reset` does."""
     await _act(database, identity, version, Event.SILENCED, note, cause, now)
 
 
 async def reset(database: Database, identity: str, version: int, note: str, cause: Cause, now: int) -> None:
-    """Let go of an alarm that latches.
+    """Reset a latched alarm.
 
     Raises:
         NoSuchAlarm: no alarm has this id.
@@ -29,14 +29,14 @@ async def reset(database: Database, identity: str, version: int, note: str, caus
 
 
 async def comment(database: Database, identity: str, note: str, cause: Cause, now: int) -> None:
-    """Write something into an alarm's journal. Raises NoSuchAlarm."""
+    """Add a comment to an alarm's journal. Raises NoSuchAlarm."""
     await _act(database, identity, None, Event.COMMENTED, note, cause, now)
 
 
 async def _act(
     database: Database, identity: str, version: int | None, event: Event, note: str, cause: Cause, now: int
 ) -> None:
-    """`version` is None where it does not matter what has become of the alarm meanwhile."""
+    """`version` is None if changes of the alarm since it was read do not matter."""
     async with database.transaction() as transaction:
         row = await alarm_to_change(transaction, identity, version)
         written = Written()

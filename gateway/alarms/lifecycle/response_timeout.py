@@ -1,4 +1,4 @@
-"""Notices what nobody has answered in time: each prompt that is still unacknowledged when its clock runs out."""
+"""Detects response timeouts: prompts that are still unacknowledged when their time is over."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -19,15 +19,15 @@ from gateway.storage.tables import activation, alarm, alarm_is_open
 _WAITING: Final = sorted(state.value for state in WAITING)
 
 
-async def unanswered(
+async def missed_responses(
     connection: AsyncConnection, rules: Sequence[Rule], rulebook: Rulebook, now: int
 ) -> list[Decision]:
-    """A miss for each prompt whose time is over: raised and over at once, so that it stays until acknowledged.
+    """A miss for each prompt whose time is over: raised and returned at once, so that it stays until acknowledged.
 
     Args:
         connection: to the service's database.
-        rules: those of the type unanswered, each as some equipment has it.
-        rulebook: says how it is for the equipment that asks.
+        rules: those of the type `response_timeout`, each as some equipment has it.
+        rulebook: gives the rule as it applies to the equipment of the prompt.
         now: epoch ms.
     """
     missed: list[Decision] = []

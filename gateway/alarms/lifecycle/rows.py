@@ -1,4 +1,4 @@
-"""Alarms as their tables have them: read with a lock, and written with all that one transaction tells of them."""
+"""Rows of alarms: read with a lock, and written together with journal, audit and facts."""
 
 from collections.abc import Collection, Sequence
 from typing import Final
@@ -15,7 +15,7 @@ from gateway.storage.transaction import Transaction
 
 
 class StaleVersion(Exception):
-    """The alarm has changed since it was looked at."""
+    """The alarm has changed since it was read."""
 
 
 class NoSuchAlarm(Exception):
@@ -26,7 +26,7 @@ async def save(transaction: Transaction, written: Written) -> None:
     """Write rows as part of the caller's transaction."""
     new = [row for identity, row in written.alarms.items() if identity in written.new]
     changed = [row for identity, row in written.alarms.items() if identity not in written.new]
-    if changed:  # before the new ones: an alarm that closes gives its key to the one that opens
+    if changed:  # before the new ones: an alarm that closes frees its key for the one that opens
         await transaction.execute(
             _UPDATE_ALARM, [{"of_id": row["id"], **{name: row[name] for name in _SET}} for row in changed]
         )
@@ -38,7 +38,7 @@ async def save(transaction: Transaction, written: Written) -> None:
     if written.ended:
         await transaction.execute(_END_ACTIVATION, written.ended)
     if written.answered:
-        await transaction.execute(_ANSWER_ACTIVATIONS, written.answered)
+        await transaction.execute(_ACKNOWLEDGE_ACTIVATIONS, written.answered)
     if written.activations:
         await transaction.execute(insert(activation), written.activations)
     transaction.add_journal(*written.journal)
@@ -46,8 +46,8 @@ async def save(transaction: Transaction, written: Written) -> None:
     transaction.add_facts(*written.facts)
 
 
-# SQLite writes every index anew of which a column is set, also to the value that it has: what never changes is not set,
-# and the priority, which is in several indexes, only where it does.
+# SQLite rewrites every index of which a column is set, even to the same value: columns that never change are not set,
+# and the priority, which is in several indexes, only if it changes.
 _SET: Final = sorted(set(alarm.c.keys()) - {"id", "site", "kind", "equipment", "part", "rule", "latching", "priority"})
 _UPDATE_ALARM: Final = (
     update(alarm).where(alarm.c.id == bindparam("of_id")).values({name: bindparam(name) for name in _SET})
@@ -62,7 +62,7 @@ _END_ACTIVATION: Final = (
     .where(activation.c.alarm == bindparam("of_alarm"), activation.c.ended_at.is_(None))
     .values(ended_at=bindparam("ended_at"), disproved=bindparam("disproved"))
 )
-_ANSWER_ACTIVATIONS: Final = (
+_ACKNOWLEDGE_ACTIVATIONS: Final = (
     update(activation)
     .where(activation.c.alarm == bindparam("of_alarm"), activation.c.acknowledged_at.is_(None))
     .values(acknowledged_at=bindparam("answered_at"))
@@ -72,7 +72,7 @@ _ANSWER_ACTIVATIONS: Final = (
 async def open_alarms_of(connection: AsyncConnection, keys: set[str]) -> dict[str, Row]:
     """Open alarms by key, locked until the transaction ends."""
     rows: dict[str, Row] = {}
-    for part in in_portions(sorted(keys)):  # in one order, so that two transactions cannot wait for each other
+    for part in in_portions(sorted(keys)):  # in one order, so that two transactions cannot deadlock
         statement = select(alarm).where(alarm.c.open_key.in_(part)).order_by(alarm.c.open_key).with_for_update()
         found = await connection.execute(statement)
         rows |= {row["open_key"]: dict(row) for row in found.mappings()}
@@ -89,9 +89,9 @@ async def alarms_by_id(connection: AsyncConnection, identities: Sequence[str]) -
 
 
 async def alarm_to_change(connection: AsyncConnection, identity: str, version: int | None) -> Row:
-    """The alarm that a person wants to change, as they have seen it. Raises NoSuchAlarm, StaleVersion.
+    """The alarm that a person wants to change, locked. Raises NoSuchAlarm, StaleVersion.
 
-    `version` is None where it does not matter what has become of it meanwhile.
+    `version` is None if changes since it was read do not matter.
     """
     row = (await alarms_by_id(connection, [identity])).get(identity)
     if row is None:
@@ -118,7 +118,7 @@ async def open_alarms_at(connection: AsyncConnection, places: Collection[Scope] 
 
 
 async def due_for_re_alarm(connection: AsyncConnection, now: int) -> list[str]:
-    """Ids of the alarms that have stood acknowledged for too long, those first that are due longest."""
+    """Ids of the alarms due for re-alarm, the longest due first."""
     too_far = alarm.c.re_alarm_at > now + alarm.c.re_alarm + CLOCKS_DIFFER_MS
     is_due = (alarm.c.re_alarm_at <= now) | too_far
     due = select(alarm.c.id).where(alarm_is_open, alarm.c.re_alarm_at.is_not(None), is_due)
@@ -126,13 +126,13 @@ async def due_for_re_alarm(connection: AsyncConnection, now: int) -> list[str]:
 
 
 def is_due_for_re_alarm(row: Row, now: int) -> bool:
-    """Whether it has stood acknowledged for too long; a time further ahead than it can be is from another clock."""
+    """Whether an alarm is due for re-alarm; a time further ahead than possible is from another clock and is due."""
     at = row["re_alarm_at"]
     return at is not None and not now < at <= now + row["re_alarm"] + CLOCKS_DIFFER_MS
 
 
 async def known_activations(connection: AsyncConnection, decisions: Sequence[Decision]) -> set[str]:
-    """Identities of those activations that are in the database already."""
+    """Identities of the activations already in the database."""
     raised = [identity_of(decision) for decision in decisions if decision.change.raised]
     known: set[str] = set()
     for part in in_portions(raised):

@@ -1,11 +1,11 @@
-"""The life of an alarm as a table (ISA-18.2 process states): each event leads on, or is refused by name."""
+"""Alarm lifecycle as a table (ISA-18.2 process states): each event leads to a state, or is refused with a reason."""
 
 from enum import StrEnum
 from typing import Final
 
 
 class State(StrEnum):
-    """Process states. Shelving, suppression and out of service stand beside them, never instead of them."""
+    """Process states. Shelving, suppression and out of service are independent of them."""
 
     NORMAL = "normal"
     UNACKNOWLEDGED = "unacknowledged"
@@ -22,14 +22,14 @@ class Event(StrEnum):
     RETURNED = "returned"
     ACKNOWLEDGED = "acknowledged"
     RESET = "reset"
-    """Somebody, or the panel itself, lets go of what latches."""
+    """A person, or the panel itself, resets a latched alarm."""
     RE_ALARMED = "re_alarmed"
-    """It has stood acknowledged for so long that it asks again."""
+    """It has been active since its acknowledgement for the re-alarm time."""
     SILENCED = "silenced"
-    """The sound stops at every console; the alarm goes on waiting."""
+    """The sound stops at every console; the alarm stays unacknowledged."""
     COMMENTED = "commented"
     EQUIPMENT_RETIRED = "equipment_retired"
-    """Its equipment was taken away for good: whatever it waits for cannot come any more."""
+    """Its equipment was retired: the alarm ends whatever its state."""
 
 
 class Refusal(StrEnum):
@@ -46,16 +46,16 @@ class Refusal(StrEnum):
 
 
 BECAUSE: Final[dict[Refusal, str]] = {
-    Refusal.NOT_OPEN: "it is over; nobody has to do anything more",
-    Refusal.ACTIVE_ALREADY: "its condition stands already; a repeat is no new activation",
-    Refusal.RETURNED_ALREADY: "its condition is over already",
-    Refusal.ACKNOWLEDGED_ALREADY: "somebody has acknowledged it already; it makes no sound",
-    Refusal.CONDITION_STANDS: "its condition still stands; end the cause first, then reset",
-    Refusal.CONDITION_OVER: "its condition is over; it waits for its reset only",
-    Refusal.NOTHING_TO_RESET: "it is not latched; it ends by itself when its condition is over and it is acknowledged",
-    Refusal.WAITS_ALREADY: "it waits to be acknowledged already",
+    Refusal.NOT_OPEN: "it is closed; no action is needed",
+    Refusal.ACTIVE_ALREADY: "its condition is already active; a repeat is no new activation",
+    Refusal.RETURNED_ALREADY: "its condition has already ended",
+    Refusal.ACKNOWLEDGED_ALREADY: "it is already acknowledged and makes no sound",
+    Refusal.CONDITION_STANDS: "its condition is still active; end the cause first, then reset",
+    Refusal.CONDITION_OVER: "its condition has ended; it only waits for its reset",
+    Refusal.NOTHING_TO_RESET: "it is not latched; it closes when its condition has ended and it is acknowledged",
+    Refusal.WAITS_ALREADY: "it is already unacknowledged",
 }
-"""Refusal -> what to tell a person."""
+"""Refusal -> the explanation shown to a person."""
 
 
 class NotPermitted(Exception):
@@ -82,7 +82,7 @@ TABLE: Final[dict[tuple[State, Event], State | Refusal]] = {
     (_N, Event.RESET): Refusal.NOT_OPEN,
     (_N, Event.RE_ALARMED): Refusal.NOT_OPEN,
     (_N, Event.SILENCED): Refusal.NOT_OPEN,
-    (_N, Event.COMMENTED): _N,  # what was found afterwards belongs to it too
+    (_N, Event.COMMENTED): _N,  # later findings may be added
     (_N, Event.EQUIPMENT_RETIRED): Refusal.NOT_OPEN,
     (_U, Event.RAISED): Refusal.ACTIVE_ALREADY,
     (_U, Event.RETURNED): _R,
@@ -111,12 +111,12 @@ TABLE: Final[dict[tuple[State, Event], State | Refusal]] = {
     (_LU, Event.RAISED): _U,
     (_LU, Event.RETURNED): Refusal.RETURNED_ALREADY,
     (_LU, Event.ACKNOWLEDGED): _LA,
-    (_LU, Event.RESET): _R,  # let go, but nobody has said that they saw it
+    (_LU, Event.RESET): _R,  # reset, but not acknowledged
     (_LU, Event.RE_ALARMED): Refusal.WAITS_ALREADY,
     (_LU, Event.SILENCED): _LU,
     (_LU, Event.COMMENTED): _LU,
     (_LU, Event.EQUIPMENT_RETIRED): _N,
-    (_LA, Event.RAISED): _U,  # a new activation must be heard, though the one before was acknowledged
+    (_LA, Event.RAISED): _U,  # a new activation is annunciated, though the one before was acknowledged
     (_LA, Event.RETURNED): Refusal.RETURNED_ALREADY,
     (_LA, Event.ACKNOWLEDGED): Refusal.ACKNOWLEDGED_ALREADY,
     (_LA, Event.RESET): _N,
@@ -133,12 +133,12 @@ LATCHES: Final[dict[tuple[State, Event], State | Refusal]] = {
     (_U, Event.RESET): Refusal.CONDITION_STANDS,
     (_A, Event.RESET): Refusal.CONDITION_STANDS,
 }
-"""What is different for an alarm that latches: it stays until it is reset."""
+"""What differs for a latching alarm: it stays until it is reset."""
 
 LATCHED: Final = frozenset({_LU, _LA})
-"""The condition is over; the alarm stays until it is reset."""
+"""The condition has ended; the alarm stays until it is reset."""
 WAITING: Final = frozenset({_U, _R, _LU})
-"""Nobody has acknowledged it."""
+"""States in which an alarm is not acknowledged."""
 
 
 def outcome(state: State, event: Event, *, latching: bool) -> State | Refusal:

@@ -1,6 +1,6 @@
-"""Turns decisions into rows: which alarms open, move and close, with activation, journal, audit and fact of each.
+"""Turns decisions into rows: alarms that open, change state and close, with activation, journal, audit and fact.
 
-Pure: open alarms come in, rows to write come out. `alarms.py` brings them into one transaction.
+Pure: takes open alarms and returns rows to write. `alarms.py` writes them in one transaction.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -18,31 +18,31 @@ from gateway.storage.identity import new_id
 from gateway.storage.records import AuditRow, JournalRow, NewFact
 
 Row = dict[str, Any]
-"""An alarm as its table has it."""
+"""A row of the alarm table."""
 RESET_HELD: Final = "reset_held"
-"""Journal: the panel was reset, and the alarm stays latched all the same."""
+"""Journal: the panel was reset, but the alarm stays latched."""
 
 
 CHATTERED: Final = frozenset({"chatter_began", "chatter_raised", "chatter_returned"})
-"""Journal: what is heard of an alarm that chatters."""
+"""Journal: events of a chattering alarm that restart its quiet time."""
 
 
 class Written(msgspec.Struct):
-    """What one transaction writes. `alarms` holds new and changed rows by id; `new` the ids of the new ones."""
+    """Rows that one transaction writes. `alarms` has new and changed rows by id; `new` the ids of the new ones."""
 
     alarms: dict[str, Row] = {}
     new: set[str] = set()
     activations: list[Row] = []
     ended: list[Row] = []
     answered: list[Row] = []
-    """Alarms that were acknowledged, and when: with them all their activations that nobody had answered."""
+    """Alarms that were acknowledged, and when: this covers all their unacknowledged activations."""
     journal: list[JournalRow] = []
     audit: list[AuditRow] = []
     facts: list[NewFact] = []
 
 
 def identity_of(decision: Decision) -> str:
-    """By which a second writing of the same raise is known.
+    """Identity of an activation, by which a second write of it is detected.
 
     Telemetry raises a key once at a time of measurement. Events of one time differ by their digest: a clock that
     counts whole seconds may send fire, clear and fire again in one of them.
@@ -52,11 +52,11 @@ def identity_of(decision: Decision) -> str:
 
 
 IsChatter = Callable[[Decision], bool]
-"""Whether an activation is one too many within a minute; asked once for each that is new."""
+"""Whether an activation is chatter; called once for each new activation."""
 
 
 def never_chatters(_decision: Decision) -> bool:
-    """Where nothing is damped."""
+    """Nothing is damped."""
     return False
 
 
@@ -69,7 +69,7 @@ def write_up(
     verified: Collection[str] = frozenset(),
     is_chatter: IsChatter = never_chatters,
 ) -> Written:
-    """Work decisions into rows, in order.
+    """Turn decisions into rows, in order.
 
     Args:
         decisions: conditions that began or ended, and resets of panels.
@@ -77,8 +77,8 @@ def write_up(
         known: identities of activations that are written already (a sample that was delivered twice).
         cause: what led to the decisions.
         now: epoch ms.
-        verified: ids of the alarms whose newest activation is an emergency that somebody has verified.
-        is_chatter: says from when on an alarm is damped.
+        verified: ids of the alarms whose newest activation is a verified emergency.
+        is_chatter: whether an activation starts damping.
     """
     written = Written()
     for decision in decisions:
@@ -87,8 +87,8 @@ def write_up(
         if alarm is not None and alarm["chattering"] and decision.rule.life_safety:
             end_chatter(alarm, written, cause, now, "life safety is never damped")
         if decision.change.raised:
-            if identity_of(decision) in known or (alarm is not None and _stands(alarm)):
-                continue  # a condition that stands cannot begin
+            if identity_of(decision) in known or (alarm is not None and _is_condition_active(alarm)):
+                continue  # an active condition cannot begin again
             if alarm is None:
                 alarm = open_alarms[key] = _new_alarm(decision, now)
                 written.new.add(alarm["id"])
@@ -111,8 +111,8 @@ def write_up(
     return written
 
 
-def _stands(alarm: Row) -> bool:
-    """Whether its condition does: one that chatters is held active between two activations."""
+def _is_condition_active(alarm: Row) -> bool:
+    """Whether its condition is active: a chattering alarm is held active between two activations."""
     return bool(alarm["active"] and alarm["returned_at"] is None)
 
 
@@ -127,7 +127,7 @@ def _new_alarm(decision: Decision, now: int) -> Row:
         "zone": decision.zone,
         "rule": rule.id,
         "open_key": str(key),
-        **_said_of(rule),
+        **_rule_columns(rule),
         "latching": rule.latching,
         "state": State.NORMAL.value,
         "active": False,
@@ -152,8 +152,8 @@ def _new_alarm(decision: Decision, now: int) -> Row:
     }
 
 
-def _said_of(rule: Rule) -> Row:
-    """What of a rule goes for its open alarm too when it is changed; whether it latches does not."""
+def _rule_columns(rule: Rule) -> Row:
+    """Columns that an open alarm takes from its rule, also when that is changed; `latching` is not one."""
     return {
         "title": dict(rule.title),
         "advice": dict(rule.advice),
@@ -166,17 +166,17 @@ def _said_of(rule: Rule) -> Row:
 
 
 def go_by(alarm: Row, rule: Rule, written: Written, cause: Cause, now: int, note: str) -> None:
-    """Let an open alarm say what its rule says from now on."""
-    said = _said_of(rule)
-    if all(alarm[name] == value for name, value in said.items()):
+    """Update an open alarm from its changed rule."""
+    values = _rule_columns(rule)
+    if all(alarm[name] == value for name, value in values.items()):
         return
-    before = {name: alarm[name] for name in said}
-    alarm.update(said, version=alarm["version"] + 1)
+    before = {name: alarm[name] for name in values}
+    alarm.update(values, version=alarm["version"] + 1)
     if before["re_alarm"] != rule.re_alarm:
         waits = rule.re_alarm and alarm["state"] == State.ACKNOWLEDGED
         alarm["re_alarm_at"] = now + rule.re_alarm if waits else None
     note_on(alarm, "rule_changed", written, cause, now, note)
-    written.audit.append(audited(now, alarm["site"], cause, "alarm.rule_changed", alarm["id"], before, said))
+    written.audit.append(audited(now, alarm["site"], cause, "alarm.rule_changed", alarm["id"], before, values))
 
 
 def _activation(alarm: Row, decision: Decision, now: int, *, damped: bool) -> Row:
@@ -192,10 +192,10 @@ def _activation(alarm: Row, decision: Decision, now: int, *, damped: bool) -> Ro
         "started_at": decision.change.at,
         "received_at": decision.received_at,
         "ended_at": None,
-        # What is counted while its alarm stands acknowledged was answered before it came.
+        # An activation counted while its alarm is acknowledged is covered by that acknowledgement.
         "acknowledged_at": alarm["acknowledged_at"] if damped and alarm["state"] == State.ACKNOWLEDGED else None,
         "damped": damped,
-        "ticketed_at": now if damped else None,  # what is damped asks for no ticket of its own
+        "ticketed_at": now if damped else None,  # a damped activation opens no ticket of its own
         "value": decision.value,
         "disproved": False,
         "drill": alarm["drill"],
@@ -203,7 +203,7 @@ def _activation(alarm: Row, decision: Decision, now: int, *, damped: bool) -> Ro
 
 
 def _raise(alarm: Row, decision: Decision, written: Written, cause: Cause, now: int) -> None:
-    alarm.update(_said_of(decision.rule))  # which may have been changed since the alarm opened
+    alarm.update(_rule_columns(decision.rule))  # which may have been changed since the alarm opened
     activation = _activation(alarm, decision, now, damped=False)
     written.activations.append(activation)
     changes = {
@@ -230,29 +230,29 @@ def _return(alarm: Row, decision: Decision, written: Written, cause: Cause, now:
 def _reset_by_panel(
     alarm: Row, decision: Decision, written: Written, cause: Cause, now: int, verified: Collection[str]
 ) -> None:
-    """Let go of what latches, but never of an emergency that nobody has verified: that takes a person."""
+    """Reset a latched alarm, but not an unverified emergency: that requires a person."""
     if State(alarm["state"]) not in LATCHED:
         return
     cause = msgspec.structs.replace(cause, why=f"event {decision.digest}")
     if _is_verified(alarm, written, verified):
         move(alarm, Event.RESET, {}, written, cause, now, note="the panel was reset")
         return
-    note = "the panel was reset; nobody has verified the emergency yet"
+    note = "the panel was reset; the emergency is not verified yet"
     state = alarm["state"]
     written.journal.append(JournalRow("alarm", alarm["id"], now, RESET_HELD, state, state, cause.actor, note))
 
 
 def _is_verified(alarm: Row, written: Written, verified: Collection[str]) -> bool:
-    """Whether somebody knows what became of the newest activation; one of this very moment nobody can know."""
+    """Whether the newest activation is verified; one of this transaction cannot be."""
     if alarm["wants_ticket"] != TicketWish.EMERGENCY.value:
         return True
     return alarm["id"] in verified and all(row["alarm"] != alarm["id"] for row in written.activations)
 
 
 def _count(alarm: Row, decision: Decision, written: Written, cause: Cause, now: int) -> None:
-    """One more activation of an alarm that chatters: it counts, and nobody is told anew.
+    """Count one more activation of a chattering alarm, without annunciating it again.
 
-    The version stays: who acknowledges what is on the screen must not be refused because it has flickered meanwhile.
+    The version stays, so that an acknowledgement of what is on the screen is not refused because of it.
     """
     written.activations.append(_activation(alarm, decision, now, damped=True))
     alarm.update(
@@ -266,25 +266,25 @@ def _count(alarm: Row, decision: Decision, written: Written, cause: Cause, now: 
 
 
 def _hold(alarm: Row, decision: Decision, written: Written, cause: Cause, now: int) -> None:
-    """Its condition ends, for how long nobody knows: the alarm stays active until it has been quiet."""
+    """Record the end of its condition, but hold the chattering alarm active until it has been quiet."""
     _end_activation(alarm, decision.change.at, written, disproved=decision.change.disproved)
     alarm["returned_at"] = decision.change.at
     note_on(alarm, "chatter_returned", written, cause, now)
 
 
 def end_chatter(alarm: Row, written: Written, cause: Cause, now: int, proposal: str) -> None:
-    """It has been quiet: from here on it returns, and is told, like any other."""
+    """End chatter: from here on the alarm returns and is annunciated like any other."""
     alarm["chattering"] = False
     note_on(alarm, "chatter_ended", written, cause, now, proposal)
     if alarm["returned_at"] is not None and alarm["active"]:
         move(alarm, Event.RETURNED, {"active": False}, written, cause, now)
 
 
-def note_on(alarm: Row, what: str, written: Written, cause: Cause, now: int, said: str = "") -> None:
-    """Record what changes no state."""
+def note_on(alarm: Row, what: str, written: Written, cause: Cause, now: int, note: str = "") -> None:
+    """Record an event that does not change the state."""
     written.alarms[alarm["id"]] = alarm
     state = alarm["state"]
-    written.journal.append(JournalRow("alarm", alarm["id"], now, what, state, state, cause.actor, said))
+    written.journal.append(JournalRow("alarm", alarm["id"], now, what, state, state, cause.actor, note))
     written.facts.append(NewFact(now, alarm["site"], f"alarm.{what}", alarm["id"], {}))
 
 
@@ -296,7 +296,7 @@ def withdraw(alarm: Row, written: Written, cause: Cause, now: int) -> None:
 
 
 def end_for_retired(alarm: Row, written: Written, cause: Cause, now: int, why: str) -> None:
-    """End an alarm, whatever it waits for: its equipment is there no more. Raises NotPermitted where it is over."""
+    """End an alarm in any state because its equipment is retired. Raises NotPermitted if it is closed."""
     changes: Row = {"chattering": False}
     if alarm["active"]:
         _end_activation(alarm, now, written)
@@ -305,7 +305,7 @@ def end_for_retired(alarm: Row, written: Written, cause: Cause, now: int, why: s
 
 
 def _end_activation(alarm: Row, at: int, written: Written, *, disproved: bool = False) -> None:
-    """End the one that is open: one written in this same transaction, or the one in the table."""
+    """End the open activation: one written in this transaction, or the one in the table."""
     for activation in written.activations:
         if activation["alarm"] == alarm["id"] and activation["ended_at"] is None:
             activation.update(ended_at=at, disproved=disproved)
@@ -324,7 +324,7 @@ def move(
     note: str = "",
     body: dict[str, Any] | None = None,
 ) -> None:
-    """Take an alarm one step through the state table, with journal, audit and fact. Raises NotPermitted."""
+    """Apply an event by the state table, with journal, audit and fact. Raises NotPermitted."""
     before = State(alarm["state"])
     following = after(before, event, latching=alarm["latching"])
     was = {name: alarm[name] for name in _AUDITED}
@@ -343,11 +343,11 @@ def move(
 
 _AUDITED: Final = ("state", "active", "version")
 _SOUNDING: Final = frozenset({Event.RAISED, Event.RE_ALARMED})
-"""What is heard again though somebody has silenced what was before."""
+"""Events that sound again after the alarm was silenced."""
 
 
 def by_person(alarm: Row, event: Event, note: str, written: Written, cause: Cause, now: int) -> None:
-    """What a person does to an alarm. A comment changes nothing. Raises NotPermitted."""
+    """Apply a person's action to an alarm. A comment changes nothing. Raises NotPermitted."""
     body = {"actor": cause.actor}
     if event is Event.COMMENTED:
         state = after(State(alarm["state"]), event, latching=alarm["latching"])
@@ -361,7 +361,7 @@ _SIGNED: Final = {
     Event.ACKNOWLEDGED: ("acknowledged_at", "acknowledged_by"),
     Event.SILENCED: ("silenced_at", "silenced_by"),
 }
-"""Where in the alarm's row its time and its person stand."""
+"""The columns of its time and its person in the alarm's row."""
 
 
 def _record(

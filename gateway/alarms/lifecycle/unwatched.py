@@ -1,4 +1,4 @@
-"""Open alarms that no rule watches any more: their rule was removed or no longer applies to the equipment."""
+"""Open alarms that no rule can end any more: their rule was removed or no longer applies to the equipment."""
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection

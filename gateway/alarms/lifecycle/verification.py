@@ -1,4 +1,4 @@
-"""Which emergencies somebody has verified: a panel's reset may let go of these only."""
+"""Which emergencies are verified: a panel's reset unlatches only these."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -12,18 +12,18 @@ from gateway.storage.queries.chunks import in_portions
 from gateway.storage.tables import activation, alarm, ticket, ticket_activation
 
 VERIFIED: Final = frozenset({"on_scene", "contained", "resolved", "reviewed", "stood_down"})
-"""States of an emergency ticket in which somebody has been there, or has found it false; who is on the way has not."""
+"""States of an emergency ticket in which a person has been on the scene or found it false; not those on the way."""
 
 _OF_ALARM: Final = activation.alias()
-# One look at the end of the index for each alarm, however many activations it has.
+# One index lookup for each alarm, however many activations it has.
 _NEWEST_ACTIVATION: Final = select(func.max(_OF_ALARM.c.id)).where(_OF_ALARM.c.alarm == alarm.c.id).scalar_subquery()
 
 
 async def verified(connection: AsyncConnection, decisions: Iterable[Decision], found: Mapping[str, Row]) -> set[str]:
-    """Ids of the alarms that a panel's reset is about and whose newest activation somebody has verified.
+    """Ids of the alarms concerned by a panel's reset whose newest activation is verified.
 
-    It counts by activation: one that came after the last ticket was over is a new emergency, which may not have its
-    ticket yet.
+    It counts by activation: one after the last ticket was closed is a new emergency, which may not have its ticket
+    yet.
     """
     keys = {str(decision.key) for decision in decisions if decision.change.reset}
     identities = sorted(found[key]["id"] for key in keys & found.keys())

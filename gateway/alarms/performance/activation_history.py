@@ -1,4 +1,4 @@
-"""Reads a period's activations and measures them, without holding up anybody: in portions, and in a thread."""
+"""Reads and measures a period's activations without blocking the event loop: in chunks, and in a thread."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -14,8 +14,8 @@ from gateway.storage.database import Database
 from gateway.storage.queries.index_use import after, beside_index, text_of
 from gateway.storage.tables import activation, alarm, journal
 
-_PORTION: Final = 2_000
-"""Rows that the event loop takes in at once: some milliseconds."""
+_CHUNK: Final = 2_000
+"""Rows that the event loop processes at once: some milliseconds."""
 _COLUMNS: Final = (
     "site", "equipment", "part", "rule", "priority", "started_at", "ended_at", "acknowledged_at", "received_at",
 )  # fmt: skip
@@ -24,7 +24,7 @@ _Key: TypeAlias = tuple[str, str, str, str]
 
 
 class Measured(NamedTuple):
-    """Figures by position; what they leave out; and how often the same alarm was re-alarmed at most, by position."""
+    """Figures by position, activations left out, and the most re-alarms of one alarm by position."""
 
     figures: list[Figures]
     drills: int
@@ -39,10 +39,10 @@ async def measured(
     known: list[Activation] = []
     keys: dict[_Key, str] = {}
     async with database.snapshot() as connection:
-        statement = _statement(start, end, sites).execution_options(yield_per=_PORTION)
+        statement = _statement(start, end, sites).execution_options(yield_per=_CHUNK)
         async with connection.stream(statement) as found:
-            async for portion in found.partitions():
-                known += await asyncio.to_thread(_activations, portion, keys, duty)
+            async for chunk in found.partitions():
+                known += await asyncio.to_thread(_activations, chunk, keys, duty)
         drills, disproved = await _left_out(connection, start, end, sites)
         re_alarms = await _re_alarms(connection, start, end, sites, duty)
     figures = await asyncio.to_thread(measure, known, start, end)
@@ -50,7 +50,7 @@ async def measured(
 
 
 def _statement(start: int, end: int, sites: Collection[str] | None) -> CompoundSelect[Any]:
-    """Those that began in the period, and those that stood all through it: each along its own index."""
+    """Activations that began in the period, or were active in it: each by its own index."""
     of_period = select(*(activation.c[name] for name in _COLUMNS)).where(
         ~activation.c.drill, ~activation.c.disproved, *_on_sites(activation, sites)
     )
@@ -66,7 +66,7 @@ def _on_sites(table: Any, sites: Collection[str] | None) -> list[ColumnElement[b
 
 
 def _activations(rows: Sequence[Any], keys: dict[_Key, str], duty: DutyPositions) -> list[Activation]:
-    """Rows as activations; `keys` has each key's text once."""
+    """Rows as activations; `keys` interns each key's text."""
     known: list[Activation] = []
     for site, equipment, part, rule, *rest in rows:
         of = (site, equipment, part, rule)
@@ -78,7 +78,7 @@ def _activations(rows: Sequence[Any], keys: dict[_Key, str], duty: DutyPositions
 async def _left_out(
     connection: AsyncConnection, start: int, end: int, sites: Collection[str] | None
 ) -> tuple[int, int]:
-    """Drills, and activations that proved wrong, in the period."""
+    """Number of drills, and of disproved activations, in the period."""
     counted = [
         select(func.count()).where(
             activation.c.started_at >= start, activation.c.started_at < end, flag,
@@ -93,7 +93,7 @@ async def _left_out(
 async def _re_alarms(
     connection: AsyncConnection, start: int, end: int, sites: Collection[str] | None, duty: DutyPositions
 ) -> dict[str, int]:
-    """Position -> how often one alarm asked again at most."""
+    """Position -> the most re-alarms of one alarm."""
     statement = (
         select(alarm.c.site, func.count().label("times"))
         .select_from(journal.join(alarm, alarm.c.id == journal.c.thing))

@@ -1,10 +1,10 @@
-"""Which desk answers the alarms of which site. Pure; until there is a roster the settings say it."""
+"""Which duty position responds to the alarms of which site, by the settings. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 CONTROL_ROOM: Final = "control room"
-"""The position of every site that the settings do not give to another."""
+"""The position of every site that the settings do not assign."""
 
 
 class DutyPositions:
@@ -14,9 +14,9 @@ class DutyPositions:
         self._of = {site: position for position, sites in positions.items() for site in sites}
 
     def of(self, site: str) -> str:
-        """The position that answers the alarms of a site."""
+        """The position that responds to the alarms of a site."""
         return self._of.get(site, CONTROL_ROOM)
 
 
 ONE_DESK: Final = DutyPositions({})
-"""One control room answers for all."""
+"""One control room responds for all sites."""

@@ -1,8 +1,8 @@
-"""An alarm flood: whether there is one, and which alarms belong under which probable cause. Pure.
+"""An alarm flood: whether there is one, and which alarms are grouped under which probable cause. Pure.
 
-While a flood lasts the list is folded: under what feeds the equipment, under the first alarm of the same equipment,
-of the same rule, or else under the first of the flood. Three laws hold whatever comes: life safety is in no group,
-neither as cause nor as member; nothing stands under what is less urgent; every alarm stands once.
+During a flood the list is grouped: under what feeds the equipment, under the first alarm of the same equipment, of the
+same rule, or else under the first of the flood. Three invariants hold: life safety is in no group, neither as cause nor
+as member; no alarm is under a less urgent one; every alarm is listed once.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,12 +14,12 @@ from gateway.alarms.performance.kpis import FLOOD_ENDS, WINDOW_MS, floods
 from gateway.alarms.rules.rule import Priority
 
 _SLACK_MS: Final = 120_000
-"""A cause may be noticed later than what follows from it: a silent gateway by as much."""
+"""A cause may be detected later than its consequences: a silent gateway by this much."""
 _URGENCY: Final = {priority.value: rank for rank, priority in enumerate(reversed(Priority))}
 
 
 class OpenAlarm(NamedTuple):
-    """What of an open alarm decides where it stands."""
+    """The fields of an open alarm that decide its group."""
 
     id: str
     site: str
@@ -31,7 +31,7 @@ class OpenAlarm(NamedTuple):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Alarms by id: the probable cause, and what is folded under it, in the order of time."""
+    """Alarms by id: the probable cause, and its group in the order of time."""
 
     cause: str
     members: list[str]
@@ -42,10 +42,10 @@ Parents = Mapping[tuple[str, str], Sequence[str]]
 
 
 def since(times: Sequence[int], now: int) -> int | None:
-    """When the flood began that goes on now; None: there is none.
+    """When the current flood began; None: there is none.
 
     Args:
-        times: of activations, sorted, from long enough ago.
+        times: of activations, sorted, from before any current flood.
         now: epoch ms.
     """
     if len(times) < FLOOD_ENDS or times[-FLOOD_ENDS] <= now - WINDOW_MS:
@@ -92,7 +92,7 @@ class _Firsts:
             self.of_site.setdefault(one.site, one)
 
     def candidates(self, one: OpenAlarm, parents: Parents) -> list[OpenAlarm]:
-        """What may be its cause, the most probable first."""
+        """The possible causes of an alarm, the most probable first."""
         above = [
             found for place in _ancestors((one.site, one.equipment), parents)
             if (found := self.of_equipment.get(place)) is not None and found.raised_at <= one.raised_at + _SLACK_MS
@@ -102,7 +102,7 @@ class _Firsts:
 
 
 def _ancestors(place: tuple[str, str], parents: Parents) -> list[tuple[str, str]]:
-    """What feeds or carries an equipment, nearest first; a ring ends where it began."""
+    """What feeds or carries an equipment, nearest first; a cycle ends where it began."""
     found: dict[tuple[str, str], None] = {}
     waiting = [place]
     while waiting:

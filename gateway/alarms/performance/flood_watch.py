@@ -1,6 +1,6 @@
-"""Sees floods, and what belongs together in them, in the tables: a restart changes nothing, and every process sees one.
+"""Detects floods and their groups from the tables, so restarts change nothing and every process sees the same.
 
-What counts is what people were told: not what is suppressed or shelved, not what is damped, no drill.
+Only annunciated activations count: not suppressed, shelved or damped ones, and no drills.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ from gateway.storage.tables import activation, alarm, alarm_is_open, equipment_l
 
 _LOOK_BACK_MS: Final = 6 * HOUR_MS
 _MOST_LOOKED_AT: Final = 5_000
-"""Activations, the newest; a flood that has more than these began earlier than it says."""
+"""The newest activations; a flood of more than these began earlier than reported."""
 
 
 class Flood(msgspec.Struct, frozen=True, kw_only=True):
-    """A flood that goes on at a duty position."""
+    """A current flood at a duty position."""
 
     position: str
     since: int
@@ -36,7 +36,7 @@ class Flood(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def floods_now(database: Database, duty: DutyPositions, now: int) -> list[Flood]:
-    """The floods that go on, by position's name."""
+    """The current floods, by position's name."""
     async with database.reading() as connection:
         times = await _times(connection, duty, now)
         found = [(position, began, of) for position, of in sorted(times.items()) if (began := since(_all(of), now))]
@@ -44,7 +44,9 @@ async def floods_now(database: Database, duty: DutyPositions, now: int) -> list[
             Flood(
                 position=position,
                 since=began,
-                activations={site: sum(at > now - WINDOW_MS for at in told) for site, told in sorted(of.items())},
+                activations={
+                    site: sum(at > now - WINDOW_MS for at in times_of) for site, times_of in sorted(of.items())
+                },
                 groups=await _groups(connection, sorted(of), began - WINDOW_MS),
             )
             for position, began, of in found
@@ -52,8 +54,8 @@ async def floods_now(database: Database, duty: DutyPositions, now: int) -> list[
 
 
 async def _times(connection: AsyncConnection, duty: DutyPositions, now: int) -> dict[str, dict[str, list[int]]]:
-    """Position -> site -> when people were told; nothing where too few were in the last ten minutes for any flood."""
-    told = (
+    """Position -> site -> times of annunciation; empty if the last ten minutes have too few for any flood."""
+    annunciated = (
         select(activation.c.site, activation.c.started_at)
         .join(alarm, alarm.c.id == activation.c.alarm)
         .where(
@@ -66,11 +68,11 @@ async def _times(connection: AsyncConnection, duty: DutyPositions, now: int) -> 
         .order_by(activation.c.started_at.desc())
         .limit(_MOST_LOOKED_AT)
     )
-    recent = (await connection.execute(told.where(after(activation.c.started_at, now - WINDOW_MS)))).all()
+    recent = (await connection.execute(annunciated.where(after(activation.c.started_at, now - WINDOW_MS)))).all()
     if len(recent) < FLOOD_ENDS:
         return {}
     times: dict[str, dict[str, list[int]]] = {}
-    for site, at in await connection.execute(told.where(after(activation.c.started_at, now - _LOOK_BACK_MS))):
+    for site, at in await connection.execute(annunciated.where(after(activation.c.started_at, now - _LOOK_BACK_MS))):
         times.setdefault(duty.of(site), {}).setdefault(site, []).append(at)
     return times
 

@@ -1,8 +1,8 @@
-"""How well the alarm system itself does: figures of ISA-18.2 and EEMUA 191 beside their bands. Pure.
+"""Performance of the alarm system: figures of ISA-18.2 and EEMUA 191 with their bands. Pure.
 
-Counted are activations, by duty position: a rate that one person can answer says nothing when two share the load.
-Averages hide floods, so ten-minute windows are counted too. Drills and activations that proved wrong count in no
-figure; what was shelved or suppressed counts like any other: putting an alarm aside must not better its figures.
+Activations are counted by duty position, as limits are per person. Averages hide floods, so ten-minute windows are
+counted too. Drills and disproved activations count in no figure; shelved or suppressed ones count like any other:
+suppressing an alarm must not improve its figures.
 """
 
 from bisect import bisect_left, bisect_right
@@ -21,9 +21,9 @@ WINDOW_MS: Final = 10 * MINUTE_MS
 HOUR_MS: Final = 60 * MINUTE_MS
 DAY_MS: Final = 24 * HOUR_MS
 FLOOD_BEGINS: Final = 10
-"""More than so many activations in ten minutes are a flood (EEMUA 191, ISA-18.2)."""
+"""More activations than this in ten minutes are a flood (EEMUA 191, ISA-18.2)."""
 FLOOD_ENDS: Final = 5
-"""It lasts until fewer than so many come in ten minutes."""
+"""It lasts until there are fewer than this in ten minutes."""
 FLEETING_MS: Final = 10_000
 """An activation that ends sooner leaves nobody time to act."""
 STALE_MS: Final = DAY_MS
@@ -32,9 +32,9 @@ MOST_FREQUENT: Final = 10
 
 
 class Activation(msgspec.Struct, frozen=True, gc=False):
-    """One becoming-active. Times are epoch ms; `key` names the alarm, `position` the desk that answers it.
+    """One activation. Times are epoch ms; `key` names the alarm, `position` the duty position that responds.
 
-    Half a million of them pass here: the garbage collector need not look at any.
+    Half a million may be in memory, so the garbage collector does not track them.
     """
 
     key: str
@@ -44,11 +44,11 @@ class Activation(msgspec.Struct, frozen=True, gc=False):
     ended_at: int | None = None
     acknowledged_at: int | None = None
     received_at: int | None = None
-    """When the platform knew; None: at once. Nobody can answer sooner."""
+    """When it was received; None: at once. It cannot be acknowledged sooner."""
 
     @property
     def known_at(self) -> int:
-        """From when somebody could answer it."""
+        """From when it could be acknowledged."""
         return self.started_at if self.received_at is None else max(self.started_at, self.received_at)
 
 
@@ -61,7 +61,7 @@ class Frequent(msgspec.Struct, frozen=True):
 
 
 class Chattering(msgspec.Struct, frozen=True):
-    """A key that came three times within a minute, and the delay that would have kept it quiet."""
+    """A key with three activations within a minute, and the off-delay that would have prevented it."""
 
     key: str
     activations: int
@@ -70,7 +70,7 @@ class Chattering(msgspec.Struct, frozen=True):
 
 
 class AlarmMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """What OPC 10000-9, 9.2 calls AlarmMetricsType, for one position and period. Durations are ms, rates per 10 min."""
+    """AlarmMetricsType of OPC 10000-9, 9.2, for one position and period. Durations are ms, rates per 10 min."""
 
     alarm_count: int
     maximum_active_state: int
@@ -82,7 +82,7 @@ class AlarmMetrics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one duty position in one period. Shares are 0 to 1, times seconds; None where there is nothing to measure."""
+    """Of one duty position in one period. Shares are 0 to 1, times seconds; None if there is nothing to measure."""
 
     position: str
     activations: int
@@ -105,13 +105,13 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """Active for more than a day at the period's end."""
     by_priority: dict[str, float]
     answered_p50_s: float | None
-    """From the first activation that one acknowledgement answers: those after it found the alarm waiting already."""
+    """From the first activation that an acknowledgement covers to the acknowledgement."""
     answered_p95_s: float | None
     metrics: AlarmMetrics
 
 
 class Verdict(StrEnum):
-    """Where a figure stands in its band."""
+    """The rating of a figure by its band."""
 
     GOOD = "good"
     TO_BE_REDUCED = "to_be_reduced"
@@ -119,7 +119,7 @@ class Verdict(StrEnum):
 
 
 class Band(NamedTuple):
-    """Up to `good` as it should be, up to `most` manageable; with the source of both numbers."""
+    """Good up to `good`, manageable up to `most`; with the source of both numbers."""
 
     good: float
     most: float
@@ -139,22 +139,22 @@ BANDS: Final[Mapping[str, Band]] = {
     "chattering": Band(0, 0, "ISA-18.2: none, and a plan for each"),
     "stale": Band(5, 10, "ISA-18.2: fewer than five on any day"),
 }
-"""Figure -> its band. `make` nothing of them that the standard does not say: `most` of shares is our own doubling."""
+"""Figure -> its band. For shares, `most` is not from the standard: it is our own multiple of `good`."""
 PRIORITY_BANDS: Final[Mapping[str, Band]] = {
     "critical": Band(0.01, 0.02, "EEMUA 191: the highest of four priorities in less than one percent"),
     "high": Band(0.05, 0.10, "EEMUA 191: about five percent high"),
     "medium": Band(0.15, 0.30, "EEMUA 191: about fifteen percent medium, all others low"),
 }
-"""Priority -> the band of its share. Low has none: the more of the mix it is, the better."""
+"""Priority -> the band of its share. Low has none: a larger share is better."""
 
 
 def verdict(figure: str, value: float) -> Verdict:
-    """Where a figure's value stands; raises KeyError for a figure without a band."""
+    """Rate a figure's value; raises KeyError for a figure without a band."""
     return verdict_in(BANDS[figure], value)
 
 
 def verdict_in(band: Band, value: float) -> Verdict:
-    """Where a value stands in a band."""
+    """Rate a value by a band."""
     if value <= band.good:
         return Verdict.GOOD
     return Verdict.TO_BE_REDUCED if value <= band.most else Verdict.UNMANAGEABLE
@@ -164,7 +164,7 @@ def measure(activations: Iterable[Activation], start: int, end: int) -> list[Fig
     """Figures of each duty position in [start, end), positions by name.
 
     Args:
-        activations: also those that began before `start` and still stood in the period.
+        activations: also those that began before `start` and were active in the period.
         start: epoch ms.
         end: epoch ms, after `start`.
     """
@@ -211,7 +211,7 @@ def _figures(position: str, known: Sequence[Activation], start: int, end: int) -
 
 
 def _answers(inside: Iterable[Activation]) -> list[int]:
-    """How long each acknowledgement was waited for, in ms, sorted: from the first activation that it answers."""
+    """Response times in ms, sorted: from the first activation that an acknowledgement covers."""
     first: dict[tuple[str, int], int] = {}
     for one in inside:
         if one.acknowledged_at is not None:
@@ -239,7 +239,7 @@ def _windows_over_limit(times: Sequence[int], start: int, end: int) -> float:
 
 
 def floods(times: Sequence[int], now: int) -> list[tuple[int, int]]:
-    """When floods began and ended; one that still goes on ends `now`.
+    """When floods began and ended; a current one ends `now`.
 
     A flood begins with the eleventh activation within ten minutes, and ends when fewer than five are left in the last
     ten minutes.
@@ -258,7 +258,7 @@ def floods(times: Sequence[int], now: int) -> list[tuple[int, int]]:
 
 
 def _quiet_from(times: Sequence[int], index: int) -> int:
-    """When fewer than five of the activations before `index` are in the last ten minutes, if no further ones come."""
+    """When fewer than five of the activations before `index` are in the last ten minutes, if no more follow."""
     return times[max(0, index - FLOOD_ENDS)] + WINDOW_MS
 
 
@@ -271,7 +271,7 @@ def chattering(activations: Iterable[Activation]) -> list[str]:
 
 
 def is_stale(activation: Activation, now: int) -> bool:
-    """Whether it has stood for more than a day and still does."""
+    """Whether it has been active for more than a day and still is."""
     over = activation.ended_at is not None and activation.ended_at <= now
     return not over and now - activation.started_at > STALE_MS
 

@@ -1,6 +1,6 @@
-"""What a site may change in a rule, for all its equipment or for one, and what two people have to look at. No I/O.
+"""What a site may change in a rule, for all its equipment or for one, and what requires two people. No I/O.
 
-A change is laid over the rule as it stands in its file, and what comes of it passes the same checks as a file does.
+A change is applied to the rule of the file, and the result passes the same checks as a file.
 """
 
 import re
@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.alarms.rules.files import RuleError, read_rule
-from gateway.alarms.rules.rule import BEAT, Priority, Rule, RuleType
+from gateway.alarms.rules.rule import PROBE_RULE_ID, Priority, Rule, RuleType
 
 Changes = Mapping[str, Any]
-"""Keys of a rule file and their new values; `enabled: false` takes the rule out of force."""
+"""Keys of a rule file and their new values; `enabled: false` disables the rule."""
 
 OF_EVERY_TYPE: Final = (
     "enabled", "priority", "title", "advice", "ticket", "playbook",
     "latching", "re_alarm", "despite_parent", "release_after",
 )  # fmt: skip
-"""Not `suppresses` and `suppressed_by`: which alarm explains which is checked over all files, so that none go round."""
+"""Not `suppresses` and `suppressed_by`: they are checked over all files, so that there are no loops."""
 _DELAYS: Final = ("on_delay", "off_delay")
 OF_TYPE: Final[Mapping[RuleType, tuple[str, ...]]] = {
     RuleType.LIMIT: ("above", "below", "deadband", *_DELAYS, "while"),
@@ -28,9 +28,9 @@ OF_TYPE: Final[Mapping[RuleType, tuple[str, ...]]] = {
     RuleType.COUNT: ("above", "deadband", "window"),
     RuleType.NO_DATA: ("after", "times", *_DELAYS),
     RuleType.ABSENCE: ("after",),
-    RuleType.UNANSWERED: ("after",),
+    RuleType.RESPONSE_TIMEOUT: ("after",),
 }
-"""What decides when a rule of a type speaks. What the rule is about (field, match, parts) is no site's to change."""
+"""Keys that decide when a rule of a type is breached. Its inputs (field, match, parts) cannot be changed."""
 _OWN_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _SUPPRESSING: Final = frozenset({"suppressed_by", "despite_parent"})
 _ONLY_TEXTS: Final = frozenset({"title", "advice"})
@@ -42,8 +42,8 @@ def permitted(rule: Rule) -> tuple[str, ...]:
 
 
 def check_changes(rule: Rule, changes: Changes) -> None:
-    """Raises RuleError where a rule, as its file has it, may not be changed so; the text names what may."""
-    _check_not_ours(rule.id)
+    """Raises RuleError if a change of a rule of the files is not permitted; the text names what is."""
+    _check_not_built_in(rule.id)
     foreign = [name for name in changes if name not in permitted(rule)]
     if foreign:
         raise RuleError(
@@ -55,34 +55,34 @@ def check_changes(rule: Rule, changes: Changes) -> None:
         return
     if changes.get("enabled") is False:
         raise RuleError(
-            "enabled: a critical rule stays in force; take the equipment out of service while it is being worked on"
+            "enabled: a critical rule cannot be disabled; take the equipment out of service while it is being worked on"
         )
     if changes.get("priority", Priority.CRITICAL.value) != Priority.CRITICAL.value:
         raise RuleError("priority: a rule that is critical in its file stays critical")
 
 
 def needs_two(rule: Rule, changes: Changes, before: Changes) -> str:
-    """Why two people have to look at it, "" where one may do it alone.
+    """Why a change requires two people, "" if one may do it alone.
 
     Args:
-        rule: as its file has it, or as it holds at the place until now.
-        changes: from now on.
-        before: until now.
+        rule: as in its file, or as it applies in the scope until now.
+        changes: the new changes.
+        before: the changes until now.
     """
     if not rule.life_safety:
         return ""
-    weighty = [
+    critical = [
         name
         for name in dict.fromkeys((*changes, *before))
         if name not in _ONLY_TEXTS and changes.get(name) != before.get(name)
     ]
-    return f"{rule.id} watches over lives: a second person has to agree to {', '.join(weighty)}" if weighty else ""
+    return f"{rule.id} is a life-safety rule: a second person has to agree to {', '.join(critical)}" if critical else ""
 
 
 def changed(rule: Rule, changes: Changes, place: str) -> Rule:
-    """A rule with what is changed in it. Raises RuleError where it could not work so; `place` stands before why.
+    """A rule with changes. Raises RuleError if it is invalid; `place` is used in the error.
 
-    A rule that becomes critical is life safety: what its file says of its suppression holds no longer.
+    A rule that becomes critical is life safety: the suppression keys of its file no longer apply.
     """
     written = {**rule.written, **_without_enabled(changes)}
     if written.get("priority") == Priority.CRITICAL.value:
@@ -91,19 +91,19 @@ def changed(rule: Rule, changes: Changes, place: str) -> Rule:
 
 
 def own_rule(identity: str, changes: Changes, place: str) -> Rule:
-    """A rule that a site has made for itself, as it would stand in a file. Raises RuleError as `changed` does."""
+    """A site's own rule, with the keys of a rule file. Raises RuleError as `changed` does."""
     if changes.get("id", identity) != identity or _OWN_ID.fullmatch(identity) is None:
         raise RuleError(f"{place}: id: up to 64 letters, digits, and _ . -; leave it out of the changes")
     _check_enabled(changes)
     rule = read_rule({**_without_enabled(changes), "id": identity}, place)
     for taken in (identity, *rule.instead_of):
-        _check_not_ours(taken)
+        _check_not_built_in(taken)
     return rule
 
 
-def _check_not_ours(identity: str) -> None:
-    if identity == BEAT:
-        raise RuleError(f"{identity} proves that alarms come through: it is not to be changed or replaced")
+def _check_not_built_in(identity: str) -> None:
+    if identity == PROBE_RULE_ID:
+        raise RuleError(f"{identity} is built in: it cannot be changed or replaced")
 
 
 def _check_enabled(changes: Changes) -> None:

@@ -1,4 +1,4 @@
-"""Reads the conditions of a combination as they stand in a rule file."""
+"""Reads the conditions of a combination from a rule file."""
 
 import math
 
@@ -14,7 +14,7 @@ class WrittenCondition(
     forbid_unknown_fields=True,
     rename={"every": "all", "either": "any", "opposite": "not", "inside": "in", "outside": "not_in"},
 ):
-    """A condition as it stands in a file: exactly one of its forms."""
+    """A condition as written in a file: exactly one of its forms."""
 
     every: list["WrittenCondition"] | None = None
     either: list["WrittenCondition"] | None = None
@@ -30,9 +30,9 @@ class WrittenCondition(
 
 
 def read_condition(written: WrittenCondition, depth: int = 1) -> Condition:
-    """A condition with all its parts. Raises ValueError where it has not exactly one form, or lies too deep."""
+    """A condition with all its parts. Raises ValueError if it does not have exactly one form, or is nested too deep."""
     if depth > _DEEPEST:
-        raise ValueError(f"conditions lie within each other at most {_DEEPEST} deep")
+        raise ValueError(f"conditions can be nested at most {_DEEPEST} deep")
     forms = [written.every is not None, written.either is not None, written.opposite is not None,
              bool(written.field), bool(written.imbalance_of)]  # fmt: skip
     if sum(forms) != 1:

@@ -1,7 +1,7 @@
-"""Conditions of several fields: and, or, not over what single fields say. Pure.
+"""Conditions on several fields: and, or, not over conditions on single fields. Pure.
 
-A field that was never reported fulfils nothing: under `all` it keeps the rule silent, under `not` it does not. The
-deadband of a number always makes it harder to leave the alarm than to enter it; under `not` it lies on the other side.
+A field that was never reported fulfils nothing: under `all` it prevents the alarm, under `not` it does not. The
+deadband of a number always makes it harder to leave the alarm than to enter it; under `not` it is on the other side.
 """
 
 import math
@@ -14,7 +14,7 @@ from collectors.wire.reading import Value
 from gateway.alarms.rules.deadband import lower_edge, upper_edge
 
 Band: TypeAlias = tuple[float, float]
-"""Lowest and highest value, ends included, at which nothing would change; empty where the first is higher."""
+"""Lowest and highest value, ends included, at which nothing would change; empty if the first is higher."""
 EVERYTHING: Final[Band] = (-math.inf, math.inf)
 NOTHING: Final[Band] = (math.inf, -math.inf)
 
@@ -31,7 +31,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Membership(msgspec.Struct, frozen=True, kw_only=True):
-    """A value in a set, or with `inverted` outside of it."""
+    """A value in a set, or with `inverted` not in it."""
 
     field: str
     values: frozenset[Value]
@@ -69,7 +69,7 @@ Condition: TypeAlias = Leaf | All | Either | Not
 
 
 def leaves_of(condition: Condition) -> Iterator[Leaf]:
-    """What looks at fields, in the order of writing."""
+    """The conditions on single fields, in the order of writing."""
     if isinstance(condition, Limit | Membership | Imbalance):
         yield condition
         return
@@ -78,7 +78,7 @@ def leaves_of(condition: Condition) -> Iterator[Leaf]:
 
 
 def names_in(leaf: Leaf) -> tuple[str, ...]:
-    """The fields that a leaf looks at."""
+    """The fields that a leaf uses."""
     if isinstance(leaf, Imbalance):
         return leaf.fields
     return (leaf.field, leaf.than) if isinstance(leaf, Limit) and leaf.than else (leaf.field,)
@@ -88,9 +88,9 @@ def is_fulfilled(condition: Condition, values: Mapping[str, Value], hold: int) -
     """Whether the values fulfil it.
 
     Args:
-        condition: what is asked.
+        condition: the condition.
         values: newest values of the equipment.
-        hold: 1 where the alarm stands and the condition holds it, -1 where its opposite does, else 0.
+        hold: 1 if the alarm is active and the condition keeps it, -1 if its opposite does, else 0.
     """
     if isinstance(condition, All):
         return all(is_fulfilled(part, values, hold) for part in condition.of)
@@ -115,7 +115,7 @@ def _is_leaf_fulfilled(condition: Leaf, values: Mapping[str, Value], hold: int) 
 
 
 def imbalance(leaf: Imbalance, values: Mapping[str, Value]) -> float | None:
-    """In percent of the average; None where a field is missing, 0 where the average is."""
+    """In percent of the average; None if a field is missing, 0 if the average is 0."""
     found = [value for name in leaf.fields if isinstance(value := values.get(name), float)]
     if len(found) < len(leaf.fields):
         return None
@@ -124,9 +124,9 @@ def imbalance(leaf: Imbalance, values: Mapping[str, Value]) -> float | None:
 
 
 def bands(condition: Condition, values: Mapping[str, Value], hold: int) -> dict[str, Band]:
-    """For each number that is looked at the values with which no leaf would change its answer.
+    """For each number that is used, the values with which no leaf would change its result.
 
-    The fields that a number is compared with are not among them: they are looked at whenever they differ.
+    Fields that a number is compared with are not included: the condition is evaluated whenever they differ.
     """
     if isinstance(condition, Not):
         return bands(condition.of, values, -hold)
@@ -146,7 +146,7 @@ def bands(condition: Condition, values: Mapping[str, Value], hold: int) -> dict[
 
 
 def _is_settled_by_sets(condition: All | Either, values: Mapping[str, Value], hold: int) -> bool:
-    """Whether a set alone gives the answer: then no number changes it, and sets are looked at whenever they differ."""
+    """Whether a set alone decides: then no number changes the result, and sets are evaluated whenever they differ."""
     settling = isinstance(condition, Either)
     return any(
         isinstance(part, Membership) and _is_leaf_fulfilled(part, values, hold) is settling for part in condition.of
@@ -161,7 +161,7 @@ def _numbers_in(condition: Condition) -> set[str]:
 
 
 def compared_with(condition: Condition) -> set[str]:
-    """The fields that have to be looked at whenever they differ: those of sets, and those compared with."""
+    """The fields for which a condition is evaluated whenever they differ: those of sets, and those compared with."""
     leaves = tuple(leaves_of(condition))
     return {leaf.field for leaf in leaves if isinstance(leaf, Membership)} | {
         leaf.than for leaf in leaves if isinstance(leaf, Limit) and leaf.than
@@ -189,7 +189,7 @@ def _band(leaf: Limit, values: Mapping[str, Value], hold: int) -> Band:
 
 
 def _balanced_bands(leaf: Imbalance, values: Mapping[str, Value], hold: int) -> dict[str, Band]:
-    """While a field is missing only that one can change the answer."""
+    """The bands of all fields; while one is missing only that one can change the result."""
     missing = [name for name in leaf.fields if not isinstance(values.get(name), float)]
     if missing:
         return {**dict.fromkeys(leaf.fields, EVERYTHING), **dict.fromkeys(missing, NOTHING)}
@@ -197,7 +197,7 @@ def _balanced_bands(leaf: Imbalance, values: Mapping[str, Value], hold: int) -> 
 
 
 def _balanced_band(leaf: Imbalance, values: Mapping[str, Value], hold: int) -> Band:
-    """Within which all fields are so near each other that they cannot be out of balance.
+    """The band within which all fields are so near each other that they cannot be out of balance.
 
     With every one of n fields within d of a middle m, none is further than 2 d m (n - 1) / n from their average and the
     average is not below m (1 - d). A thousandth is left for rounding.

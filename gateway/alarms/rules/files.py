@@ -1,4 +1,4 @@
-"""Reads rules from YAML and refuses what cannot work, naming the file, the rule and what is permitted."""
+"""Reads rules from YAML and refuses invalid ones, naming the file, the rule and what is permitted."""
 
 import math
 import re
@@ -23,14 +23,14 @@ _UNITS_MS: Final = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000, "d": 86_
 _SHORTEST_MS: Final = 1_000
 _DAY_MS: Final = 86_400_000
 _MONTH_MS: Final = 31 * _DAY_MS
-"""For what is rare: a count of what a field becomes remembers changes only, so few however long it looks back."""
+"""For rare events: a count with `becomes` stores changes only, so few however long its window is."""
 _SOONEST_RE_ALARM_MS: Final = 60_000
 _ID_LENGTH: Final = 128
 _PLAYBOOK_LENGTH: Final = 64
 _TEXT_LENGTHS: Final = {"title": 200, "advice": 2000}
-"""Characters: they stand in every alarm, and are read at three in the morning."""
+"""Characters: the texts are part of every alarm and must be read quickly."""
 _MOST_CONDITIONS: Final = 50
-"""Of a combination: each is looked at with every reading."""
+"""Of a combination: each is evaluated with every reading."""
 _PYTHON_TYPE: Final = {FieldType.NUMBER: float, FieldType.BOOLEAN: bool, FieldType.TEXT: str}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)")
 LANGUAGES: Final = ("en", "zh-CN")
@@ -40,10 +40,10 @@ _ONLY_OF: Final = {
     "when": {RuleType.COMBINATION},
     "becomes": {RuleType.COUNT},
     "times": {RuleType.NO_DATA},
-    "of": {RuleType.UNANSWERED},
+    "of": {RuleType.RESPONSE_TIMEOUT},
     "momentary": {RuleType.EVENT},
 }
-"""What only some types have. A key that does nothing would be a rule that its writer believes in."""
+"""Keys of some types only. A key without effect is refused, as its author would rely on it."""
 
 
 class RuleError(Exception):
@@ -55,7 +55,7 @@ class _Written(
     forbid_unknown_fields=True,
     rename={"condition": "while", "inside": "in", "outside": "not_in"},
 ):
-    """A rule as it stands in a file."""
+    """A rule as written in a file."""
 
     id: str
     kind: Kind
@@ -98,7 +98,7 @@ class _Written(
 
 
 def shipped_rules() -> list[Rule]:
-    """The rules that come with the product, one file a kind."""
+    """The rules that ship with the product, one file per kind."""
     folder = files("gateway.alarms") / "default_rules"
     texts = {
         entry.name: entry.read_text(encoding="utf-8") for entry in folder.iterdir() if entry.name.endswith(".yaml")
@@ -107,10 +107,10 @@ def shipped_rules() -> list[Rule]:
 
 
 def load_rules(extra: Iterable[Path] = ()) -> list[Rule]:
-    """The shipped rules and those of further files; an id that comes again replaces the earlier rule.
+    """The shipped rules and those of further files; a repeated id replaces the earlier rule.
 
     Raises:
-        RuleError: a file cannot be read or holds a rule that cannot work.
+        RuleError: a file cannot be read or has an invalid rule.
     """
     rules = {rule.id: rule for rule in shipped_rules()}
     for path in extra:
@@ -121,7 +121,7 @@ def load_rules(extra: Iterable[Path] = ()) -> list[Rule]:
         rules |= {rule.id: rule for rule in parse_rules(text, str(path))}
     for rule in rules.values():
         if rule.of and rule.of not in rules:
-            raise RuleError(f"{rule.id}: there is no rule {rule.of} whose alarm could wait for an answer")
+            raise RuleError(f"{rule.id}: there is no rule {rule.of} whose alarm could be acknowledged")
         complaint = named_cause_complaint(rule, rules)
         if complaint:
             raise RuleError(f"{rule.id}: {complaint}")
@@ -129,7 +129,7 @@ def load_rules(extra: Iterable[Path] = ()) -> list[Rule]:
 
 
 def parse_rules(text: str, name: str) -> list[Rule]:
-    """Read one file's text; `name` stands in errors. Raises RuleError."""
+    """Read one file's text; `name` is used in errors. Raises RuleError."""
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -140,13 +140,13 @@ def parse_rules(text: str, name: str) -> list[Rule]:
     for number, entry in enumerate(document["rules"], 1):
         rule = msgspec.structs.replace(read_rule(entry, f"{name}, rule {number}"), file=name)
         if rule.id in rules:
-            raise RuleError(f"{name}, rule {number}: the id {rule.id} stands twice")
+            raise RuleError(f"{name}, rule {number}: the id {rule.id} is used twice")
         rules[rule.id] = rule
     return list(rules.values())
 
 
 def read_rule(entry: Any, place: str) -> Rule:
-    """Check and read one rule as it stands in a file; `place` stands in errors. Raises RuleError."""
+    """Check and read one rule as written in a file; `place` is used in errors. Raises RuleError."""
     identity = entry.get("id") if isinstance(entry, dict) else None
     place = f"{place} ({identity})" if identity else place
     try:
@@ -214,7 +214,7 @@ def _milliseconds(text: str) -> int:
 
 
 def _complaint(rule: Rule, written: _Written) -> str | None:
-    """What keeps a rule from working, or None."""
+    """Why a rule is invalid, or None."""
     for text, texts in (("title", rule.title), ("advice", rule.advice)):
         if set(texts) != set(LANGUAGES) or not all(value.strip() for value in texts.values()):
             return f"{text} must be given in {' and '.join(LANGUAGES)}"
@@ -237,7 +237,9 @@ def _complaint(rule: Rule, written: _Written) -> str | None:
 def _length_complaint(rule: Rule) -> str | None:
     if not 1 <= len(rule.id) <= _ID_LENGTH:
         return f"the id must have 1 to {_ID_LENGTH} characters"
-    if len(rule.playbook) > _PLAYBOOK_LENGTH:  # what PostgreSQL has room for: found now, not when the alarm comes
+    if (
+        len(rule.playbook) > _PLAYBOOK_LENGTH
+    ):  # the column's size in PostgreSQL: checked now, not when the alarm is raised
         return f"the playbook's name must have at most {_PLAYBOOK_LENGTH} characters"
     for name, texts in (("title", rule.title), ("advice", rule.advice)):
         if max(map(len, texts.values())) > _TEXT_LENGTHS[name]:
@@ -246,21 +248,21 @@ def _length_complaint(rule: Rule) -> str | None:
 
 
 def _life_complaint(rule: Rule) -> str | None:
-    """What cannot be in the life of this rule's alarms."""
+    """What is invalid in the lifecycle keys of a rule."""
     if rule.re_alarm and rule.re_alarm < _SOONEST_RE_ALARM_MS:
-        return "re_alarm must be 1min or more: who has acknowledged needs time to act"
-    if (rule.momentary or rule.type is RuleType.UNANSWERED) and (rule.latching or rule.re_alarm):
-        return "what is over at once neither latches nor re-alarms"
+        return "re_alarm must be 1min or more: the operator needs time to act"
+    if (rule.momentary or rule.type is RuleType.RESPONSE_TIMEOUT) and (rule.latching or rule.re_alarm):
+        return "an alarm that returns at once neither latches nor re-alarms"
     return None
 
 
 def _delay_complaint(rule: Rule) -> str | None:
     if rule.type is RuleType.EVENT and (rule.on_delay or rule.off_delay):
         return "an event has no delay"
-    if rule.type in (RuleType.COUNT, RuleType.ABSENCE, RuleType.UNANSWERED) and (rule.on_delay or rule.off_delay):
+    if rule.type in (RuleType.COUNT, RuleType.ABSENCE, RuleType.RESPONSE_TIMEOUT) and (rule.on_delay or rule.off_delay):
         return f"a rule of type {rule.type} has its own time and no delay"
     if rule.life_safety and rule.on_delay and rule.type is not RuleType.COMBINATION:
-        return "a critical rule has no on_delay: life safety never waits (only a combination may have to)"
+        return "a critical rule has no on_delay: life safety is never delayed (except in a combination)"
     return None
 
 
@@ -285,7 +287,7 @@ def _combination_complaint(rule: Rule, _written: _Written) -> str | None:
         return f"a combination has at most {_MOST_CONDITIONS} conditions"
     known = fields_of(rule.kind, Channel.TELEMETRY)
     if any(name in fields_of(rule.kind, Channel.STATUS) for leaf in leaves_of(rule.when) for name in names_in(leaf)):
-        return "a combination looks at telemetry only; a rule of type no_data looks at the status"
+        return "a combination uses telemetry only; the status is for rules of type no_data"
     for leaf in leaves_of(rule.when):
         if isinstance(leaf, Membership):
             complaint = _first_complaint(known, {leaf.field: leaf.values})
@@ -318,10 +320,10 @@ def _count_complaint(rule: Rule, written: _Written) -> str | None:
     if not rule.field or written.above is None or not 0 <= written.above <= MOST_COUNTED or written.below is not None:
         return f"a count has a 'field' and 'above', from 0 to {MOST_COUNTED}"
     if written.inside or written.outside or rule.condition:
-        return "a count says with 'becomes' which values it counts; without it the field is a counter"
+        return "a count has the values that it counts under 'becomes'; without it the field is a counter"
     known = fields_of(rule.kind, Channel.TELEMETRY).get(rule.field)
     if known is not None and not rule.values and known.type is not FieldType.NUMBER:
-        return f"{rule.field} is a {known.type} and no counter; say with 'becomes' which values to count"
+        return f"{rule.field} is a {known.type} and no counter; give the values to count under 'becomes'"
     return None
 
 
@@ -329,26 +331,26 @@ def _no_data_complaint(rule: Rule, written: _Written) -> str | None:
     if rule.after < _SHORTEST_MS or not (rule.times == 0 or 1 < rule.times < math.inf):
         return "a rule for no data has 'after', 1s or more, and may have 'times', more than 1"
     if rule.channel is Channel.STATUS or written.field or rule.condition:
-        return "a rule for no data looks at a 'channel', telemetry or event, and at no field"
+        return "a rule for no data has a 'channel', telemetry or event, and no field"
     return None
 
 
 def _absence_complaint(rule: Rule, written: _Written) -> str | None:
     if not rule.field or not written.inside or written.outside or rule.condition:
-        return "a rule for absence has a 'field' and 'in', the values that must come"
-    return None if rule.after >= _SHORTEST_MS else "a rule for absence says with 'after' how often it must happen"
+        return "a rule for absence has a 'field' and 'in', the values that must occur"
+    return None if rule.after >= _SHORTEST_MS else "a rule for absence has 'after', within which it must happen"
 
 
-def _unanswered_complaint(rule: Rule, _written: _Written) -> str | None:
+def _response_timeout_complaint(rule: Rule, _written: _Written) -> str | None:
     if not rule.of or rule.after < _SHORTEST_MS:
-        return "a rule for what is not answered has 'of', the rule whose alarm it is, and 'after', 1s or more"
+        return "a rule for a response timeout has 'of', the rule whose alarm it is, and 'after', 1s or more"
     return "life safety is escalated by its ticket" if rule.life_safety else None
 
 
 def _event_complaint(rule: Rule, _written: _Written) -> str | None:
     known = fields_of(rule.kind, Channel.EVENT)
     if not rule.match and not rule.unless:
-        return "an event rule says with 'match' or 'unless' which events are its own"
+        return "an event rule has 'match' or 'unless', the events that it applies to"
     named = (*rule.match, *rule.unless, *rule.per, *rule.per_otherwise)
     unknown = [name for name in named if name not in known]
     if unknown:
@@ -365,12 +367,12 @@ _CHECKS: Final[dict[RuleType, Callable[[Rule, _Written], str | None]]] = {
     RuleType.COUNT: _count_complaint,
     RuleType.NO_DATA: _no_data_complaint,
     RuleType.ABSENCE: _absence_complaint,
-    RuleType.UNANSWERED: _unanswered_complaint,
+    RuleType.RESPONSE_TIMEOUT: _response_timeout_complaint,
 }
 
 
 def _values_complaint(rule: Rule, known: Mapping[str, Field]) -> str | None:
-    """A value that its field never has, such as YAML's bare `off`, which means false: the rule would stay silent."""
+    """A value that its field never has, such as YAML's bare `off`, which means false: the rule would never apply."""
     fields = {**known, **fields_of(rule.kind, Channel.STATUS)}
     wanted = {name: frozenset({value}) for name, value in rule.condition.items()}
     return _first_complaint(fields, {rule.field: rule.values, **wanted})
@@ -380,7 +382,7 @@ def _first_complaint(fields: Mapping[str, Field], wanted: Mapping[str, Iterable[
     for name, values in wanted.items():
         field = fields.get(name)
         if field is None:
-            continue  # not of the contract: whoever sends it knows its values
+            continue  # not in the wire contract: its values are not known
         for value in values:
             if type(value) is not _PYTHON_TYPE[field.type]:
                 return f"{name} is a {field.type}; it is never {value!r} (a text may need quotes)"

@@ -1,9 +1,8 @@
-"""Rules: when does what an equipment says become an alarm? Pure: time comes in, decisions go out.
+"""Rules: which values of an equipment are an alarm. Pure: takes times, returns decisions.
 
-A rule looks at values and answers breached or not (`is_breached`); `judge` adds delays, by time of measurement,
-and remembers. A value holds until the next one comes: a breach that stood for the whole delay is raised at the
-moment the delay ended, whether a sample or the clock (`mature`) shows it first. What is over at that moment, or before,
-raises nothing.
+`is_breached` evaluates the values; `judge` adds delays, by time of measurement, and memory. A value holds until the
+next one: a breach that lasts for the whole delay is raised at the time the delay ended, whether a sample or the clock
+(`mature`) shows it first. A breach that is over at that time, or before, raises nothing.
 """
 
 import hashlib
@@ -23,7 +22,7 @@ from gateway.equipment.topology import Relation
 
 
 class Priority(StrEnum):
-    """How urgent; critical is life safety and nothing else."""
+    """Urgency; critical is life safety and nothing else."""
 
     CRITICAL = "critical"
     HIGH = "high"
@@ -32,7 +31,7 @@ class Priority(StrEnum):
 
 
 class RuleType(StrEnum):
-    """What a rule looks at; docs/alarms.md explains each with an example."""
+    """What a rule evaluates; docs/alarms.md explains each type with an example."""
 
     LIMIT = "limit"
     STATE = "state"
@@ -42,11 +41,11 @@ class RuleType(StrEnum):
     COUNT = "count"
     NO_DATA = "no_data"
     ABSENCE = "absence"
-    UNANSWERED = "unanswered"
+    RESPONSE_TIMEOUT = "response_timeout"
 
 
 class TicketWish(StrEnum):
-    """Which ticket an alarm of this rule opens."""
+    """The ticket that an alarm of this rule opens."""
 
     NONE = "none"
     REPAIR = "repair"
@@ -58,7 +57,7 @@ Point: TypeAlias = tuple[int, Value]
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """One rule as the service works with it; `rule_files` reads and checks it. Delays are milliseconds."""
+    """One rule as used by the service; `files` reads and checks it. Delays are milliseconds."""
 
     id: str
     kind: Kind
@@ -70,7 +69,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     equipment: tuple[str, ...] = ("*",)
     """Patterns on the equipment's code."""
     instead_of: tuple[str, ...] = ()
-    """Rules that this one takes the place of, on the equipment that it is for."""
+    """Rules that this one replaces, on the equipment that it applies to."""
     field: str = ""
     above: float = math.inf
     below: float = -math.inf
@@ -81,47 +80,47 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     condition: Mapping[str, Value] = {}
     """Other fields and the values they must have; one that was never reported counts as fulfilled."""
     when: Condition | None = None
-    """Combinations: what several fields say together."""
+    """Combinations: a condition on several fields."""
     match: Mapping[str, frozenset[Value]] = {}
-    """Event rules: fields and the values that make the event this rule's."""
+    """Event rules: fields and the values with which the rule applies to an event."""
     unless: Mapping[str, frozenset[Value]] = {}
-    """Event rules: fields and the values that make the event another rule's."""
+    """Event rules: fields and the values with which it does not apply."""
     per: tuple[str, ...] = ()
-    """Event rules: fields that make the part, so that a second detector is a second alarm."""
+    """Event rules: fields that form the part, so that a second detector is a second alarm."""
     per_otherwise: tuple[str, ...] = ()
-    """What makes the part where an event has none of those: a conventional panel knows zones only."""
+    """Fields that form the part if an event has none of those: a conventional panel has zones only."""
     window: int = 0
-    """Rates and counts: how far back they look."""
+    """Rates and counts: length of the window."""
     after: int = 0
-    """No data: the least silence. Unanswered: the time for an answer. Absence: within which it must happen."""
+    """No data: the least silence. Response timeout: time to acknowledge. Absence: within which it must happen."""
     times: float = 0.0
-    """No data: as many times the equipment's own interval must have passed as well."""
+    """No data: multiple of the equipment's own interval that must have passed as well."""
     channel: Channel = Channel.TELEMETRY
     """No data: the channel that must not fall silent."""
     of: str = ""
-    """Unanswered: the rule whose alarm waits for an answer."""
+    """Response timeout: the rule whose alarm must be acknowledged."""
     momentary: bool = False
-    """Event rules: the event has no end of its own, so the alarm only waits to be acknowledged."""
+    """Event rules: the event has no end, so the alarm returns at once and only waits to be acknowledged."""
     on_delay: int = 0
     off_delay: int = 0
     ticket: TicketWish = TicketWish.NONE
     playbook: str = ""
     latching: bool = False
-    """The alarm outlasts its condition: it stays until it is reset."""
+    """The alarm stays after its condition has ended, until it is reset."""
     re_alarm: int = 0
-    """After so long of standing acknowledged it asks again, 0: never."""
+    """Time after its acknowledgement at which an active alarm is re-alarmed, 0: never."""
     written: Mapping[str, Any] = {}
-    """As it stands in its file, or with what a site has changed: what further changes are laid over."""
+    """As written in its file, or with a site's changes: the base for further changes."""
     file: str = ""
-    """The file that it stands in, "" for a rule that a site has made for itself."""
+    """The file that it is from, "" for a site's own rule."""
     suppresses: frozenset[Relation] = frozenset()
-    """While it stands it explains the alarms of what the equipment feeds or carries."""
+    """Relations in which its active alarm suppresses the alarms of what the equipment feeds or carries."""
     suppressed_by: tuple[str, ...] = ()
-    """Rules on the same equipment: while one of their alarms stands this one tells nothing new."""
+    """Rules on the same equipment whose active alarms suppress this one."""
     despite_parent: bool = False
-    """No cause on what feeds or carries the equipment explains it: it asks for an act of its own."""
+    """Not suppressed by a cause on what feeds or carries the equipment: it requires an action of its own."""
     release_after: int = 0
-    """A cause: how long what it explains waits when its condition has ended, for devices need time to come back."""
+    """A cause: how long suppressed alarms wait after its condition has ended, as devices need time to recover."""
 
     @property
     def life_safety(self) -> bool:
@@ -130,25 +129,25 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Memory(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a rule remembers of one part of one equipment. Times are epoch ms of measurement, but `pending_received`."""
+    """A rule's memory of one part of one equipment. Times are epoch ms of measurement, except `pending_received`."""
 
     active: bool = False
     changed_at: int = 0
     known_at: int = 0
-    """Time of the sample that the last change rests on; earlier than the change where a delay lay between."""
+    """Time of the sample that the last change is based on; earlier than the change if there was a delay."""
     pending_since: int | None = None
     pending_received: int | None = None
-    """When the sample that began the delay was received: by it the clock knows that the delay has passed."""
+    """When the sample that began the delay was received, by which the clock ends the delay."""
     pending_value: Value | None = None
     """The value that began the delay."""
     points: tuple[Point, ...] = ()
     """Counts: the changes of value within the window, and the last one before it."""
     seen_at: int | None = None
-    """Absence: when it was last seen to happen, or when the equipment was first heard; epoch ms of receipt."""
+    """Absence: when it last happened, or when the first message was received; epoch ms of receipt."""
     retained: str = ""
-    """Hash of the last message kept by a broker that was taken into account: it comes again at every start."""
+    """Hash of the last retained message that was evaluated: it arrives again at every start."""
     interval: int = 0
-    """No data: the longest usual time between two messages, in ms; 0 while it is not known."""
+    """No data: the longest recent time between two messages, in ms; 0 while it is not known."""
 
 
 class Change(NamedTuple):
@@ -157,31 +156,31 @@ class Change(NamedTuple):
     raised: bool
     at: int
     disproved: bool = False
-    """It ends because a sample from before its begin came late: it had never been."""
+    """It ends because a late sample from before its beginning shows that it never was."""
     reset: bool = False
-    """The panel was reset: what latches, and is over, is let go."""
+    """The panel was reset: latched alarms whose condition has ended are reset."""
 
 
 class Judgement(NamedTuple):
-    """The memory from now on, and what changed, in order of time."""
+    """The new memory, and the changes in order of time."""
 
     memory: Memory
     changes: tuple[Change, ...] = ()
 
 
 FRESH: Final = Memory()
-BEAT: Final = "system.watchdog"
-"""The id of the rule by which the service proves that alarms come through; nobody may change or replace it."""
+PROBE_RULE_ID: Final = "system.watchdog"
+"""Id of the rule of the synthetic probe; it cannot be changed or replaced."""
 _PART_LENGTH: Final = 128
 
 
 def is_breached(rule: Rule, values: Mapping[str, Value], active: bool) -> bool | None:
-    """Whether values are in alarm; None where the rule cannot tell (its field is absent or of another type).
+    """Whether values are in alarm; None if that cannot be decided (the field is absent or of another type).
 
     Args:
         rule: a limit, a state rule or a combination.
         values: newest values of the equipment.
-        active: whether the condition stands: then a limit is left only beyond the deadband.
+        active: whether the condition is active: then it ends only beyond the deadband.
     """
     if rule.when is not None:
         known = any(name in values for name in inputs_of(rule))
@@ -199,21 +198,21 @@ def is_breached(rule: Rule, values: Mapping[str, Value], active: bool) -> bool |
 
 
 def inputs_of(rule: Rule) -> tuple[str, ...]:
-    """The fields that decide, each once; events have none."""
+    """The fields that a rule uses, each once; events have none."""
     if rule.when is not None:
         return tuple(dict.fromkeys(name for leaf in leaves_of(rule.when) for name in names_in(leaf)))
     return tuple(dict.fromkeys(filter(None, (rule.field, *rule.condition))))
 
 
 def looked_at_when_differing(rule: Rule) -> set[str]:
-    """The inputs that a rule looks at whenever their value differs; all others have quiet bands."""
+    """The inputs for which a rule is evaluated whenever their value differs; all others have quiet bands."""
     if rule.when is not None:
         return compared_with(rule.when)
     return {*rule.condition, *(() if rule.type is RuleType.LIMIT else (rule.field,))}
 
 
 def quiet_bands(rule: Rule, memory: Memory, values: Mapping[str, Value]) -> dict[str, Band]:
-    """For each number that a rule looks at the values, ends included, that need no judgement."""
+    """For each number that a rule uses, the values, ends included, that need no judgement."""
     if rule.when is not None:
         return bands(rule.when, values, int(memory.active))
     return {rule.field: quiet_band(rule, memory, values)} if rule.type is RuleType.LIMIT else {}
@@ -237,7 +236,7 @@ def _meets_condition(rule: Rule, values: Mapping[str, Value]) -> bool:
 
 
 def is_for(rule: Rule, code: str) -> bool:
-    """Whether a rule's patterns name an equipment."""
+    """Whether a rule's patterns match an equipment's code."""
     return any(fnmatchcase(code, pattern) for pattern in rule.equipment)
 
 
@@ -248,19 +247,19 @@ _PLAIN: Final = dict.fromkeys((*_ABOUT_PEOPLE, *_ABOUT_ALARMS, *_DELAYS, "equipm
 
 
 def looks_alike(one: Rule, other: Rule) -> bool:
-    """Whether two rules call the same values a breach; how long it must stand and what is said of it may differ."""
+    """Whether two rules are breached by the same values; delays, texts and other keys may differ."""
     return msgspec.structs.replace(one, **_PLAIN) == msgspec.structs.replace(other, **_PLAIN)
 
 
 def is_match(rule: Rule, fields: Mapping[str, Value]) -> bool:
-    """Whether an event is one of this rule's."""
+    """Whether a rule applies to an event."""
     if any(fields.get(name) in excepted for name, excepted in rule.unless.items()):
         return False
     return all(fields.get(name) in wanted for name, wanted in rule.match.items())
 
 
 def part_of(rule: Rule, fields: Mapping[str, Value]) -> str:
-    """The part an event is about: "1-23" for loop and address, "1-" for a loop alone; else, say, its zone."""
+    """The part of an event: "1-23" for loop and address, "1-" for a loop alone; else for example its zone."""
     for names in (rule.per, rule.per_otherwise):
         if any(name in fields for name in names):
             return _shortened("-".join(str(fields.get(name, "")) for name in names))
@@ -268,7 +267,7 @@ def part_of(rule: Rule, fields: Mapping[str, Value]) -> str:
 
 
 def _shortened(part: str) -> str:
-    """A part of at most 128 characters; two long ones stay two."""
+    """A part of at most 128 characters; long ones stay distinct by a hash."""
     if len(part) <= _PART_LENGTH:
         return part
     return f"{part[: _PART_LENGTH - 17]}~{hashlib.blake2b(part.encode(), digest_size=8).hexdigest()}"
@@ -281,22 +280,22 @@ def judge(
 
     Args:
         rule: for its delays.
-        memory: from before.
-        breached: what `is_breached` says of the sample.
+        memory: before the sample.
+        breached: the result of `is_breached`.
         at: when it was measured.
         received_at: when it was received.
-        corrects: the newest values say so, all of them, though the last of them to come was not the last measured.
+        corrects: the result is that of all newest values, though the last received was not the last measured.
     """
     if not corrects and (at < memory.known_at or (at == memory.known_at and not breached)):
-        return Judgement(memory)  # measured before what the last change rests on: it cannot unsay it
+        return Judgement(memory)  # measured before the sample of the last change: it cannot revoke that
     matured = _mature(rule, memory, at, contradicted=breached is memory.active)
     memory = matured.memory
     if breached == memory.active:
         known_at = at if matured.changes else memory.known_at
         return Judgement(_settled(memory, known_at), matured.changes)
-    # Raised when a delay ended, and over at that very moment: it did not outlast its delay.
-    at_its_begin = memory.known_at < at == memory.changed_at
-    disproves = memory.active and (at < memory.changed_at or at_its_begin)
+    # Raised when a delay ended, and over at the same time: it did not last longer than its delay.
+    ends_at_begin = memory.known_at < at == memory.changed_at
+    disproves = memory.active and (at < memory.changed_at or ends_at_begin)
     if disproves or _delay(rule, memory) == 0:
         change = Change(breached, max(at, memory.changed_at), disproves)
         return Judgement(Memory(breached, change.at, at), (*matured.changes, change))
@@ -306,10 +305,10 @@ def judge(
 
 
 def judge_in_order(rule: Rule, memory: Memory, breached: bool, now: int) -> Judgement:
-    """Take into account what counts in the order in which the service notices it, as silence does.
+    """Take into account a result that counts in the order of judging, as silence does.
 
-    A message may be received before a look of the clock and judged after it, so no two times are compared to decide
-    which of them is true: the later call is. `now` (epoch ms of receipt, or of the look) only dates what follows.
+    A message may be received before a tick and judged after it, so times are not compared: the later call decides.
+    `now` (epoch ms of receipt, or of the tick) only dates the changes.
     """
     matured = _mature_by_clock(rule, memory, now, contradicted=breached is memory.active)
     memory = matured.memory
@@ -326,8 +325,8 @@ def judge_in_order(rule: Rule, memory: Memory, breached: bool, now: int) -> Judg
 def mature_before(rule: Rule, memory: Memory, at: int) -> Judgement:
     """End a delay that was over before a sample of time `at`.
 
-    What the sample says depends on the state that it meets: within the deadband it keeps up what stands, and raises
-    nothing.
+    The result of the sample depends on the state before it: within the deadband it keeps an active condition, and
+    raises none.
     """
     if memory.pending_since is None or at < memory.known_at or at <= memory.pending_since + _delay(rule, memory):
         return Judgement(memory)
@@ -335,7 +334,7 @@ def mature_before(rule: Rule, memory: Memory, at: int) -> Judgement:
 
 
 def mature(rule: Rule, memory: Memory, now: int) -> Judgement:
-    """Let the clock end a delay: no sample has contradicted it for the whole of it."""
+    """End a delay by the clock, if no sample has contradicted it."""
     return _mature_by_clock(rule, memory, now)
 
 
@@ -347,7 +346,7 @@ def _mature_by_clock(rule: Rule, memory: Memory, now: int, *, contradicted: bool
 
 
 def _mature(rule: Rule, memory: Memory, at: int, *, contradicted: bool = False) -> Judgement:
-    """End a delay at its due time; a sample of just that time which contradicts it comes before."""
+    """End a delay at its due time; a contradicting sample of exactly that time takes precedence."""
     if memory.pending_since is None:
         return Judgement(memory)
     due = memory.pending_since + _delay(rule, memory)
@@ -358,10 +357,10 @@ def _mature(rule: Rule, memory: Memory, at: int, *, contradicted: bool = False) 
 
 
 def judge_event(rule: Rule, memory: Memory, active: bool, at: int) -> Judgement:
-    """Take an event into account. Events have no delays; those of life safety count in the order of their arrival.
+    """Take an event into account. Events have no delays; those of life safety count in the order of arrival.
 
-    A panel speaks over one connection and in order, but its clock may be set back: a reset must not be refused for
-    that, or the next fire at the same point would go unheard. A momentary event is over as soon as it is told.
+    A panel sends over one connection and in order, but its clock may be set back: a reset must not be refused for that,
+    or the next fire at the same point would not be annunciated. A momentary event returns as soon as it is raised.
     """
     if rule.momentary:
         if not active or (at < memory.changed_at and not rule.life_safety):
@@ -377,7 +376,7 @@ def judge_event(rule: Rule, memory: Memory, active: bool, at: int) -> Judgement:
 
 
 def judge_reset(rule: Rule, memory: Memory, at: int) -> Judgement:
-    """A panel that is reset ends the condition, and lets go of what latches; whether it may is for the alarm to say."""
+    """A reset of the panel ends the condition and requests a reset of latched alarms, which may refuse it."""
     ended = judge_event(rule, memory, False, at)
     if not rule.latching or (at < memory.changed_at and not rule.life_safety):
         return ended

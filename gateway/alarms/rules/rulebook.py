@@ -1,6 +1,6 @@
-"""The rules in force: those of the files, with what each site has changed for all its equipment or for one. No I/O.
+"""The rules in force: those of the files, with each site's changes for all its equipment or for one. No I/O.
 
-What is nearer to the equipment wins, key by key: the equipment's change, then its site's, then the file.
+The most specific scope wins, key by key: the equipment's change, then its site's, then the file.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,11 +17,11 @@ from gateway.equipment.estate import Estate
 
 NOTHING_CHANGED: Final = Estate()
 _ALL: Final = ("*",)
-_ASKS_FOR_MESSAGES: Final = frozenset({RuleType.NO_DATA, RuleType.ABSENCE, RuleType.UNANSWERED})
+_NEEDS_MESSAGES: Final = frozenset({RuleType.NO_DATA, RuleType.ABSENCE, RuleType.RESPONSE_TIMEOUT})
 
 
 class RuleScope(NamedTuple):
-    """Where a rule is changed: for one equipment, or with "" for all of a site."""
+    """The scope of a rule change: one equipment, or with "" all of a site."""
 
     rule: str
     site: str
@@ -31,12 +31,12 @@ class RuleScope(NamedTuple):
         return f"{self.site}:{self.equipment}" if self.equipment else self.site
 
     def covers(self, rule: str, site: str, equipment: str) -> bool:
-        """Whether a change here is one for that equipment."""
+        """Whether a change in this scope applies to that equipment."""
         return (rule, site) == self[:2] and self.equipment in ("", equipment)
 
 
 class Override(msgspec.Struct, frozen=True):
-    """What differs at a place from the rule below it, by the keys of a rule file."""
+    """The changes in a scope from the less specific rule, by the keys of a rule file."""
 
     place: RuleScope
     version: int
@@ -44,7 +44,7 @@ class Override(msgspec.Struct, frozen=True):
 
 
 class Rulebook:
-    """Which rules watch an equipment, and how."""
+    """Which rules apply to an equipment, and with which values."""
 
     def __init__(
         self,
@@ -54,30 +54,30 @@ class Rulebook:
     ) -> None:
         self._estate = estate
         self.filed = {rule.id: rule for rule in rules}
-        """Rules as their files have them, by id."""
+        """Rules of the files, by id."""
         self.overrides: dict[RuleScope, Override] = {}
-        """What is changed and can be used."""
+        """The changes that can be applied."""
         self.versions: dict[RuleScope, int] = {}
-        """The newest version at each place where something was ever changed."""
+        """The newest version in each scope with changes, past or present."""
         self.problems: list[str] = []
-        """What is changed and cannot be used, and why: what lies below it holds instead."""
+        """Changes that cannot be applied, and why: the less specific rule applies instead."""
         self._every_override = tuple(overrides)
         self._made: dict[RuleScope, Rule] = {}
         self._by_kind: dict[Kind, list[str]] = {}
         self._own: dict[str, list[str]] = {}
-        # Most equipment has what its site has: worked out once for all of it.
+        # Most equipment has the rules of its site: computed once for all of it.
         self._of_site: dict[tuple[str, Kind], list[Rule]] = {}
         self._changed_equipment: set[tuple[str, str]] = set()
         for rule in self.filed.values():
             self._by_kind.setdefault(rule.kind, []).append(rule.id)
         for override in sorted(
             self._every_override, key=lambda item: item.place
-        ):  # a site's before those of its equipment
+        ):  # a site's changes before those of its equipment
             self.versions[override.place] = override.version
             if override.changes:
-                self._lay_over(override)
+                self._apply_override(override)
 
-    def _lay_over(self, override: Override) -> None:
+    def _apply_override(self, override: Override) -> None:
         place, name = override.place, f"version {override.version} for {override.place}"
         filed = self.filed.get(place.rule)
         below = self._made.get(place._replace(equipment=""), filed)
@@ -100,9 +100,9 @@ class Rulebook:
         rule = own_rule(place.rule, changes, name)
         critical = [item for item in rule.instead_of if item in self.filed and self.filed[item].life_safety]
         if critical:
-            raise RuleError(f"{name}: instead_of: nothing takes the place of a critical rule: {', '.join(critical)}")
+            raise RuleError(f"{name}: instead_of: a critical rule cannot be replaced: {', '.join(critical)}")
         if rule.of and rule.of not in self.filed:
-            raise RuleError(f"{name}: of: there is no rule {rule.of} whose alarm could wait for an answer")
+            raise RuleError(f"{name}: of: there is no rule {rule.of} whose alarm could be acknowledged")
         complaint = named_cause_complaint(rule, {**self.filed, rule.id: rule})
         if complaint:
             raise RuleError(f"{name}: {complaint}")
@@ -113,33 +113,33 @@ class Rulebook:
         return Rulebook(self.filed.values(), overrides, self._estate)
 
     def with_estate(self, estate: Estate) -> "Rulebook":
-        """The same rules with other equipment renamed, replaced or retired."""
+        """The same rules with another state of the equipment: renamed, replaced or retired."""
         return Rulebook(self.filed.values(), self._every_override, estate)
 
     def every_rule(self) -> list[Rule]:
-        """Each as the files have it, and as it is changed at some place."""
+        """All rules of the files, and all with changes in some scope."""
         return [*self.filed.values(), *self._made.values()]
 
     def of_type(self, kind: RuleType) -> list[Rule]:
-        """Those of a type."""
+        """All rules of a type."""
         return [rule for rule in self.every_rule() if rule.type is kind]
 
     def ids(self, site: str, kind: Kind | None = None) -> list[str]:
-        """Every rule of the files (of a kind), and those that the site has made for itself."""
+        """Ids of the rules of the files (of a kind), and of the site's own rules."""
         filed = list(self.filed) if kind is None else self._by_kind.get(kind, [])
         return [*filed, *self._own.get(site, ())]
 
     def in_force(self, rule: str, site: str, equipment: str) -> Rule | None:
-        """A rule as it holds for an equipment ("" for its site as a whole); None where it is not in force."""
+        """A rule as it applies to an equipment ("" for its site as a whole); None if it is not in force."""
         return self.described(rule, site, equipment) if self.is_enabled(rule, site, equipment) else None
 
     def described(self, rule: str, site: str, equipment: str) -> Rule | None:
-        """The same, also where it is out of force; None where there is no such rule."""
+        """The same, also if it is disabled; None if there is no such rule."""
         of_site = self._made.get(RuleScope(rule, site, ""), self.filed.get(rule))
         return self._made.get(RuleScope(rule, site, equipment), of_site) if equipment else of_site
 
     def is_enabled(self, rule: str, site: str, equipment: str) -> bool:
-        """Whether nobody has taken it out of force here."""
+        """Whether a rule is enabled in this scope."""
         for place in (RuleScope(rule, site, equipment), RuleScope(rule, site, "")):
             override = self.overrides.get(place)
             if override is not None and "enabled" in override.changes:
@@ -147,11 +147,11 @@ class Rulebook:
         return True
 
     def rules_for(self, site: str, kind: Kind, equipment: str) -> list[Rule]:
-        """The rules that watch an equipment: without those in the place of which another one stands.
+        """The rules that apply to an equipment, without those that another one replaces.
 
-        A rule that names a code goes on for the equipment that had this code before, and for what replaces it. Patterns
-        go by the code of today, but another code takes no rule of life safety away. Of retired equipment nothing is
-        expected, but what it says of life safety is an alarm all the same.
+        A rule that names a code still applies to equipment that had this code before, and to its replacement. Patterns
+        match the current code, but a rename removes no life-safety rule. No messages are expected of retired equipment,
+        but its life-safety signals are alarms.
         """
         if (site, equipment) in self._changed_equipment:
             found = self._in_force(site, kind, equipment)
@@ -167,7 +167,7 @@ class Rulebook:
         replaced = {identity for rule in rules for identity in rule.instead_of}
         watching = [rule for rule in rules if rule.id not in replaced]
         if (site, equipment) in self._estate.retired:
-            return [rule for rule in watching if rule.life_safety and rule.type not in _ASKS_FOR_MESSAGES]
+            return [rule for rule in watching if rule.life_safety and rule.type not in _NEEDS_MESSAGES]
         return watching
 
     def _in_force(self, site: str, kind: Kind, equipment: str) -> list[Rule]:

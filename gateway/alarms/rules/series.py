@@ -1,6 +1,6 @@
-"""What a rule knows of one field over a window of time: how fast it changes, how often something happened. Pure.
+"""Rates and counts of one field over a time window. Pure.
 
-Points are kept in order of measurement, so that it does not matter in which order they came.
+Points are kept in order of measurement, so the order of arrival does not matter.
 """
 
 import math
@@ -17,17 +17,17 @@ MOST_COUNTED: Final = 100
 """The highest limit of a count."""
 _MOST_POINTS: Final = 2 * MOST_COUNTED + 56
 _SLOTS: Final = 60
-"""Of each sixtieth of a window a rate keeps the first sample, and the newest of all."""
+"""A rate keeps the first sample of each sixtieth of its window, and the newest of all."""
 _MINUTE: Final = 60_000
 FEWEST_IN_RATE: Final = 5
-"""Samples in a window: with fewer, the three at its begin and the three at its end would be nearly the same."""
+"""Samples in a window: with fewer, the first three and the last three would be nearly the same."""
 _time_of = itemgetter(0)
 
 
 def add_point(rule: Rule, points: list[Point], at: int, value: Value) -> None:
-    """Put a sample in its place; what is older than the window goes, but the last one before it.
+    """Insert a sample; points older than the window are dropped, except the last one before it.
 
-    Of a counter that has fallen the value from before the fall stays too: only by that one its return is known.
+    If a counter has fallen, the value before the fall is kept too: its return is detected by that value.
     """
     if rule.type is RuleType.RATE and not isinstance(value, float):
         return
@@ -45,12 +45,12 @@ def add_point(rule: Rule, points: list[Point], at: int, value: Value) -> None:
 
 
 def _is_same(rule: Rule, before: Value, value: Value) -> bool:
-    """Whether a count learns nothing from the second of two values: of a month only what it counts is remembered."""
+    """Whether the second of two values changes nothing for a count: only changes that it counts are kept."""
     return before == value or bool(rule.values and (before in rule.values) is (value in rule.values))
 
 
 def _highest_before(points: list[Point], first: int) -> list[Point]:
-    """The highest number among the points that go, where it is above the first one that stays."""
+    """The highest number among the dropped points, if it is above the first point that is kept."""
     numbers = [(value, at) for at, value in points[:first] if isinstance(value, float)]
     kept = points[first][1]
     if not numbers or not isinstance(kept, float) or max(numbers)[0] <= kept:
@@ -60,20 +60,20 @@ def _highest_before(points: list[Point], first: int) -> list[Point]:
 
 
 def _thin(points: list[Point], place: int, width: int) -> None:
-    """Leave the first point of each slot, and the last of all."""
+    """Keep the first point of each slot, and the last of all."""
     for number in (place + 1, place, place - 1):
         if 0 < number < len(points) - 1 and points[number][0] // width == points[number - 1][0] // width:
             del points[number]
 
 
 def is_series_breached(rule: Rule, points: list[Point], now: int, active: bool) -> bool | None:
-    """Whether the points are in alarm; None where too little is known.
+    """Whether the points are in alarm; None if there are too few.
 
     Args:
         rule: of a rate or a count.
         points: in order of time.
         now: epoch ms of measurement; a count looks back from here.
-        active: whether the condition stands: then it ends only beyond the deadband.
+        active: whether the condition is active: then it ends only beyond the deadband.
     """
     amount = rate_of(points, rule.window) if rule.type is RuleType.RATE else float(count_of(rule, points, now))
     if amount is None:
@@ -82,9 +82,9 @@ def is_series_breached(rule: Rule, points: list[Point], now: int, active: bool) 
 
 
 def rate_of(points: list[Point], window: int) -> float | None:
-    """Change a minute between the begin and the end of the window, each the median of three samples.
+    """Change per minute between the beginning and the end of the window, each the median of three samples.
 
-    One sample that is wrong, the newest too, changes neither median by more than its neighbours differ.
+    One wrong sample, even the newest, changes neither median by more than its neighbours differ.
 
     Returns:
         None with fewer than `FEWEST_IN_RATE` samples in the window, or where these span less than half of it.
@@ -110,7 +110,7 @@ def count_of(rule: Rule, points: list[Point], now: int) -> float:
 
 
 def counted_until(rule: Rule, points: list[Point], now: int) -> int:
-    """When so much has left the window that a count which stands ends, unless more comes (epoch ms of measurement)."""
+    """When an active count ends as samples leave the window, unless more arrive (epoch ms of measurement)."""
     begin, least = now - rule.window, upper_edge(rule.above, rule.deadband, 1)
     inside = [(at, amount) for at, amount in _counted(rule, points) if at > begin]
     left = float(sum(amount for _, amount in inside))
@@ -122,7 +122,7 @@ def counted_until(rule: Rule, points: list[Point], now: int) -> int:
 
 
 def _counted(rule: Rule, points: list[Point]) -> list[tuple[int, float]]:
-    """What a count counts: when, and how much of it."""
+    """The counted changes: when, and by how much."""
     if not rule.values:
         return rises_of(points)
     return [
@@ -133,9 +133,9 @@ def _counted(rule: Rule, points: list[Point]) -> list[tuple[int, float]]:
 def rises_of(points: list[Point]) -> list[tuple[int, float]]:
     """When a counter rose, and by how much.
 
-    A counter that falls was set back and goes on from there. But one step up that makes good more than half of the
-    fall is its return: then the lower values were wrong, and only what lies above the former value counts. In the same
-    way a step up that the next fall takes back has never been.
+    A counter that falls was reset and continues from there. But one step up by more than half of the fall is its
+    return: then the lower values were wrong, and only the part above the former value counts. In the same way a step up
+    that the next fall reverts does not count.
     """
     rises: list[tuple[int, float]] = []
     before, step = math.nan, 0.0  # the value, and how far it rose in the step that led to it

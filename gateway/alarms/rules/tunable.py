@@ -1,4 +1,4 @@
-"""What may be changed in a rule: each value, its unit, and where it stands. For people to read. No I/O."""
+"""The values of a rule that may be changed, with units and origin, for display. No I/O."""
 
 from typing import Any, Final, Literal, NamedTuple
 
@@ -11,7 +11,7 @@ _MEASURED: Final = frozenset({"above", "below", "deadband"})
 
 
 class Setting(NamedTuple):
-    """One value. `given_by` says where it stands: "nobody" where none is written and the usual one holds."""
+    """One value. `given_by` is its origin: "nobody" if it is not set and the default applies."""
 
     key: str
     value: Any
@@ -21,7 +21,7 @@ class Setting(NamedTuple):
 
 
 def settings_of(rulebook: Rulebook, rule: Rule, site: str, equipment: str) -> list[Setting]:
-    """Every value of a rule that may be changed, as it holds at a place."""
+    """Every value of a rule that may be changed, as it applies in a scope."""
     return [_setting(rulebook, rule, site, equipment, key) for key in permitted(rule)]
 
 
@@ -39,7 +39,7 @@ def _setting(rulebook: Rulebook, rule: Rule, site: str, equipment: str, key: str
 
 
 def unit_for(rule: Rule) -> str:
-    """Of its limit: a rate is a change a minute, a count has none."""
+    """Unit of its limit: a rate is a change per minute, a count has none."""
     if rule.type is RuleType.COUNT:
         return ""
     unit = unit_of(rule)
@@ -47,6 +47,6 @@ def unit_for(rule: Rule) -> str:
 
 
 def unit_of(rule: Rule) -> str:
-    """Unit of the field that a rule looks at."""
+    """Unit of the field that a rule uses."""
     field = fields_of(rule.kind, Channel.TELEMETRY).get(rule.field)
     return field.unit if field else ""

@@ -1,6 +1,6 @@
-"""What sites change in the rules: a version for each change, none is ever lost; to roll back is a new version too.
+"""Versions of rule changes: one for each change, none is ever deleted; a rollback is a new version too.
 
-Nothing here judges: the owner of the alarms takes up a version at its next tick.
+The leader applies a version at its next tick.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,30 +26,30 @@ CHANGED: Final = "rule.changed"
 
 
 class StaleRule(Exception):
-    """Somebody has changed the rule at this place since it was looked at."""
+    """The rule was changed in this scope since it was read."""
 
 
 class NoSuchVersion(Exception):
-    """The rule has no such version at this place."""
+    """The rule has no such version in this scope."""
 
 
 class TwoPeopleNeeded(Exception):
-    """It decides over lives, and one person alone asks for it."""
+    """It is a life-safety rule, and there is no second person."""
 
 
 class Wish(NamedTuple):
-    """A change as somebody asks for it. `version` is the one on the screen, 0 where nothing was ever changed."""
+    """A requested change. `version` is the one on the screen, 0 if nothing was ever changed."""
 
     place: RuleScope
     changes: Mapping[str, Any]
     version: int
     note: str = ""
     equals: int | None = None
-    """The version that it is rolled back to."""
+    """The version to roll back to."""
 
 
 async def overrides(connection: AsyncConnection, until: int | None = None) -> list[Override]:
-    """The newest version at each place; with `until` as it was when that row's id was the newest."""
+    """The newest version in each scope; with `until` as of the time when that row's id was the newest."""
     superseded_by = rule_version.c.superseded_by
     wanted: list[ColumnElement[bool]] = [superseded_by.is_(None)]
     if until is not None:
@@ -63,12 +63,12 @@ async def overrides(connection: AsyncConnection, until: int | None = None) -> li
 
 
 def override_of(row: RowMapping) -> Override:
-    """A row as the rulebook works with it."""
+    """The override of a row."""
     return Override(RuleScope(row["rule"], row["site"], row["equipment"]), row["version"], row["changes"])
 
 
 async def versions_after(connection: AsyncConnection, row: int) -> list[dict[str, Any]]:
-    """The versions that came after a row, oldest first."""
+    """The versions after a row, oldest first."""
     later = select(rule_version).where(after(rule_version.c.id, row)).order_by(rule_version.c.id)
     found = await connection.execute(later)
     return [dict(version) for version in found.mappings()]
@@ -77,12 +77,12 @@ async def versions_after(connection: AsyncConnection, row: int) -> list[dict[str
 async def change(
     database: Database, rules: Sequence[Rule], wish: Wish, cause: Cause, second_person: str | None, now: int
 ) -> dict[str, Any]:
-    """Write the next version of a rule at a place, with audit and fact. Returns its row.
+    """Write the next version of a rule in a scope, with audit and fact. Returns its row.
 
     Raises:
-        RuleError: the rule could not work so, or may not be changed so.
+        RuleError: the changed rule is invalid, or the change is not permitted.
         StaleRule: it has changed since `wish.version`.
-        TwoPeopleNeeded: it decides over lives, and there is no second person.
+        TwoPeopleNeeded: it is a life-safety rule, and there is no second person.
     """
     async with database.transaction() as transaction:
         rulebook = Rulebook(rules, await overrides(transaction))
@@ -115,7 +115,7 @@ async def roll_back(
     second_person: str | None,
     now: int,
 ) -> dict[str, Any]:
-    """Let an older version hold again, as a new one; `wish.equals` says which, 0 as it is without any change.
+    """Restore an older version as a new one; `wish.equals` is its number, 0 for no change at all.
 
     Raises as `change` does, and NoSuchVersion.
     """
@@ -133,22 +133,22 @@ def _check(rulebook: Rulebook, wish: Wish, before: Mapping[str, Any], second_per
         raise TwoPeopleNeeded(why)
     others = [item for place, item in rulebook.overrides.items() if place != wish.place]
     after = rulebook.with_overrides([*others, Override(wish.place, wish.version + 1, wish.changes)])
-    news = after.problems  # also of what equipment has changed, which would not fit on this any more
+    news = after.problems  # also of equipment's changes that would no longer be valid on top of this
     if news:
         raise RuleError("; ".join(news))
 
 
 def _why_two(rulebook: Rulebook, wish: Wish, before: Mapping[str, Any]) -> str:
-    """Critical is a rule that is so in its file, and one that its site has made so: for all of the site's equipment."""
+    """A rule is critical if it is in its file, or if its site has made it so for all its equipment."""
     place = wish.place
     known = [rule for rule in (rulebook.filed.get(place.rule), rulebook.described(*place)) if rule is not None]
-    if not known and before.get("priority") == Priority.CRITICAL.value:  # and cannot be used any more
-        return f"{place.rule} watches over lives: a second person has to agree to change it"
+    if not known and before.get("priority") == Priority.CRITICAL.value:  # and can no longer be applied
+        return f"{place.rule} is a life-safety rule: a second person has to agree to change it"
     return next((why for rule in known if (why := needs_two(rule, wish.changes, before))), "")
 
 
 async def current_rulebook(database: Database, filed: Sequence[Rule], estate: Estate) -> Rulebook:
-    """The rules of the files with what the sites have changed, as it is now."""
+    """The rules of the files with the current changes of the sites."""
     async with database.reading() as connection:
         return Rulebook(filed, await overrides(connection), estate)
 
@@ -178,7 +178,7 @@ def _is_at(place: RuleScope) -> list[ColumnElement[bool]]:
 
 
 def _supersede(place: RuleScope, version: int, by: int) -> Update:
-    """Note of a version at a place which one took its place; 0: there was none before."""
+    """Mark a version in a scope as superseded; 0: there was none before."""
     return update(rule_version).where(*_is_at(place), rule_version.c.version == version).values(superseded_by=by)
 
 

@@ -1,4 +1,4 @@
-"""Which alarms explain others just now, as the tables have it."""
+"""Loads the alarms that currently suppress others."""
 
 from operator import itemgetter
 from typing import Any
@@ -15,7 +15,7 @@ from gateway.storage.tables import activation, alarm, alarm_is_open
 
 
 async def load_causes(connection: AsyncConnection, rules: CauseRules, now: int) -> CauseBook:
-    """Alarms of rules that are causes: those that stand, and those that have ended so lately that devices come back."""
+    """Alarms of cause rules: active ones, and those that ended within their release time."""
     book = CauseBook(rules, await read_topology(connection))
     if not rules.ids:
         return book
@@ -26,12 +26,12 @@ async def load_causes(connection: AsyncConnection, rules: CauseRules, now: int) 
     standing = of_causes.where(alarm_is_open, alarm.c.active)
     ended = of_causes.where(after(alarm.c.returned_at, now - rules.longest_release), ~alarm.c.active, ~never_was)
     found = [dict(row) for one in (standing, ended) for row in (await connection.execute(one)).mappings()]
-    found.sort(key=itemgetter("id"))  # of one subject the newest alarm counts: it comes last
+    found.sort(key=itemgetter("id"))  # of one subject the newest alarm counts: it is last
     return book.after(((subject_of(row), row) for row in found), frozenset())
 
 
 def disproved_in(written: Written) -> frozenset[str]:
-    """Ids of alarms whose activation proves wrong in what is about to be written."""
+    """Ids of alarms whose activation is disproved by the rows about to be written."""
     ended: list[dict[str, Any]] = [row for row in written.ended if row["disproved"]]
     at_once = (row["alarm"] for row in written.activations if row["disproved"])
     return frozenset((*(row["of_alarm"] for row in ended), *at_once))

@@ -1,6 +1,6 @@
-"""Enters into an alarm's row why it is not annunciated, with journal, audit and fact of each change. No I/O.
+"""Records in an alarm's row why it is not annunciated, with journal, audit and fact of each change. No I/O.
 
-The process state is never touched: it goes on as if nothing kept the alarm quiet, and is what shows on release.
+The process state is never touched: it changes as if the alarm were not suppressed, and shows on release.
 """
 
 from collections.abc import Iterable
@@ -18,9 +18,9 @@ from gateway.storage.trouble_words import in_plain_words
 log = structlog.get_logger(__name__)
 
 SUPPRESSED: Final = "alarm.suppressed"
-"""Something keeps the alarm quiet, or something else than before."""
+"""The alarm is suppressed, or for other reasons than before."""
 RELEASED: Final = "alarm.released"
-"""Nothing does any more."""
+"""The alarm is no longer suppressed."""
 
 _BEGINS: Final = {
     Reason.SHELVED: "shelved",
@@ -36,24 +36,24 @@ _ENDS: Final = {
     Reason.PARENT: "released",
     Reason.RULE: "released",
 }
-"""Reason -> what the journal calls its beginning, and its end."""
+"""Reason -> the journal's event for its beginning, and for its end."""
 _ANNUNCIATED: Final = "annunciated"
-"""What the journal says when the last of them has ended. Tickets go by it."""
+"""The journal's event when the last reason has ended. Tickets use it."""
 
 
 def subject_of(alarm: Row) -> Subject:
-    """What of an alarm's row decides whether something applies to it."""
+    """The fields of an alarm's row that decide which suppressions apply to it."""
     under = tuple((item.by, item.since) for item in suppressions_of(alarm) if item.reason in BY_CAUSES)
     return Subject(key_of(alarm), alarm["kind"], alarm["zone"], alarm["life_safety"], alarm["raised_at"], under)
 
 
 def suppressions_of(alarm: Row) -> tuple[Suppression, ...]:
-    """What an alarm's row says; what cannot be read (a later version wrote it) keeps nothing quiet."""
+    """The suppressions of an alarm's row; unreadable ones (of a later version) do not suppress the alarm."""
     try:
         return msgspec.convert(tuple(alarm["suppressions"]), tuple[Suppression, ...])
     except msgspec.ValidationError as error:
         log.error(
-            "what keeps an alarm quiet cannot be read: it is annunciated",
+            "the suppressions of an alarm cannot be read: it is annunciated",
             alarm=alarm["id"],
             why=in_plain_words(error),
             detail=str(error),
@@ -61,12 +61,14 @@ def suppressions_of(alarm: Row) -> tuple[Suppression, ...]:
         return ()
 
 
-def weigh(alarm: Row, plans: Plans, now: int, written: Written, cause: Cause) -> None:
-    """Enter what applies to an alarm now."""
+def evaluate(alarm: Row, plans: Plans, now: int, written: Written, cause: Cause) -> None:
+    """Record the suppressions that apply to an alarm now."""
     try:
         found = active_reasons(subject_of(alarm), plans, now)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with a plan, the alarm must be heard
-        log.error("what keeps an alarm quiet cannot be told: it is annunciated", alarm=alarm["id"], why=repr(error))
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with a plan, the alarm must be annunciated
+        log.error(
+            "the suppressions of an alarm cannot be determined: it is annunciated", alarm=alarm["id"], why=repr(error)
+        )
         found = ()
     enter(alarm, found, now, written, cause)
 
@@ -74,7 +76,7 @@ def weigh(alarm: Row, plans: Plans, now: int, written: Written, cause: Cause) ->
 def enter(
     alarm: Row, found: tuple[Suppression, ...], now: int, written: Written, cause: Cause, *, note: str = ""
 ) -> None:
-    """Enter reasons into an alarm's row, where they have changed. `note` goes with each line of the journal."""
+    """Record reasons in an alarm's row, if they have changed. `note` is added to each line of the journal."""
     before = suppressions_of(alarm)
     if found == before and alarm["annunciated"] is not bool(found):
         return
@@ -84,8 +86,8 @@ def enter(
     written.alarms[alarm["id"]] = alarm
     state = alarm["state"]
     written.journal += [
-        JournalRow("alarm", alarm["id"], now, event, state, state, cause.actor, note or said)
-        for event, said in _lines(before, found)
+        JournalRow("alarm", alarm["id"], now, event, state, state, cause.actor, note or why)
+        for event, why in _lines(before, found)
     ]
     kind = SUPPRESSED if found else RELEASED
     written.audit.append(audited(now, alarm["site"], cause, kind, alarm["id"], was, _audited(alarm, found)))
@@ -101,7 +103,7 @@ def _lines(before: Iterable[Suppression], after: Iterable[Suppression]) -> list[
 
 
 def _audited(alarm: Row, active_now: Iterable[Suppression]) -> dict[str, Any]:
-    """Without what people wrote: the audit names people by their ids only."""
+    """Without free text: the audit names people by their ids only."""
     reasons = [{name: getattr(item, name) for name in _NAMED} for item in active_now]
     return {"suppressions": reasons, "annunciated": alarm["annunciated"], "version": alarm["version"]}
 

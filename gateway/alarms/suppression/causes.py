@@ -1,9 +1,9 @@
-"""One cause, many alarms: what a standing alarm explains, and what therefore tells nothing new. Pure.
+"""Suppression by design: which alarms an active cause suppresses. Pure.
 
-Two rules name such a cause. `suppresses` is on the parent's rule: what hangs from the equipment by that relation is
-explained. `suppressed_by` is on the child's rule: another alarm of the same equipment explains this one. Where doubt
-remains nothing is explained: life safety never, nor what a rule says to tell all the same, nor what began long before,
-nor by a cause that people have put aside themselves: nobody would be told of either.
+Two keys of a rule name a cause. `suppresses` is on the parent's rule: it suppresses the alarms of equipment below it in
+that relation. `suppressed_by` is on the child's rule: another alarm of the same equipment suppresses this one. In doubt
+nothing is suppressed: never life safety, nor rules with `despite_parent`, nor what began long before the cause; and a
+cause that people have suppressed suppresses nothing, or neither alarm would be annunciated.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,14 +16,14 @@ from gateway.alarms.suppression.reasons import BY_PEOPLE, Reason, Source, Subjec
 from gateway.equipment.topology import Topology
 
 EARLIER_MS: Final = 300_000
-"""What began so long before its parent's cause is not explained by it.
+"""An alarm that began earlier than this before its parent's cause is not suppressed by it.
 
 Five minutes: the longest in which a shipped rule may notice a silent pump before it notices the silent gateway.
 """
 
 
 class CauseRules:
-    """Which rules are causes, and of what, on each equipment."""
+    """Which rules are causes, and what they suppress, on each equipment."""
 
     def __init__(self, rulebook: Rulebook) -> None:
         self._rulebook = rulebook
@@ -32,26 +32,26 @@ class CauseRules:
         causes = [rule for rule in every if rule.suppresses or rule.id in named]
         self.ids = frozenset(rule.id for rule in causes)
         self.longest_release = max((rule.release_after for rule in causes), default=0)
-        """The longest of the times (ms) after which a cause lets go."""
+        """The longest `release_after` of all causes, in ms."""
 
     def of(self, key: Key) -> Rule | None:
-        """The rule of an alarm, as it holds for its equipment; None where there is none any more."""
+        """The rule of an alarm as it applies to its equipment; None if it no longer exists."""
         return self._rulebook.described(key.rule, key.site, key.equipment)
 
     def release_after(self, key: Key) -> int:
-        """For how long (ms) what a cause explains waits when its condition has ended."""
+        """How long (ms) suppressed alarms wait after the cause has ended."""
         rule = self.of(key)
         return 0 if rule is None else rule.release_after
 
 
 class ActiveCause(NamedTuple):
-    """An alarm that explains others."""
+    """An alarm that suppresses others."""
 
     alarm: str
     """Its id."""
     subject: Subject
     until: int | None = None
-    """Its condition has ended and what it explains comes back then, epoch ms; None while it stands."""
+    """Its condition has ended and it releases what it suppresses then, epoch ms; None while it is active."""
 
     @property
     def since(self) -> int:
@@ -60,7 +60,7 @@ class ActiveCause(NamedTuple):
 
 
 class CauseBook(NamedTuple):
-    """What is known of causes at one moment."""
+    """The causes at one point in time."""
 
     rules: CauseRules
     topology: Topology
@@ -68,11 +68,11 @@ class CauseBook(NamedTuple):
     """By the alarm's id."""
 
     def after(self, alarms: Iterable[tuple[Subject, Mapping[str, Any]]], disproved: frozenset[str]) -> "CauseBook":
-        """The same when some alarms have changed.
+        """The causes after some alarms have changed.
 
         Args:
             alarms: each with its row as it is now.
-            disproved: ids of those whose last activation has proved wrong: it had never been, and explains nothing.
+            disproved: ids of those whose last activation is disproved: it suppresses nothing.
         """
         causes = dict(self.causes)
         for subject, alarm in alarms:
@@ -90,14 +90,14 @@ class CauseBook(NamedTuple):
         return ActiveCause(alarm["id"], subject, alarm["returned_at"] + self.rules.release_after(subject.key))
 
     def concerned(self, subject: Subject) -> set[Scope]:
-        """Whose alarms an alarm may explain: its own equipment's, and those of all that hangs from it."""
+        """Where an alarm may suppress others: on its own equipment, and on all equipment below it."""
         site, code = subject.key.site, subject.key.equipment
         rule = self.rules.of(subject.key)
         below = self.topology.below(site, code) if rule is not None and rule.suppresses else ()
         return {Scope(site, code), *(Scope(site, child) for child in below)}
 
     def reached_from(self, places: Iterable[Scope]) -> dict[Scope, Scope]:
-        """Some places, and those whose alarms a cause there explains: each with the one from which it is reached."""
+        """Some places, and those where a cause there suppresses alarms: each with the place it is reached from."""
         reached = {place: place for place in places}
         for cause in self.causes.values():
             site, code = cause.subject.key[:2]
@@ -107,12 +107,12 @@ class CauseBook(NamedTuple):
         return reached
 
     def source(self, people: tuple[Source, ...] = ()) -> "Causes":
-        """As a source of suppression; `people` are the sources by which people put alarms aside."""
+        """As a source of suppression; `people` are the sources by which people suppress alarms."""
         return Causes(self.causes.values(), self.rules, self.topology, people)
 
 
 class Causes:
-    """Every cause that stands or has just ended: one of the sources of suppression."""
+    """Every cause that is active or not yet released: one of the sources of suppression."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class Causes:
         topology: Topology,
         people: tuple[Source, ...] = (),
     ) -> None:
-        """Take up causes; `people` are the sources by which people put alarms aside."""
+        """Index causes by place; `people` are the sources by which people suppress alarms."""
         self._rules = rules
         self._topology = topology
         self._people = people
@@ -131,7 +131,7 @@ class Causes:
             self._by_place.setdefault(Scope(key.site, key.equipment), []).append(cause)
 
     def applying(self, subject: Subject, now: int) -> Iterator[Suppression]:
-        """What explains an alarm now: at most its parent's cause, the topmost, and a rule's."""
+        """What suppresses an alarm now: at most the topmost cause of its parents, and one named by its rule."""
         rule = self._rules.of(subject.key)
         if not self._by_place or rule is None or subject.life_safety:
             return
@@ -143,7 +143,7 @@ class Causes:
             yield _suppression(Reason.RULE, cause, subject)
 
     def turns(self) -> Iterator[Turn]:
-        """When what has ended releases what it explained."""
+        """When causes that have ended release what they suppressed."""
         for place, causes in self._by_place.items():
             yield from (Turn(cause.until, Scope(place.site)) for cause in causes if cause.until is not None)
 
@@ -160,7 +160,7 @@ class Causes:
         return None
 
     def _is_in_time(self, subject: Subject, cause: ActiveCause, now: int) -> bool:
-        """Whether it began with the cause, or has stood under it ever since: the cause may have come again at once."""
+        """Whether it began with the cause, or has been under it since: the cause may have returned and come again."""
         if subject.raised_at >= cause.since - EARLIER_MS:
             return True
         return bool(subject.explained) and subject.explained_since(self._topmost(cause, now).alarm) is not None
@@ -180,17 +180,17 @@ class Causes:
     def _counts(self, cause: ActiveCause, now: int) -> bool:
         if cause.until is not None and not self._still_explains(cause, cause.until, now):
             return False
-        put_aside = (item for source in self._people for item in source.applying(cause.subject, now))
-        return not any(item.reason in BY_PEOPLE for item in put_aside)
+        by_people = (item for source in self._people for item in source.applying(cause.subject, now))
+        return not any(item.reason in BY_PEOPLE for item in by_people)
 
     def _still_explains(self, cause: ActiveCause, until: int, now: int) -> bool:
-        """What has ended far in the future ended before the clock was set back: when, nobody knows."""
+        """False for an end far in the future: the clock was set back since, so the real end is not known."""
         ended = until - self._rules.release_after(cause.subject.key)
         return ended <= now + CLOCKS_DIFFER_MS and now < until
 
 
 def _suppression(reason: Reason, cause: ActiveCause, subject: Subject) -> Suppression:
-    """A cause that comes and goes says nothing new of what has stood under it all the time."""
+    """The suppression by a cause; `since` is kept for an alarm that is already under it."""
     since = subject.explained_since(cause.alarm)
     return Suppression(
         reason=reason, by=cause.alarm, since=cause.since if since is None else since, why=cause.subject.key.rule

@@ -1,4 +1,4 @@
-"""Work that is planned ahead: which alarms a window keeps quiet, and which windows nobody may plan. Pure.
+"""Maintenance windows: which alarms a window suppresses, and which windows are refused. Pure.
 
 A window covers one thing: an equipment, a part or a zone of it, or all of one kind on a site. Work on a fire panel
 never silences its other zones, so a panel is never covered whole.
@@ -16,23 +16,23 @@ from gateway.alarms.key import Scope
 from gateway.alarms.suppression.reasons import Reason, Subject, Suppression, Turn
 
 _LATE_MS: Final = 60_000
-"""So late a window may still be entered that begins now: whoever writes it needs a moment."""
+"""How far in the past a window may begin that is meant to begin now."""
 
 
 class WindowScope(msgspec.Struct, frozen=True, kw_only=True):
-    """What a window covers; "" where it does not say."""
+    """What a window covers; "" where not given."""
 
     site: str
     kind: str = ""
     equipment: str = ""
-    """The code of one equipment; without it the window is about all of `kind` on the site."""
+    """The code of one equipment; without it the window covers all of `kind` on the site."""
     part: str = ""
     zone: str = ""
     """As a fire panel names it."""
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """One window, as its table has it. Times are epoch ms; `ends_at` is no part of it."""
+    """One row of the windows' table. Times are epoch ms; `ends_at` is exclusive."""
 
     id: str
     scope: WindowScope
@@ -40,7 +40,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     ends_at: int
     person: str
     second_person: str | None
-    """Who has agreed that it covers life safety; without one it does not."""
+    """The person who has agreed that it covers life safety; without one it does not."""
     reason: str
     cancelled_at: int | None
     created_at: int
@@ -48,7 +48,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Phase(StrEnum):
-    """Where a window is in its life."""
+    """The phase of a window."""
 
     UPCOMING = "upcoming"
     ON = "on"
@@ -57,7 +57,7 @@ class Phase(StrEnum):
 
 
 def phase_of(window: Window, now: int) -> Phase:
-    """Where it is at a moment."""
+    """The phase of a window at a point in time."""
     if window.cancelled_at is not None:
         return Phase.CANCELLED
     if now < window.starts_at:
@@ -66,7 +66,7 @@ def phase_of(window: Window, now: int) -> Phase:
 
 
 class Refusal(StrEnum):
-    """Why a window cannot be planned so."""
+    """Why a window is refused."""
 
     NOTHING_NAMED = "nothing_named"
     NOT_OF_THIS_KIND = "not_of_this_kind"
@@ -85,7 +85,7 @@ WHAT_TO_DO: Final[Mapping[Refusal, str]] = {
     Refusal.PART_WITHOUT_EQUIPMENT: "a part or a zone belongs to an equipment: name that too",
     Refusal.ZONE_NEEDED: "work on a fire panel names the zone or the point; plan one window for each zone",
     Refusal.NO_ZONES: "only a fire panel has zones",
-    Refusal.PLATFORM: "the platform goes on watching itself",
+    Refusal.PLATFORM: "the platform cannot be under maintenance",
     Refusal.ENDS_BEFORE_IT_BEGINS: "the end must come after the beginning",
     Refusal.IN_THE_PAST: "it cannot begin in the past",
     Refusal.TOO_LONG: "it is longer than permitted; plan a shorter one, and the next after it",
@@ -93,7 +93,7 @@ WHAT_TO_DO: Final[Mapping[Refusal, str]] = {
 
 
 class Span(NamedTuple):
-    """From when until when, epoch ms."""
+    """Start and end, epoch ms."""
 
     starts_at: int
     ends_at: int
@@ -103,8 +103,8 @@ def scope_refusal(scope: WindowScope, kind_of_equipment: str) -> Refusal | None:
     """Why a window cannot cover this.
 
     Args:
-        scope: what is asked for.
-        kind_of_equipment: of the equipment that it names; "" where it names none.
+        scope: the requested scope.
+        kind_of_equipment: of the equipment that it names; "" if it names none.
     """
     kind = kind_of_equipment or scope.kind
     if not kind:
@@ -121,13 +121,13 @@ def scope_refusal(scope: WindowScope, kind_of_equipment: str) -> Refusal | None:
 
 
 def span_refusal(span: Span, longest_ms: int, now: int, *, began: int | None = None) -> Refusal | None:
-    """Why a window cannot last from then until then.
+    """Why a window cannot have this span.
 
     Args:
-        span: what is asked for.
+        span: the requested span.
         longest_ms: how long one may last.
         now: epoch ms.
-        began: the beginning that it had, where one is changed: that may stay, also when it has passed.
+        began: the former beginning of a window that is changed: it may stay, even in the past.
     """
     if span.ends_at <= span.starts_at:
         return Refusal.ENDS_BEFORE_IT_BEGINS
@@ -137,19 +137,19 @@ def span_refusal(span: Span, longest_ms: int, now: int, *, began: int | None = N
 
 
 def covers(scope: WindowScope, subject: Subject) -> bool:
-    """Whether an alarm is about what a window covers. An alarm that names no zone is in none."""
+    """Whether a window covers an alarm. An alarm without a zone is in none."""
     key = subject.key
     if scope.site != key.site or scope.equipment not in {"", key.equipment}:
         return False
     if not scope.equipment and (scope.kind != subject.kind or subject.kind == Kind.FIRE_PANEL.value):
         return False
     if subject.kind == Kind.FIRE_PANEL.value and not (scope.part or scope.zone):
-        return False  # nobody can plan it so; were it in the table all the same, the panel is heard
+        return False  # cannot be planned; if it is in the table anyway, the panel is annunciated
     return scope.part in {"", key.part} and scope.zone in {"", subject.zone}
 
 
 class Windows(NamedTuple):
-    """Windows that are on or to come, by site: one of the sources of suppression."""
+    """Current and upcoming windows by site: one of the sources of suppression."""
 
     by_site: Mapping[str, tuple[Window, ...]]
 
@@ -173,7 +173,7 @@ class Windows(NamedTuple):
 
 
 def windows_of(windows: Iterable[Window]) -> Windows:
-    """Those that nobody has cancelled, ordered by beginning."""
+    """Windows that are not cancelled, ordered by beginning."""
     standing = sorted(
         (window for window in windows if window.cancelled_at is None),
         key=lambda window: (window.scope.site, window.starts_at, window.id),

@@ -1,6 +1,6 @@
-"""Maintenance windows act here: planned, changed, cancelled, and noted when they begin and end.
+"""Plans, changes and cancels maintenance windows, and records when they begin and end.
 
-Their beginning and end change alarms by time alone (`suppression.Turn`); what is written here is the record of it.
+Their beginning and end change alarms by time alone (`reasons.Turn`); this module writes the record of it.
 """
 
 from typing import Any, Final
@@ -25,7 +25,7 @@ SUBJECT: Final = "maintenance"
 _SCOPE: Final = WindowScope.__struct_fields__
 _PLANNED, _CHANGED, _STARTED, _ENDED, _CANCELLED = "planned", "changed", "started", "ended", "cancelled"
 CHANGED: Final = tuple(f"{SUBJECT}.{what}" for what in (_PLANNED, _CHANGED, _CANCELLED))
-"""Facts by which a plan is another one."""
+"""Facts that change a plan."""
 
 
 class NoSuchWindow(Exception):
@@ -33,15 +33,15 @@ class NoSuchWindow(Exception):
 
 
 class StaleWindow(Exception):
-    """It has changed since whoever acts looked at it."""
+    """The window has changed since it was read."""
 
 
 class WindowIsOver(Exception):
-    """It has ended or was cancelled: what was, stays as it was."""
+    """The window has ended or was cancelled, and cannot be changed."""
 
 
 def window_of(row: Any) -> Window:
-    """A window out of its row."""
+    """The window of a row."""
     others = {name: row[name] for name in Window.__struct_fields__ if name != "scope"}
     return Window(scope=WindowScope(**{name: row[name] for name in _SCOPE}), **others)
 
@@ -52,13 +52,13 @@ async def find_window(connection: AsyncConnection, identity: str) -> Window:
 
 
 async def load_windows(connection: AsyncConnection) -> Windows:
-    """As a source of suppression: those that nobody has cancelled, and whose end is not recorded yet."""
+    """As a source of suppression: windows that are not cancelled and whose end is not recorded yet."""
     rows = await connection.execute(select(maintenance_window).where(window_is_open))
     return windows_of(window_of(row) for row in rows.mappings())
 
 
 def in_phase(phase: Phase, now: int) -> ColumnElement[bool]:
-    """`phase_of` for the table."""
+    """`phase_of` as a condition on the table."""
     window = maintenance_window.c
     if phase is Phase.CANCELLED:
         return window.cancelled_at.is_not(None)
@@ -73,7 +73,7 @@ def in_phase(phase: Phase, now: int) -> ColumnElement[bool]:
 async def plan_window(
     database: Database, scope: WindowScope, span: Span, reason: str, second_person: str | None, cause: Cause, now: int
 ) -> Window:
-    """Enter a window that `maintenance` has not refused."""
+    """Write a window that `maintenance` has not refused."""
     window = Window(
         id=new_id(now), scope=scope, starts_at=span.starts_at, ends_at=span.ends_at, person=cause.actor,
         second_person=second_person, reason=reason, cancelled_at=None, created_at=now, version=1,
@@ -98,7 +98,7 @@ async def change_window(
 
 
 async def cancel_window(database: Database, identity: str, version: int, cause: Cause, now: int) -> Window:
-    """End it now, or before it begins. Raises as `change_window` does."""
+    """End a window now, or before it begins. Raises as `change_window` does."""
     return await _change(database, identity, version, {"cancelled_at": now}, _CANCELLED, cause, now)
 
 
@@ -123,9 +123,9 @@ async def _change(
 
 
 async def note_turns(database: Database, epoch: int, now: int) -> None:
-    """Record of each window that it has begun or ended, where that is not written yet.
+    """Record the beginning and end of each window, if not recorded yet.
 
-    A periodic check, so that a restart leaves out none and writes none twice. Raises LeaseLost.
+    A periodic check, so that a restart neither omits nor repeats a record. Raises LeaseLost.
     """
     async with database.reading() as connection:
         due = await _due(connection, now)
@@ -143,7 +143,7 @@ async def note_turns(database: Database, epoch: int, now: int) -> None:
 
 
 async def _due(connection: AsyncConnection, now: int) -> list[tuple[Window, str]]:
-    """Windows and what of them is to be recorded: the beginning, the end, or both where nobody was there."""
+    """Windows and what is to be recorded: the beginning, the end, or both after a downtime."""
     unfinished = window_is_open & (maintenance_window.c.starts_at <= now)
     rows = await connection.execute(select(maintenance_window, _noted(_STARTED).label("begun")).where(unfinished))
     due = []
@@ -186,5 +186,5 @@ def _record(transaction: Transaction, before: Window | None, after: Window, what
 
 
 def _audited(window: Window) -> dict[str, Any]:
-    """Without what people wrote: the audit names people by their ids only."""
+    """Without free text: the audit names people by their ids only."""
     return {name: value for name, value in _row(window).items() if name not in {"id", "reason", "created_at"}}

@@ -1,7 +1,7 @@
 """Out of service: a person takes an equipment, or a part of it, out of service with a reason and a planned end.
 
-It lasts until somebody returns it; that it should have ended is an alarm of its own. Any process may do it; the
-leader learns of it from its fact, and evaluates the alarms of the equipment again.
+It lasts until it is returned; past its planned end an alarm is raised. Any process may write it; the leader learns of
+it from its fact, and evaluates the alarms of the equipment again.
 """
 
 from typing import Final
@@ -23,7 +23,7 @@ RETURNED: Final = "equipment.returned_to_service"
 
 
 class NotOutOfService(Exception):
-    """It is in service already."""
+    """The equipment is already in service."""
 
 
 async def load_outages(connection: AsyncConnection) -> Outages:
@@ -35,14 +35,14 @@ async def load_outages(connection: AsyncConnection) -> Outages:
 
 
 def outage_of(row: RowMapping) -> Outage:
-    """An outage as its table has it."""
+    """The outage of a row."""
     return Outage(**{name: row[name] for name in Outage.__struct_fields__})
 
 
 async def take_out_of_service(
     database: Database, place: Scope, part: str, wanted: Outage, cause: Cause, now: int
 ) -> None:
-    """Take an equipment, or a part of it ("" is the whole), out of service; what is out already gets a new end."""
+    """Take an equipment, or a part of it ("" is the whole), out of service; an existing outage gets a new end."""
     async with database.transaction() as transaction:
         before = await _take_away(transaction, place, part)
         if before is not None:
@@ -55,7 +55,7 @@ async def take_out_of_service(
 
 
 async def return_to_service(database: Database, place: Scope, part: str, cause: Cause, now: int) -> None:
-    """Return it: what is true of its alarms shows again. Raises NotOutOfService."""
+    """Return it: its alarms are annunciated again. Raises NotOutOfService."""
     async with database.transaction() as transaction:
         before = await _take_away(transaction, place, part)
         if before is None:

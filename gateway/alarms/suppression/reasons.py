@@ -1,7 +1,7 @@
-"""What stands beside an alarm's process state and keeps it from being annunciated (ISA-18.2). Pure.
+"""Reasons for which an alarm is not annunciated (ISA-18.2), independent of its process state. Pure.
 
-The rule keeps running underneath. An alarm is annunciated while nothing here applies to it; where doubt remains
-nothing does. Everything that may keep an alarm quiet is a `Source`; what of it counts, `standing` decides alone.
+The rule continues to be evaluated. An alarm is annunciated while no reason applies to it; in doubt none does.
+Everything that may suppress an alarm is a `Source`; `active_reasons` alone decides what of it counts.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,21 +18,21 @@ class Reason(StrEnum):
     """Why an alarm is not annunciated."""
 
     SHELVED = "shelved"
-    """A person has put it aside, until a time or until it clears."""
+    """A person has shelved it, until a time or until it returns to normal."""
     OUT_OF_SERVICE = "out_of_service"
     """A person has taken the equipment, or a part of it, out of service."""
     MAINTENANCE = "maintenance"
-    """Work that was planned ahead covers it."""
+    """A maintenance window covers it."""
     PARENT = "parent"
-    """The cause stands on what feeds or carries the equipment."""
+    """The cause is active on equipment that feeds or carries this one."""
     RULE = "rule"
-    """A rule names another alarm, while which this one tells nothing new."""
+    """Its rule names another alarm that suppresses it."""
 
 
 BY_PEOPLE: Final = frozenset({Reason.SHELVED, Reason.OUT_OF_SERVICE, Reason.MAINTENANCE})
-"""What people decide. Nothing else ever keeps life safety quiet, and these only where a second person has agreed."""
+"""Reasons set by people. Only these may suppress life safety, and only if a second person has agreed."""
 BY_CAUSES: Final = frozenset({Reason.PARENT, Reason.RULE})
-"""What another alarm explains."""
+"""Reasons set by another alarm, the cause."""
 
 
 class Suppression(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,17 +40,17 @@ class Suppression(msgspec.Struct, frozen=True, kw_only=True):
 
     reason: Reason
     by: str
-    """Whom or what it rests on: a person's id, a window's id, the id of the alarm that is the cause."""
+    """Id of the person, of the window, or of the alarm that is the cause."""
     since: int
     until: int | None = None
-    """When it ends by itself; None: when its cause ends."""
+    """When it ends by itself; None: with its cause."""
     why: str = ""
     second_person: str | None = None
-    """Who has agreed, by id; without one it keeps no alarm of life safety quiet."""
+    """Id of the person who has agreed; without one it suppresses no life-safety alarm."""
 
 
 class Subject(NamedTuple):
-    """What of an alarm decides whether something applies to it."""
+    """The fields of an alarm that decide which suppressions apply to it."""
 
     key: Key
     kind: str
@@ -59,39 +59,39 @@ class Subject(NamedTuple):
     raised_at: int = 0
     """When it became active last, epoch ms."""
     explained: tuple[tuple[str, int], ...] = ()
-    """Ids of the causes under which it stands already, and since when (epoch ms)."""
+    """Ids of the causes that already suppress it, and since when (epoch ms)."""
 
     def explained_since(self, cause: str) -> int | None:
-        """Since when it stands under a cause without a break; None where it does not."""
+        """Since when a cause has suppressed it without a break; None if it does not."""
         return dict(self.explained).get(cause)
 
 
 class Turn(NamedTuple):
-    """A moment (epoch ms) at which a source says something else, by time alone, of the alarms of a place."""
+    """A time (epoch ms) at which a source changes, by time alone, what applies to the alarms of a place."""
 
     at: int
     place: Scope
 
 
 class Source(Protocol):
-    """Something that keeps alarms quiet, as the tables had it at one moment. Pure."""
+    """Something that suppresses alarms, as read from the tables at one point in time. Pure."""
 
     def applying(self, subject: Subject, now: int) -> Iterable[Suppression]:
-        """What of it would apply to an alarm now."""
+        """The suppressions of this source that apply to an alarm now."""
         ...
 
     def turns(self) -> Iterable[Turn]:
-        """Every moment at which time alone changes what `applying` says."""
+        """Every time at which the result of `applying` changes by time alone."""
         ...
 
 
 class Shelf(msgspec.Struct, frozen=True, kw_only=True):
-    """An alarm that a person has put aside: whichever activation it is at, and whether it is open or not."""
+    """An alarm that a person has shelved, across its activations and whether it is open or not."""
 
     since: int
     until: int
     one_shot: bool
-    """It ends already when the condition does."""
+    """It ends when the condition ends."""
     person: str
     second_person: str | None
     reason: str
@@ -100,7 +100,7 @@ class Shelf(msgspec.Struct, frozen=True, kw_only=True):
 class Outage(msgspec.Struct, frozen=True, kw_only=True):
     """An equipment, or a part of it, that a person has taken out of service. It lasts until it is returned.
 
-    With a second person it keeps life safety quiet too, but never longer than was planned.
+    With a second person it suppresses life safety too, but never longer than planned.
     """
 
     since: int
@@ -111,7 +111,7 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _has_begun(since: int, now: int) -> bool:
-    """Whoever put it there may have had another clock than who asks; what lies far ahead is in doubt."""
+    """Allows for different clocks of two machines; a beginning far in the future does not count."""
     return since <= now + CLOCKS_DIFFER_MS
 
 
@@ -156,7 +156,7 @@ class Outages(NamedTuple):
         )  # fmt: skip
 
     def overdue(self, now: int) -> dict[Scope, bool]:
-        """Of each equipment with an outage whether one of them should have ended."""
+        """For each equipment with an outage, whether one is past its planned end."""
         return {
             place: any(outage.planned_end <= now for outage in parts.values())
             for place, parts in self.by_place.items()
@@ -164,19 +164,19 @@ class Outages(NamedTuple):
 
 
 class Plans(NamedTuple):
-    """Everything that may keep alarms quiet, as the tables had it at one moment."""
+    """Everything that may suppress alarms, as read from the tables at one point in time."""
 
     shelves: Shelves = Shelves({})
     outages: Outages = Outages({})
     further: tuple[Source, ...] = ()
-    """Windows of maintenance, causes that stand."""
+    """Maintenance windows, active causes."""
 
     @property
     def sources(self) -> tuple[Source, ...]:
         return (self.shelves, self.outages, *self.further)
 
     def with_further(self, source: Source) -> "Plans":
-        """These and one more."""
+        """These plans and one more source."""
         return self._replace(further=(*self.further, source))
 
 
@@ -184,11 +184,11 @@ NOTHING_PLANNED: Final = Plans()
 
 
 def active_reasons(subject: Subject, plans: Plans, now: int) -> tuple[Suppression, ...]:
-    """Why an alarm is not annunciated now; nothing: it is.
+    """Why an alarm is not annunciated now; empty: it is annunciated.
 
     Args:
         subject: the alarm.
-        plans: all that may keep it quiet.
+        plans: all that may suppress it.
         now: epoch ms.
     """
     found = (item for source in plans.sources for item in source.applying(subject, now))
@@ -197,12 +197,12 @@ def active_reasons(subject: Subject, plans: Plans, now: int) -> tuple[Suppressio
 
 def _counts(item: Suppression, subject: Subject) -> bool:
     if subject.kind == Kind.SYSTEM.value and item.reason is not Reason.SHELVED:
-        return False  # what the platform says of itself is not the equipment's: that an outage is overdue, say
+        return False  # an alarm of the platform is not the equipment's, such as an overdue outage
     if not subject.life_safety:
         return True
     return item.reason in BY_PEOPLE and item.second_person is not None and item.second_person != item.by
 
 
 def turns_after(plans: Plans, moment: int) -> list[Turn]:
-    """What time alone will change after a moment (epoch ms), the next one first."""
+    """Changes by time alone after a time (epoch ms), the next one first."""
     return sorted(turn for source in plans.sources for turn in source.turns() if turn.at > moment)

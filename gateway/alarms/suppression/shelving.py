@@ -1,7 +1,7 @@
-"""Shelving: a person puts an alarm aside for a time, with a reason, and takes it back (ISA-18.2).
+"""Shelving: a person shelves an alarm for a time, with a reason, and unshelves it (ISA-18.2).
 
-What is shelved is the alarm's key: it stays so when the alarm closes and comes again. An act may run in any process;
-the owner hears of it by its fact, and reads the shelves anew in the transaction of its next decision.
+The alarm's key is shelved: it stays so when the alarm closes and comes again. Any process may write it; the leader
+learns of it from its fact, and reads the shelves again in the transaction of its next decision.
 """
 
 from collections.abc import Collection, Mapping
@@ -32,7 +32,7 @@ LONGEST_MS: Final[Mapping[str, int]] = {
     Priority.MEDIUM.value: 24 * HOUR_MS,
     Priority.LOW.value: 24 * HOUR_MS,
 }
-"""Priority -> for how long an alarm may be shelved, where the settings say nothing else."""
+"""Priority -> default longest time for which an alarm may be shelved."""
 
 
 async def load_shelves(connection: AsyncConnection) -> Shelves:
@@ -42,7 +42,7 @@ async def load_shelves(connection: AsyncConnection) -> Shelves:
 
 
 async def shelve(database: Database, identity: str, version: int, wanted: Shelf, cause: Cause) -> None:
-    """Put an open alarm aside, or put it aside anew. Now is `wanted.since`.
+    """Shelve an open alarm, or shelve it again. Now is `wanted.since`.
 
     Raises:
         NoSuchAlarm: no alarm has this id.
@@ -65,7 +65,7 @@ async def shelve(database: Database, identity: str, version: int, wanted: Shelf,
 
 
 async def unshelve(database: Database, identity: str, version: int, note: str, cause: Cause, now: int) -> None:
-    """Take an alarm back, also one that is over: its key is free from now on.
+    """Unshelve an alarm, open or closed: its key is no longer shelved.
 
     Raises:
         NoSuchAlarm: no alarm has this id.
@@ -87,13 +87,13 @@ async def unshelve(database: Database, identity: str, version: int, note: str, c
 
 
 async def end_shelves(connection: AsyncConnection, keys: Collection[Key], cause: Cause, now: int) -> list[AuditRow]:
-    """Take shelves away that have ended, as part of the caller's transaction; what the audit says of it."""
+    """Delete shelves that have ended, in the caller's transaction. Returns the audit rows."""
     before = await _take_away(connection, keys)
     return [_audit(key.site, key, ended, None, cause, now) for key, ended in before.items()]
 
 
 def shelf_of(row: RowMapping) -> Shelf:
-    """A shelf as its table has it."""
+    """The shelf of a row."""
     return Shelf(**{name: row[name] for name in Shelf.__struct_fields__})
 
 
@@ -109,7 +109,7 @@ def _suppression(wanted: Shelf) -> Suppression:
 
 
 async def _take_away(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key, Shelf]:
-    """Remove the shelves of some keys; what they were."""
+    """Delete the shelves of some keys. Returns them."""
     found: dict[Key, Shelf] = {}
     for key in keys:
         where = [shelf.c[name] == value for name, value in key._asdict().items()]

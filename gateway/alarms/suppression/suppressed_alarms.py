@@ -1,4 +1,4 @@
-"""What is kept quiet now, why and by whom: for figures and lists."""
+"""Open alarms that are suppressed now, why and by whom: for figures and lists."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from gateway.storage.queries.index_use import beside_index
 from gateway.storage.tables import alarm, alarm_is_open
 
 
-class SetAside(NamedTuple):
+class SuppressedAlarm(NamedTuple):
     """One open alarm and one of the reasons why it is not annunciated."""
 
     alarm: str
@@ -23,10 +23,12 @@ class SetAside(NamedTuple):
     suppression: Suppression
 
 
-async def set_aside(connection: AsyncConnection, sites: Collection[str] | None = None) -> list[SetAside]:
-    """Every open alarm of some sites (None: of all) that is kept quiet, once for each reason, oldest first."""
+async def suppressed_alarms(connection: AsyncConnection, sites: Collection[str] | None = None) -> list[SuppressedAlarm]:
+    """Every open alarm of some sites (None: of all) that is not annunciated, once for each reason, oldest first."""
     statement = select(alarm).where(alarm_is_open, alarm.c.annunciated.is_(False)).order_by(alarm.c.id)
     if sites is not None:
         statement = statement.where(beside_index(alarm.c.site.in_(sites)))
     rows = [dict(row) for row in (await connection.execute(statement)).mappings()]
-    return [SetAside(row["id"], key_of(row), row["priority"], item) for row in rows for item in suppressions_of(row)]
+    return [
+        SuppressedAlarm(row["id"], key_of(row), row["priority"], item) for row in rows for item in suppressions_of(row)
+    ]

@@ -1,8 +1,8 @@
-"""The owner's side of what keeps alarms quiet: it holds the plans, and weighs alarms whenever something may change.
+"""The leader's side of suppression: holds the plans, and evaluates alarms whenever something may change.
 
 That is at each decision, in its transaction; when people change a plan, by its fact; when a time ends, by the clock;
-and for everything that is open when the owner starts. Plans are never changed in memory: they are read again, and a
-decision reads them again first where a fact says that they are old.
+and for all open alarms when the leader starts. Plans are never changed in memory: they are read again, and a decision
+reads them again first if a fact shows that they are stale.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from gateway.alarms.rules.rulebook import Rulebook
 from gateway.alarms.suppression import maintenance_windows, shelving
 from gateway.alarms.suppression import out_of_service as outages
 from gateway.alarms.suppression.active_causes import disproved_in, load_causes
-from gateway.alarms.suppression.annunciation import subject_of, weigh
+from gateway.alarms.suppression.annunciation import evaluate, subject_of
 from gateway.alarms.suppression.causes import CauseBook, CauseRules
 from gateway.alarms.suppression.reasons import NOTHING_PLANNED, Plans, Shelves, Source, Turn, turns_after
 from gateway.clocks import Clock
@@ -43,18 +43,17 @@ FOLLOWED: Final = (
     shelving.SHELVED, shelving.UNSHELVED, outages.TAKEN_OUT, outages.RETURNED, *maintenance_windows.CHANGED,
     links.LINKED, links.UNLINKED, lifecycle.RENAMED, lifecycle.RETIRED, lifecycle.REPLACED,
 )  # fmt: skip
-"""Facts that change a plan. Their body names the equipment whose alarms are to be weighed; without one the whole
-site's are."""
+"""Facts that change a plan. The body names the equipment whose alarms are to be evaluated; without one: the site."""
 OVERDUE: Final = "out_of_service_overdue"
-"""The field of the kind `system` that says so of an equipment."""
-_START: Final = Cause("system:start", Via.CLOCK, why="weighed at the start")
+"""The field of the kind `system` that reports an overdue outage of an equipment."""
+_START: Final = Cause("system:start", Via.CLOCK, why="evaluated at the start")
 _NANOSECONDS: Final = 1_000_000
 Loader = Callable[[AsyncConnection], Awaitable[Source]]
 """Reads a further source from its tables."""
 
 
-class Suppressing:
-    """Weighs alarms; only the owner holds one."""
+class Suppressor:
+    """Evaluates the suppression of alarms; only the leader has one."""
 
     def __init__(
         self,
@@ -72,73 +71,73 @@ class Suppressing:
         self._plans = NOTHING_PLANNED
         self._causes = CauseBook(CauseRules(rulebook), Topology())
         self._as_of = 0
-        """The newest fact of which the plans know."""
+        """The newest fact that the plans include."""
         self._stale = True
         """This process has changed a table itself."""
         self._turns: list[Turn] = []
-        """What time alone changes, after `_weighed_at`."""
-        self._weighed_at = 0
-        self._looked_at = 0
-        """When a tick was last, epoch ms."""
+        """Changes by time alone, after `_evaluated_at`."""
+        self._evaluated_at = 0
+        self._ticked_at = 0
+        """Time of the last tick, epoch ms."""
         self._one_reads = asyncio.Lock()
-        """Else a tick that began to read earlier would put older plans in the place of a follower's."""
-        self._said_overdue: dict[Scope, bool] = {}
+        """Else a tick that began to read earlier would replace newer plans by older ones."""
+        self._reported_overdue: dict[Scope, bool] = {}
         check = partial(lease.verify, epoch=epoch)
         self._consumer = Consumer(database, CONSUMER, FOLLOWED, self._follow, check, metrics, clock)
 
     @property
     def notice(self) -> str:
-        """What people should know though the work goes on, "" while there is nothing."""
+        """A notice for the administrator while the work goes on; "" if there is none."""
         return self._consumer.notice
 
     async def follow(self) -> None:
-        """Work off the facts that change plans, until cancelled. Raises LeaseLost."""
+        """Process the facts that change plans, until cancelled. Raises LeaseLost."""
         await self._consumer.run()
 
     async def load(self) -> None:
-        """Read the plans, and weigh everything that is open: time went on while nobody owned the alarms."""
-        await self.weigh_all(_START)
+        """Read the plans, and evaluate all open alarms: time has passed while there was no leader."""
+        await self.reevaluate_all(_START)
 
-    async def weigh_all(self, cause: Cause) -> None:
-        """Read the plans, and weigh everything that is open."""
+    async def reevaluate_all(self, cause: Cause) -> None:
+        """Read the plans, and evaluate all open alarms."""
         now = self._clock()
-        await self._weigh_at(None, cause, now)
-        self._weighed_to(now)
-        self._looked_at = now
+        await self._reevaluate_at(None, cause, now)
+        self._set_evaluated_at(now)
+        self._ticked_at = now
 
     def go_by(self, rulebook: Rulebook) -> None:
-        """Other rules are causes from now on."""
+        """Use the causes of another rulebook from now on."""
         self._causes = self._causes._replace(rules=CauseRules(rulebook))
         self._stale = True
 
     async def tick(self) -> None:
-        """Weigh what time alone has changed. Raises LeaseLost."""
+        """Evaluate the alarms that time alone has changed. Raises LeaseLost."""
         now = self._clock()
-        if now < self._looked_at - CLOCKS_DIFFER_MS:  # the clock was set back: what has begun since is in doubt
-            await self.weigh_all(CLOCK)
-        self._looked_at = now
+        if now < self._ticked_at - CLOCKS_DIFFER_MS:  # the clock was set back: what has begun since is in doubt
+            await self.reevaluate_all(CLOCK)
+        self._ticked_at = now
         if self._stale:
             async with self._one_reads, self._database.reading() as connection:
                 await self._read_alone(connection)
-        if now < self._weighed_at:  # by a little: what has turned since may come again
-            self._weighed_to(now)
+        if now < self._evaluated_at:  # by a little: turns since then may come again
+            self._set_evaluated_at(now)
         due = {turn.place for turn in self._turns if turn.at <= now}
         if due:
-            await self._weigh_at(due, CLOCK, now)
-            self._weighed_to(now)
+            await self._reevaluate_at(due, CLOCK, now)
+            self._set_evaluated_at(now)
 
     def overdue(self) -> list[Reading]:
-        """What there is to say of equipment that should be back in service: readings of the kind `system`."""
+        """Readings of the kind `system` on outages that have become overdue, or no longer are."""
         now = self._clock()
         found = self._plans.outages.overdue(now)
-        told = self._said_overdue
-        changed = [place for place in {**told, **found} if told.get(place, False) is not found.get(place, False)]
-        self._said_overdue = found
+        before = self._reported_overdue
+        changed = [place for place in {**before, **found} if before.get(place, False) is not found.get(place, False)]
+        self._reported_overdue = found
         return [_overdue_reading(place, now, overdue=found.get(place, False)) for place in changed]
 
     async def take_up(self, connection: AsyncConnection) -> None:
-        """Know of every plan that is committed: first in a transaction that decides."""
-        if not self._as_of:  # nothing is read yet: no need to look through all that ever happened
+        """Read all committed plans: the first step of a transaction that decides."""
+        if not self._as_of:  # nothing is read yet: no need to scan all facts
             self._stale, self._as_of = True, await connection.scalar(select(func.max(fact.c.id))) or 0
         is_plan = case((fact.c.kind.in_(FOLLOWED), fact.c.id))
         statement = select(func.max(fact.c.id), func.max(is_plan)).where(after(fact.c.id, self._as_of))
@@ -147,8 +146,8 @@ class Suppressing:
             await self._read(connection)
         self._as_of = newest or self._as_of
 
-    async def weigh(self, connection: AsyncConnection, written: Written, cause: Cause, now: int) -> None:
-        """Weigh the alarms that a transaction is about to write, and where a cause is among them all that are open.
+    async def evaluate(self, connection: AsyncConnection, written: Written, cause: Cause, now: int) -> None:
+        """Evaluate the alarms that a transaction is about to write, and if one is a cause all that it concerns.
 
         A one-shot shelf ends with its condition.
         """
@@ -161,7 +160,7 @@ class Suppressing:
             self._stale = True
             written.audit += await shelving.end_shelves(connection, ended, cause, now)
             left = {key: shelf for key, shelf in shelves.items() if key not in ended}
-            self._plans = plans = plans._replace(shelves=Shelves(left))  # also for what else this transaction writes
+            self._plans = plans = plans._replace(shelves=Shelves(left))  # also for the rest of this transaction
         rows = list(written.alarms.values())
         changed = [row for row in rows if row["rule"] in self._causes.rules.ids]
         causes = self._causes
@@ -174,7 +173,7 @@ class Suppressing:
             rows += [row for row in others if row["id"] not in written.alarms]
         plans = plans.with_further(causes.source(plans.sources))
         for row in rows:
-            weigh(row, plans, now, written, cause)
+            evaluate(row, plans, now, written, cause)
 
     async def _read(self, connection: AsyncConnection) -> None:
         async with self._one_reads:
@@ -185,21 +184,21 @@ class Suppressing:
         self._plans = Plans(
             await shelving.load_shelves(connection), await outages.load_outages(connection), tuple(further)
         )  # fmt: skip
-        # Those too that are over and whose end has not been weighed yet: it is still to come as a turn.
-        self._causes = await load_causes(connection, self._causes.rules, self._weighed_at or self._clock())
+        # Also those that have ended and whose end is not evaluated yet: it follows as a turn.
+        self._causes = await load_causes(connection, self._causes.rules, self._evaluated_at or self._clock())
         self._stale = False
-        self._turns = turns_after(self._all_plans(), self._weighed_at)
+        self._turns = turns_after(self._all_plans(), self._evaluated_at)
 
     def _all_plans(self) -> Plans:
-        """What people have planned, and the causes that stand."""
+        """The plans of people, and the active causes."""
         return self._plans.with_further(self._causes.source(self._plans.sources))
 
-    def _weighed_to(self, now: int) -> None:
-        self._weighed_at = now
+    def _set_evaluated_at(self, now: int) -> None:
+        self._evaluated_at = now
         self._turns = turns_after(self._all_plans(), now)
 
-    async def _weigh_at(self, places: set[Scope] | None, cause: Cause, now: int) -> None:
-        """Take away what has ended, and weigh what is open at some places, None: everywhere."""
+    async def _reevaluate_at(self, places: set[Scope] | None, cause: Cause, now: int) -> None:
+        """Delete shelves that have ended, and evaluate the open alarms at some places, None: everywhere."""
         async with self._database.transaction() as transaction:
             await lease.verify(transaction, self._epoch)
             await self._read(transaction)
@@ -210,15 +209,15 @@ class Suppressing:
             rows = await open_alarms_at(transaction, None if places is None else set(self._causes.reached_from(places)))
             plans = self._all_plans()
             for row in rows:
-                weigh(row, plans, now, written, cause)
+                evaluate(row, plans, now, written, cause)
             await save(transaction, written)
         if places is None:
-            self._said_overdue = {
+            self._reported_overdue = {
                 Scope(row["site"], row["equipment"]): True for row in rows if row["field"] == OVERDUE and row["active"]
             }
 
     async def _follow(self, transaction: Transaction, facts: Sequence[Fact]) -> None:
-        """Weigh the alarms of which plans have changed, as done by whoever changed them."""
+        """Evaluate the alarms whose plans have changed, on behalf of the person who changed them."""
         await self.take_up(transaction)
         now, written, plans = self._clock(), Written(), self._all_plans()
         causes = {
@@ -231,7 +230,7 @@ class Suppressing:
         for row in await open_alarms_at(transaction, set(reached)):
             here = reached.get(Scope(row["site"], row["equipment"]), Scope(row["site"]))
             cause = causes.get(here) or causes[Scope(row["site"])]
-            weigh(row, plans, now, written, cause)
+            evaluate(row, plans, now, written, cause)
         await save(transaction, written)
 
 

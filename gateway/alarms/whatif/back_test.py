@@ -1,9 +1,9 @@
-"""What rules would have done: the readings of a time in order, through the engine that decides on the live ones. Pure.
+"""Back test: runs the readings of a period, in order, through the live rule evaluator. Pure.
 
-There is no second engine: `RuleEvaluator` is given each reading as it was measured, and a tick whenever one may change
-something. Each reading counts as received when it was measured, where its clock could be believed, and else when it
-came; so the answer is that of an ordered stream, which the live engine comes to as well once its window for late
-samples is over. What nobody can know any more: values from before the first reading, and how late each message was.
+`RuleEvaluator` receives each reading as it was measured, and a tick whenever one may change something. Each reading
+counts as received when it was measured, or when it was really received if its clock was in doubt. So the result is that
+of an ordered stream, which the live evaluator reaches as well once its window for late samples is over. Not known are
+values from before the first reading, and how late each message was.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,15 +17,15 @@ from gateway.alarms.evaluation.evaluator import RuleEvaluator
 from gateway.alarms.evaluation.outcomes import Decision, Outcome
 from gateway.alarms.rules.rule import Change, Rule, RuleType
 
-_STILL_LISTENING_MS: Final = 25_000
-"""Where silence counts a tick comes at least so often: the engine takes a longer pause for deafness of its own."""
+_LONGEST_PAUSE_MS: Final = 25_000
+"""Longest time between two ticks for no-data rules: the evaluator treats a longer pause as its own downtime."""
 _ANY_EQUIPMENT: Final = ("*",)
-UNTESTABLE: Final = {RuleType.UNANSWERED: "whether people answered in time is not in the history"}
-"""Types of rules on which the history has nothing to say, and why."""
+UNTESTABLE: Final = {RuleType.RESPONSE_TIMEOUT: "the history does not have response times of people"}
+"""Rule types that cannot be tested on the history, and why."""
 
 
 class Activation(NamedTuple):
-    """The rule would have raised an alarm at `start` (epoch ms), which ends at `end`; None: it stands to the last."""
+    """The rule would have raised an alarm at `start` (epoch ms) that ends at `end`; None: active to the end."""
 
     start: int
     end: int | None
@@ -45,8 +45,8 @@ class Trial:
         """Begin.
 
         Args:
-            rules: of the equipment's kind; each is tried by itself, whatever its id and its patterns.
-            late_window_ms: as for the live engine.
+            rules: of the equipment's kind; each is tested by itself, whatever its id and its patterns.
+            late_window_ms: as for the live evaluator.
         """
         tried = [
             msgspec.structs.replace(rule, id=str(number), equipment=_ANY_EQUIPMENT, instead_of=())
@@ -55,15 +55,15 @@ class Trial:
         self._evaluator = RuleEvaluator(tried, {}, late_window_ms)
         self._activations: list[list[Activation]] = [[] for _ in tried]
         self._standing: dict[tuple[int, str], int] = {}
-        self._hears_silence = any(rule.type is RuleType.NO_DATA for rule in tried)
+        self._watches_silence = any(rule.type is RuleType.NO_DATA for rule in tried)
         self._now = self._ticked_at = 0
         self.readings = 0
         self.failures: list[str] = []
-        """The first few things that went wrong: a rule that fails here fails in service too."""
+        """The first failures: a rule that fails here fails in service too."""
         self.first_at: int | None = None
 
     def take(self, readings: Iterable[Reading]) -> None:
-        """Go on with these readings. Their times of measurement and receipt are made one."""
+        """Judge these readings. Their time of receipt is set to the time of measurement."""
         for reading in readings:
             if not reading.digest:
                 reading.measured_at = reading.received_at = time_of(reading)
@@ -75,26 +75,26 @@ class Trial:
             self._note(self._evaluator.take((reading,)))
 
     def finish(self, until: int) -> None:
-        """Let the clock run to the end of the time, in epoch ms."""
+        """Let the clock run to the end of the period, in epoch ms."""
         if self.first_at is not None:
             self._let_pass(until)
             self._tick(until)
 
     def activations(self, number: int = 0) -> list[Activation]:
-        """What a rule, by its place among those given, would have raised, in order."""
+        """What a rule, by its index, would have raised, in order."""
         return self._activations[number]
 
     def _let_pass(self, moment: int) -> None:
-        """Tick as often as it matters before this moment."""
+        """Run all ticks that may change something before this time."""
         while (due := self._next_tick()) is not None and due < moment:
             self._tick(max(due, self._now))
         self._now = max(self._now, moment)
 
     def _next_tick(self) -> int | None:
         due = self._evaluator.next_due()
-        if not self._hears_silence:
+        if not self._watches_silence:
             return due
-        latest = self._ticked_at + _STILL_LISTENING_MS
+        latest = self._ticked_at + _LONGEST_PAUSE_MS
         return latest if due is None else min(due, latest)
 
     def _tick(self, moment: int) -> None:
@@ -135,5 +135,5 @@ def spans_of(activations: Iterable[Activation], until: int) -> list[tuple[int, i
 
 
 def number_shorter(activations: Iterable[Activation], than_ms: int, until: int) -> int:
-    """How many ended within less than a time; one that still stands is not short."""
+    """How many lasted less than a time; an active one does not count."""
     return sum(item.end is not None and item.lasts(until) < than_ms for item in activations)

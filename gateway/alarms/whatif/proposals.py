@@ -1,11 +1,11 @@
 """Proposes deadband and on-delay from what a rule would have done. Pure.
 
-The deadband comes from the noise around the limit: six standard deviations of what changes from one sample to the next,
-by the median of the absolute differences, which single jumps do not move. The delay comes from guidance by the kind
-of signal (EEMUA 191, ISA-18.2) and only steps up to it are tried. Nothing is believed that
-was not tried: each candidate runs through the engine over the same readings, and is proposed only if it raises fewer
-alarms and hides none that lasted longer than its delay. What only chatters around the limit is one long alarm with the
-wider deadband, so that a delay cannot hide it piece by piece. Life safety is never given a delay.
+The deadband comes from the noise around the limit: six standard deviations of the change from one sample to the next,
+by the median of the absolute differences, which is robust to single jumps. The delay comes from guidance by the kind
+of signal (EEMUA 191, ISA-18.2), and only steps up to it are tested. Each candidate runs through the evaluator over the
+same readings, and is proposed only if it raises fewer alarms and hides none that lasted longer than its delay. Chatter
+around the limit is one long alarm with the wider deadband, so a delay cannot hide it in parts. Life safety never gets a
+delay.
 """
 
 import math
@@ -24,14 +24,14 @@ _DELAY_MS: Final = {"m³/h": 15_000, "m": 60_000, "MPa": 15_000, "°C": 60_000}
 """Unit -> on-delay as a starting value: flow, level, pressure, temperature (as ISA-18.2 is quoted; text not read)."""
 _OTHER_DELAY_MS: Final = 15_000
 _STEPS: Final = (0.25, 0.5, 1.0)
-"""Parts of the guidance that are tried."""
+"""Fractions of the guidance that are tested."""
 _CAN_WAIT: Final = frozenset({RuleType.LIMIT, RuleType.STATE, RuleType.COMBINATION, RuleType.RATE})
 _MOST_KEPT: Final = 8_192
 _FEWEST: Final = 30
 """Differences from which noise is estimated."""
 _MAD_TO_SIGMA: Final = 1.4826
 _NOISE_WIDTH: Final = 6.0
-"""Standard deviations from the lowest to the highest value that noise reaches, but for three in a thousand."""
+"""Standard deviations from the lowest to the highest value of noise, except for three in a thousand."""
 
 
 class Proposal(NamedTuple):
@@ -52,7 +52,7 @@ class Noise:
         self._kept: list[tuple[float, float]] = []
 
     def take(self, readings: Iterable[Reading]) -> None:
-        """Look at these readings too."""
+        """Add these readings."""
         for reading in readings:
             value = reading.fields.get(self._field)
             if isinstance(value, float):
@@ -70,20 +70,20 @@ class Noise:
             self._every *= 2
 
     def deadband(self) -> float | None:
-        """What noise alone does not cross; None where too little is known, or nothing scatters."""
+        """The deadband that noise alone does not cross; None if there are too few samples, or no noise."""
         if len(self._kept) < _FEWEST:
             return None
         near = sorted(self._kept, key=lambda pair: abs(pair[0] - self._limit))[: max(_FEWEST, len(self._kept) // 4)]
         middle = median(difference for _, difference in near)
         scatter = median(abs(difference - middle) for _, difference in near) * _MAD_TO_SIGMA / math.sqrt(2)
         usual = median(value for value, _ in self._kept)
-        # Half the way back to what is usual: beyond that the alarm might never end.
+        # At most half of the distance to the usual value: beyond that the alarm might never end.
         width = min(_NOISE_WIDTH * scatter, abs(usual - self._limit) / 2)
         return _rounded_up(width) if width > 0 else None
 
 
 def starting_delay(rule: Rule) -> int:
-    """The guidance for the kind of signal, in ms; 0 where a rule must not wait or has its own time."""
+    """The guidance for the kind of signal, in ms; 0 if a rule must not be delayed or has its own time."""
     if rule.life_safety or rule.type not in _CAN_WAIT:
         return 0
     known = fields_of(rule.kind, Channel.TELEMETRY).get(rule.field)
@@ -103,13 +103,13 @@ def candidates(rule: Rule, deadband: float | None) -> list[Rule]:
 def choose(
     rule: Rule, before: Sequence[Activation], tried: Sequence[tuple[Rule, Sequence[Activation]]], until: int
 ) -> Proposal | None:
-    """The candidate with the fewest alarms, of those the one that waits least; None where none is better.
+    """The candidate with the fewest alarms, among those the one with the shortest delay; None if none is better.
 
     Args:
-        rule: as it is.
+        rule: the current rule.
         before: what it would have raised.
         tried: candidates, and what each would have raised over the same readings.
-        until: end of the time, epoch ms.
+        until: end of the period, epoch ms.
     """
     kept = [before, *(found for other, found in tried if other.on_delay == rule.on_delay)]
     good = [
@@ -124,7 +124,7 @@ def choose(
 
 
 def _hides(before: Sequence[Activation], after: Sequence[Activation], delay: int, until: int) -> bool:
-    """Whether an alarm that lasted longer than the delay would not have been told at any moment of it."""
+    """Whether an alarm that lasted longer than the delay would not have been raised at any time of it."""
     return any(item.lasts(until) > delay and not any(_meet(item, other, until) for other in after) for item in before)
 
 
@@ -135,6 +135,6 @@ def _meet(one: Activation, other: Activation, until: int) -> bool:
 
 
 def _rounded_up(value: float) -> float:
-    """To two digits: nobody writes 0.013872 into a rule."""
+    """Round up to two digits."""
     step = 10.0 ** (math.floor(math.log10(value)) - 1)
     return float(f"{math.ceil(value / step) * step:.6g}")

@@ -1,8 +1,7 @@
-"""Tests rules on the stored history of an equipment, beside the service's work and without delaying it.
+"""Tests rules on the stored history of an equipment, without delaying the service.
 
-One test runs at a time, in a thread that rests as long as it works: Python runs one thread at a time, and an alarm
-must not wait for somebody's question. Histories are read in portions, and no test reads more than half a million
-readings.
+One test runs at a time, in a thread that sleeps as long as it works: Python runs one thread at a time, and alarms must
+not wait for a test. Histories are read in chunks, and no test reads more than half a million readings.
 """
 
 import asyncio
@@ -26,17 +25,17 @@ from gateway.storage.tables import event
 MOST_READINGS: Final = 500_000
 """Of one test."""
 LONGEST_MS: Final = 400 * 86_400_000
-_PORTION: Final = 500
+_CHUNK: Final = 500
 _SLICE: Final = 50
-"""Readings between two looks at the clock."""
+"""Readings between two checks of the clock."""
 _STRETCH_S: Final = 0.002
-"""Work without a rest."""
+"""Longest work without a sleep."""
 _STATUS_FIELD: Final = "online"
 Answer = TypeVar("Answer")
 
 
 class NotTestable(Exception):
-    """The history cannot answer this; the text says why, or what to ask instead."""
+    """The rule or period cannot be tested; the text says why, or what to test instead."""
 
 
 class Busy(Exception):
@@ -44,7 +43,7 @@ class Busy(Exception):
 
 
 class Asked(NamedTuple):
-    """A rule, whose history, and which time of it: epoch ms, the end not included."""
+    """A rule, the equipment, and the period in epoch ms, end excluded."""
 
     rule: Rule
     site: str
@@ -58,7 +57,7 @@ class Found(NamedTuple):
 
     readings: int
     first_at: int | None
-    """The first reading: from before it nothing is known. None where there is no reading at all."""
+    """Time of the first reading, before which nothing is known. None if there is no reading."""
     until: int
     activations: list[Activation]
     failures: list[str]
@@ -75,12 +74,12 @@ class RuleTests:
         late_window_ms: int,
         most_readings: int = MOST_READINGS,
     ) -> None:
-        """Make it ready.
+        """Create the thread.
 
         Args:
             store: of the readings.
             database: of the events.
-            late_window_ms: as for the live engine.
+            late_window_ms: as for the live evaluator.
             most_readings: of one test.
         """
         self._store = store
@@ -91,7 +90,7 @@ class RuleTests:
         self._running = False
 
     def close(self) -> None:
-        """Let go of the thread."""
+        """Shut down the thread."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def test(self, asked: Asked, now: int, *, propose: bool) -> Found:
@@ -126,12 +125,12 @@ class RuleTests:
     async def _try(self, rules: Sequence[Rule], asked: Asked, until: int, noise: Noise | None = None) -> Trial:
         """All rules over all readings."""
         trial = Trial(rules, self._late_window_ms)
-        async for portion in self._portions(asked):
-            if trial.readings + len(portion) > self._most_readings:
-                raise NotTestable(_too_much(asked, portion[0].received_at, self._most_readings))
+        async for chunk in self._chunks(asked):
+            if trial.readings + len(chunk) > self._most_readings:
+                raise NotTestable(_too_much(asked, chunk[0].received_at, self._most_readings))
             if noise is not None:
-                noise.take(portion)
-            await self._beside(_in_slices, portion, trial.take)
+                noise.take(chunk)
+            await self._beside(_in_slices, chunk, trial.take)
         await self._beside(trial.finish, until)
         return trial
 
@@ -140,15 +139,15 @@ class RuleTests:
 
     # -- what was sent ---------------------------------------------------------------------------------
 
-    async def _portions(self, asked: Asked) -> AsyncIterator[list[Reading]]:
-        """Every reading that the rule may look at, in order, in portions."""
+    async def _chunks(self, asked: Asked) -> AsyncIterator[list[Reading]]:
+        """Every reading that the rule may use, in order, in chunks."""
         if asked.rule.type is RuleType.EVENT:
             async for events in self._events(asked):
                 yield events
             return
         channels = _channels_of(asked.rule)
         few: list[Reading] = []
-        if Channel.EVENT in channels:  # the silence of a panel that only ever tells of events
+        if Channel.EVENT in channels:  # the silence of a panel that only sends events
             few += await self._all_of(self._events(asked), asked)
         if Channel.STATUS in channels:
             few += await self._all_of(self._samples(asked, Channel.STATUS), asked)
@@ -161,24 +160,24 @@ class RuleTests:
         if few:
             yield few
 
-    async def _all_of(self, portions: AsyncIterator[list[Reading]], asked: Asked) -> list[Reading]:
-        """What is rare enough to be held at once."""
+    async def _all_of(self, chunks: AsyncIterator[list[Reading]], asked: Asked) -> list[Reading]:
+        """All readings of chunks; for channels with few of them."""
         found: list[Reading] = []
-        async for portion in portions:
-            found += portion
+        async for chunk in chunks:
+            found += chunk
             if len(found) > self._most_readings:
-                raise NotTestable(_too_much(asked, portion[0].received_at, self._most_readings))
+                raise NotTestable(_too_much(asked, chunk[0].received_at, self._most_readings))
         return found
 
     async def _samples(self, asked: Asked, channel: Channel) -> AsyncIterator[list[Reading]]:
         series = Series(asked.site, asked.rule.kind.value, asked.equipment, channel.value)
         after = -1
-        while portion := await self._store.readings(series, asked.start, asked.end, after, _PORTION):
-            after = portion[-1].key
-            yield portion
+        while chunk := await self._store.readings(series, asked.start, asked.end, after, _CHUNK):
+            after = chunk[-1].key
+            yield chunk
 
     async def _events(self, asked: Asked) -> AsyncIterator[list[Reading]]:
-        """In the order of their arrival, in which events count."""
+        """Events in the order of arrival, by which they count."""
         place = (asked.start, "")
         of_equipment = (event.c.site == asked.site, event.c.equipment == asked.equipment)
         in_time = (event.c.kind == asked.rule.kind.value, event.c.received_at < asked.end)
@@ -186,9 +185,7 @@ class RuleTests:
         while True:
             async with self._database.reading() as connection:
                 statement = select(event).where(*of_equipment, *in_time, order > place)
-                found = await connection.execute(
-                    statement.order_by(event.c.received_at, event.c.digest).limit(_PORTION)
-                )
+                found = await connection.execute(statement.order_by(event.c.received_at, event.c.digest).limit(_CHUNK))
                 rows = [dict(row) for row in found.mappings()]
             if not rows:
                 return
@@ -207,7 +204,7 @@ def _require_testable(asked: Asked) -> None:
 def _too_much(asked: Asked, reached: int, most: int) -> str:
     return (
         f"more than {most:,} readings; they reach from {to_datetime(asked.start):%Y-%m-%d %H:%M} to "
-        f"{to_datetime(reached):%Y-%m-%d %H:%M} UTC. Ask for a time no longer than that"
+        f"{to_datetime(reached):%Y-%m-%d %H:%M} UTC. Choose a period no longer than that"
     )
 
 
@@ -218,7 +215,7 @@ def _channels_of(rule: Rule) -> set[Channel]:
 
 
 def _event(row: dict[str, object]) -> Reading:
-    """A row of the table as it was heard."""
+    """The reading of a row."""
     topic = Topic(str(row["site"]), Kind(str(row["kind"])), str(row["equipment"]), Channel.EVENT)
     measured_at = int(str(row["measured_at"]))
     return Reading(
@@ -233,7 +230,7 @@ def _event(row: dict[str, object]) -> Reading:
 
 
 def _in_slices(readings: Sequence[Reading], take: Callable[[Sequence[Reading]], None]) -> None:
-    """Work for a moment, rest for as long: whoever waits for the interpreter gets it at once."""
+    """Work for a short time, then sleep as long, so that other threads get the interpreter."""
     began = time.perf_counter()
     for part in _slices(readings):
         take(part)

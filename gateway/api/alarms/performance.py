@@ -22,7 +22,7 @@ from gateway.alarms.performance.kpis import (
     verdict_in,
 )
 from gateway.alarms.suppression.reasons import Reason
-from gateway.alarms.suppression.suppressed_alarms import SetAside, set_aside
+from gateway.alarms.suppression.suppressed_alarms import SuppressedAlarm, suppressed_alarms
 from gateway.api.alarms.bodies import FloodBody, GroupBody
 from gateway.api.alarms.performance_bodies import (
     ChatteringBody,
@@ -171,7 +171,7 @@ async def _set_aside(services: Services, sites: Collection[str] | None) -> list[
     async with services.database.reading() as connection:
         shelved = (await connection.execute(on_sites(shelf, shelf.c.until > now))).mappings().all()
         stopped = (await connection.execute(on_sites(out_of_service))).mappings().all()
-        quiet = await set_aside(connection, sites)
+        quiet = await suppressed_alarms(connection, sites)
     found = [_by_person(row, Reason.SHELVED, row["rule"], row["until"], services) for row in shelved]
     found += [_by_person(row, Reason.OUT_OF_SERVICE, "", row["planned_end"], services) for row in stopped]
     people = (Reason.SHELVED, Reason.OUT_OF_SERVICE)
@@ -185,7 +185,7 @@ def _by_person(row: Any, reason: Reason, rule: str, until: int, services: Servic
     return SetAsideBody(*place, reason.value, by, to_datetime(row["since"]), to_datetime(until), row["reason"])
 
 
-def _by_design(aside: SetAside) -> SetAsideBody:
+def _by_design(aside: SuppressedAlarm) -> SetAsideBody:
     key, one = aside.key, aside.suppression
     until = None if one.until is None else to_datetime(one.until)
     place = key.site, f"{key.site}:{key.equipment}", key.part, key.rule

@@ -7,7 +7,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from collectors.timeseries.store import Store
-from gateway.alarms.built_in.synthetic_probe import Watchdog
+from gateway.alarms.built_in.synthetic_probe import SyntheticProbe
 from gateway.alarms.performance.duty_positions import ONE_DESK, DutyPositions
 from gateway.alarms.rules.rule import Rule
 from gateway.alarms.suppression.shelving import LONGEST_MS
@@ -38,7 +38,7 @@ class Services(NamedTuple):
     """Each component of the service and "ready", or what it is waiting for."""
     clock: Clock
     """The service's clock in epoch milliseconds, for decisions and records."""
-    watchdog: Watchdog
+    watchdog: SyntheticProbe
     """Whether the alarm path works."""
     rule_tests: RuleTests
     """Tests rules on the history."""

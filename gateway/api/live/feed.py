@@ -183,7 +183,7 @@ class LiveFeed:
             try:
                 if self._listeners:
                     await self._send_facts(facts)
-                self._services.watchdog.told(facts)
+                self._services.watchdog.delivered(facts)
             except DatabaseTrouble as error:
                 self._start_again(str(error))
             except Exception as error:  # noqa: BLE001 - an unsendable change must not end the feed or the service

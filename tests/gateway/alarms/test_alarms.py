@@ -487,7 +487,7 @@ CHECK_POST = fire_rule(
     priority=Priority.MEDIUM, ticket=TicketWish.NONE, playbook="",
 )  # fmt: skip
 MISSED = make_rule(
-    "fire_panel.check_post_missed", kind=Kind.FIRE_PANEL, type=RuleType.UNANSWERED, of="fire_panel.check_post",
+    "fire_panel.check_post_missed", kind=Kind.FIRE_PANEL, type=RuleType.RESPONSE_TIMEOUT, of="fire_panel.check_post",
     after=180_000, priority=Priority.MEDIUM, ticket=TicketWish.NONE,
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ import pytest
 
 from collectors.wire.fields import Kind
 from collectors.wire.reading import Reading
-from gateway.alarms.built_in.synthetic_probe import BEAT_RULE
+from gateway.alarms.built_in.synthetic_probe import PROBE_RULE
 from gateway.alarms.lifecycle.damping import CHATTER_QUIET_MS
 from gateway.alarms.lifecycle.operator_actions import acknowledge
 from gateway.alarms.rules.files import RuleError, parse_rules
@@ -302,11 +302,11 @@ async def test_nobody_changes_the_rule_of_the_watchdog(database: Database) -> No
         "kind": "system", "type": "limit", "field": "beat", "above": 9.0e15, "priority": "low", "source": "x",
         "title": {"en": "A", "zh-CN": "甲"}, "advice": {"en": "B", "zh-CN": "乙"},
     }  # fmt: skip
-    instead = {**own, "instead_of": [BEAT_RULE.id]}
-    for identity, changes in ((BEAT_RULE.id, {"enabled": False}), (BEAT_RULE.id, own), ("own.beat", instead)):
+    instead = {**own, "instead_of": [PROBE_RULE.id]}
+    for identity, changes in ((PROBE_RULE.id, {"enabled": False}), (PROBE_RULE.id, own), ("own.beat", instead)):
         with pytest.raises(RuleError):
             await change(database, [CUT], Wish(RuleScope(identity, PLATFORM, ""), changes, 0), OPERATOR, None, T0)
     assert await rows_of(database, rule_version) == []
-    rulebook = Rulebook([BEAT_RULE], [Override(RuleScope(BEAT_RULE.id, PLATFORM, ""), 1, {"enabled": False})])
-    assert rulebook.rules_for(PLATFORM, Kind.SYSTEM, "watchdog") == [BEAT_RULE]
+    rulebook = Rulebook([PROBE_RULE], [Override(RuleScope(PROBE_RULE.id, PLATFORM, ""), 1, {"enabled": False})])
+    assert rulebook.rules_for(PLATFORM, Kind.SYSTEM, "watchdog") == [PROBE_RULE]
     assert "system.watchdog" in rulebook.problems[0]

@@ -71,7 +71,7 @@ PAST: Final = 6_000
 RULES: Final = (
     fire_rule(),
     make_rule(re_alarm=60_000),
-    make_rule("pump.late", type=RuleType.UNANSWERED, of="pump.hot", after=1_000),
+    make_rule("pump.late", type=RuleType.RESPONSE_TIMEOUT, of="pump.hot", after=1_000),
     make_rule("pump.drive", type=RuleType.STATE, field="drive_fault", values=frozenset({1.0})),
     make_rule(
         "pump.no_start", type=RuleType.STATE, field="running", values=frozenset({False}), suppressed_by=("pump.drive",)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.alarms.built_in.synthetic_probe import BEAT_FACT, BEAT_TOPIC, Code, Watchdog
+from gateway.alarms.built_in.synthetic_probe import PROBE_FACT, PROBE_TOPIC, Code, SyntheticProbe
 from gateway.cli.demo import embedded_broker
 from gateway.storage.outbox.outbox import Fact
 from tests.servers.mosquitto import Mosquitto, free_port
@@ -39,45 +39,47 @@ def hands() -> Hands:
 
 
 @pytest.fixture
-def dog(hands: Hands) -> Watchdog:
-    watchdog = Watchdog(60, hands.wall, hands.steady)
+def dog(hands: Hands) -> SyntheticProbe:
+    watchdog = SyntheticProbe(60, hands.wall, hands.steady)
     watchdog.own()
     return watchdog
 
 
 def fact(number: int | str, at: int = T0) -> Fact:
-    return Fact(1, at, "platform", BEAT_FACT, str(number), {})
+    return Fact(1, at, "platform", PROBE_FACT, str(number), {})
 
 
-def code(dog: Watchdog) -> Code:
+def code(dog: SyntheticProbe) -> Code:
     return dog.finding().code
 
 
-def test_before_the_first_beat_has_come_through_nothing_is_well(dog: Watchdog) -> None:
+def test_before_the_first_beat_has_come_through_nothing_is_well(dog: SyntheticProbe) -> None:
     assert code(dog) is Code.STARTING
 
 
-def test_what_is_told_is_how_far_the_beat_has_come(dog: Watchdog, hands: Hands) -> None:
+def test_what_is_told_is_how_far_the_beat_has_come(dog: SyntheticProbe, hands: Hands) -> None:
     sent = dog.begin()
     assert code(dog) is Code.NOT_RECEIVED
     readings = dog.read(sent, hands.wall() * 1_000_000)
     assert code(dog) is Code.NOT_DECIDED
     dog.decided(readings)
     assert code(dog) is Code.NOT_TOLD
-    dog.told([fact(int(sent))])
+    dog.delivered([fact(int(sent))])
     assert code(dog) is Code.OK
 
 
-def test_a_beat_is_good_from_its_beginning_so_that_a_slow_way_does_not_look_quick(dog: Watchdog, hands: Hands) -> None:
+def test_a_beat_is_good_from_its_beginning_so_that_a_slow_way_does_not_look_quick(
+    dog: SyntheticProbe, hands: Hands
+) -> None:
     sent = dog.begin()
     hands.seconds += 59
-    dog.told([fact(int(sent))])
+    dog.delivered([fact(int(sent))])
     assert code(dog) is Code.OK
     hands.seconds += 2
     assert code(dog) is not Code.OK
 
 
-def test_the_oldest_beat_shows_where_they_are_stuck(dog: Watchdog, hands: Hands) -> None:
+def test_the_oldest_beat_shows_where_they_are_stuck(dog: SyntheticProbe, hands: Hands) -> None:
     first = dog.begin()
     dog.read(first, 0)
     hands.seconds += 20
@@ -85,37 +87,37 @@ def test_the_oldest_beat_shows_where_they_are_stuck(dog: Watchdog, hands: Hands)
     assert code(dog) is Code.NOT_DECIDED
 
 
-def test_without_the_broker_it_says_so(dog: Watchdog) -> None:
+def test_without_the_broker_it_says_so(dog: SyntheticProbe) -> None:
     dog.begin()
     dog.cut_off()
     assert code(dog) is Code.BROKER_UNREACHABLE
 
 
 @pytest.mark.parametrize("payload", [b"", b"1", b"-1", b"9" * 400, b"\xff", "٣".encode(), b"1.5", b"true"])
-def test_who_does_not_know_the_number_cannot_fake_a_beat(dog: Watchdog, payload: bytes) -> None:
+def test_who_does_not_know_the_number_cannot_fake_a_beat(dog: SyntheticProbe, payload: bytes) -> None:
     dog.begin()
     assert dog.read(payload, 0) == []
     assert code(dog) is Code.NOT_RECEIVED
 
 
-def test_beats_are_dated_one_after_the_other_also_where_the_clock_is_set_back(dog: Watchdog) -> None:
+def test_beats_are_dated_one_after_the_other_also_where_the_clock_is_set_back(dog: SyntheticProbe) -> None:
     times = [reading.measured_at for at in (T0, T0 - 3_600_000, 0) for reading in dog.read(dog.begin(), at * 1_000_000)]
     assert times == sorted(set(times))
     assert len(times) == 6
 
 
-def test_who_stands_by_answers_by_the_owners_facts_and_dates_them(dog: Watchdog, hands: Hands) -> None:
+def test_who_stands_by_answers_by_the_owners_facts_and_dates_them(dog: SyntheticProbe, hands: Hands) -> None:
     dog.stand_by()
     assert code(dog) is Code.OWNER_SILENT
-    dog.told([fact(7, hands.wall() - 61_000)])
+    dog.delivered([fact(7, hands.wall() - 61_000)])
     assert code(dog) is Code.OWNER_SILENT, "an old fact that came late tells nothing of now"
-    dog.told([fact(8, hands.wall() - 1_000)])
+    dog.delivered([fact(8, hands.wall() - 1_000)])
     assert code(dog) is Code.OK
     hands.seconds += 60
     assert code(dog) is Code.OWNER_SILENT
 
 
-def test_a_beat_is_due_three_times_within_the_time(dog: Watchdog, hands: Hands) -> None:
+def test_a_beat_is_due_three_times_within_the_time(dog: SyntheticProbe, hands: Hands) -> None:
     assert dog.is_due
     dog.begin()
     assert not dog.is_due
@@ -194,7 +196,7 @@ def test_a_database_that_is_locked_is_told_in_time_and_readyz_stays_as_it_is(wat
 
 @pytest.mark.server
 def test_beats_leave_no_trace_in_alarms_records_history_and_figures(watched: Watched) -> None:
-    wait_until(lambda: watched.rows(f"SELECT count(*) FROM fact WHERE kind = '{BEAT_FACT}'")[0][0] >= 3, "beats come")
+    wait_until(lambda: watched.rows(f"SELECT count(*) FROM fact WHERE kind = '{PROBE_FACT}'")[0][0] >= 3, "beats come")
     for table in ("alarm", "activation", "journal", "event", "quarantine", "last_message", "ticket"):
         assert watched.rows(f"SELECT count(*) FROM {table}") == [(0,)], table
     assert watched.rows("SELECT count(*) FROM audit WHERE thing LIKE '%watchdog%'") == [(0,)]
@@ -209,7 +211,7 @@ def test_beats_leave_no_trace_in_alarms_records_history_and_figures(watched: Wat
 @pytest.mark.server
 def test_what_others_say_on_the_topic_changes_nothing(watched: Watched) -> None:
     subprocess.run(
-        ["mosquitto_pub", "-p", str(watched.mosquitto.port), "-t", BEAT_TOPIC, "-q", "1", "-m", "12345"], check=True
+        ["mosquitto_pub", "-p", str(watched.mosquitto.port), "-t", PROBE_TOPIC, "-q", "1", "-m", "12345"], check=True
     )
     seen = watched.rows("SELECT count(*) FROM fact")[0][0]
     wait_until(lambda: watched.rows("SELECT count(*) FROM fact")[0][0] > seen, "beats go on")

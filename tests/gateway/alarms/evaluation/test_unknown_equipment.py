@@ -100,7 +100,7 @@ def test_who_was_heard_lately_stays_and_never_are_there_more_than_an_eighth_too_
     unknown, known = UnknownEquipment(nobody, MOST), set[int]()
     for number in heard:
         if number in known:
-            unknown.hear(parse_topic(topic(number)))
+            unknown.receive(parse_topic(topic(number)))
         else:
             unknown.meet(parse_topic(topic(number)))
             known.add(number)

@@ -187,7 +187,7 @@ async def test_no_reset_of_the_panel_lets_go_of_an_emergency_without_its_ticket(
     assert (await only_row(database, alarm))["state"] == "latched_unacknowledged"
     line = (await rows_of(database, journal))[-1]
     assert (line["event"], line["before"], line["after"]) == ("reset_held",) + ("latched_unacknowledged",) * 2
-    assert "nobody has verified" in line["note"]
+    assert "not verified yet" in line["note"]
 
 
 @pytest.mark.parametrize(
@@ -398,8 +398,8 @@ async def test_an_operator_silences_comments_and_acknowledges_through_the_api(ap
     status, body = await api.post(f"{path}/reset", {"version": body["version"]})
     assert (status, body["code"]) == (409, "not_permitted_in_state")
     assert body["detail"] == (
-        "an alarm that is acknowledged cannot be reset: it is not latched; it ends by itself when its condition is "
-        "over and it is acknowledged"
+        "an alarm that is acknowledged cannot be reset: it is not latched; it closes when its condition has ended "
+        "and it is acknowledged"
     )
     _, detail = await api.get(path)
     assert [(line["event"], line["note"]) for line in detail["journal"]] == [

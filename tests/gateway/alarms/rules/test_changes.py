@@ -90,11 +90,11 @@ def test_what_may_be_changed_comes_into_force(rule: str, changes: dict[str, Any]
         ("pump.slow", {"priority": "critical"}, "a critical rule has no on_delay"),
         ("pump.dry", {"when": {"field": "flow"}}, "flow has one of"),
         ("pump.starts", {"above": 1000}, "from 0 to 100"),
-        ("sensor.smoke", {"enabled": False}, "a critical rule stays in force"),
+        ("sensor.smoke", {"enabled": False}, "a critical rule cannot be disabled"),
         ("sensor.smoke", {"priority": "high"}, "stays critical"),
-        ("sensor.smoke", {"on_delay": "1s"}, "life safety never waits"),
-        ("lift.button", {"on_delay": "1s"}, "life safety never waits"),
-        ("fire.point", {"enabled": False}, "a critical rule stays in force"),
+        ("sensor.smoke", {"on_delay": "1s"}, "life safety is never delayed"),
+        ("lift.button", {"on_delay": "1s"}, "life safety is never delayed"),
+        ("fire.point", {"enabled": False}, "a critical rule cannot be disabled"),
         ("fire.point", {"despite_parent": True}, "life safety is never suppressed"),
         ("pump.hot", {"suppressed_by": ["pump.slow"]}, "suppressed_by: not to be changed"),
         ("pump.hot", {"suppresses": ["power"]}, "suppresses: not to be changed"),
@@ -168,7 +168,7 @@ def test_what_a_site_changes_may_break_no_change_of_its_equipment() -> None:
     )
     (problem,) = rulebook.problems
     assert "HQ:P-1" in problem
-    assert "life safety never waits" in problem
+    assert "life safety is never delayed" in problem
 
 
 def test_a_rule_in_the_place_of_another_gives_it_back_when_it_is_out_of_force() -> None:
@@ -196,7 +196,7 @@ def test_a_site_makes_a_rule_of_its_own_for_itself_alone() -> None:
     ("place", "changes", "why"),
     [
         ("HQ", {"above": 3}, "missing required field"),
-        ("HQ", {**OWN, "instead_of": ["sensor.smoke"]}, "nothing takes the place of a critical rule"),
+        ("HQ", {**OWN, "instead_of": ["sensor.smoke"]}, "a critical rule cannot be replaced"),
         ("HQ", {**OWN, "id": "other"}, "leave it out"),
         ("HQ", {**OWN, "colour": "red"}, "colour"),
         ("HQ:P-1", OWN, "there is no rule pump.flow_high on this site"),

@@ -101,10 +101,10 @@ def test_durations_carry_their_unit(written: str, milliseconds: int) -> None:
         (GOOD + "    on_delay: soon\n", "no duration"),
         (GOOD + "    on_delay: -5s\n", "no duration"),
         (GOOD + "    while: {running: 'yes'}\n", "running is a boolean"),  # could never be fulfilled
-        (GOOD.replace("priority: high", "priority: critical\n    on_delay: 1s"), "life safety never waits"),
+        (GOOD.replace("priority: high", "priority: critical\n    on_delay: 1s"), "life safety is never delayed"),
         (GOOD.replace("id: site.hot", "id: ''"), "id must have"),
         (GOOD.replace("id: site.hot", f"id: {'x' * 129}"), "id must have"),  # more than its column holds
-        (GOOD + GOOD.replace("rules:\n", ""), "stands twice"),
+        (GOOD + GOOD.replace("rules:\n", ""), "is used twice"),
         (STATE.replace("in: [1]", "in: []"), "either 'in' or 'not_in'"),
         (STATE + "    not_in: [0]\n", "either 'in' or 'not_in'"),
         (STATE.replace("drive_fault", "mode").replace("[1]", "[manual, off]"), "need quotes"),  # bare off is false
@@ -153,9 +153,9 @@ def test_what_cannot_work_is_refused_with_the_reason(text: str, complaint: str) 
         (of_type("no_data", "times: 3"), "has 'after'"),
         (of_type("no_data", "after: 5min; times: 1"), "more than 1"),
         (of_type("no_data", "after: 5min; channel: status"), "telemetry or event"),
-        (of_type("absence", "field: running; after: 8d"), "'in', the values that must come"),
-        (of_type("absence", "field: running; in: [true]"), "how often it must happen"),
-        (of_type("unanswered", "after: 3min"), "has 'of'"),
+        (of_type("absence", "field: running; after: 8d"), "'in', the values that must occur"),
+        (of_type("absence", "field: running; in: [true]"), "within which it must happen"),
+        (of_type("response_timeout", "after: 3min"), "has 'of'"),
         (EVENT + "    times: 2\n", "a rule of type event has no times"),
     ],
 )
@@ -172,11 +172,11 @@ CAUSE = GOOD.replace("id: site.hot", "id: site.cause")
     ("text", "complaint"),
     [
         (GOOD + "    suppressed_by: [site.cold]\n", "there is no rule site.cold"),
-        (GOOD + "    suppressed_by: [site.hot]\n", "goes round: site.hot -> site.hot"),
+        (GOOD + "    suppressed_by: [site.hot]\n", "forms a loop: site.hot -> site.hot"),
         (GOOD + "    suppressed_by: [elevator.fault]\n", "a rule for elevator"),
         (GOOD + "    suppressed_by: [pump.hot]\n", "there is no rule pump.hot"),
-        (EVENT + "    suppressed_by: [fire_panel.check_post]\n", "over as soon as it is told"),
-        (GOOD + "    release_after: 5s\n", "release_after is for what suppresses something"),
+        (EVENT + "    suppressed_by: [fire_panel.check_post]\n", "returns at once"),
+        (GOOD + "    release_after: 5s\n", "release_after is only for a rule that suppresses others"),
         (GOOD + "    suppresses: [power]\n    release_after: 2h\n", "at most 1h"),
         (GOOD + "    suppresses: [water]\n", "water"),
         (GOOD.replace("priority: high", "priority: critical\n    suppressed_by: [pump.leak]"), "never suppressed"),
@@ -185,7 +185,7 @@ CAUSE = GOOD.replace("id: site.hot", "id: site.cause")
         (
             GOOD + "    suppressed_by: [site.cause]\n"
             + CAUSE.replace("rules:\n", "") + "    suppressed_by: [site.hot]\n",
-            "goes round: site.hot -> site.cause -> site.hot",
+            "forms a loop: site.hot -> site.cause -> site.hot",
         ),
     ],
 )  # fmt: skip
@@ -224,7 +224,7 @@ def test_only_a_combination_may_be_critical_and_wait() -> None:
 
 def test_a_rule_for_an_answer_names_a_rule_that_is_there(tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
-    own.write_text(of_type("unanswered", "of: fire_panel.nothing; after: 3min"), encoding="utf-8")
+    own.write_text(of_type("response_timeout", "of: fire_panel.nothing; after: 3min"), encoding="utf-8")
     with pytest.raises(RuleError, match=r"there is no rule fire_panel\.nothing"):
         load_rules([own])
 

@@ -235,7 +235,7 @@ async def test_a_rule_of_a_file_that_came_back_critical_is_in_force_whatever_was
     async with database.transaction() as connection:
         await connection.execute(insert(rule_version), row)
     desk = await open_with_rules(database)
-    assert "sensor.smoke: enabled: a critical rule stays in force" in desk.alarms.notice
+    assert "sensor.smoke: enabled: a critical rule cannot be disabled" in desk.alarms.notice
 
 
 async def test_a_prompt_is_missed_after_the_sites_own_time(database: Database) -> None:

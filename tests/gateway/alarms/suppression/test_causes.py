@@ -11,7 +11,7 @@ from gateway.alarms.key import Key, Scope
 from gateway.alarms.rules.rule import Priority, Rule
 from gateway.alarms.rules.rulebook import Rulebook
 from gateway.alarms.suppression.causes import EARLIER_MS, ActiveCause, CauseBook, CauseRules, Causes
-from gateway.alarms.suppression.reasons import Plans, Reason, Shelf, Shelves, Subject, Turn, standing
+from gateway.alarms.suppression.reasons import Plans, Reason, Shelf, Shelves, Subject, Turn, active_reasons
 from gateway.equipment.topology import Link, Relation, Topology
 from tests.builders.alarms import T0, make_rule
 
@@ -45,7 +45,7 @@ def why(subject: Subject, *causes: ActiveCause, now: int = T0 + 1_000, shelves: 
     """(reason, by) of what keeps an alarm quiet."""
     shelves = shelves or Shelves({})
     plans = Plans(shelves, further=(Causes(causes, RULES, TREE, (shelves,)),))
-    return [(item.reason, item.by) for item in standing(subject, plans, now)]
+    return [(item.reason, item.by) for item in active_reasons(subject, plans, now)]
 
 
 class Case(NamedTuple):
@@ -155,13 +155,13 @@ def test_in_any_tree_life_safety_is_told_and_every_quiet_alarm_hangs_under_one_t
 ) -> None:
     causes = [cause(str(number), at, by, T0 + since) for number, (at, by, since) in enumerate(found)]
     plans = Plans(further=(Causes(causes, RULES, tree_of(wanted)),))
-    items = standing(about(code, rule), plans, T0 + 100)
+    items = active_reasons(about(code, rule), plans, T0 + 100)
     assert not (rule.life_safety and items)
     by_id = {item.alarm: item for item in causes}
     for item in items:
         top = by_id[item.by]
         if item.reason is Reason.PARENT:
-            assert standing(top.subject, plans, T0 + 100) == (), "the topmost is told"
+            assert active_reasons(top.subject, plans, T0 + 100) == (), "the topmost is told"
             assert top.subject.key.equipment != code
 
 
@@ -173,4 +173,4 @@ def test_when_all_causes_have_ended_nothing_stays_quiet(
     ended = [(item.subject, row(item.alarm, returned_at=T0 + 100)) for item in causes]
     book = CauseBook(RULES, tree_of(wanted), {item.alarm: item for item in causes}).after(ended, NOBODY)
     last = max((item.until or 0 for item in book.causes.values()), default=T0)
-    assert standing(about(code, rule), Plans(further=(book.source(),)), last) == ()
+    assert active_reasons(about(code, rule), Plans(further=(book.source(),)), last) == ()

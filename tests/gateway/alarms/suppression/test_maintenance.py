@@ -18,7 +18,7 @@ from gateway.alarms.suppression.maintenance import (
     span_refusal,
     windows_of,
 )
-from gateway.alarms.suppression.reasons import Plans, Reason, Subject, standing
+from gateway.alarms.suppression.reasons import Plans, Reason, Subject, active_reasons
 from tests.builders.alarms import T0
 
 HOUR = 3_600_000
@@ -95,15 +95,15 @@ def window(**changes: object) -> Window:
 def test_the_end_is_no_part_of_a_window(at: int, changes: dict[str, object], phase: Phase) -> None:
     found = window(**changes)
     assert phase_of(found, at) is phase
-    reasons = [item.reason for item in standing(subject(), Plans(further=(windows_of([found]),)), at)]
+    reasons = [item.reason for item in active_reasons(subject(), Plans(further=(windows_of([found]),)), at)]
     assert reasons == ([Reason.MAINTENANCE] if phase is Phase.ON else [])
 
 
 @pytest.mark.parametrize(("second", "quiet"), [(None, False), ("a", False), ("b", True)])
 def test_life_safety_is_quiet_only_where_another_person_has_agreed(second: str | None, quiet: bool) -> None:
     plans = Plans(further=(windows_of([window(second_person=second)]),))
-    assert bool(standing(subject(life_safety=True), plans, T0)) is quiet
-    assert standing(subject(), plans, T0), "all else is quiet"
+    assert bool(active_reasons(subject(life_safety=True), plans, T0)) is quiet
+    assert active_reasons(subject(), plans, T0), "all else is quiet"
 
 
 def test_a_window_tells_when_it_turns() -> None:

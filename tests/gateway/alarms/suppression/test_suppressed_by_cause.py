@@ -241,7 +241,7 @@ async def test_what_cannot_be_written_is_no_cause(database: Database, ledger: Le
         (row,) = await rows_of(database, alarm)
         await alarms_by_id(connection, [row["id"]])
         await connection.execute(alarm.update().values(active=False, returned_at=T0 - 60_001))
-    desk.alarms.suppressing._stale = True
+    desk.alarms.suppressor._stale = True
     await desk.decide(bearing(91, T0 + 5))
     assert (await quiet(database))["P-1 pump.hot"] == []
 

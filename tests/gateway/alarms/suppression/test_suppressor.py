@@ -19,7 +19,7 @@ from gateway.alarms.rules.rule import Rule
 from gateway.alarms.suppression.out_of_service import return_to_service, take_out_of_service
 from gateway.alarms.suppression.reasons import Outage, Shelf, Source, Subject, Suppression, Turn
 from gateway.alarms.suppression.shelving import HOUR_MS, shelve, unshelve
-from gateway.alarms.suppression.suppressed_alarms import set_aside
+from gateway.alarms.suppression.suppressed_alarms import suppressed_alarms
 from gateway.storage.database import Database
 from gateway.storage.tables import alarm, audit, fact, journal, out_of_service, shelf, ticket, ticket_activation
 from gateway.tickets.tickets import FACTS_TAKE_MS
@@ -273,8 +273,8 @@ async def test_a_tick_with_nothing_due_asks_the_database_nothing(
     monkeypatch.setattr(database, "transaction", refuse)
     monkeypatch.setattr(database, "reading", refuse)
     desk.clock.now += 60_000
-    await desk.alarms.suppressing.tick()
-    assert desk.alarms.suppressing.overdue() == []
+    await desk.alarms.suppressor.tick()
+    assert desk.alarms.suppressor.overdue() == []
 
 
 # -- out of service ------------------------------------------------------------------------------------------------
@@ -388,8 +388,8 @@ async def test_a_plan_that_cannot_be_told_keeps_nothing_quiet_and_holds_up_no_al
     async def broken(_connection: AsyncConnection) -> Source:
         return Broken()
 
-    desk.alarms.suppressing._further = (broken,)
-    await desk.alarms.suppressing.load()
+    desk.alarms.suppressor._further = (broken,)
+    await desk.alarms.suppressor.load()
     await desk.decide(bearing(91, T0))
     assert await reasons(desk) == []
 
@@ -401,8 +401,8 @@ async def test_what_is_quiet_now_can_be_listed_with_every_reason(database: Datab
     await take_out(desk)
     await caught_up(desk)
     async with database.reading() as connection:
-        found = await set_aside(connection, ["HQ"])
-        assert await set_aside(connection, ["B"]) == []
+        found = await suppressed_alarms(connection, ["HQ"])
+        assert await suppressed_alarms(connection, ["B"]) == []
     assert sorted((item.key.rule, item.suppression.reason.value, item.suppression.by) for item in found) == [
         ("pump.hot", "out_of_service", OPERATOR.actor),
         ("pump.warm", "out_of_service", OPERATOR.actor),

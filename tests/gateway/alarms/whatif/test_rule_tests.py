@@ -85,7 +85,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"rule": {**HOT, "kind": "elevator"}}, "rule_refused", "HQ:P-1 is of pump"),
     ({"rule": {**HOT, "on_delay": "9" * 400 + "d"}}, "rule_refused", "my.hot"),
     ({"rule": {"id": ["x"]}}, "rule_refused", ""),
-    ({"rule_id": "pump.pressure_low", "changes": {"priority": "critical"}}, "rule_refused", "never waits"),
+    ({"rule_id": "pump.pressure_low", "changes": {"priority": "critical"}}, "rule_refused", "never delayed"),
     ({"rule_id": "pump.none"}, "not_found", "no rule"),
     ({"rule": HOT, "equipment": "HQ:none"}, "not_found", ""),
     ({}, "bad_request", "either 'rule'"),
