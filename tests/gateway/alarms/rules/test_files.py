@@ -110,7 +110,7 @@ def test_durations_carry_their_unit(written: str, milliseconds: int) -> None:
         (STATE.replace("drive_fault", "mode").replace("[1]", "[manual, off]"), "need quotes"),  # bare off is false
         (STATE.replace("drive_fault", "mode").replace("[1]", "[manuel]"), "one of auto, manual, off"),
         (STATE.replace("in: [1]", "in: ['1']"), "drive_fault is a number"),
-        (EVENT.replace("    match: {type: fire}\n", ""), "which events are its own"),
+        (EVENT.replace("    match: {type: fire}\n", ""), "the events that it applies to"),
         (EVENT.replace("{type: fire}", "{typ: fire}"), "have no typ"),
         (EVENT.replace("{type: fire}", "{type: fier}"), "one of fire, supervisory"),
         (EVENT + "    per: [loops]\n", "have no loops"),
@@ -141,7 +141,7 @@ def test_what_cannot_work_is_refused_with_the_reason(text: str, complaint: str) 
         (when("{field: flow, than: mode, above: 1}"), "mode is a text"),
         (when("{imbalance_of: [current_a], above: 10}"), "two fields or more"),
         (when("{imbalance_of: [current_a, current_b], above: 1, deadband: 2}"), "more than its deadband"),
-        (when("{field: online, in: [false]}"), "looks at telemetry only"),
+        (when("{field: online, in: [false]}"), "uses telemetry only"),
         (GOOD + "    when: {field: flow, above: 1}\n", "a rule of type limit has no when"),
         (GOOD + "    times: 3\n", "has no times"),
         (of_type("rate", "field: flow; above: 5"), "'window'"),

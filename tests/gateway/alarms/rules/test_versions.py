@@ -220,7 +220,7 @@ async def test_one_decision_that_cannot_be_written_holds_up_no_other_and_the_rul
             raise ValueError("this one")
         return identity_of(decision)
 
-    monkeypatch.setattr("gateway.alarms.lifecycle.rows.identity_of", fail_for_one)
+    monkeypatch.setattr("gateway.alarms.lifecycle.transitions.identity_of", fail_for_one)
     await desk.alarms.tick()
     assert {row["equipment"] for row in await rows_of(database, alarm) if row["rule"] == "pump.hot"} == {"P-2"}
     assert "HQ:P-1 pump.hot" in desk.alarms.notice

@@ -94,7 +94,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"rule": HOT, "start": "2020-01-01T00:00:00Z"}, "not_testable", "400 days"),
     ({"rule": HOT, "start": "2025-11-22T08:00:00"}, "bad_request", "zone"),
     ({"rule": HOT, "points": 0}, "bad_request", "points"),
-    ({"equipment": "HQ:FP-1", "rule_id": "fire_panel.check_post_missed"}, "not_testable", "people answered"),
+    ({"equipment": "HQ:FP-1", "rule_id": "fire_panel.check_post_missed"}, "not_testable", "response times of people"),
 ]  # fmt: skip
 
 
