@@ -92,7 +92,7 @@ class WeakPassword(Exception):
 _WHY: Final[Mapping[Weakness, str]] = {
     Weakness.TOO_SHORT: "use at least {least} characters; a sentence is easy to remember",
     Weakness.TOO_LONG: "use at most 256 characters",
-    Weakness.GUESSABLE: "choose another: it consists of common words, names, keys in a row or repetitions",
+    Weakness.GUESSABLE: "it is easy to guess (common words, names, keys in a row, repetitions): choose another",
 }
 
 

@@ -350,7 +350,7 @@ async def _or_problem(request: web.Request, handler: Next) -> web.StreamResponse
     except Exception:
         incident = secrets.token_hex(4)
         log.exception("request failed", method=request.method, path=request.path, incident=incident)
-        return problem_response("internal_error", f"see incident {incident} in the log; try again")
+        return problem_response("internal_error", f"see the log for incident {incident}; try again")
 
 
 def _check_source(admission: Admission) -> Any:

@@ -282,7 +282,7 @@ async def test_a_removed_beginning_is_not_made_anew(book: Book) -> None:
     await remove_the_beginning(book)
     sealer = book.new_sealer()
     await sealer.tick()
-    assert "began" in sealer.trouble
+    assert "beginning" in sealer.trouble
     assert await rows_of(book.database, audit_identity) == []
 
 
