@@ -310,13 +310,13 @@ async def test_what_retention_removes_is_found_without_a_scan(database: Database
 async def test_statistics_that_cannot_be_made_end_nothing(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = asyncio.Event()
 
-    async def fail(_database: Database) -> None:
+    async def fail(*_: object) -> None:
         failed.set()
         raise ValueError("a damaged table")
 
     monkeypatch.setattr("gateway.storage.queries.statistics.refresh_statistics", fail)
     keeping = asyncio.create_task(keep_statistics_fresh(database))
-    await failed.wait()
+    await asyncio.wait_for(failed.wait(), 30)
     await asyncio.sleep(0)
     assert not keeping.done()
     keeping.cancel()

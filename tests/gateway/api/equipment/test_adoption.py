@@ -72,7 +72,7 @@ async def test_the_commands_list_and_adopt_at_the_running_service(api: ApiServer
         await list_unknown(remote, told.append)
         with pytest.raises(RemoteError, match="adopted already"):
             await adopt(remote, "HQ:S-1", "", "", told.append)
-        with pytest.raises(RemoteError, match=r"named \{site\}:\{code\}"):
+        with pytest.raises(RemoteError, match=r"name the equipment as \{site\}:\{code\}"):
             await adopt(remote, "S-1", "", "", told.append)
     assert told[0].startswith("HQ:S-1  sensor")
     assert told[1].endswith("zigbee2mqtt/S-1")
