@@ -33,8 +33,8 @@ from collectors.message_reader import (
 )
 from collectors.metrics import IngestMetrics
 from collectors.mqtt.message import Message
-from collectors.payloads.decoder import Decoder
 from collectors.payloads.faults import Reason
+from collectors.payloads.format_by_topic import Decoder
 from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Refused
 from collectors.unread_topics import UnreadTopics

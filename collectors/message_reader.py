@@ -9,8 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from collectors.mqtt.message import Message
-from collectors.payloads.decoder import Beside, Decoder, NamedTopic, Route, decode_by
 from collectors.payloads.faults import Fault, Reason
+from collectors.payloads.format_by_topic import Beside, Decoder, NamedTopic, Route, decode_by
 from collectors.payloads.mapped import MappedTopic
 from collectors.payloads.native import decode
 from collectors.payloads.samples import Decoded, refused

@@ -27,9 +27,9 @@ from gateway.api.http.route import Services
 from gateway.api.http.server import make_app
 from gateway.api.live.feed import LiveFeed
 from gateway.api.live.floods import LiveFloods
-from gateway.api.platform.platform import READY
 from gateway.clocks import Clock, DataClock, claim_folder, name_of, wall_ms
 from gateway.component_metrics import ComponentStates, DamagedFiles
+from gateway.component_states import READY
 from gateway.equipment.ledger import PLATFORM, Equipment, Ledger, Site
 from gateway.equipment.topology import Link
 from gateway.ingest.factory import forget_old, make_buffer, make_decoder, make_disk_space, make_store, watch_disk

@@ -17,9 +17,9 @@ from collectors.timeseries.store import StoreUnavailable
 from gateway.alarms.alarms import Alarms
 from gateway.alarms.evaluation.progress import Progress, keeping_up
 from gateway.alarms.evaluation.unknown_equipment import UnknownEquipment
-from gateway.api.platform.platform import STANDING_BY
 from gateway.backup.regular import RegularBackups
 from gateway.clocks import Clock, steps_of, wall_ms
+from gateway.component_states import STANDING_BY
 from gateway.leader_duties import (
     LeaderDuties,
     LeaderMetrics,

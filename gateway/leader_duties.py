@@ -19,7 +19,7 @@ from collectors.metrics import IngestMetrics
 from collectors.mqtt.broker import Broker
 from collectors.mqtt.in_hand import InHand
 from collectors.mqtt.message import Message
-from collectors.payloads.decoder import Decoder, Route
+from collectors.payloads.format_by_topic import Decoder, Route
 from collectors.payloads.samples import Decoded
 from collectors.sequences import SequenceMemory
 from collectors.timeseries.store import Store
@@ -28,7 +28,7 @@ from collectors.wire.fields import Channel, Kind
 from collectors.wire.reading import Reading, Value
 from collectors.wire.topics import Topic
 from collectors.write_buffer import WriteBuffer
-from gateway.alarms.alarm_metrics import AlarmMetrics
+from gateway.alarms.alarm_counters import AlarmCounters
 from gateway.alarms.alarms import Alarms
 from gateway.alarms.built_in.doubtful_clocks import clock_event, still_doubtful
 from gateway.alarms.built_in.rule_failures import Failures
@@ -40,9 +40,9 @@ from gateway.alarms.evaluation.progress import Backlog
 from gateway.alarms.rules.rule import Rule
 from gateway.alarms.suppression.maintenance_windows import note_turns
 from gateway.api.live.feed import LiveFeed
-from gateway.api.platform.platform import READY, working
 from gateway.backup.regular import LOOK_S, RegularBackups
 from gateway.clocks import Clock, DataClock, wall_ms
+from gateway.component_states import READY, working
 from gateway.equipment.latest import latest_of
 from gateway.equipment.ledger import PLATFORM, Ledger
 from gateway.ingest.dated_source import DataTime, DatedSource, judged_before
@@ -107,7 +107,7 @@ class LeaderMetrics:
 
     def __init__(self, registry: CollectorRegistry, clock: Clock) -> None:
         self.ingest = IngestMetrics(registry)
-        self.alarms = AlarmMetrics(registry)
+        self.alarms = AlarmCounters(registry)
         self.facts = OutboxMetrics(registry)
         self.failures = Failures(registry, clock)
 

@@ -6,19 +6,11 @@
 Only payloads that failed to parse are handled here, so that well-formed messages have no extra cost.
 """
 
-import codecs
 import json
 import re
 from collections.abc import Callable
 from typing import Any, Final
 
-_MARKS: Final = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
 _EDGES: Final = "\x00\x02\x03\x04\x1e\ufeff \t\r\n"
 """Frame characters of serial lines (STX, ETX, EOT), record separators (RFC 7464), NUL and blanks."""
 _BETWEEN: Final = re.compile(r"[\x00\x1e\s,;]*")
@@ -32,24 +24,6 @@ class Row(list[Any]):
 
 
 TakePairs = Callable[[list[tuple[str, Any]]], dict[str, Any]]
-
-
-def decode_text(payload: bytes) -> tuple[str, bool] | None:
-    """The text of a payload and whether its encoding is other than plain UTF-8; None if it is not text."""
-    for mark, encoding in _MARKS:
-        if payload.startswith(mark):
-            return _decoded(payload[len(mark) :], encoding)
-    try:
-        return payload.decode("utf-8"), False
-    except UnicodeDecodeError:
-        return _decoded(payload.rstrip(b"\x00"), "gb18030")
-
-
-def _decoded(payload: bytes, encoding: str) -> tuple[str, bool] | None:
-    try:
-        return payload.decode(encoding), True
-    except UnicodeDecodeError:
-        return None
 
 
 def strip_frame(text: str) -> str:

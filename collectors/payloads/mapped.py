@@ -18,7 +18,7 @@ import msgspec
 from collectors.payloads.epochs import read_epoch
 from collectors.payloads.faults import Fault, Reason
 from collectors.payloads.field_values import json_name
-from collectors.payloads.framing import Row, decode_text, strip_frame
+from collectors.payloads.framing import Row, strip_frame
 from collectors.payloads.json_pointer import MISSING, Steps, find, leaves, parse_pointer, write_pointer
 from collectors.payloads.mapping import KEY, MessageMapping, Output, Scalar, Source, Template, TimeSource
 from collectors.payloads.samples import (
@@ -32,6 +32,7 @@ from collectors.payloads.samples import (
     refused_by_size,
 )
 from collectors.payloads.spellings import alarm_state_of, boolean_of, number_of
+from collectors.payloads.text_encoding import decode_text
 from collectors.wire.fields import WIRE_KINDS, Channel, Field, FieldType, fields_of
 from collectors.wire.names import MAX_NAME, code_of
 from collectors.wire.reading import Quality, Reading, Value, to_milliseconds

@@ -16,7 +16,8 @@ import msgspec
 
 from collectors.payloads.faults import Fault, Reason
 from collectors.payloads.field_values import PYTHON_TYPE, check_fields
-from collectors.payloads.framing import decode_text, parse_leniently
+from collectors.payloads.framing import parse_leniently
+from collectors.payloads.text_encoding import decode_text
 from collectors.plausible import usual_bounds
 from collectors.wire.fields import Channel, Kind, fields_of
 from collectors.wire.reading import Quality, Reading, to_milliseconds

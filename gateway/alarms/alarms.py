@@ -15,10 +15,10 @@ import structlog
 from sqlalchemy import select
 
 from collectors.wire.reading import Reading
-from gateway.alarms.alarm_metrics import AlarmMetrics
+from gateway.alarms.alarm_counters import AlarmCounters
 from gateway.alarms.built_in.rule_failures import Failures
 from gateway.alarms.built_in.synthetic_probe import PROBE_RULE, proofs, split_decisions
-from gateway.alarms.estate.equipment_ends import RENAMED_MEANWHILE
+from gateway.alarms.estate.equipment_changes import RENAMED_MEANWHILE
 from gateway.alarms.estate.estate_changes import EstateNews, apply_changes, rules_to_judge_anew, settle, what_changed
 from gateway.alarms.evaluation.clock_steps import by_new_clock, not_after
 from gateway.alarms.evaluation.duplicate_events import FirstDelivery, first_delivery, is_repeat, renumber
@@ -96,7 +96,7 @@ class Alarms:
         rules: Sequence[Rule],
         late_window_ms: int,
         epoch: int,
-        metrics: AlarmMetrics,
+        metrics: AlarmCounters,
         fact_metrics: OutboxMetrics,
         failures: Failures,
         quarantine: Quarantine,

@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 
 from collectors.mqtt.message import Message
-from collectors.payloads.decoder import Beside, Decoder, NamedTopic, Route, decode_by
 from collectors.payloads.faults import Fault, Reason
+from collectors.payloads.format_by_topic import Beside, Decoder, NamedTopic, Route, decode_by
 from collectors.payloads.mapped import MappedTopic
 from collectors.payloads.mapping import Defaults, load_mappings, shipped_names
 from collectors.payloads.samples import Decoded

@@ -13,7 +13,7 @@ import msgspec
 
 from collectors.collector import Source
 from collectors.mqtt.message import Message
-from collectors.payloads.decoder import Decoder, decode_by
+from collectors.payloads.format_by_topic import Decoder, decode_by
 from collectors.payloads.samples import Decoded
 from collectors.wire.fields import Kind
 from collectors.wire.reading import Quality, Reading

@@ -10,7 +10,7 @@ import structlog
 from collectors.disk.disk_space import LOOK_S, DiskSpace
 from collectors.metrics import HistoryMetrics
 from collectors.mqtt.broker import BrokerAddress
-from collectors.payloads.decoder import Decoder
+from collectors.payloads.format_by_topic import Decoder
 from collectors.payloads.mapping import Defaults, load_mappings
 from collectors.spool.spool import Spool
 from collectors.timeseries.guarded import GuardedStore

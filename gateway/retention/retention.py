@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.clocks import Clock
 from gateway.equipment.ledger import PLATFORM
 from gateway.people.audit.entry import Cause, Via, audited
-from gateway.retention.rules import Limits, Rule, fitting, limits, rules
+from gateway.retention.expired_rows import Limits, Rule, fitting, limits, rules
 from gateway.settings import RetentionSettings
 from gateway.storage.database import Database
 from gateway.storage.leadership import lease

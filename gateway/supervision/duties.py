@@ -13,8 +13,8 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway.api.platform.platform import READY, working
 from gateway.clocks import steady_s
+from gateway.component_states import READY, working
 from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.leadership.lease import LeaseLost
 from gateway.storage.trouble_words import in_plain_words

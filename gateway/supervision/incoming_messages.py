@@ -14,8 +14,8 @@ from collectors.wire.reading import Reading, Value
 from collectors.write_buffer import WriteBuffer
 from gateway.alarms.alarms import Alarms
 from gateway.api.live.feed import LiveFeed
-from gateway.api.platform.platform import working
 from gateway.clocks import Clock, DataClock, steady_s, wall_ms
+from gateway.component_states import working
 from gateway.equipment.ledger import Ledger
 from gateway.people.audit.entry import Cause, Via
 from gateway.settings import Settings

@@ -5,8 +5,8 @@ from typing import Final
 
 import structlog
 
-from gateway.api.platform.platform import READY
 from gateway.clocks import wall_ms
+from gateway.component_states import READY
 from gateway.storage.database import Database
 from gateway.storage.database_errors import DatabaseTrouble
 from gateway.storage.leadership import lease

@@ -25,8 +25,8 @@ from simulators.devices.device import Signal
 from simulators.devices.fire_panel import FirePanelSpec
 from simulators.estate import Estate
 from simulators.faults.fault import Fault
+from simulators.faults.fault_effects import FAULTS
 from simulators.faults.faulty_device import Window
-from simulators.faults.table import FAULTS
 from simulators.yaml_input.durations import to_seconds
 from simulators.yaml_input.files import entry_error, find_file, read_yaml
 

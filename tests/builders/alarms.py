@@ -14,7 +14,7 @@ from collectors.payloads.native import decode
 from collectors.wire.fields import Kind
 from collectors.wire.reading import Reading, Value
 from collectors.wire.topics import parse_topic
-from gateway.alarms.alarm_metrics import AlarmMetrics
+from gateway.alarms.alarm_counters import AlarmCounters
 from gateway.alarms.alarms import Alarms
 from gateway.alarms.built_in.rule_failures import Failures
 from gateway.alarms.rules.rule import Priority, Rule, RuleType, TicketWish
@@ -148,7 +148,7 @@ class Desk:
         self.registry = CollectorRegistry()
         metrics, failures = OutboxMetrics(self.registry), Failures(self.registry, clock)
         self.alarms = Alarms(
-            database, rules, WINDOW_MS, epoch, AlarmMetrics(self.registry), metrics, failures,
+            database, rules, WINDOW_MS, epoch, AlarmCounters(self.registry), metrics, failures,
             Quarantine(database, self.registry), clock, steps=steps, estate=estate,
         )  # fmt: skip
         self.tickets = Tickets(database, epoch, metrics, clock)

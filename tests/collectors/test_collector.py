@@ -17,8 +17,8 @@ from collectors.message_reader import Quarantined
 from collectors.metrics import HistoryMetrics, IngestMetrics
 from collectors.mqtt.broker import Broker, BrokerAddress
 from collectors.mqtt.message import Message
-from collectors.payloads.decoder import Decoder
 from collectors.payloads.faults import Reason
+from collectors.payloads.format_by_topic import Decoder
 from collectors.payloads.mapping import Defaults, load_mappings
 from collectors.sequences import SequenceMemory
 from collectors.spool.spool import Spool

@@ -13,8 +13,8 @@ from simulators.devices.patrol_reader import PatrolReaderSpec
 from simulators.devices.pump import PumpSpec
 from simulators.devices.sensor import SensorSpec
 from simulators.estate import load_estate
+from simulators.faults.fault_effects import FAULTS
 from simulators.faults.scenario import load_scenario, place
-from simulators.faults.table import FAULTS
 from simulators.replays.mapping import REPLAYS, load_mapping
 from tests.docs.test_docs import blocks, read, rows
 from tests.simulators.faults.test_shipped_scenarios import SCENARIO_TABLE

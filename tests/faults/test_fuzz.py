@@ -20,7 +20,7 @@ from collectors.collector import Collector
 from collectors.message_reader import Quarantined
 from collectors.metrics import HistoryMetrics, IngestMetrics
 from collectors.mqtt.message import Message
-from collectors.payloads.decoder import Decoder
+from collectors.payloads.format_by_topic import Decoder
 from collectors.payloads.mapping import Defaults, load_mappings, shipped_names
 from collectors.sequences import SequenceMemory
 from collectors.spool.spool import Spool

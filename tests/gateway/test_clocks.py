@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from collectors.mqtt.message import Message
-from collectors.payloads.decoder import Decoder
+from collectors.payloads.format_by_topic import Decoder
 from gateway.clocks import ClockName, DataClock, FolderOfOtherClock, claim_folder, name_of, wall_ms
 from gateway.ingest.dated_source import DatedSource
 from gateway.people.authentication.lifetimes import LIFETIMES

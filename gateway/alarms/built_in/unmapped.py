@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from collectors.mqtt.message import Message
-from collectors.payloads.decoder import Route
+from collectors.payloads.format_by_topic import Route
 from collectors.payloads.mapped import UNIT_UNKNOWN, MappedTopic
 from collectors.payloads.samples import KEY_STEPS, Decoded
 from collectors.payloads.spellings import sounds_like_alarm

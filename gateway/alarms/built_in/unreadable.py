@@ -15,13 +15,14 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from collectors.mqtt.message import Message
-from collectors.payloads.decoder import NamedTopic, Route
 from collectors.payloads.faults import Fault, Reason
-from collectors.payloads.framing import decode_text, strip_frame
+from collectors.payloads.format_by_topic import NamedTopic, Route
+from collectors.payloads.framing import strip_frame
 from collectors.payloads.json_pointer import leaves
 from collectors.payloads.mapped import MappedTopic
 from collectors.payloads.samples import KEY_STEPS, Decoded, digest
 from collectors.payloads.spellings import alarm_state_of, sounds_like_life_safety
+from collectors.payloads.text_encoding import decode_text
 from collectors.wire.fields import UNREADABLE, Channel, Kind
 from collectors.wire.names import MAX_NAME, code_of
 from collectors.wire.reading import Quality, Reading, Value

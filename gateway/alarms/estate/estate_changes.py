@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from collectors.wire.fields import Kind
-from gateway.alarms.estate.equipment_ends import (
+from gateway.alarms.estate.equipment_changes import (
     RENAMED_MEANWHILE,
     RETIRED_MEANWHILE,
     end_alarms,

@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.alarms.key import CLOCKS_DIFFER_MS
 from gateway.alarms.performance.duty_positions import DutyPositions
-from gateway.alarms.performance.flood import Group, OpenAlarm, grouped, since
-from gateway.alarms.performance.kpis import FLOOD_ENDS, HOUR_MS, WINDOW_MS
+from gateway.alarms.performance.flood import FLOOD_ENDS, WINDOW_MS, since
+from gateway.alarms.performance.flood_groups import Group, OpenAlarm, grouped
+from gateway.alarms.performance.kpis import HOUR_MS
 from gateway.storage.database import Database
 from gateway.storage.queries.chunks import in_portions
 from gateway.storage.queries.index_use import after

@@ -15,15 +15,11 @@ from typing import Final, NamedTuple
 import msgspec
 
 from gateway.alarms.lifecycle.chatter import CHATTER, OffDelay, proposed_off_delay
+from gateway.alarms.performance.flood import FLOOD_BEGINS, WINDOW_MS, floods
 
 MINUTE_MS: Final = 60_000
-WINDOW_MS: Final = 10 * MINUTE_MS
 HOUR_MS: Final = 60 * MINUTE_MS
 DAY_MS: Final = 24 * HOUR_MS
-FLOOD_BEGINS: Final = 10
-"""More activations than this in ten minutes are a flood (EEMUA 191, ISA-18.2)."""
-FLOOD_ENDS: Final = 5
-"""It lasts until there are fewer than this in ten minutes."""
 FLEETING_MS: Final = 10_000
 """An activation that ends sooner leaves nobody time to act."""
 STALE_MS: Final = DAY_MS
@@ -236,30 +232,6 @@ def _windows_over_limit(times: Sequence[int], start: int, end: int) -> float:
     windows = range(start, end, WINDOW_MS)
     over = sum(bisect_left(times, at + WINDOW_MS) - bisect_left(times, at) > FLOOD_BEGINS for at in windows)
     return over / len(windows)
-
-
-def floods(times: Sequence[int], now: int) -> list[tuple[int, int]]:
-    """When floods began and ended; a current one ends `now`.
-
-    A flood begins with the eleventh activation within ten minutes, and ends when fewer than five are left in the last
-    ten minutes.
-    """
-    found: list[tuple[int, int]] = []
-    began: int | None = None
-    for index, at in enumerate(times):
-        if began is not None and (ended := _quiet_from(times, index)) <= at:
-            found.append((began, ended))
-            began = None
-        if began is None and index + 1 - bisect_right(times, at - WINDOW_MS) > FLOOD_BEGINS:
-            began = at
-    if began is not None:
-        found.append((began, min(now, _quiet_from(times, len(times)))))
-    return found
-
-
-def _quiet_from(times: Sequence[int], index: int) -> int:
-    """When fewer than five of the activations before `index` are in the last ten minutes, if no more follow."""
-    return times[max(0, index - FLOOD_ENDS)] + WINDOW_MS
 
 
 def chattering(activations: Iterable[Activation]) -> list[str]:

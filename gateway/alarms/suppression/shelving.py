@@ -2,9 +2,11 @@
 
 The alarm's key is shelved: it stays so when the alarm closes and comes again. Any process may write it; the leader
 learns of it from its fact, and reads the shelves again in the transaction of its next decision.
+
+The longest times are `AlarmSettings` in `gateway/settings.py`.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -15,7 +17,6 @@ from gateway.alarms.key import Key
 from gateway.alarms.lifecycle.rows import alarm_to_change, save
 from gateway.alarms.lifecycle.states import NotPermitted
 from gateway.alarms.lifecycle.transitions import Row, Written, key_of
-from gateway.alarms.rules.rule import Priority
 from gateway.alarms.suppression.annunciation import enter, suppressions_of
 from gateway.alarms.suppression.reasons import Reason, Shelf, Shelves, Suppression
 from gateway.people.audit.entry import Cause, audited
@@ -26,13 +27,6 @@ from gateway.storage.tables import shelf
 SHELVED: Final = "alarm.shelved"
 UNSHELVED: Final = "alarm.unshelved"
 HOUR_MS: Final = 3_600_000
-LONGEST_MS: Final[Mapping[str, int]] = {
-    Priority.CRITICAL.value: HOUR_MS,
-    Priority.HIGH.value: 8 * HOUR_MS,
-    Priority.MEDIUM.value: 24 * HOUR_MS,
-    Priority.LOW.value: 24 * HOUR_MS,
-}
-"""Priority -> default longest time for which an alarm may be shelved."""
 
 
 async def load_shelves(connection: AsyncConnection) -> Shelves:

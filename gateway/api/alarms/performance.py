@@ -10,17 +10,9 @@ from sqlalchemy import select
 from collectors.wire.reading import to_datetime, to_milliseconds
 from gateway.alarms.lifecycle.chatter import OffDelay
 from gateway.alarms.performance.activation_history import measured
+from gateway.alarms.performance.flood import WINDOW_MS
 from gateway.alarms.performance.flood_watch import Flood, floods_now
-from gateway.alarms.performance.kpis import (
-    BANDS,
-    DAY_MS,
-    MINUTE_MS,
-    PRIORITY_BANDS,
-    WINDOW_MS,
-    Band,
-    Figures,
-    verdict_in,
-)
+from gateway.alarms.performance.kpis import BANDS, DAY_MS, MINUTE_MS, PRIORITY_BANDS, Band, Figures, verdict_in
 from gateway.alarms.suppression.reasons import Reason
 from gateway.alarms.suppression.suppressed_alarms import SuppressedAlarm, suppressed_alarms
 from gateway.api.alarms.bodies import FloodBody, GroupBody

@@ -6,7 +6,7 @@ from functools import partial
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collectors.wire.fields import Kind
-from gateway.alarms.estate.equipment_ends import (
+from gateway.alarms.estate.equipment_changes import (
     copy_rule_changes,
     end_alarms,
     forget_memories,
@@ -26,7 +26,7 @@ from gateway.equipment.ledger import Equipment
 from gateway.equipment.life import EquipmentRefused, Refusal
 from gateway.equipment.lifecycle import Also, Lifecycle
 from gateway.people.permissions import Permission, may
-from gateway.tickets.equipment_ends import move_tickets, note_on_tickets
+from gateway.tickets.equipment_changes import move_tickets, note_on_tickets
 
 
 async def correct(call: Call) -> EquipmentBody:

@@ -10,7 +10,6 @@ from collectors.timeseries.store import Store
 from gateway.alarms.built_in.synthetic_probe import SyntheticProbe
 from gateway.alarms.performance.duty_positions import ONE_DESK, DutyPositions
 from gateway.alarms.rules.rule import Rule
-from gateway.alarms.suppression.shelving import LONGEST_MS
 from gateway.alarms.whatif.rule_tests import RuleTests
 from gateway.clocks import Clock, wall_ms
 from gateway.equipment.ledger import Ledger
@@ -20,6 +19,7 @@ from gateway.people.audit.entry import Cause, Via
 from gateway.people.authentication.logins import ClientInfo, Session, Way
 from gateway.people.people import People
 from gateway.people.permissions import ALL_SITES, Permission, may
+from gateway.settings import AlarmSettings
 from gateway.storage.database import Database
 from gateway.tickets.attachments.files import AttachmentFiles
 
@@ -46,7 +46,7 @@ class Services(NamedTuple):
     """The files attached to tickets."""
     wall: Clock = wall_ms
     """The wall clock, for the expiry of logins."""
-    longest_shelves: Mapping[str, int] = LONGEST_MS
+    longest_shelves: Mapping[str, int] = AlarmSettings().longest_shelves_ms
     """Priority -> longest shelving time in ms."""
     rules: Sequence[Rule] = ()
     """The rules of the files."""

@@ -41,7 +41,8 @@ from gateway.api.people import people as people_routes
 from gateway.api.people import session as session_routes
 from gateway.api.people import tokens as token_routes
 from gateway.api.platform import audit as audit_routes
-from gateway.api.platform import platform as platform_routes
+from gateway.api.platform import health as health_routes
+from gateway.api.platform import quarantine as quarantine_routes
 from gateway.api.tickets import attachments as attachment_routes
 from gateway.api.tickets import tickets as ticket_routes
 from gateway.people.approvals.requests import ApprovalRecord
@@ -97,10 +98,10 @@ def route_table() -> list[tuple[str, Route]]:
         equipment_life_routes, link_routes, outage_routes,
         maintenance_routes, site_routes, alarm_routes, alarm_acts_routes, shelving_routes,
         event_routes, attachment_routes, ticket_routes, rule_routes, rule_test_routes, audit_routes, approval_routes,
-        performance_routes, platform_routes,
+        performance_routes, quarantine_routes,
     )  # fmt: skip
     table = [(PREFIX + route.path, route) for subject in subjects for route in subject.ROUTES]
-    return table + [(route.path, route) for route in platform_routes.ROOT_ROUTES]
+    return table + [(route.path, route) for route in health_routes.ROOT_ROUTES]
 
 
 def plain_routes(services: Services, feed: LiveFeed, web_app: Path | None) -> list[PlainRoute]:

@@ -42,7 +42,7 @@ from gateway.api.live.bodies import (
 )
 from gateway.api.people.approval_bodies import LiveApproval
 from gateway.api.people.approvals import approval_body, concerns
-from gateway.api.platform.platform import ready_body
+from gateway.api.platform.health import ready_body
 from gateway.api.tickets.tickets import open_ticket_bodies, ticket_bodies
 from gateway.equipment.latest import latest_of
 from gateway.people.accounts import Person

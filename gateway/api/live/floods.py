@@ -6,8 +6,8 @@ from typing import Final
 
 import structlog
 
+from gateway.alarms.performance.alarm_gauges import AlarmGauges
 from gateway.alarms.performance.flood_watch import floods_now
-from gateway.alarms.performance.gauges import AlarmGauges
 from gateway.api.alarms.performance import flood_bodies
 from gateway.api.http.route import Services
 from gateway.api.live.bodies import LiveFlood

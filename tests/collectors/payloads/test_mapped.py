@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.payloads.decoder import Decoder
 from collectors.payloads.faults import Fault, Reason
+from collectors.payloads.format_by_topic import Decoder
 from collectors.payloads.mapped import MappedTopic
 from collectors.payloads.mapping import Defaults, load_mappings, parse_mappings, shipped_names
 from collectors.payloads.samples import Decoded

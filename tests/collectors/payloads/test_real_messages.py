@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from collectors.payloads.decoder import Beside, Decoder
 from collectors.payloads.faults import Fault, Reason
+from collectors.payloads.format_by_topic import Beside, Decoder
 from collectors.payloads.mapped import MappedTopic
 from collectors.payloads.mapping import Defaults, load_mappings, shipped_names
 from collectors.wire.reading import to_datetime

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from collectors.mqtt.message import Message
 from collectors.wire.fields import Kind
-from gateway.alarms.estate.equipment_ends import end_alarms, move_alarms
+from gateway.alarms.estate.equipment_changes import end_alarms, move_alarms
 from gateway.alarms.key import Scope
 from gateway.equipment.ledger import Equipment, Ledger
 from gateway.equipment.life import Correction, EquipmentRefused

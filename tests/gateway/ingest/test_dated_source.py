@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from collectors.mqtt.message import Message
-from collectors.payloads.decoder import Decoder, decode_by
+from collectors.payloads.format_by_topic import Decoder, decode_by
 from gateway.alarms.rules.rule import Rule, RuleType
 from gateway.clocks import DataClock
 from gateway.ingest.dated_source import DataTime, DatedSource, judged_before

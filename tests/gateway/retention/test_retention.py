@@ -17,8 +17,8 @@ from sqlalchemy import Table, UniqueConstraint, func, insert, select, update
 
 from collectors.chunks import FIRST
 from gateway.retention import retention as job
+from gateway.retention.expired_rows import DAY_MS, fitting, limits, rules
 from gateway.retention.retention import Retention
-from gateway.retention.rules import DAY_MS, fitting, limits, rules
 from gateway.settings import RetentionSettings
 from gateway.storage.database import Database
 from gateway.storage.leadership import lease

@@ -19,9 +19,9 @@ from collectors.wire.reading import Reading, to_datetime
 from gateway.alarms.alarms import RULES_TAKEN_UP
 from gateway.alarms.lifecycle import operator_actions as acts
 from gateway.alarms.lifecycle.states import State
+from gateway.alarms.performance.alarm_gauges import AlarmGauges
 from gateway.alarms.performance.duty_positions import ONE_DESK
 from gateway.alarms.performance.flood_watch import floods_now
-from gateway.alarms.performance.gauges import AlarmGauges
 from gateway.alarms.rules.files import shipped_rules
 from gateway.alarms.rules.rule import RuleType
 from gateway.alarms.rules.rulebook import RuleScope

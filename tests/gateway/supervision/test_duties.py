@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from gateway import leader_duties as owner_duties
-from gateway.api.platform.platform import ready_body
+from gateway.api.platform.health import ready_body
 from gateway.app import Application
 from gateway.backup.regular import RegularBackups
 from gateway.settings import load_settings

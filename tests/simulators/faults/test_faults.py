@@ -9,8 +9,8 @@ from simulators.devices.build import build_devices
 from simulators.devices.fire_panel import FirePanelSpec
 from simulators.estate import load_estate
 from simulators.faults.fault import Course, Fault, Link
+from simulators.faults.fault_effects import FAULTS
 from simulators.faults.faulty_device import FaultyDevice, Window
-from simulators.faults.table import FAULTS
 from simulators.samples import Sample, Value
 
 ESTATE = load_estate("demo")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from collectors.message_reader import MessageReader
 from collectors.mqtt.message import Message
-from collectors.payloads.decoder import Decoder, decode_by
 from collectors.payloads.faults import Reason
+from collectors.payloads.format_by_topic import Decoder, decode_by
 from collectors.payloads.mapping import Defaults, load_mappings, shipped_names
 from collectors.payloads.spellings import alarm_state_of, sounds_like_alarm
 from collectors.plausible import without_range

@@ -4,18 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.alarms.performance.flood import WINDOW_MS, floods
 from gateway.alarms.performance.kpis import (
     BANDS,
     DAY_MS,
     FLEETING_MS,
     HOUR_MS,
     MINUTE_MS,
-    WINDOW_MS,
     Activation,
     Figures,
     Verdict,
     chattering,
-    floods,
     is_stale,
     measure,
     most_within,

@@ -14,7 +14,7 @@ from collectors.message_reader import Quarantined
 from gateway.api.http.addresses import Entrance
 from gateway.api.http.server import MAX_BODY, make_app, route_table
 from gateway.api.live.feed import LiveFeed
-from gateway.api.platform.platform import STANDING_BY, working
+from gateway.component_states import STANDING_BY, working
 from gateway.people.people import DEMO_PASSWORD
 from gateway.people.permissions import Role
 from gateway.storage.received.quarantine import Quarantine

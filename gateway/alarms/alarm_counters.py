@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 
-class AlarmMetrics:
+class AlarmCounters:
     """Counters of the alarms for `/metrics`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

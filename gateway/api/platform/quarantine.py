@@ -1,54 +1,25 @@
-"""The state of the platform: liveness, readiness, the synthetic probe, and the quarantine."""
+"""The quarantine: messages that could not be read, and topics without a decoder."""
 
 from typing import Annotated
 
 import msgspec
 
 from collectors.wire.reading import to_datetime
-from gateway.alarms.built_in.synthetic_probe import Code
 from gateway.api.equipment.bodies import payload_text
 from gateway.api.http.bodies import Page
 from gateway.api.http.problems import ProblemError
-from gateway.api.http.route import Call, Reply, Route
-from gateway.api.platform.bodies import HealthBody, ReadyBody, WatchdogBody
+from gateway.api.http.route import Call, Route
 from gateway.api.platform.quarantine_bodies import QuarantineBody, QuarantineSummaryBody, UnreadTopicBody
-from gateway.clocks import name_of
 from gateway.people.permissions import Permission
 from gateway.storage.received.quarantine import newest_quarantined, summary_since
 from gateway.storage.received.unread_topics import unread_topics
 
 _SUMMARY_MS = 24 * 3600 * 1000
-READY = "ready"
-STANDING_BY = "standing by"
-"""Another process runs this component; this one is the standby."""
 
 
 class QuarantineQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cursor: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
     limit: int = 100
-
-
-def working(notice: str) -> str:
-    """The state of a working component, with a notice for people if there is one."""
-    return f"{READY}; {notice}" if notice else READY
-
-
-def ready_body(components: dict[str, str]) -> ReadyBody:
-    return ReadyBody(all(state.partition("; ")[0] in {READY, STANDING_BY} for state in components.values()), components)
-
-
-async def alive(call: Call) -> HealthBody:
-    return HealthBody("alive", name_of(call.services.clock).value)
-
-
-async def ready(call: Call) -> Reply:
-    body = ready_body(call.services.components())
-    return Reply(body, status=200 if body.ready else 503)
-
-
-async def watchdog(call: Call) -> Reply:
-    code = call.services.watchdog.finding().code
-    return Reply(WatchdogBody(code is Code.OK, code), status=200 if code is Code.OK else 503)
 
 
 async def list_quarantine(call: Call) -> Page[QuarantineBody]:
@@ -120,12 +91,3 @@ ROUTES = (
         "Published topics without a decoder, the newest message first", Page[UnreadTopicBody],
     ),
 )  # fmt: skip
-ROOT_ROUTES = (
-    Route("GET", "/healthz", Permission.PUBLIC, alive, "Liveness: the process responds", HealthBody),
-    Route("GET", "/readyz", Permission.PUBLIC, ready, "Readiness of every component", ReadyBody, also=(503,)),
-    Route(
-        "GET", "/watchdog", Permission.PUBLIC, watchdog, "Whether the last synthetic probe passed the alarm path",
-        WatchdogBody, also=(503,),
-    ),
-)  # fmt: skip
-"""Routes without the prefix."""

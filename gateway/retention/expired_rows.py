@@ -1,5 +1,7 @@
 """Which rows are expired: one rule per table, in the order of removal. Statements only; nothing is run here.
 
+The periods themselves are `RetentionSettings` in `gateway/settings.py`.
+
 Open items are never removed. A ticket and its alarms stay together until the longest of their periods is over: a ticket
 stays while one of its alarms does by itself, an alarm while a ticket refers to it. A journal is removed with its alarm
 or ticket, an attachment with its ticket.

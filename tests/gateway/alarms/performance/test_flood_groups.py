@@ -10,11 +10,11 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import insert, select
 
 from gateway.alarms.lifecycle.operator_actions import acknowledge
+from gateway.alarms.performance.alarm_gauges import AlarmGauges
 from gateway.alarms.performance.duty_positions import ONE_DESK, DutyPositions
-from gateway.alarms.performance.flood import OpenAlarm, grouped, since
+from gateway.alarms.performance.flood import WINDOW_MS, since
+from gateway.alarms.performance.flood_groups import OpenAlarm, grouped
 from gateway.alarms.performance.flood_watch import Flood, floods_now
-from gateway.alarms.performance.gauges import AlarmGauges
-from gateway.alarms.performance.kpis import WINDOW_MS
 from gateway.api.live.floods import LiveFloods
 from gateway.people.permissions import Role
 from gateway.storage.database import Database
