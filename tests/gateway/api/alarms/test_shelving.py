@@ -195,7 +195,7 @@ async def test_an_outage_has_a_reason_and_an_end_within_a_year(api: ApiServer, c
 async def test_the_live_feed_tells_both(api: ApiServer) -> None:
     row = await api.raise_hot()
     api.log_in(Role.SHIFT_LEADER)
-    tell: Callable[..., Awaitable[Any]] = api.feed._tell_facts
+    tell: Callable[..., Awaitable[Any]] = api.feed._send_facts
     async with api.client.ws_connect("/api/v1/live") as socket:
         snapshot = await socket.receive_json()
         assert [(item["annunciated"], item["suppressions"]) for item in snapshot["alarms"]] == [(True, [])]
