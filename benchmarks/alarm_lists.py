@@ -23,7 +23,7 @@ from gateway.people.permissions import Role
 from gateway.storage.database import Database
 from gateway.storage.tables import alarm, metadata
 from tests.builders.alarms import T0, bearing, make_rule, open_desk, sample, sqlite_address
-from tests.servers.api_server import House, open_house
+from tests.servers.api_server import ApiServer, open_api_server
 
 OPEN = 10_000
 ROUNDS = 5
@@ -53,10 +53,10 @@ async def _measure(folder: Path) -> list[Figure]:
     async def restore() -> None:
         await open_desk(database, rule)
 
-    async with open_house(database, folder) as house:
-        house.log_in(Role.OPERATOR)
-        page = await _timed(lambda: house.get("/api/v1/alarms?state=open&limit=500"))
-        whole = await _timed(lambda: _snapshot(house))
+    async with open_api_server(database, folder) as api:
+        api.log_in(Role.OPERATOR)
+        page = await _timed(lambda: api.get("/api/v1/alarms?state=open&limit=500"))
+        whole = await _timed(lambda: _snapshot(api))
         restored = await _timed(restore)
         await _acknowledge_all(database)
         due = await _timed(lambda: _look_for_due(database))
@@ -87,8 +87,8 @@ async def _timed(work: Callable[[], Awaitable[Any]]) -> list[float]:
     return took
 
 
-async def _snapshot(house: House) -> None:
-    async with house.client.ws_connect("/api/v1/live", max_msg_size=0) as socket:
+async def _snapshot(api: ApiServer) -> None:
+    async with api.client.ws_connect("/api/v1/live", max_msg_size=0) as socket:
         assert (await socket.receive_str()).startswith('{"type":"snapshot"')
 
 

@@ -283,7 +283,7 @@ class Ledger:
                 await _write_site(transaction, place, now)
             for item in items:
                 await self._write(transaction, item, cause, now)
-        for place in entered:  # only now: what was rolled back is not known
+        for place in entered:  # after the commit only: a rollback must not change the memory
             known = self.sites.get(place.code, place)
             self.sites[place.code] = msgspec.structs.replace(place, version=known.version)
         self.replace((), items)
@@ -337,7 +337,7 @@ class Ledger:
     async def _write(self, transaction: Transaction, item: Equipment, cause: Cause, now: int) -> None:
         before = self.equipment.get((item.site, item.code))
         row = msgspec.structs.asdict(item)
-        # By what the table says, not our memory: a commit may have come through whose answer was lost on the way.
+        # By the table, not by memory: a commit may have succeeded although its answer was lost.
         changed = await transaction.execute(
             update(equipment).where(equipment.c.site == item.site, equipment.c.code == item.code).values(**row)
         )

@@ -33,7 +33,7 @@ _ACTS = {
 """Fact -> act in the audit."""
 
 Also = Callable[[Transaction], Awaitable[None]]
-"""What else is done in the transaction."""
+"""Further changes in the transaction."""
 
 
 class Lifecycle:

@@ -61,13 +61,13 @@ class Links:
             if wanted not in known.links:
                 loop = known.loop_with(wanted)
                 if loop:
-                    raise LinkLoop(f"{' -> '.join(loop)}: nothing hangs from itself")
+                    raise LinkLoop(f"{' -> '.join(loop)}: links must not form a loop")
                 await transaction.execute(insert(equipment_link).values(**wanted._asdict(), created_at=now))
                 _record(transaction, wanted, "equipment.link", LINKED, cause, now)
         self._replace({wanted.site}, known.links | {wanted})
 
     async def unlink(self, unwanted: Link, cause: Cause, now: int) -> None:
-        """Take a link back. Raises NoSuchLink."""
+        """Remove a link. Raises NoSuchLink."""
         async with self._database.transaction() as transaction:
             known = await _locked(transaction, unwanted.site)
             if unwanted not in known.links:

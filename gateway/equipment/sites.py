@@ -86,7 +86,7 @@ async def edit_site(
             .values(name=after.name, time_zone=after.time_zone, version=after.version)
         )
         if changed.rowcount == 0:
-            raise StaleSite(f"{code} has changed since it was looked at")
+            raise StaleSite(f"{code} has changed since it was read")
         _tell(transaction, now, cause, "site.edit", before, after)
     ledger.sites[code] = after
     return after

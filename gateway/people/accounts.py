@@ -265,7 +265,7 @@ class Accounts:
         self, identity: str, version: int | None, values: dict[str, Any], act: str, cause: Cause, now: int, *,
         write: Any = None, end: bool = False, keep: str = "", forget: bool = False, codes: bool = False,
     ) -> PersonRecord:  # fmt: skip
-        """Change one account in one transaction, as long as an administrator is left."""
+        """Change one account in one transaction. Raises LastAdministrator if none would be left."""
         async with self._database.transaction() as transaction:
             before_it = await administrators(transaction, demo=self.demo)
             before = await self._record(transaction, person.c.id == identity)

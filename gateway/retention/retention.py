@@ -143,7 +143,7 @@ async def _remove_chunk(connection: AsyncConnection, rule: Rule, keys: Sequence[
 
 
 def _note(transaction: Transaction, rule: Rule, found: int, over: Limits, now: int) -> None:
-    """One audit row for a run and table: how many rows are over, and what counts as that."""
+    """One audit row per run and table: the number of expired rows, and the limits."""
     after = {"rows": found, "over_before": msgspec.structs.asdict(over)}
     row = audited(now, PLATFORM, _CAUSE, "retention.remove", rule.table.name, None, after)
     transaction.add_audit(row)

@@ -21,7 +21,7 @@ async def note_on_tickets(
 
 
 async def move_tickets(transaction: Transaction, site: str, code: str, new: str, cause: Cause, now: int) -> None:
-    """Let open tickets of an equipment go on under its new code."""
+    """Move open tickets of an equipment to its new code."""
     rows = await _open_tickets(transaction, site, code)
     was, will_be = f"{site}/{code}/", f"{site}/{new}/"
     for row in rows:

@@ -196,7 +196,7 @@ async def act(database: Database, number: str, action: Action, version: int, not
             raise NoSuchTicket(number)
         if row["version"] != version:
             raise StaleVersion(f"the ticket is at version {row['version']}, not {version}")
-        # Named, so that an alarm which joins or comes again after this act is not acknowledged by it.
+        # Named explicitly, so that an alarm which joins or is raised again later is not acknowledged by this action.
         body = {"alarms": await _activations_of(transaction, number)} if action is Action.ACKNOWLEDGE else {}
         written = Written()
         step(dict(row), action, written, cause, now, note=note, body=body)
@@ -212,7 +212,7 @@ async def _activations_of(connection: AsyncConnection, number: str) -> dict[str,
 
 
 async def _work_off(transaction: Transaction, news: Sequence[News], scope: Scope, now: int) -> None:
-    """Write what follows from news, as part of the caller's transaction."""
+    """Write the consequences of changes, in the caller's transaction."""
     if not news:
         return
     known = await _look_up(transaction, news, scope)
@@ -293,7 +293,7 @@ async def _rows(connection: AsyncConnection, statement: Any, column: Any, values
 
 
 async def save(transaction: Transaction, written: Written) -> None:
-    """Write rows as part of the caller's transaction."""
+    """Write rows in the caller's transaction."""
     new = [row for number, row in written.tickets.items() if number in written.new]
     changed = [row for number, row in written.tickets.items() if number not in written.new]
     if changed:

@@ -333,7 +333,7 @@ async def test_what_cannot_be_kept_for_the_administrator_ends_nothing(failing: B
     async def full(_refused: Sequence[Refused]) -> None:
         raise RuntimeError("no such table: quarantine")
 
-    failing.buffer._set_aside = full
+    failing.buffer._quarantine = full
     failing.store.refuses = {1}
     await failing.buffer.write([reading(1), reading(2)])
     assert failing.store.kept == [2]

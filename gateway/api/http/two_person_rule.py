@@ -110,7 +110,7 @@ async def carry_out(call: Call, record: ApprovalRecord, note: str) -> ApprovalRe
         route, theirs = _as_requested(call, record, requester)
         with call.services.database.accompanied(claim):
             await route.handler(theirs)
-        if not claim.done:  # nothing was to be changed
+        if not claim.done:  # the handler changed nothing
             async with call.services.database.transaction() as transaction:
                 await claim.begin(transaction)
                 await claim.end(transaction)

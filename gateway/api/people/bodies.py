@@ -150,7 +150,7 @@ class TokenBody(msgspec.Struct, frozen=True):
 
 
 class AddToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`sites` may hold "*"; `acts` are names of permissions; valid for `days` days."""
+    """`sites` may hold "*"; `permissions` are their names; valid for `days` days."""
 
     name: str
     sites: Annotated[list[SiteCode], msgspec.Meta(max_length=200)]

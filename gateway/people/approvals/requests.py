@@ -133,7 +133,7 @@ class Approvals:
                 if _content(one) == _content(record):
                     return one
             if len(mine) >= MOST_WAITING:
-                raise TooManyWaiting(f"{MOST_WAITING} of your requests wait already; withdraw some")
+                raise TooManyWaiting(f"{MOST_WAITING} of your requests are pending already; withdraw some")
             await transaction.execute(insert(approval).values(**msgspec.to_builtins(record)))
             _tell(transaction, now, cause, "approval.request", None, record)
         return record
@@ -254,7 +254,7 @@ class Claim:
             raise NotCarriedOut("approver_not_permitted")
 
     async def end(self, transaction: Transaction) -> None:
-        """Say so in the audit, beside the rows of the change."""
+        """Write the audit row of the approval beside those of the change."""
         _tell(transaction, self._now, self._cause, "approval.approve", self._record, self.approved)
         self.done = True
 

@@ -309,7 +309,7 @@ class Logins:
         async with self._database.transaction() as transaction:
             ended = await transaction.execute(delete(login).where(login.c.id == which, login.c.person == identity))
             if ended.rowcount == 0:
-                raise NoSuchLogin("there is no such login; it may be over already")
+                raise NoSuchLogin("there is no such login; it may have ended already")
             transaction.add_audit(_record(now, cause, "login.end", which))
         self._disbelieve(which)
 
@@ -362,7 +362,7 @@ class Logins:
                 await self._remove_ended(transaction, some, now)
 
     async def _remove_ended(self, transaction: Transaction, identities: list[str], now: int) -> None:
-        """Remove those that are still over: one may have been used since they were looked up."""
+        """Remove those that are still expired: one may have been used since they were read."""
         rows = await _logins_where(transaction, login.c.id.in_(identities), demo=self._accounts.demo)
         ended = [row["id"] for row, grants in rows if self._ends_at(row, grants) <= now]
         await transaction.execute(delete(login).where(login.c.id.in_(ended)))

@@ -57,7 +57,7 @@ def matching_step(secret: str, code: str, now: int, last_step: int) -> int | Non
 
 
 async def take_code(transaction: Transaction, seal: SecretSeal, row: Mapping[str, Any], code: str, now: int) -> bool:
-    """Use up a code, of the phone or for recovery; whether it was good. No code is good twice."""
+    """Use up a TOTP or recovery code; whether it was valid. No code is valid twice."""
     step = None
     try:
         step = matching_step(seal.open(row["id"], row["totp_secret"]), code, now, row["totp_step"])
@@ -99,14 +99,14 @@ class SecondFactors:
         secret = pyotp.random_base32()
         sealed = self._seal.seal(identity, secret)
         async with self._database.transaction() as transaction:
-            # One that is in use stays until it is taken away: else whoever finds an open browser could replace it.
+            # One in use must be removed first: otherwise a stranger at an open browser could replace it.
             begun = await transaction.execute(
                 update(person)
                 .where(person.c.id == identity, person.c.totp_confirmed.is_(False))
                 .values(totp_secret=sealed, updated_at=now)
             )
             if begun.rowcount == 0:
-                raise NotBegun("there is a second factor already; take it away first")
+                raise NotBegun("there is a second factor already; remove it first")
             transaction.add_audit(_record(now, cause, "person.second_factor_begin", identity))
         return secret, pyotp.TOTP(secret, name=username, issuer="Gengfu").provisioning_uri()
 
@@ -121,7 +121,7 @@ class SecondFactors:
                 raise NotBegun("there is no second factor to confirm")
             step = matching_step(self._seal.open(identity, sealed), code, now, 0)
             if step is None:
-                raise WrongCode("this is not the code of now; check the phone's clock")
+                raise WrongCode("this is not the current code; check the phone's clock")
             await transaction.execute(
                 update(person)
                 .where(person.c.id == identity)
@@ -134,7 +134,7 @@ class SecondFactors:
         return fresh
 
     async def remove(self, identity: str, cause: Cause, now: int) -> None:
-        """Ask for no code any more. Raises NotBegun."""
+        """Turn the second factor off. Raises NotBegun."""
         async with self._database.transaction() as transaction:
             removed = await transaction.execute(
                 update(person)

@@ -66,7 +66,7 @@ async def _add(
         "size": checked.size, "sha256": checked.sha256, "position": new.position, "person": cause.actor, "at": now,
     }  # fmt: skip
     async with database.transaction() as transaction:
-        known = await _by_id(transaction, new.id)  # another process has been faster
+        known = await _by_id(transaction, new.id)  # another process was faster
         await _require_place(transaction, new, known)
         if known is not None:
             return known
@@ -94,7 +94,7 @@ async def _require_room(connection: AsyncConnection, number: str) -> None:
 
 
 def _record(transaction: Transaction, row: Row, cause: Cause) -> None:
-    """The audit does not have the name, in which people may be named: it could never be forgotten."""
+    """Without the file name: it may name people, and could not be removed from the audit."""
     told = {key: row[key] for key in ("id", "media_type", "size", "sha256", "position")}
     number, at = row["ticket"], row["at"]
     line = JournalRow("ticket", number, at, "attached", "", "", cause.actor, row["name"])

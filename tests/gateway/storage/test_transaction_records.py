@@ -192,7 +192,7 @@ async def test_who_follows_facts_reads_them_after_the_commit_and_not_before(
         async for found in follow(view, 0):
             heard.setdefault(view, []).extend(item.thing for item in found)
 
-    tasks = [asyncio.create_task(work) for work in (listen(database), listen(other), other.hear_others())]
+    tasks = [asyncio.create_task(work) for work in (listen(database), listen(other), other.follow_other_commits())]
     await until(lambda: database._wakers and other._wakers, "both follow")
     async with database.transaction() as transaction:
         record(transaction, "a", "b")
