@@ -30,7 +30,7 @@ class IngestMetrics:
         self.connected = Gauge("gengfu_broker_connected", "1 while the broker is connected", registry=registry)
         self.rejected = Counter(
             "gengfu_equipment_rejected",
-            "Messages of unknown equipment beyond the limit: evaluated, but the equipment is not listed",
+            "Unknown equipment beyond the limit, counted once a batch: evaluated, but not listed",
             registry=registry,
         )
         self.acknowledgement = Histogram(
