@@ -3,7 +3,7 @@
 The alarm's key is shelved: it stays so when the alarm closes and comes again. Any process may write it; the leader
 learns of it from its fact, and reads the shelves again in the transaction of its next decision.
 
-The longest times are `AlarmSettings` in `gateway/settings.py`.
+The longest times are `AlarmSettings` in `gateway/settings.py`; `gateway/api/alarms/shelving.py` checks them.
 """
 
 from collections.abc import Collection
