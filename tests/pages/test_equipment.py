@@ -11,11 +11,12 @@ from gateway.storage.database import Database
 from tests.builders.alarms import PUMP, T0, panel_event, sample
 from tests.builders.equipment_scene import AT, open_scene
 from tests.pages.test_control_room import browser, open_page, require_page
+from tests.paths import ROOT
 from tests.servers.api_server import COOKIE, ApiServer, open_api_server
 
 __all__ = ["browser"]
 
-DIST = Path(__file__).parent.parent / "web/dist"
+DIST = ROOT / "web/dist"
 HOT = {"bearing_temperature": 88.0, "running": True}
 
 

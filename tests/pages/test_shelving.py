@@ -3,9 +3,9 @@
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.pages.test_control_room import FIRST_FAULT_MS, browser, demo, log_in, open_page
+from tests.pages.test_control_room import FIRST_FAULT_MS, browser, demo, log_in, mqtt_port, open_page
 
-__all__ = ["browser", "demo"]
+__all__ = ["browser", "demo", "mqtt_port"]
 
 pytestmark = pytest.mark.server
 

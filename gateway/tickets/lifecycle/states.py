@@ -77,5 +77,5 @@ def after(kind: TicketType, state: str, action: Action) -> str:
     following = STEPS[kind].get((state, action))
     if following is None:
         permitted = ", ".join(name for before, name in STEPS[kind] if before == state) or "nothing more"
-        raise NotPermitted(f"a {kind} ticket in the state {state} permits {permitted}, not {action}")
+        raise NotPermitted(f"the ticket ({kind}, {state}) permits {permitted}; not {action}")
     return following
