@@ -1,40 +1,24 @@
 """Stands between the service and a real InfluxDB and does to it what networks and busy servers do."""
 
 import asyncio
-import threading
-from types import TracebackType
-from typing import Self
 
 from aiohttp import ClientError, ClientSession, web
+
+from tests.servers.loop_thread import LoopThread
 
 _HOP_BY_HOP = frozenset({"transfer-encoding", "connection", "content-encoding", "content-length"})
 
 
-class FaultyProxy:
+class FaultyProxy(LoopThread):
     """Passes everything on; `delay_s` is waited before each write, `status` is answered instead of writing."""
 
     def __init__(self, upstream: str) -> None:
+        super().__init__()
         self.delay_s = 0.0
         self.status = 0
         self.writes = 0
         self.url = ""
         self._upstream = upstream
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._over = asyncio.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join(20)
-        self._loop.close()
 
     async def _serve(self) -> None:
         app = web.Application(client_max_size=1 << 26)

@@ -2,36 +2,20 @@
 
 import asyncio
 import contextlib
-import threading
-from types import TracebackType
-from typing import Self
+
+from tests.servers.loop_thread import LoopThread
 
 
-class SilentNetwork:
+class SilentNetwork(LoopThread):
     """Passes bytes on; while it is silent, connections stay open, nothing arrives, and none is closed."""
 
     def __init__(self, port: int) -> None:
+        super().__init__()
         self.port = 0
         self._upstream = port
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._over = asyncio.Event()
         self._passes = asyncio.Event()
         self._passes.set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join(20)
-        self._loop.close()
 
     def fall_silent(self) -> None:
         """Swallow everything from now on."""

@@ -76,10 +76,10 @@ class Life:
         version, place = item.version if item else 0, Scope("HQ", code)
 
         async def ends(connection: object) -> None:
-            await end_alarms(connection, place, "a test", OPERATOR, now)  # type: ignore[arg-type] # as Also has it
+            await end_alarms(connection, place, "a test", OPERATOR, now)
 
         async def moves(connection: object) -> None:
-            await move_alarms(connection, place, other, OPERATOR, now)  # type: ignore[arg-type] # the same
+            await move_alarms(connection, place, other, OPERATOR, now)
 
         try:
             if name == "adopt":
